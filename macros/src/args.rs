@@ -1,0 +1,86 @@
+//! The arguments of the attribute.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::{Ident, Path, Token};
+
+use crate::errors::{self, Errors};
+
+/// `#[async_context(suppress, crate = path)]`.
+pub(crate) struct Args {
+    pub(crate) suppress: bool,
+    /// How the expansion names the crate `async_context_manager`.
+    pub(crate) krate: TokenStream,
+    has_crate: bool,
+}
+
+impl Args {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self {
+            suppress: false,
+            krate: quote!(::async_context_manager),
+            has_crate: false,
+        };
+        match Punctuated::<Arg, Token![,]>::parse_terminated.parse2(tokens) {
+            Ok(list) => args.read(list, errors),
+            Err(error) => errors.push(error),
+        }
+        args
+    }
+
+    /// Lets what rustc has to say about the crate's types point there.
+    pub(crate) fn point_at(&mut self, span: Span) {
+        if !self.has_crate {
+            let at = Span::call_site().located_at(span);
+            self.krate = quote_spanned!(at=> ::async_context_manager);
+        }
+    }
+
+    fn read(&mut self, list: Punctuated<Arg, Token![,]>, errors: &mut Errors) {
+        for Arg { name, value } in list {
+            if name == "suppress" {
+                if let Some(value) = value {
+                    errors.push(errors::suppress_takes_no_value(value));
+                } else if self.suppress {
+                    errors.push(errors::repeated_argument(name));
+                }
+                self.suppress = true;
+            } else if name == "crate" {
+                if self.has_crate {
+                    errors.push(errors::repeated_argument(name));
+                } else {
+                    match value.clone().map(syn::parse2::<Path>) {
+                        Some(Ok(path)) => self.krate = path.into_token_stream(),
+                        Some(Err(error)) => errors.push(errors::crate_takes_a_path(error.span())),
+                        None => errors.push(errors::crate_takes_a_path(name.span())),
+                    }
+                }
+                self.has_crate = true;
+            } else {
+                errors.push(errors::unknown_argument(name));
+            }
+        }
+    }
+}
+
+/// `name`, `name = value` or `name(value)`, whatever the value is.
+struct Arg {
+    name: Ident,
+    value: Option<TokenStream>,
+}
+
+impl Parse for Arg {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let name = input.call(Ident::parse_any)?;
+        let has_value = input.parse::<Option<Token![=]>>()?.is_some();
+        let mut value = TokenStream::new();
+        while !input.is_empty() && !input.peek(Token![,]) {
+            value.extend([input.parse::<proc_macro2::TokenTree>()?]);
+        }
+        let value = (has_value || !value.is_empty()).then_some(value);
+        Ok(Self { name, value })
+    }
+}

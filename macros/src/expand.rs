@@ -1,0 +1,234 @@
+//! What a function becomes: the same signature, and one call of the runtime.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, TokenStreamExt, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::visit_mut::VisitMut;
+use syn::{Attribute, FnArg, Pat, PatType, Signature};
+
+use crate::analyze::{Analysis, Returns};
+use crate::args::Args;
+use crate::input::{Body, Input};
+use crate::paths::Found;
+use crate::yields::{Rewrite, context_at};
+
+// Input:
+//     async fn connect(url: Url) -> Result<Conn, DbError> {
+//         let conn = Conn::open(url).await?;
+//         let (conn, _) = yield_!(conn);
+//         conn.close().await
+//     }
+//
+// Output:
+//     fn connect(url: Url)
+//         -> impl ::async_context_manager::AsyncContext<Value = Conn, Error = DbError, Verdict = ()>
+//     {
+//         ::async_context_manager::__private::generator::<Conn, _, _>(
+//             ::core::concat!(::core::module_path!(), "::connect"),
+//             async move |__context| -> ::core::result::Result<(), DbError> {
+//                 let url = url;
+//                 let __context_exit: ::core::result::Result<(), DbError> = {
+//                     let conn = Conn::open(url).await?;
+//                     let (conn, _) = __context.yield_(conn).await;
+//                     conn.close().await
+//                 };
+//                 __context_exit
+//             },
+//         )
+//     }
+pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStream {
+    let Input {
+        attrs,
+        vis,
+        signature,
+        body,
+    } = input;
+    let Analysis { returns, found } = analysis;
+    let Header {
+        signature: header,
+        captures,
+    } = Header::new(&signature, args, returns);
+    let (brace, inner_attrs, mut stmts) = match body {
+        Body::Parsed {
+            brace,
+            attrs,
+            stmts,
+        } => (brace, attrs, stmts),
+        // `analyze` has refused what does not parse.
+        Body::Missing(_) | Body::Unparsed { .. } => {
+            return quote!(#(#attrs)* #vis #header;);
+        }
+    };
+    for stmt in &mut stmts {
+        Rewrite::ToCalls.visit_stmt_mut(stmt);
+    }
+    let context = context_at(Span::call_site());
+    // Closures and blocks that move what they name get a copy of the reference.
+    let shared = found
+        .has_nested_cancellable
+        .then(|| quote!(let #context = &#context;));
+    let krate = &args.krate;
+    let name = signature.ident.unraw().to_string();
+    let verdict = verdict(args);
+    let imports = imports(found);
+    let (value, error) = (&returns.value_in_body, &returns.error_in_body);
+    // What rustc has to say points at the `async`, the return type and the body, not at the attribute.
+    let at_return = Span::call_site().located_at(returns.start);
+    let at_async = Span::call_site().located_at(signature.asyncness.span());
+    let arguments = quote_spanned!(at_async=> async move |#context|);
+    let result = quote!(::core::result::Result<#verdict, #error>);
+    let code = if found.ends_with_a_value {
+        // The name pins the type: else rustc blames the whole body for a wrong value at its end.
+        let exit = Ident::new("__context_exit", Span::mixed_site());
+        let mut body = TokenStream::new();
+        brace.surround(&mut body, |body| body.append_all(stmts));
+        quote!(let #exit: #result = #body; #exit)
+    } else {
+        quote!(#(#stmts)*)
+    };
+    let call = quote_spanned! {at_return=>
+        #krate::__private::generator::<#value, _, _>(
+            ::core::concat!(::core::module_path!(), "::", #name),
+            #arguments -> #result {
+                #shared
+                #captures
+                #code
+            },
+        )
+    };
+    quote! {
+        #(#attrs)*
+        #vis #header {
+            #(#inner_attrs)*
+            #imports
+            #call
+        }
+    }
+}
+
+/// The function needs no import of the macros that were rewritten, but the user was right to write
+/// it: it counts as used.
+pub(crate) fn imports(found: &Found) -> TokenStream {
+    let names = &found.imports;
+    quote! {
+        #(
+            #[allow(unused_imports, reason = "marks the import of the macro as used")]
+            use #names as _;
+        )*
+    }
+}
+
+/// What an exit says by `Ok`.
+pub(crate) fn verdict(args: &Args) -> TokenStream {
+    let krate = &args.krate;
+    if args.suppress {
+        quote!(#krate::Suppression)
+    } else {
+        quote!(())
+    }
+}
+
+/// The signature of the function that returns the context, and how its arguments get inside.
+pub(crate) struct Header {
+    pub(crate) signature: Signature,
+    pub(crate) captures: TokenStream,
+}
+
+impl Header {
+    pub(crate) fn new(signature: &Signature, args: &Args, returns: &Returns) -> Self {
+        let mut signature = signature.clone();
+        let captures = signature
+            .inputs
+            .iter_mut()
+            .enumerate()
+            .map(|(index, input)| capture(index, input))
+            .collect();
+        let krate = &args.krate;
+        let verdict = verdict(args);
+        let Returns { value, error, .. } = returns;
+        signature.asyncness = None;
+        let at_return = Span::call_site().located_at(returns.start);
+        let at_end = Span::call_site().located_at(returns.end);
+        let close = quote_spanned!(at_end=> >);
+        let arrow = syn::token::RArrow {
+            spans: [at_return; 2],
+        };
+        signature.output = syn::ReturnType::Type(
+            arrow,
+            Box::new(syn::Type::Verbatim(quote_spanned! {at_return=>
+                impl #krate::AsyncContext<Value = #value, Error = #error, Verdict = #verdict #close
+            })),
+        );
+        Self {
+            signature,
+            captures,
+        }
+    }
+}
+
+/// Moves an argument into the generator, used or not, so that it drops when it would drop in an
+/// `async fn`. The pattern moves along; its name stays in the signature where it has one.
+fn capture(index: usize, input: &mut FnArg) -> TokenStream {
+    match input {
+        // Input:  &self
+        // Output: let _ = &self;
+        FnArg::Receiver(receiver) => {
+            let attrs = conditions(&receiver.attrs);
+            let this = receiver.self_token;
+            quote!(#(#attrs)* let _ = &#this;)
+        }
+        FnArg::Typed(argument) => {
+            let attrs = argument.attrs.clone();
+            argument
+                .attrs
+                .retain(|attr| !attr.path().is_ident("expect"));
+            let pat = argument.pat.clone();
+            if let Some(name) = plain_name(&pat) {
+                // Input:  mut url: Url
+                // Output: let mut url = url;
+                *argument.pat = Pat::Verbatim(name.to_token_stream());
+                let underscored = name.to_string().starts_with('_').then(|| {
+                    quote!(
+                        clippy::used_underscore_binding,
+                        clippy::no_effect_underscore_binding,
+                    )
+                });
+                quote! {
+                    #(#attrs)*
+                    #[allow(clippy::shadow_same, #underscored reason = "moves the argument inside")]
+                    let #pat = #name;
+                }
+            } else {
+                // Input:  (a, b): (A, B)
+                // Output: let __context_arg0 = __context_arg0; let (a, b) = __context_arg0;
+                let name = invented_name(index, argument);
+                let conditions = conditions(&attrs);
+                quote! {
+                    #(#conditions)* let #name = #name;
+                    #(#attrs)* let #pat = #name;
+                }
+            }
+        }
+    }
+}
+
+fn plain_name(pat: &Pat) -> Option<&Ident> {
+    match pat {
+        Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => Some(&pat.ident),
+        _ => None,
+    }
+}
+
+fn invented_name(index: usize, argument: &mut PatType) -> Ident {
+    let name = format_ident!("__context_arg{index}", span = Span::mixed_site());
+    *argument.pat = Pat::Verbatim(name.to_token_stream());
+    name
+}
+
+/// Whether the argument is there at all.
+fn conditions(attrs: &[Attribute]) -> Vec<&Attribute> {
+    let is_condition =
+        |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");
+    attrs.iter().filter(is_condition).collect()
+}

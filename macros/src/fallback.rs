@@ -1,0 +1,108 @@
+//! What a function with errors becomes: its signature and its body are still there, so that its
+//! callers compile, its names count as used, and an editor can complete what is being typed. It adds
+//! no error of its own.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Stmt;
+use syn::visit_mut::VisitMut;
+
+use crate::analyze::Analysis;
+use crate::args::Args;
+use crate::errors::Errors;
+use crate::expand::{Header, imports, verdict};
+use crate::input::{Body, Input};
+use crate::yields::Rewrite;
+
+/// An item that is not a function stays as it is.
+pub(crate) fn other_item(item: &TokenStream, errors: Errors) -> TokenStream {
+    let errors = errors.into_tokens();
+    quote!(#item #errors)
+}
+
+// Output:
+//     fn connect(url: Url) -> impl ::async_context_manager::AsyncContext<…> {
+//         ::core::compile_error! { "…" }
+//         ::async_context_manager::__private::generator::<Conn, _, _>(
+//             "",
+//             async move |_| -> ::core::result::Result<(), DbError> {
+//                 let url = url;
+//                 (async move || -> ::core::result::Result<_, DbError> { … })().await?;
+//                 ::core::option::Option::None.unwrap()
+//             },
+//         )
+//     }
+pub(crate) fn fallback(
+    input: Input,
+    args: &Args,
+    analysis: &Analysis,
+    errors: Errors,
+) -> TokenStream {
+    let Input {
+        attrs,
+        vis,
+        mut signature,
+        body,
+    } = input;
+    signature.constness = None;
+    signature.abi = None;
+    let returns = &analysis.returns;
+    let Header {
+        signature,
+        captures,
+    } = Header::new(&signature, args, returns);
+    let errors = errors.into_tokens();
+    let krate = &args.krate;
+    let nothing = Rewrite::ToNothing(krate);
+    let (inner_attrs, body) = match body {
+        Body::Missing(semi) => return quote!(#errors #(#attrs)* #vis #signature #semi),
+        Body::Parsed {
+            attrs, mut stmts, ..
+        } => {
+            for stmt in &mut stmts {
+                let mut nothing = nothing;
+                nothing.visit_stmt_mut(stmt);
+            }
+            // A body that ends without a value is not worth an error of its own.
+            let end = (!has_value(&stmts)).then(|| quote!(return ::core::result::Result::Ok(());));
+            (attrs, quote!(#(#stmts)* #end))
+        }
+        Body::Unparsed { tokens, .. } => {
+            let tokens = nothing.rewrite_tokens(tokens);
+            (Vec::new(), tokens)
+        }
+    };
+    let verdict = verdict(args);
+    let imports = imports(&analysis.found);
+    let (value, error) = (&returns.value_in_body, &returns.error_in_body);
+    let checked = returns.is_valid.then(|| {
+        quote! {
+            let _ = (async move || -> ::core::result::Result<_, #error> { #body })().await;
+        }
+    });
+    quote! {
+        #(#attrs)*
+        #[allow(unused, clippy::all, reason = "the function has errors")]
+        #vis #signature {
+            #(#inner_attrs)*
+            #imports
+            #errors
+            #krate::__private::generator::<#value, _, _>(
+                "",
+                async move |_| -> ::core::result::Result<#verdict, #error> {
+                    #captures
+                    #checked
+                    ::core::option::Option::None.unwrap()
+                },
+            )
+        }
+    }
+}
+
+fn has_value(stmts: &[Stmt]) -> bool {
+    match stmts.last() {
+        Some(Stmt::Expr(_, semi)) => semi.is_none(),
+        Some(Stmt::Macro(call)) => call.semi_token.is_none(),
+        Some(Stmt::Local(_) | Stmt::Item(_)) | None => false,
+    }
+}

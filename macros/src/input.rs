@@ -1,0 +1,99 @@
+//! The function that the attribute is on, as it was written.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::token::Brace;
+use syn::{Attribute, Block, Item, Signature, Stmt, Token, Visibility, braced};
+
+use crate::errors;
+
+/// A function, a method, or a method of a trait with or without a body.
+pub(crate) struct Input {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) signature: Signature,
+    pub(crate) body: Body,
+}
+
+pub(crate) enum Body {
+    /// `;`: a method that the implementers of its trait write.
+    Missing(Token![;]),
+    Parsed {
+        brace: Brace,
+        /// `#![…]` at the beginning of the body.
+        attrs: Vec<Attribute>,
+        stmts: Vec<Stmt>,
+    },
+    /// Not Rust, or not yet: it is being typed.
+    Unparsed {
+        brace: Brace,
+        tokens: TokenStream,
+        error: syn::Error,
+    },
+}
+
+impl Parse for Input {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        Ok(Self {
+            attrs: input.call(Attribute::parse_outer)?,
+            vis: input.parse()?,
+            signature: input.parse()?,
+            body: input.parse()?,
+        })
+    }
+}
+
+impl Parse for Body {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if input.peek(Token![;]) {
+            return input.parse().map(Self::Missing);
+        }
+        let content;
+        let brace = braced!(content in input);
+        let tokens: TokenStream = content.parse()?;
+        Ok(match parse_body.parse2(tokens.clone()) {
+            Ok((attrs, stmts)) => Self::Parsed {
+                brace,
+                attrs,
+                stmts,
+            },
+            Err(error) => Self::Unparsed {
+                brace,
+                tokens,
+                error,
+            },
+        })
+    }
+}
+
+fn parse_body(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
+    Ok((
+        input.call(Attribute::parse_inner)?,
+        input.call(Block::parse_within)?,
+    ))
+}
+
+/// Why an item is not an [`Input`], where its kind says so.
+pub(crate) fn why_not(item: &Item, name: &str) -> Option<syn::Error> {
+    let (keyword, found) = match item {
+        Item::Impl(item) => (item.impl_token.to_token_stream(), "an `impl` block"),
+        Item::Trait(item) => (item.trait_token.to_token_stream(), "a trait"),
+        Item::Mod(item) => (item.mod_token.to_token_stream(), "a module"),
+        Item::Struct(item) => (item.struct_token.to_token_stream(), "a struct"),
+        Item::Enum(item) => (item.enum_token.to_token_stream(), "an enum"),
+        Item::Static(item) => (item.static_token.to_token_stream(), "a static"),
+        Item::Const(item) => (item.const_token.to_token_stream(), "a constant"),
+        Item::Type(item) => (item.type_token.to_token_stream(), "a type alias"),
+        Item::Use(item) => (item.use_token.to_token_stream(), "a `use`"),
+        Item::Macro(item) => (item.mac.path.to_token_stream(), "a macro"),
+        _ => return None,
+    };
+    Some(errors::not_a_function(keyword, name, found))
+}
+
+/// The same where the item is not parsed yet; `error` says why it is not an [`Input`].
+pub(crate) fn why_not_tokens(item: &TokenStream, name: &str, error: syn::Error) -> syn::Error {
+    let item = syn::parse2::<Item>(item.clone()).ok();
+    item.and_then(|item| why_not(&item, name)).unwrap_or(error)
+}

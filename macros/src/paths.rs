@@ -1,0 +1,517 @@
+//! Does every path through the body yield exactly once?
+//!
+//! The rule: every path ends with an error, or passes the one yield once. A path ends with an error by
+//! `?`, by an expression made from `Err(…)` that is returned (with or without the word), or by a
+//! macro such as `panic!` or `bail!`. The yield stands in the function's own code, in no loop,
+//! closure, block with its own control flow, or other macro, so that nothing is left to find out at
+//! run time.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::visit::{self, Visit};
+use syn::{
+    BinOp, Block, Expr, ExprBreak, ExprIf, ExprMatch, ExprReturn, Ident, ItemFn, Label, Local,
+    Macro, Pat, Path, Stmt,
+};
+
+use crate::errors::{self, Errors, Place};
+use crate::yields::{self, Hidden, Own, Yield};
+
+/// What the analysis found out for the expansion.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The names of the crate's macros that the function uses by their imports.
+    pub(crate) imports: Vec<Ident>,
+    /// Control reaches the end of the body.
+    pub(crate) ends_with_a_value: bool,
+    /// `cancellable!` in a closure or an `async` block, which may move what it names.
+    pub(crate) has_nested_cancellable: bool,
+}
+
+/// Checks the body of the function `name`. `word` is how this function would spell its yield.
+pub(crate) fn check(body: &[Stmt], name: &Ident, word: &'static str, errors: &mut Errors) -> Found {
+    let mut paths = Paths {
+        errors,
+        word,
+        here: Position::default(),
+        first: None,
+        is_settled: false,
+        has_hidden_keyword: false,
+        inside: Inside::default(),
+        targets: Vec::new(),
+        early_exits: Vec::new(),
+        found: Found::default(),
+    };
+    paths.walk_stmts(body, true);
+    paths.finish(name)
+}
+
+/// Does control reach the end of the body?
+pub(crate) fn ends_with_a_value(body: &[Stmt]) -> bool {
+    let name = Ident::new("body", Span::call_site());
+    check(body, &name, "yield_!", &mut Errors::default()).ends_with_a_value
+}
+
+/// How far the path has come that is walked now.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Position {
+    has_yielded: bool,
+    /// The path has ended: what follows is not reached.
+    has_left: bool,
+}
+
+/// What is around the code that is walked now.
+#[derive(Clone, Copy, Default)]
+struct Inside {
+    /// The innermost place that a yield must not be in.
+    place: Option<Place>,
+    /// Code with a control flow of its own: it is only searched for what must not be there.
+    is_foreign: bool,
+    is_nested_function: bool,
+}
+
+/// What a `break` can go to.
+struct Target {
+    label: Option<Ident>,
+    is_loop: bool,
+    /// Where the paths were that came from a `break`.
+    arrivals: Vec<Position>,
+}
+
+struct Paths<'e> {
+    errors: &'e mut Errors,
+    word: &'static str,
+    here: Position,
+    first: Option<Yield>,
+    /// An error about the place of a yield was pushed: no more of them about paths.
+    is_settled: bool,
+    has_hidden_keyword: bool,
+    inside: Inside,
+    targets: Vec<Target>,
+    /// Ways out before the yield that are not errors. They matter where there is a yield.
+    early_exits: Vec<TokenStream>,
+    found: Found,
+}
+
+impl Paths<'_> {
+    fn finish(mut self, name: &Ident) -> Found {
+        self.found.ends_with_a_value = !self.here.has_left;
+        let runs_off = !self.here.has_left && !self.here.has_yielded;
+        let word = self.word;
+        match &self.first {
+            _ if self.is_settled => {}
+            None if self.has_hidden_keyword => self.errors.push(errors::hidden_yield(name, word)),
+            None if runs_off || !self.early_exits.is_empty() => {
+                self.errors.push(errors::no_yield(name, word));
+            }
+            // Every path fails: `todo!()`.
+            None => {}
+            Some(one) => {
+                if runs_off {
+                    self.errors.push(errors::yield_on_one_branch(one));
+                }
+                for exit in &self.early_exits {
+                    self.errors
+                        .push(errors::leaves_before_the_yield(exit, one.word));
+                }
+            }
+        }
+        self.found
+    }
+
+    /// A yield is here, after its value was walked.
+    fn meet(&mut self, one: Yield) {
+        let error = match (&self.first, self.inside.place) {
+            (_, Some(place)) => Some(errors::yield_inside(&one, place)),
+            (Some(_), None) if self.here.has_yielded => Some(errors::second_yield(&one)),
+            (Some(_), None) => Some(errors::yield_in_two_branches(&one)),
+            (None, None) if self.here.has_left => Some(errors::unreachable_yield(&one)),
+            (None, None) => None,
+        };
+        if let Some(error) = error {
+            self.errors.push(error);
+            self.is_settled = true;
+        }
+        if !self.inside.is_foreign {
+            self.here.has_yielded = true;
+            self.first.get_or_insert(one);
+        }
+    }
+
+    fn meet_import(&mut self, path: &Path) {
+        let Some(name) = path.get_ident() else { return };
+        let mut known = self.found.imports.iter();
+        if !known.any(|it| it == name) {
+            self.found.imports.push(name.clone());
+        }
+    }
+
+    fn meet_cancellable(&mut self, call: impl ToTokens) {
+        if self.inside.is_nested_function {
+            self.errors.push(errors::cancellable_in_a_function(call));
+        } else if self.here.has_yielded {
+            let error = errors::cancellable_after_the_yield(call, self.word);
+            self.errors.push(error);
+        }
+        self.found.has_nested_cancellable |= self.inside.is_foreign;
+    }
+
+    fn walk_stmts(&mut self, stmts: &[Stmt], is_tail: bool) {
+        let Some((last, before)) = stmts.split_last() else {
+            return;
+        };
+        for stmt in before {
+            self.visit_stmt(stmt);
+        }
+        match last {
+            Stmt::Expr(expr, None) => self.walk(expr, is_tail),
+            stmt => self.visit_stmt(stmt),
+        }
+    }
+
+    /// `is_tail`: the function returns what this evaluates to.
+    fn walk(&mut self, expr: &Expr, is_tail: bool) {
+        match expr {
+            Expr::Paren(inner) => self.walk(&inner.expr, is_tail),
+            Expr::Group(inner) => self.walk(&inner.expr, is_tail),
+            Expr::Block(block) => self.walk_block(&block.block, block.label.as_ref(), is_tail),
+            Expr::Unsafe(block) => self.walk_block(&block.block, None, is_tail),
+            Expr::If(branches) => self.walk_if(branches, is_tail),
+            Expr::Match(branches) => self.walk_match(branches, is_tail),
+            Expr::Loop(inner) => {
+                self.walk_loop(inner.label.as_ref(), false, |paths| {
+                    paths.visit_block(&inner.body);
+                });
+            }
+            Expr::While(inner) => {
+                self.walk_loop(inner.label.as_ref(), true, |paths| {
+                    paths.visit_expr(&inner.cond);
+                    paths.visit_block(&inner.body);
+                });
+            }
+            Expr::ForLoop(inner) => {
+                self.visit_expr(&inner.expr);
+                self.walk_loop(inner.label.as_ref(), true, |paths| {
+                    paths.visit_block(&inner.body);
+                });
+            }
+            Expr::Binary(binary) if matches!(binary.op, BinOp::And(_) | BinOp::Or(_)) => {
+                self.visit_expr(&binary.left);
+                self.walk_branches([None, Some(&*binary.right)], false);
+            }
+            Expr::Closure(closure) => {
+                self.search(Place::Closure, |paths| paths.visit_expr(&closure.body));
+            }
+            Expr::Async(block) => {
+                self.search(Place::AsyncBlock, |paths| paths.visit_block(&block.block));
+            }
+            Expr::Const(block) => {
+                self.search(Place::Const, |paths| paths.visit_block(&block.block));
+            }
+            Expr::TryBlock(block) => {
+                self.search(Place::TryBlock, |paths| paths.visit_block(&block.block));
+            }
+            Expr::Return(exit) => self.walk_return(exit),
+            Expr::Break(exit) => self.walk_break(exit),
+            Expr::Continue(_) => self.here.has_left = true,
+            Expr::Yield(call) => {
+                visit::visit_expr_yield(self, call);
+                self.meet(Yield::from_keyword(call.yield_token));
+            }
+            Expr::Macro(call) => self.visit_macro(&call.mac),
+            Expr::Verbatim(tokens) => self.search_tokens(tokens),
+            Expr::Try(inner) => {
+                self.visit_expr(&inner.expr);
+                if is_error(&inner.expr) {
+                    self.here.has_left = true;
+                }
+            }
+            _ => {
+                visit::visit_expr(self, expr);
+                if is_tail && is_error(expr) || ends_the_process(expr) {
+                    self.here.has_left = true;
+                }
+            }
+        }
+    }
+
+    fn walk_block(&mut self, block: &Block, label: Option<&Label>, is_tail: bool) {
+        let Some(label) = label else {
+            self.walk_stmts(&block.stmts, is_tail);
+            return;
+        };
+        self.targets.push(Target {
+            label: Some(label.name.ident.clone()),
+            is_loop: false,
+            arrivals: Vec::new(),
+        });
+        self.walk_stmts(&block.stmts, is_tail);
+        let arrivals = self.targets.pop().map_or_else(Vec::new, |it| it.arrivals);
+        self.here = self.join(arrivals.into_iter().chain([self.here]));
+    }
+
+    fn walk_if(&mut self, branches: &ExprIf, is_tail: bool) {
+        self.visit_expr(&branches.cond);
+        let before = self.here;
+        self.walk_block(&branches.then_branch, None, is_tail);
+        let then = std::mem::replace(&mut self.here, before);
+        if let Some((_, otherwise)) = &branches.else_branch {
+            self.walk(otherwise, is_tail);
+        }
+        self.here = self.join([then, self.here]);
+    }
+
+    fn walk_match(&mut self, branches: &ExprMatch, is_tail: bool) {
+        self.visit_expr(&branches.expr);
+        for arm in &branches.arms {
+            if let Pat::Guard(pat) = &arm.pat {
+                self.walk_branches([None, Some(&*pat.guard)], false);
+            }
+        }
+        self.walk_branches(branches.arms.iter().map(|arm| Some(&*arm.body)), is_tail);
+    }
+
+    /// One of them is taken; `None` is one that does nothing.
+    fn walk_branches<'a>(
+        &mut self,
+        branches: impl IntoIterator<Item = Option<&'a Expr>>,
+        is_tail: bool,
+    ) {
+        let before = self.here;
+        let mut after = Vec::new();
+        for branch in branches {
+            self.here = before;
+            if let Some(branch) = branch {
+                self.walk(branch, is_tail);
+            }
+            after.push(self.here);
+        }
+        if !after.is_empty() {
+            self.here = self.join(after);
+        }
+    }
+
+    /// Paths come together.
+    fn join(&mut self, paths: impl IntoIterator<Item = Position>) -> Position {
+        let mut live = paths.into_iter().filter(|path| !path.has_left).peekable();
+        let Some(&first) = live.peek() else {
+            return Position {
+                has_left: true,
+                ..self.here
+            };
+        };
+        let has_yielded = live.by_ref().fold((false, true), |(any, all), path| {
+            (any || path.has_yielded, all && path.has_yielded)
+        });
+        match (has_yielded, &self.first) {
+            ((true, false), Some(one)) if !self.is_settled => {
+                self.errors.push(errors::yield_on_one_branch(one));
+                self.is_settled = true;
+            }
+            _ => {}
+        }
+        Position {
+            has_yielded: has_yielded.0,
+            ..first
+        }
+    }
+
+    fn walk_loop(&mut self, label: Option<&Label>, may_skip: bool, inside: impl FnOnce(&mut Self)) {
+        let before = self.here;
+        let around = self.inside;
+        self.inside.place = Some(Place::Loop);
+        self.targets.push(Target {
+            label: label.map(|label| label.name.ident.clone()),
+            is_loop: true,
+            arrivals: Vec::new(),
+        });
+        inside(self);
+        let mut arrivals = self.targets.pop().map_or_else(Vec::new, |it| it.arrivals);
+        self.inside = around;
+        if may_skip {
+            arrivals.push(before);
+        }
+        self.here.has_left = true;
+        self.here = self.join(arrivals);
+    }
+
+    fn walk_return(&mut self, exit: &ExprReturn) {
+        if let Some(value) = &exit.expr {
+            self.walk(value, true);
+        }
+        if !self.inside.is_foreign && !self.here.has_yielded && !self.here.has_left {
+            self.early_exits.push(exit.to_token_stream());
+        }
+        self.here.has_left = true;
+    }
+
+    fn walk_break(&mut self, exit: &ExprBreak) {
+        if let Some(value) = &exit.expr {
+            self.visit_expr(value);
+        }
+        let target = self.targets.iter_mut().rev().find(|target| {
+            exit.label.as_ref().map_or(target.is_loop, |label| {
+                target.label.as_ref() == Some(&label.ident)
+            })
+        });
+        if let Some(target) = target {
+            target.arrivals.push(self.here);
+        }
+        self.here.has_left = true;
+    }
+
+    /// Walks code of which the control flow is not the function's.
+    fn search(&mut self, place: Place, inside: impl FnOnce(&mut Self)) {
+        let around = self.inside;
+        self.inside = Inside {
+            place: Some(place),
+            is_foreign: true,
+            is_nested_function: around.is_nested_function || matches!(place, Place::Function),
+        };
+        let here = self.here;
+        let targets = std::mem::take(&mut self.targets);
+        inside(self);
+        self.inside = around;
+        self.here = here;
+        self.targets = targets;
+    }
+
+    fn search_tokens(&mut self, tokens: &TokenStream) {
+        let hidden = Hidden::find(tokens);
+        self.has_hidden_keyword |= hidden.has_keyword && self.word == "yield";
+        for one in hidden.yields {
+            self.errors.push(errors::yield_inside(&one, Place::Macro));
+            self.is_settled = true;
+        }
+        for name in hidden.cancellables {
+            self.meet_import(&name.clone().into());
+            self.meet_cancellable(name);
+            self.found.has_nested_cancellable = true;
+        }
+    }
+
+    fn walk_function(&mut self, attrs: &[syn::Attribute], inside: impl FnOnce(&mut Self)) {
+        if !yields::is_context(attrs) {
+            self.search(Place::Function, inside);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Paths<'_> {
+    fn visit_expr(&mut self, expr: &'ast Expr) {
+        self.walk(expr, false);
+    }
+
+    fn visit_block(&mut self, block: &'ast Block) {
+        self.walk_stmts(&block.stmts, false);
+    }
+
+    fn visit_local(&mut self, local: &'ast Local) {
+        let Some(init) = &local.init else { return };
+        self.visit_expr(&init.expr);
+        if let Some((_, otherwise)) = &init.diverge {
+            let here = self.here;
+            let around = self.inside;
+            self.inside.place = Some(Place::LetElse);
+            self.visit_expr(otherwise);
+            self.inside = around;
+            self.here = here;
+        }
+    }
+
+    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
+        self.walk(&arm.body, false);
+    }
+
+    fn visit_macro(&mut self, mac: &'ast Macro) {
+        let own = Own::of(&mac.path);
+        if own.is_some() && !mac.path.is_ident("r#yield") {
+            self.meet_import(&mac.path);
+        }
+        match own {
+            Some(Own::Yield) => {
+                if mac.path.is_ident("r#yield") {
+                    self.errors.push(errors::raw_yield(&mac.path));
+                }
+                match yields::yielded_value(mac) {
+                    Ok(value) => self.walk(&value, false),
+                    Err(error) => self.errors.push(error),
+                }
+                self.meet(Yield::from_macro(mac));
+            }
+            Some(Own::Cancellable) => {
+                match yields::cancellable_future(mac) {
+                    Ok(future) => self.walk(&future, false),
+                    Err(error) => self.errors.push(error),
+                }
+                let (path, bang) = (&mac.path, &mac.bang_token);
+                self.meet_cancellable(quote!(#path #bang));
+            }
+            Some(Own::Contexts) => {}
+            None => {
+                self.search_tokens(&mac.tokens);
+                if is_leaving(mac) {
+                    self.here.has_left = true;
+                }
+            }
+        }
+    }
+
+    fn visit_item_fn(&mut self, function: &'ast ItemFn) {
+        self.walk_function(&function.attrs, |paths| {
+            paths.visit_block(&function.block);
+        });
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        self.walk_function(&function.attrs, |paths| paths.visit_block(&function.block));
+    }
+
+    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
+        self.walk_function(&function.attrs, |paths| {
+            if let Some(block) = &function.default {
+                paths.visit_block(block);
+            }
+        });
+    }
+}
+
+/// Is it made from `Err(…)`, or by snafu's `.fail()`?
+fn is_error(expr: &Expr) -> bool {
+    match expr {
+        Expr::Paren(inner) => is_error(&inner.expr),
+        Expr::Group(inner) => is_error(&inner.expr),
+        Expr::Call(call) => last_names(&call.func).is_some_and(|(_, name)| name == "Err"),
+        Expr::MethodCall(call) => {
+            is_error(&call.receiver) || (call.method == "fail" && call.args.is_empty())
+        }
+        _ => false,
+    }
+}
+
+fn ends_the_process(expr: &Expr) -> bool {
+    let Expr::Call(call) = expr else { return false };
+    last_names(&call.func).is_some_and(|(module, name)| {
+        module.is_some_and(|module| module == "process") && (name == "exit" || name == "abort")
+    })
+}
+
+/// `b` and `c` of the path `a::b::c`.
+fn last_names(expr: &Expr) -> Option<(Option<&Ident>, &Ident)> {
+    let Expr::Path(path) = expr else { return None };
+    let mut names = path
+        .path
+        .segments
+        .iter()
+        .rev()
+        .map(|segment| &segment.ident);
+    let last = names.next()?;
+    Some((names.next(), last))
+}
+
+/// Does control never come back from this macro?
+fn is_leaving(mac: &Macro) -> bool {
+    const LEAVING: [&str; 5] = ["panic", "unreachable", "todo", "unimplemented", "bail"];
+    let name = mac.path.segments.last().map(|segment| &segment.ident);
+    name.is_some_and(|name| LEAVING.iter().any(|leaving| name == leaving))
+}

@@ -1,0 +1,161 @@
+//! `#[within(context => value)]`: a whole function as the body of a context.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{TokenStreamExt, quote};
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Expr, Pat, ReturnType, Signature, Stmt, Token};
+
+use crate::analyze::{has_impl_trait, is_no_result};
+use crate::errors::{self, Errors};
+use crate::fallback;
+use crate::input::{self, Body, Input};
+use crate::paths;
+
+/// `transaction(pool.clone()) => tx`.
+struct Within {
+    context: Expr,
+    value: Pat,
+}
+
+impl Parse for Within {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let context = input.parse()?;
+        let value = if input.parse::<Option<Token![=>]>>()?.is_some() {
+            Pat::parse_multi_with_leading_vert(input)?
+        } else {
+            Pat::Verbatim(quote!(_))
+        };
+        Ok(Self { context, value })
+    }
+}
+
+pub(crate) fn within(args: TokenStream, item: &TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let mut function = match syn::parse2::<Input>(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            errors.push(input::why_not_tokens(item, "#[within]", error));
+            return fallback::other_item(item, errors);
+        }
+    };
+    let contexts = read_contexts(args, &mut function.attrs, &mut errors);
+    check(&function.signature, &mut errors);
+    if let Body::Unparsed { error, .. } = &function.body {
+        errors.push(error.clone());
+    }
+    expand(function, contexts, errors)
+}
+
+/// This attribute and those below it, the outermost first.
+fn read_contexts(
+    args: TokenStream,
+    attrs: &mut Vec<Attribute>,
+    errors: &mut Errors,
+) -> Vec<Within> {
+    let mut contexts = Vec::new();
+    let mut read = |context: syn::Result<Within>| match context {
+        Ok(context) => contexts.push(context),
+        Err(error) => errors.push(errors::not_a_within(&error)),
+    };
+    read(syn::parse2(args));
+    attrs.retain(|attr| {
+        let last = attr.path().segments.last();
+        let is_ours = last.is_some_and(|segment| segment.ident == "within");
+        if is_ours {
+            read(attr.parse_args());
+        }
+        !is_ours
+    });
+    contexts
+}
+
+fn check(signature: &Signature, errors: &mut Errors) {
+    if signature.asyncness.is_none() {
+        errors.push(errors::within_not_async(signature.fn_token));
+    }
+    match &signature.output {
+        ReturnType::Default => {
+            let end = signature.paren_token.span.close();
+            errors.push(errors::within_no_return_type(end));
+        }
+        ReturnType::Type(_, ty) if is_no_result(ty) => {
+            errors.push(errors::within_not_a_result(ty));
+        }
+        ReturnType::Type(..) => {}
+    }
+}
+
+// Input:
+//     #[within(transaction(pool.clone()) => tx)]
+//     async fn pay(pool: Pool, amount: u64) -> Result<(), DbError> { … }
+//
+// Output:
+//     async fn pay(pool: Pool, amount: u64) -> Result<(), DbError> {
+//         ::async_context_manager::AsyncContextExt::with(
+//             transaction(pool.clone()),
+//             async move |tx| -> Result<(), DbError> { … },
+//         )
+//         .await
+//     }
+fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream {
+    let Input {
+        attrs,
+        vis,
+        signature,
+        body,
+    } = function;
+    let has_errors = !errors.is_empty();
+    let errors = errors.into_tokens();
+    let (brace, inner_attrs, body) = match body {
+        Body::Missing(semi) => {
+            let error = errors::within_without_body(semi).to_compile_error();
+            return quote!(#errors #error #(#attrs)* #vis #signature #semi);
+        }
+        Body::Parsed {
+            brace,
+            attrs,
+            stmts,
+        } => (brace, attrs, pinned(&stmts, &signature.output)),
+        Body::Unparsed { tokens, brace, .. } => (brace, Vec::new(), tokens),
+    };
+    let code = if has_errors {
+        quote!(#errors #body)
+    } else {
+        let output = &signature.output;
+        contexts
+            .into_iter()
+            .rev()
+            .fold(body, |body, Within { context, value }| {
+                let output = if has_impl(output) { None } else { Some(output) };
+                quote! {
+                    ::async_context_manager::AsyncContextExt::with(
+                        #context,
+                        async move |#value| #output { #body },
+                    )
+                    .await
+                }
+            })
+    };
+    let mut block = TokenStream::new();
+    brace.surround(&mut block, |block| {
+        block.append_all(inner_attrs);
+        block.append_all(code);
+    });
+    quote!(#(#attrs)* #vis #signature #block)
+}
+
+/// The body, with a name of the right type for its value, so that a wrong value is blamed itself.
+fn pinned(stmts: &[Stmt], output: &ReturnType) -> TokenStream {
+    let ReturnType::Type(_, ty) = output else {
+        return quote!(#(#stmts)*);
+    };
+    if has_impl_trait(ty) || !paths::ends_with_a_value(stmts) {
+        return quote!(#(#stmts)*);
+    }
+    let result = Ident::new("__context_result", Span::mixed_site());
+    quote!(let #result: #ty = { #(#stmts)* }; #result)
+}
+
+fn has_impl(output: &ReturnType) -> bool {
+    matches!(output, ReturnType::Type(_, ty) if has_impl_trait(ty))
+}

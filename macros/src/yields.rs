@@ -1,0 +1,334 @@
+//! `yield_!`, `yield` and `cancellable!`: how they are recognised, and what they become.
+
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::visit_mut::{self, VisitMut};
+use syn::{Attribute, Expr, ExprYield, Macro, Path, Stmt, Token};
+
+use crate::errors;
+
+/// A yield, as an error points at it.
+#[derive(Clone)]
+pub(crate) struct Yield {
+    pub(crate) tokens: TokenStream,
+    /// `yield_!` or `yield`.
+    pub(crate) word: &'static str,
+}
+
+impl Yield {
+    pub(crate) fn from_macro(mac: &Macro) -> Self {
+        let (path, bang) = (&mac.path, &mac.bang_token);
+        Self {
+            tokens: quote!(#path #bang),
+            word: "yield_!",
+        }
+    }
+
+    pub(crate) fn from_keyword(keyword: Token![yield]) -> Self {
+        Self {
+            tokens: keyword.into_token_stream(),
+            word: "yield",
+        }
+    }
+}
+
+/// Which of the crate's own macros a call is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    Yield,
+    Cancellable,
+    /// Functions with the keyword, which the macro looks after itself.
+    Contexts,
+}
+
+impl Own {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let name = &path.segments.last()?.ident;
+        Self::of_name(name)
+    }
+
+    fn of_name(name: &Ident) -> Option<Self> {
+        if name == "yield_" || name == "r#yield" {
+            Some(Self::Yield)
+        } else if name == "cancellable" {
+            Some(Self::Cancellable)
+        } else if name == "contexts" {
+            Some(Self::Contexts)
+        } else {
+            None
+        }
+    }
+}
+
+/// Is it a nested function that is a context itself?
+pub(crate) fn is_context(attrs: &[Attribute]) -> bool {
+    attrs.iter().any(|attr| {
+        let last = attr.path().segments.last();
+        last.is_some_and(|segment| segment.ident == "async_context")
+    })
+}
+
+/// The value of `yield_!(value)`; `()` where there is none.
+pub(crate) fn yielded_value(mac: &Macro) -> syn::Result<Expr> {
+    if mac.tokens.is_empty() {
+        return Ok(Expr::Verbatim(quote!(())));
+    }
+    one_expression.parse2(mac.tokens.clone()).map_err(|error| {
+        if has_several(&mac.tokens) {
+            errors::several_values(&mac.tokens)
+        } else {
+            errors::not_an_expression(&error)
+        }
+    })
+}
+
+/// The future of `cancellable!(future)`.
+pub(crate) fn cancellable_future(mac: &Macro) -> syn::Result<Expr> {
+    one_expression
+        .parse2(mac.tokens.clone())
+        .map_err(|_| errors::cancellable_takes_a_future(mac))
+}
+
+fn one_expression(input: ParseStream<'_>) -> syn::Result<Expr> {
+    let expr = input.parse()?;
+    input.parse::<Option<Token![,]>>()?;
+    Ok(expr)
+}
+
+fn has_several(tokens: &TokenStream) -> bool {
+    tokens
+        .clone()
+        .into_iter()
+        .any(|token| is_punct(&token, ','))
+}
+
+fn is_punct(token: &TokenTree, punct: char) -> bool {
+    matches!(token, TokenTree::Punct(found) if found.as_char() == punct)
+}
+
+/// The name of what the runtime hands to the generator.
+pub(crate) fn context_at(span: Span) -> Ident {
+    Ident::new("__context", Span::mixed_site().located_at(span))
+}
+
+/// What the calls become.
+#[derive(Clone, Copy)]
+pub(crate) enum Rewrite<'a> {
+    /// Calls of the runtime.
+    ToCalls,
+    /// Expressions of the right types that compile wherever they are: the function has errors
+    /// already, and these must not add to them. Holds the path of the runtime.
+    ToNothing(&'a TokenStream),
+}
+
+impl Rewrite<'_> {
+    fn yield_(self, value: impl ToTokens, span: Span) -> TokenStream {
+        match self {
+            // Input:  yield_!(value)
+            // Output: __context.yield_(value).await
+            Self::ToCalls => {
+                let context = context_at(span);
+                quote_spanned!(span=> #context.yield_(#value).await)
+            }
+            Self::ToNothing(krate) => {
+                quote!((#value, ::core::option::Option::<&#krate::Outcome>::None.unwrap()))
+            }
+        }
+    }
+
+    fn cancellable(self, future: impl ToTokens, span: Span) -> TokenStream {
+        match self {
+            // Input:  cancellable!(future)
+            // Output: __context.cancellable(future)
+            Self::ToCalls => {
+                let context = context_at(span);
+                quote_spanned!(span=> #context.cancellable(#future))
+            }
+            Self::ToNothing(_) => quote!(::core::convert::identity(#future)),
+        }
+    }
+
+    fn or_nothing(self, argument: syn::Result<Expr>, nothing: TokenStream) -> Option<Expr> {
+        match (argument, self) {
+            (Ok(argument), _) => Some(argument),
+            (Err(_), Self::ToNothing(_)) => Some(Expr::Verbatim(nothing)),
+            // `analyze` has refused it.
+            (Err(_), Self::ToCalls) => None,
+        }
+    }
+
+    fn rewrite_macro(&mut self, mac: &Macro) -> Option<Expr> {
+        let span = mac.path.span();
+        let tokens = match Own::of(&mac.path)? {
+            Own::Yield => {
+                let mut value = self.or_nothing(yielded_value(mac), quote!(()))?;
+                self.visit_expr_mut(&mut value);
+                self.yield_(value, span)
+            }
+            Own::Cancellable => {
+                let nothing = quote!(::core::future::ready(()));
+                let mut future = self.or_nothing(cancellable_future(mac), nothing)?;
+                self.visit_expr_mut(&mut future);
+                self.cancellable(future, span)
+            }
+            Own::Contexts => return None,
+        };
+        Some(Expr::Verbatim(tokens))
+    }
+
+    fn rewrite_keyword(&mut self, expr: &ExprYield) -> Expr {
+        let mut value = expr
+            .expr
+            .as_deref()
+            .map_or_else(|| Expr::Verbatim(quote!(())), Expr::clone);
+        self.visit_expr_mut(&mut value);
+        Expr::Verbatim(self.yield_(value, expr.yield_token.span))
+    }
+
+    /// The same where there is no syntax tree: in the tokens of other macros.
+    pub(crate) fn rewrite_tokens(self, tokens: TokenStream) -> TokenStream {
+        let mut output = TokenStream::new();
+        let mut rest = tokens.into_iter().peekable();
+        let mut is_in_path = false;
+        while let Some(token) = rest.next() {
+            let own = match &token {
+                TokenTree::Ident(name) if !is_in_path => Own::of_name(name),
+                _ => None,
+            };
+            is_in_path = is_punct(&token, ':');
+            let Some(own) = own else {
+                output.extend([self.rewrite_inside(token)]);
+                continue;
+            };
+            let Some(bang) = rest.next_if(|next| is_punct(next, '!')) else {
+                output.extend([token]);
+                continue;
+            };
+            match rest.next() {
+                Some(TokenTree::Group(group)) if own != Own::Contexts => {
+                    let inside = self.rewrite_tokens(group.stream());
+                    output.extend(match own {
+                        Own::Yield if inside.is_empty() => self.yield_(quote!(()), token.span()),
+                        Own::Yield => self.yield_(inside, token.span()),
+                        _ => self.cancellable(inside, token.span()),
+                    });
+                }
+                next => output.extend([token, bang].into_iter().chain(next)),
+            }
+        }
+        output
+    }
+
+    fn rewrite_inside(self, token: TokenTree) -> TokenTree {
+        match token {
+            TokenTree::Group(group) => {
+                let inside = self.rewrite_tokens(group.stream());
+                let mut rewritten = Group::new(group.delimiter(), inside);
+                rewritten.set_span(group.span());
+                TokenTree::Group(rewritten)
+            }
+            other => other,
+        }
+    }
+}
+
+impl VisitMut for Rewrite<'_> {
+    fn visit_expr_mut(&mut self, expr: &mut Expr) {
+        let rewritten = match expr {
+            Expr::Macro(call) => self.rewrite_macro(&call.mac),
+            Expr::Yield(call) => Some(self.rewrite_keyword(call)),
+            _ => None,
+        };
+        match rewritten {
+            Some(rewritten) => *expr = rewritten,
+            None => visit_mut::visit_expr_mut(self, expr),
+        }
+    }
+
+    fn visit_stmt_mut(&mut self, stmt: &mut Stmt) {
+        let rewritten = match stmt {
+            Stmt::Macro(call) => self.rewrite_macro(&call.mac).map(|expr| {
+                // `yield_! { value }` is a statement without its semicolon.
+                let is_braced = matches!(call.mac.delimiter, syn::MacroDelimiter::Brace(_));
+                let semi = is_braced.then(<Token![;]>::default);
+                Stmt::Expr(expr, call.semi_token.or(semi))
+            }),
+            _ => None,
+        };
+        match rewritten {
+            Some(rewritten) => *stmt = rewritten,
+            None => visit_mut::visit_stmt_mut(self, stmt),
+        }
+    }
+
+    fn visit_macro_mut(&mut self, mac: &mut Macro) {
+        if Own::of(&mac.path).is_none() {
+            mac.tokens = self.rewrite_tokens(std::mem::take(&mut mac.tokens));
+        }
+    }
+
+    fn visit_item_fn_mut(&mut self, function: &mut syn::ItemFn) {
+        if !is_context(&function.attrs) {
+            visit_mut::visit_item_fn_mut(self, function);
+        }
+    }
+
+    fn visit_impl_item_fn_mut(&mut self, function: &mut syn::ImplItemFn) {
+        if !is_context(&function.attrs) {
+            visit_mut::visit_impl_item_fn_mut(self, function);
+        }
+    }
+
+    fn visit_trait_item_fn_mut(&mut self, function: &mut syn::TraitItemFn) {
+        if !is_context(&function.attrs) {
+            visit_mut::visit_trait_item_fn_mut(self, function);
+        }
+    }
+}
+
+/// The calls that are hidden in the tokens of another macro.
+#[derive(Default)]
+pub(crate) struct Hidden {
+    pub(crate) yields: Vec<Yield>,
+    pub(crate) cancellables: Vec<Ident>,
+    /// The word `yield`, which may well belong to the other macro.
+    pub(crate) has_keyword: bool,
+}
+
+impl Hidden {
+    pub(crate) fn find(tokens: &TokenStream) -> Self {
+        let mut hidden = Self::default();
+        hidden.search(tokens);
+        hidden
+    }
+
+    fn search(&mut self, tokens: &TokenStream) {
+        let mut rest = tokens.clone().into_iter().peekable();
+        while let Some(token) = rest.next() {
+            match &token {
+                TokenTree::Group(group) => self.search(&group.stream()),
+                TokenTree::Ident(name) => {
+                    self.has_keyword |= name == "yield";
+                    let Some(own) = Own::of_name(name) else {
+                        continue;
+                    };
+                    let Some(bang) = rest.next_if(|next| is_punct(next, '!')) else {
+                        continue;
+                    };
+                    match own {
+                        Own::Yield => self.yields.push(Yield {
+                            tokens: quote!(#name #bang),
+                            word: "yield_!",
+                        }),
+                        Own::Cancellable => self.cancellables.push(name.clone()),
+                        // What is in it is not ours.
+                        Own::Contexts => drop(rest.next()),
+                    }
+                }
+                TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! A context whose enter may be given up.
+
+use crate::context::AsyncContext;
+use crate::coroutine::generator;
+
+pub(crate) fn cancellable_enter<C: AsyncContext>(
+    context: C,
+) -> impl AsyncContext<Value = C::Value, Error = C::Error, Verdict = C::Verdict> {
+    generator(context.__name(), async move |lender| {
+        // Marks count in enter alone: this one is over when the value is lent.
+        let _mark = lender.mark();
+        context.__coroutine(lender).await
+    })
+}

@@ -1,0 +1,23 @@
+//! A context whose exit can't fail its caller.
+
+use std::sync::Arc;
+
+use crate::context::{AsyncContext, Verdict};
+use crate::coroutine::generator;
+use crate::report::{self, Kind};
+
+pub(crate) fn ignore_exit_errors<C: AsyncContext>(
+    context: C,
+) -> impl AsyncContext<Value = C::Value, Error = C::Error, Verdict = C::Verdict> {
+    let name = context.__name();
+    generator(name, async move |lender| {
+        let phase = lender.phase();
+        match context.__coroutine(lender).await {
+            Err(error) if phase.is_exiting() => {
+                report::error(name, Kind::ExitFailed, Arc::new(error));
+                Ok(C::Verdict::PROPAGATE)
+            }
+            result => result,
+        }
+    })
+}

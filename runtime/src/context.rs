@@ -1,0 +1,182 @@
+//! The contract: what a context is, and what its exit may decide.
+
+use std::fmt;
+use std::future::Future;
+
+use crate::coroutine::Lender;
+use crate::outcome::Outcome;
+
+/// Something that is opened, lent to a body, and closed: `async with` for Rust.
+///
+/// Most contexts are written as one function under [`#[async_context]`](crate::async_context). By
+/// hand, a context is a type with two `async fn`s, like a Python class with `__aenter__` and
+/// `__aexit__`. Either is used through [`AsyncContextExt`](crate::AsyncContextExt).
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// # use std::convert::Infallible;
+///
+/// struct Greeting {
+///     name: &'static str,
+/// }
+///
+/// impl AsyncContext for Greeting {
+///     type Value = String;
+///     type Error = Infallible;
+///     type Verdict = ();
+///
+///     async fn enter(&mut self) -> Result<String, Infallible> {
+///         Ok(format!("hello, {}", self.name))
+///     }
+///
+///     async fn exit(self, _greeting: String, outcome: &Outcome) -> Result<(), Infallible> {
+///         println!("goodbye, {} ({outcome:?})", self.name);
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let length = Greeting { name: "Ada" }
+///     .with(async |greeting| Ok(greeting.len()))
+///     .await;
+/// assert_eq!(length, Ok(10));
+/// # }
+/// ```
+///
+/// # What the implementer owes
+///
+/// An enter that fails, or panics, has to have cleaned up after itself: exit runs only for an enter
+/// that gave a value. Exit gets the value back and must not assume that the body left it untouched.
+///
+/// # What the caller owes
+///
+/// [`AsyncContextExt`](crate::AsyncContextExt) keeps the protocol: enter once, exit once, whatever
+/// happens in between. Who calls `enter` and `exit` directly, for instance to build one context out
+/// of another, keeps it by hand, and a context that was entered but not exited reports
+/// [`NotRun`](crate::report::Kind::NotRun) where it can.
+///
+/// # Cancel safety
+///
+/// Neither future is ever dropped half-way by this crate, with the exceptions that the user asks
+/// for: [`cancellable!`](crate::cancellable), [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter)
+/// and [`with_scoped`](crate::AsyncContextExt::with_scoped).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an async context",
+    label = "not an async context",
+    note = "a future has to be awaited first: `.await` it to get at the context",
+    note = "a context is a function under `#[async_context]`, or a type with `impl AsyncContext`"
+)]
+pub trait AsyncContext: Sized + Send {
+    /// What the body borrows.
+    type Value: Send;
+    /// The error of enter, of exit, and of the body.
+    type Error: fmt::Debug + Send + Sync + 'static;
+    /// What exit decides about a failed body: nothing (`()`), or a [`Suppression`].
+    type Verdict: Verdict;
+
+    /// Opens the resource. Called once.
+    fn enter(&mut self) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
+
+    /// Closes the resource. Called once, after an enter that succeeded.
+    fn exit(
+        self,
+        value: Self::Value,
+        outcome: &Outcome,
+    ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send;
+
+    /// The name in reports.
+    #[doc(hidden)]
+    fn __name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+
+    /// Enter and exit as one piece of code with a hole for the body: the form in which every
+    /// context is driven, because it can be handed over at any point.
+    #[doc(hidden)]
+    fn __coroutine(
+        mut self,
+        lender: Lender<Self::Value>,
+    ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send {
+        async move {
+            let value = self.enter().await?;
+            let (value, outcome) = lender.yield_(value).await;
+            self.exit(value, outcome).await
+        }
+    }
+}
+
+/// What an exit decides about a failed body: `()` for a context that never suppresses, or
+/// [`Suppression`] for one that may. These two are all there are.
+///
+/// The choice is in the type: using a context with the verdict `()` gives the body's result as it
+/// is, using one with the verdict `Suppression` gives an `Option` of it, so that nobody takes a
+/// result for granted that may be missing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a verdict of an async context",
+    label = "neither `()` nor `Suppression`",
+    note = "an exit returns `Ok(())`; one that may suppress errors has the verdict `Suppression`"
+)]
+pub trait Verdict: sealed::Sealed + Send + 'static {
+    /// What using the context gives for a body's `R`.
+    type Output<R>;
+
+    /// The verdict that changes nothing.
+    #[doc(hidden)]
+    const PROPAGATE: Self;
+
+    #[doc(hidden)]
+    fn completed<R>(value: R) -> Self::Output<R>;
+
+    /// The output of a suppressed body, where this verdict suppresses.
+    #[doc(hidden)]
+    fn suppressed<R>(&self) -> Option<Self::Output<R>>;
+}
+
+/// The verdict of an exit that may suppress the body's error.
+///
+/// Only an error can be suppressed: never a panic, never a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Suppression {
+    /// The body's error goes to the caller.
+    #[default]
+    Propagate,
+    /// The body's error ends here: the caller gets `Ok(None)`.
+    Suppress,
+}
+
+impl Verdict for () {
+    type Output<R> = R;
+    const PROPAGATE: Self = ();
+
+    fn completed<R>(value: R) -> R {
+        value
+    }
+
+    fn suppressed<R>(&self) -> Option<R> {
+        None
+    }
+}
+
+impl Verdict for Suppression {
+    type Output<R> = Option<R>;
+    const PROPAGATE: Self = Self::Propagate;
+
+    fn completed<R>(value: R) -> Option<R> {
+        Some(value)
+    }
+
+    fn suppressed<R>(&self) -> Option<Option<R>> {
+        match self {
+            Self::Propagate => None,
+            Self::Suppress => Some(None),
+        }
+    }
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "what can't be named can't be implemented")]
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl Sealed for super::Suppression {}
+}

@@ -1,0 +1,363 @@
+//! The one form in which every context is driven: code with a hole in it.
+//!
+//! A [`Coroutine`] is a boxed future that enters, lends its value through a [`Lender`], sleeps until
+//! the value comes back with the outcome, and exits. Whoever holds it drives it: a scope while the
+//! caller is there, the background once the caller has gone. A generator *is* such a future; a
+//! hand-written context becomes one by `AsyncContext::__coroutine`.
+//!
+//! Holder and future talk through an [`Exchange`], which goes one way only:
+//!
+//! ```text
+//!  Entering ──offer──▶ Offered ──take──▶ Lent ──give_back──▶ Returned ──▶ Exiting ──▶ (ended)
+//!     └── the future ends with an error, or panics: it never had a value ──────────────▶ (ended)
+//! ```
+//!
+//! 1. The value is in one place at a time: the future, the exchange, or the holder.
+//! 2. `Offered` is taken within the poll that made it: between polls the holder has the value.
+//! 3. The exit's own code begins after all detached exits inside the context have ended.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+
+use crate::context::{AsyncContext, Verdict};
+use crate::order::{InnerExits, Inside, Place, Running, Scoped};
+use crate::outcome::Outcome;
+use crate::report::{self, Kind};
+
+/// Where the value and the outcome change hands.
+enum Exchange<V> {
+    /// `marks` counts what makes it safe to give up now: see [`Lender::cancellable`].
+    Entering {
+        marks: usize,
+    },
+    Offered(V),
+    Lent,
+    Returned(V, Outcome),
+    Exiting,
+}
+
+type Link<V> = Arc<Mutex<Exchange<V>>>;
+
+fn lock<V>(link: &Link<V>) -> MutexGuard<'_, Exchange<V>> {
+    link.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A context under way. `F` is its future; where its type does not matter, a
+/// `dyn Future<Output = Result<D, E>> + Send`.
+pub(crate) struct Coroutine<V, F: ?Sized> {
+    name: &'static str,
+    link: Link<V>,
+    ended: bool,
+    // The order of these two matters: what the future holds drops inside of its place. The mutex is
+    // never locked: it makes a coroutine `Sync`, and so a guard that is kept in shared state.
+    future: Mutex<Pin<Box<F>>>,
+    place: Place,
+}
+
+/// A coroutine without the type of its code.
+pub(crate) type Suspended<'c, V, D, E> =
+    Coroutine<V, dyn Future<Output = Result<D, E>> + Send + 'c>;
+
+impl<V, F: ?Sized> Coroutine<V, F> {
+    /// Nothing of it has run yet. Its place among the other contexts is here and now.
+    pub(crate) fn new(name: &'static str, code: impl FnOnce(Lender<V>) -> Pin<Box<F>>) -> Self {
+        let link = Arc::new(Mutex::new(Exchange::Entering { marks: 0 }));
+        let lender = Lender {
+            link: Arc::clone(&link),
+            outcome: OnceLock::new(),
+        };
+        Self {
+            name,
+            link,
+            ended: false,
+            future: Mutex::new(code(lender)),
+            place: Place::new(),
+        }
+    }
+}
+
+impl<'c, V, D, E> Suspended<'c, V, D, E> {
+    pub(crate) fn of<C>(context: C) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'c,
+    {
+        Self::new(context.__name(), |lender| {
+            Box::pin(context.__coroutine(lender))
+        })
+    }
+}
+
+impl<V, D, E, F> Coroutine<V, F>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+{
+    /// Runs enter to its end.
+    ///
+    /// # Panics
+    ///
+    /// If enter panics, or if the code ends well without a yield, which the macro excludes.
+    pub(crate) async fn enter(&mut self) -> Result<V, E> {
+        poll_fn(|cx| match self.poll(cx) {
+            Poll::Pending => match self.take_offered() {
+                Some(value) => Poll::Ready(Ok(value)),
+                None => Poll::Pending,
+            },
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(_)) => panic!("the context `{}` ended without a yield", self.name),
+        })
+        .await
+    }
+
+    /// Ends the body. The exit runs when it is polled by [`exit`](Self::exit).
+    pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, scoped: Scoped) {
+        self.place.close(scoped);
+        *lock(&self.link) = Exchange::Returned(value, outcome);
+    }
+
+    /// Waits for the exits inside (invariant 3), and runs exit to its end. Dropped, it can be called
+    /// again.
+    ///
+    /// # Panics
+    ///
+    /// If exit panics.
+    pub(crate) async fn exit(&mut self) -> Result<D, E> {
+        self.inner_exits().ended().await;
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _inside = self.place.inside();
+        // Also where this poll panics.
+        self.ended = true;
+        let future = self.future.get_mut();
+        let future = future.unwrap_or_else(PoisonError::into_inner);
+        let polled = future.as_mut().poll(cx);
+        self.ended = polled.is_ready();
+        polled
+    }
+}
+
+impl<V, F: ?Sized> Coroutine<V, F> {
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Has the code returned, or panicked?
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Is its enter still going on?
+    pub(crate) fn is_entering(&self) -> bool {
+        matches!(*lock(&self.link), Exchange::Entering { .. })
+    }
+
+    /// Is it in an await of its enter that may be given up?
+    pub(crate) fn is_cancellable(&self) -> bool {
+        matches!(*lock(&self.link), Exchange::Entering { marks: 1.. })
+    }
+
+    /// Until the guard drops, what enters in this thread is inside this context.
+    pub(crate) fn inside(&mut self) -> Inside<'_> {
+        self.place.inside()
+    }
+
+    /// Lists its exit as one that runs detached.
+    pub(crate) fn list(&self) -> Running {
+        self.place.list()
+    }
+
+    /// The detached exits inside of it, and beside it once its body has ended.
+    pub(crate) fn inner_exits(&self) -> InnerExits {
+        self.place.inner_exits()
+    }
+
+    fn take_offered(&self) -> Option<V> {
+        let mut exchange = lock(&self.link);
+        match std::mem::replace(&mut *exchange, Exchange::Lent) {
+            Exchange::Offered(value) => Some(value),
+            other => {
+                *exchange = other;
+                None
+            }
+        }
+    }
+}
+
+/// The future's end of the exchange: what `yield_!` and `cancellable!` stand for.
+pub struct Lender<V> {
+    link: Link<V>,
+    outcome: OnceLock<Outcome>,
+}
+
+impl<V> Lender<V> {
+    /// Lends the value to the body, and waits until it comes back with the outcome.
+    pub async fn yield_(&self, value: V) -> (V, &Outcome) {
+        *lock(&self.link) = Exchange::Offered(value);
+        let (value, outcome) = poll_fn(|_| self.take_returned()).await;
+        (value, self.outcome.get_or_init(|| outcome))
+    }
+
+    /// Marks an await of enter that is safe to give up.
+    pub async fn cancellable<F: IntoFuture>(&self, future: F) -> F::Output {
+        let _mark = self.mark();
+        future.into_future().await
+    }
+
+    /// While the mark is there, a caller who gives up drops the context on the spot.
+    pub(crate) fn mark(&self) -> Mark<V> {
+        count_marks(&self.link, 1);
+        Mark(Arc::clone(&self.link))
+    }
+
+    /// For code around this one, which wants to know how far it got.
+    pub(crate) fn phase(&self) -> Phase<V> {
+        Phase(Arc::clone(&self.link))
+    }
+
+    fn take_returned(&self) -> Poll<(V, Outcome)> {
+        let mut exchange = lock(&self.link);
+        match std::mem::replace(&mut *exchange, Exchange::Exiting) {
+            Exchange::Returned(value, outcome) => Poll::Ready((value, outcome)),
+            other => {
+                *exchange = other;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<V> fmt::Debug for Lender<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lender").finish_non_exhaustive()
+    }
+}
+
+/// See [`Lender::phase`].
+pub(crate) struct Phase<V>(Link<V>);
+
+impl<V> Phase<V> {
+    /// Has it yielded?
+    pub(crate) fn is_exiting(&self) -> bool {
+        !matches!(*lock(&self.0), Exchange::Entering { .. })
+    }
+}
+
+/// See [`Lender::mark`].
+pub(crate) struct Mark<V>(Link<V>);
+
+impl<V> Drop for Mark<V> {
+    fn drop(&mut self) {
+        count_marks(&self.0, -1);
+    }
+}
+
+/// Marks say something only while enter goes on: an exit is never given up.
+fn count_marks<V>(link: &Link<V>, by: isize) {
+    if let Exchange::Entering { marks } = &mut *lock(link) {
+        *marks = marks.saturating_add_signed(by);
+    }
+}
+
+/// The context that a function under [`#[async_context]`](crate::async_context) returns.
+pub struct Generator<V, B, F> {
+    name: &'static str,
+    state: State<V, B, F>,
+}
+
+enum State<V, B, F> {
+    /// The function's code, not run yet.
+    Built(B),
+    Entered(ByHand<V, F>),
+    /// Between two states.
+    Moved,
+}
+
+/// What [`#[async_context]`](crate::async_context) expands to a call of.
+#[doc(hidden)]
+pub fn generator<V, B, F>(name: &'static str, code: B) -> Generator<V, B, F>
+where
+    B: FnOnce(Lender<V>) -> F,
+{
+    Generator {
+        name,
+        state: State::Built(code),
+    }
+}
+
+impl<V, B, F, D, E> AsyncContext for Generator<V, B, F>
+where
+    V: Send,
+    B: FnOnce(Lender<V>) -> F + Send,
+    F: Future<Output = Result<D, E>> + Send,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    type Value = V;
+    type Error = E;
+    type Verdict = D;
+
+    /// # Panics
+    ///
+    /// If it was entered before.
+    async fn enter(&mut self) -> Result<V, E> {
+        let State::Built(code) = std::mem::replace(&mut self.state, State::Moved) else {
+            panic!("the context `{}` is entered twice", self.name);
+        };
+        let entered = ByHand(Coroutine::new(self.name, |lender| Box::pin(code(lender))));
+        self.state = State::Entered(entered);
+        match &mut self.state {
+            State::Entered(ByHand(coroutine)) => coroutine.enter().await,
+            _ => unreachable!("the state was set one line before"),
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If it was not entered before.
+    async fn exit(self, value: V, outcome: &Outcome) -> Result<D, E> {
+        let State::Entered(mut entered) = self.state else {
+            panic!("the context `{}` is exited before it is entered", self.name);
+        };
+        entered.0.give_back(value, outcome.share(), Scoped::Body);
+        entered.0.exit().await
+    }
+
+    fn __name(&self) -> &'static str {
+        self.name
+    }
+
+    /// # Panics
+    ///
+    /// If it was entered before.
+    fn __coroutine(self, lender: Lender<V>) -> impl Future<Output = Result<D, E>> + Send {
+        let State::Built(code) = self.state else {
+            panic!("the context `{}` is entered twice", self.name);
+        };
+        code(lender)
+    }
+}
+
+impl<V, B, F> fmt::Debug for Generator<V, B, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generator")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
+/// over to: the context that these calls are made in is the one that goes on in the background.
+struct ByHand<V, F>(Coroutine<V, F>);
+
+impl<V, F> Drop for ByHand<V, F> {
+    fn drop(&mut self) {
+        let coroutine = &self.0;
+        if !coroutine.has_ended() && !coroutine.is_cancellable() {
+            report::plain(coroutine.name(), Kind::NotRun);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Exits that go on in the background, because nobody waits for them any more.
+//!
+//! When the future that uses a context is dropped (a timeout, a `select!`, an aborted task, a client
+//! that hung up), its coroutine is handed over to the tokio runtime that it was entered on, and
+//! exits there with [`Outcome::Cancelled`]. Whoever needs to know that this has happened, a `main`
+//! above all, waits for it:
+//!
+//! ```
+//! use async_context_manager::detached;
+//!
+//! # async fn app() {}
+//! #[tokio::main]
+//! async fn main() {
+//!     detached::drained(app()).await;
+//! }
+//! ```
+//!
+//! What can't be handed over to its own runtime (there was none, or it has shut down) runs on a
+//! thread of this crate; after a shutdown, for five seconds at the most, and what is not done by then
+//! is reported as [`Lost`](Kind::Lost). A process that ends does not wait for that thread: a `main`
+//! that builds its own runtime ends with [`drain_blocking`].
+
+use std::fmt;
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::context::Verdict;
+use crate::coroutine::Suspended;
+use crate::order::{InnerExits, Running, Scoped};
+use crate::outcome::Outcome;
+use crate::panic::{Payload, catch, drop_quietly};
+use crate::report::{self, Kind};
+use crate::rescue;
+
+/// All exits that are detached now.
+static DETACHED: LazyLock<TaskTracker> = LazyLock::new(|| {
+    let tracker = TaskTracker::new();
+    // "Closed" lets `wait` end; it does not keep out what comes later.
+    tracker.close();
+    tracker
+});
+
+/// How many exits are running in the background now.
+#[must_use]
+pub fn count() -> usize {
+    DETACHED.len()
+}
+
+/// Waits until no exit is running in the background.
+///
+/// Other parts of the program may hand over new ones meanwhile; they are waited for as well. Inside
+/// of an exit it would wait for itself: don't call it there.
+///
+/// # Cancel safety
+///
+/// Giving up waiting changes nothing about the exits.
+pub async fn drain() {
+    DETACHED.wait().await;
+}
+
+/// Waits as [`drain`] does, for no longer than `limit`, and says how many exits are left.
+///
+/// Call it on a tokio runtime with its timer enabled; elsewhere there is [`drain_blocking`].
+///
+/// # Panics
+///
+/// Outside of a tokio runtime, or on one without a timer, as [`tokio::time::timeout`] does.
+pub async fn drain_timeout(limit: Duration) -> usize {
+    match tokio::time::timeout(limit, drain()).await {
+        Ok(()) => 0,
+        Err(_) => count(),
+    }
+}
+
+/// Blocks the thread as [`drain`] waits, for no longer than `limit`, and says how many are left.
+///
+/// For a `main` whose runtime is gone. On a thread of a runtime that is still running the exits it
+/// would drive can't go on meanwhile: use [`drain`] there.
+#[expect(clippy::must_use_candidate, reason = "waiting is the point")]
+pub fn drain_blocking(limit: Duration) -> usize {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut drained = pin!(drain());
+    let begun = Instant::now();
+    while drained.as_mut().poll(&mut cx).is_pending() {
+        let Some(left) = limit.checked_sub(begun.elapsed()) else {
+            return count();
+        };
+        thread::park_timeout(left);
+    }
+    0
+}
+
+/// Runs the future, and then waits as [`drain`] does: a `main` that is wrapped in it loses nothing
+/// that its future, or a task, has left behind. Also where the future panics: the panic goes on
+/// after the wait.
+///
+/// A signal such as Ctrl-C ends the process on the spot, unless the program handles it: let the
+/// future end at it, with a `select!` over `tokio::signal::ctrl_c()`, and everything that the
+/// `select!` drops is exited before `drained` returns.
+///
+/// # Cancel safety
+///
+/// Dropped, it drops the future; what that hands over goes on in the background.
+pub async fn drained<F: Future>(future: F) -> F::Output {
+    let ended = catch(future).await;
+    drain().await;
+    ended.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Takes over a coroutine whose holder has gone. `value` is there if it was lent to the body.
+pub(crate) fn hand_over<V, D, E>(
+    mut coroutine: Suspended<'static, V, D, E>,
+    value: Option<V>,
+    scoped: Scoped,
+    runtime: Option<Handle>,
+) where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    if coroutine.is_cancellable() {
+        return drop_quietly(coroutine.name(), coroutine);
+    }
+    if let Some(value) = value {
+        coroutine.give_back(value, Outcome::Cancelled, scoped);
+    }
+    let detached = Detached(Some(Job {
+        name: coroutine.name(),
+        _listed: coroutine.list(),
+        _counted: DETACHED.token(),
+        inner: coroutine.inner_exits(),
+        rest: Box::pin(finish(coroutine)),
+    }));
+    match runtime.or_else(rescue::runtime) {
+        Some(runtime) => drop(runtime.spawn(detached)),
+        None => drop(detached),
+    }
+}
+
+/// The rest of a context, from wherever its holder left it. It panics in no case.
+async fn finish<V, D, E>(mut coroutine: Suspended<'static, V, D, E>) -> Result<(), Payload>
+where
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    let name = coroutine.name();
+    let ended = catch(async {
+        if coroutine.is_entering() {
+            match coroutine.enter().await {
+                Ok(value) => coroutine.give_back(value, Outcome::Cancelled, Scoped::Body),
+                Err(error) => return report::error(name, Kind::EnterFailed, Arc::new(error)),
+            }
+        }
+        if let Err(error) = coroutine.exit().await {
+            report::error(name, Kind::ExitFailed, Arc::new(error));
+        }
+    })
+    .await;
+    coroutine.inner_exits().ended().await;
+    drop_quietly(name, coroutine);
+    ended
+}
+
+/// A detached exit as a task of the runtime that its context was entered on.
+struct Detached(Option<Job>);
+
+/// What it takes to bring a detached exit to its end. It counts as running until it drops.
+struct Job {
+    name: &'static str,
+    /// What the exit itself will wait for.
+    inner: InnerExits,
+    rest: Pin<Box<dyn Future<Output = Result<(), Payload>> + Send>>,
+    _listed: Running,
+    _counted: TaskTrackerToken,
+}
+
+impl Future for Detached {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(job) = &mut self.0 else {
+            return Poll::Ready(());
+        };
+        let ended = ready!(job.rest.as_mut().poll(cx));
+        if let Err(payload) = ended {
+            report::panic(job.name, Kind::Panicked, payload);
+        }
+        self.0 = None;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Detached {
+    /// A runtime that shuts down drops its tasks without a word. Also one that has shut down
+    /// already accepts the spawn, and drops the task at once.
+    fn drop(&mut self) {
+        if let Some(job) = self.0.take() {
+            rescue(job);
+        }
+    }
+}
+
+/// One more try, on the thread of this crate. What has not begun yet, and what is not bound to the
+/// old runtime by a timer or a socket, comes to its end there.
+fn rescue(job: Job) {
+    let Some(runtime) = rescue::runtime() else {
+        report::plain(job.name, Kind::Lost);
+        return drop_quietly(job.name, job);
+    };
+    runtime.spawn(async move {
+        // All of it moves in here: it counts as running until it drops.
+        let mut job = job;
+        // They have their own limit.
+        job.inner.ended().await;
+        match tokio::time::timeout(rescue::LIMIT, job.rest.as_mut()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(payload)) => report::panic(job.name, Kind::Lost, payload),
+            Err(_) => {
+                report::plain(job.name, Kind::Lost);
+                drop_quietly(job.name, job);
+            }
+        }
+    });
+}

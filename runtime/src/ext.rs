@@ -1,0 +1,304 @@
+//! What every context can do: the methods that use one, and those that change one.
+
+use std::fmt;
+use std::future::Future;
+
+use crate::combine::{self, BoxContext};
+use crate::context::{AsyncContext, Verdict};
+use crate::failure::Failure;
+use crate::guard::Guard;
+use crate::order::Scoped;
+use crate::scope::{self, Live};
+
+/// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
+pub trait AsyncContextExt: AsyncContext {
+    /// Enters the context, runs the body with its value, and exits: `async with`.
+    ///
+    /// The body may borrow from around it, use `?`, and need not be `Send`; the future is `Send` when
+    /// the body and its result are.
+    ///
+    /// # Errors
+    ///
+    /// The error of enter; else the body's; else the exit's. Where body and exit both fail, the
+    /// body's error is returned and the exit's is [reported](crate::report);
+    /// [`try_with`](Self::try_with) returns both. A context with the verdict
+    /// [`Suppression`](crate::Suppression) may turn a body's error into `Ok(None)`.
+    ///
+    /// # Panics
+    ///
+    /// With the body's panic, after exit has run; else with that of enter or exit.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll, nothing has happened. Dropped in enter, enter goes on in the
+    /// background and exit follows; dropped in the body, what the body holds drops first, and then
+    /// exit runs; dropped in exit, that same exit goes on. See [`detached`](crate::detached).
+    fn with<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
+    where
+        Self: 'static,
+        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
+
+    /// Like [`with`](Self::with), with a future that is `Send` by promise, for a body that is.
+    ///
+    /// The future of `with` is `Send` whenever it can be, and the compiler finds that out by itself:
+    /// but not where the value's type has a lifetime in it, as sqlx's `Transaction<'static, Sqlite>`
+    /// has, and the future is part of a bigger one that has to be `Send`, such as a spawned task, an
+    /// axum handler or a generator. There it says that an "implementation of `AsyncFnOnce` is not
+    /// general enough" (a [limit of today's compiler]). This method is for that case.
+    ///
+    /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # struct Transaction<'c>(&'c str);
+    /// # fn transaction() -> impl AsyncContext<Value = Transaction<'static>, Error = io::Error, Verdict = ()> + 'static {
+    /// #     #[async_context]
+    /// #     async fn transaction() -> Result<Transaction<'static>, io::Error> {
+    /// #         let (_tx, _outcome) = yield_!(Transaction("open"));
+    /// #         Ok(())
+    /// #     }
+    /// #     transaction()
+    /// # }
+    /// # async fn transfer(tx: &mut Transaction<'_>) -> io::Result<usize> { Ok(tx.0.len()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let task = tokio::spawn(async {
+    ///     transaction()
+    ///         .with_send(async |tx| transfer(tx).await)
+    ///         .await
+    /// });
+    /// # assert_eq!(task.await.unwrap().unwrap(), 4);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `with`.
+    ///
+    /// # Panics
+    ///
+    /// As `with`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `with`.
+    fn with_send<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    where
+        Self: 'static,
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
+
+    /// Like [`with`](Self::with), and tells all that went wrong, with its origin.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`].
+    ///
+    /// # Panics
+    ///
+    /// As `with`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `with`.
+    fn try_with<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>>
+    where
+        Self: 'static,
+        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
+
+    /// Enters the context, and gives a guard that derefs to its value.
+    ///
+    /// # Errors
+    ///
+    /// The error of enter.
+    ///
+    /// # Panics
+    ///
+    /// If enter panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in enter, enter goes on in the background, and exit follows.
+    fn guard(self) -> impl Future<Output = Result<Guard<Self>, Self::Error>>
+    where
+        Self: 'static;
+
+    /// Like [`with`](Self::with), for a context that borrows.
+    ///
+    /// # Errors
+    ///
+    /// As `with`.
+    ///
+    /// # Panics
+    ///
+    /// As `with`.
+    ///
+    /// # Cancel safety
+    ///
+    /// **A drop is not covered**: what borrows can't go on in the background. Dropped between the
+    /// begin of enter and the end of exit, the context drops where it stands, and that is
+    /// [reported](crate::report::Kind::NotRun). Errors and panics are covered as in `with`.
+    fn with_scoped<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
+    where
+        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
+
+    /// The same context with its errors converted, for a body that fails with `E`.
+    fn err_into<E>(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
+    where
+        Self::Error: Into<E>,
+        E: fmt::Debug + Send + Sync + 'static;
+
+    /// The same context with its errors, of enter and of exit, mapped, for a body that fails with
+    /// `E`.
+    fn map_err<E, F>(
+        self,
+        map: F,
+    ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
+    where
+        F: FnOnce(Self::Error) -> E + Send,
+        E: fmt::Debug + Send + Sync + 'static;
+
+    /// The same context, whose exit's errors go to the [report hook](crate::report) only. Errors of
+    /// enter and of the body stay as they are. An exit that fails suppresses nothing.
+    fn ignore_exit_errors(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
+
+    /// The same context, whose whole enter is safe to give up: when its caller goes away in the
+    /// middle of it, the context is dropped on the spot instead of entered and exited in the
+    /// background. In a generator, [`cancellable!`](crate::cancellable) marks a single await.
+    fn cancellable_enter(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
+
+    /// The same context as a type that can be named: for struct fields, collections and recursion.
+    fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
+    where
+        Self: 'static;
+}
+
+impl<C: AsyncContext> AsyncContextExt for C {
+    async fn with<R, F>(self, body: F) -> Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>
+    where
+        Self: 'static,
+        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>,
+    {
+        let name = self.__name();
+        scope::run(Live::new(self, Scoped::Body), body)
+            .await
+            .map_err(|failure| failure.into_primary_reporting(name))
+    }
+
+    fn with_send<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    where
+        Self: 'static,
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        self.with(async move |value: &mut Self::Value| body(value).await)
+    }
+
+    async fn try_with<R, F>(
+        self,
+        body: F,
+    ) -> Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>
+    where
+        Self: 'static,
+        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>,
+    {
+        scope::run(Live::new(self, Scoped::Body), body).await
+    }
+
+    async fn guard(self) -> Result<Guard<Self>, Self::Error>
+    where
+        Self: 'static,
+    {
+        Guard::enter(self).await
+    }
+
+    async fn with_scoped<R, F>(
+        self,
+        body: F,
+    ) -> Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>
+    where
+        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>,
+    {
+        let name = self.__name();
+        scope::run(Live::new_scoped(self), body)
+            .await
+            .map_err(|failure| failure.into_primary_reporting(name))
+    }
+
+    fn err_into<E>(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
+    where
+        Self::Error: Into<E>,
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        combine::map_err(self, Into::into)
+    }
+
+    fn map_err<E, F>(
+        self,
+        map: F,
+    ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
+    where
+        F: FnOnce(Self::Error) -> E + Send,
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        combine::map_err(self, map)
+    }
+
+    fn ignore_exit_errors(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
+        combine::ignore_exit_errors(self)
+    }
+
+    fn cancellable_enter(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
+        combine::cancellable_enter(self)
+    }
+
+    fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
+    where
+        Self: 'static,
+    {
+        BoxContext::new(self)
+    }
+}
+
+/// A body whose future is `Send`: an `async` closure or function, as
+/// [`with_send`](AsyncContextExt::with_send) takes it. Implemented for all of them.
+pub trait SendBody<T, R>: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
+    /// What the body gives when it is called.
+    type Future: Future<Output = R> + Send;
+}
+
+impl<F, T, R, Running> SendBody<T, R> for F
+where
+    F: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Running,
+    Running: Future<Output = R> + Send,
+{
+    type Future = Running;
+}

@@ -1,0 +1,118 @@
+//! A context in the caller's own frame, where `?`, `return` and `break` work as ever.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+
+use crate::context::{AsyncContext, Verdict};
+use crate::failure::Failure;
+use crate::order::Scoped;
+use crate::scope::{Body, Live};
+
+/// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
+/// value.
+///
+/// [`Guard::exit`] and [`Guard::close`] are associated functions, so that they never hide a method
+/// of the value.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # async fn example(log: impl AsyncContext<Value = Vec<u8>, Error = io::Error, Verdict = ()> + 'static) -> io::Result<usize> {
+/// let mut lines = log.guard().await?;
+/// for line in 0..10 {
+///     if line == 7 {
+///         break;
+///     }
+///     lines.push(line);
+/// }
+/// let length = lines.len();
+/// Guard::exit(lines, Ok(length)).await
+/// # }
+/// ```
+///
+/// # Drop
+///
+/// Dropped without one of the two, by an early return, a `?`, a panic or because the future around
+/// it is dropped, it is exited in the background as [`Cancelled`](crate::Outcome::Cancelled).
+/// Whoever wants the exit to see an error passes it to [`Guard::exit`].
+#[must_use = "a guard that is dropped at once exits its context as cancelled"]
+pub struct Guard<C: AsyncContext>(Live<'static, C::Value, C::Verdict, C::Error>)
+where
+    C::Value: 'static;
+
+impl<C: AsyncContext + 'static> Guard<C> {
+    pub(crate) async fn enter(context: C) -> Result<Self, C::Error> {
+        let mut live = Live::new(context, Scoped::Neighbours);
+        live.enter().await?;
+        Ok(Self(live))
+    }
+
+    /// Exits the context; gives what [`with`](crate::AsyncContextExt::with) gives for a body that
+    /// returned this result.
+    ///
+    /// # Errors
+    ///
+    /// The result's error; the exit's where the result is `Ok`. A second error is reported.
+    ///
+    /// # Panics
+    ///
+    /// If exit panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// The body ends with the call itself. The exit goes on in the background when the future is
+    /// dropped, also before its first poll.
+    pub fn exit<R>(
+        mut guard: Self,
+        result: Result<R, C::Error>,
+    ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
+        let name = guard.0.name();
+        let exit = guard.0.exit(Body::of(result));
+        async move {
+            let result = exit.await;
+            result.map_err(|failure| failure.into_primary_reporting(name))
+        }
+    }
+
+    /// Exits the context as completed.
+    ///
+    /// # Errors
+    ///
+    /// The exit's error.
+    ///
+    /// # Panics
+    ///
+    /// If exit panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Guard::exit`].
+    pub fn close(guard: Self) -> impl Future<Output = Result<(), C::Error>> {
+        let exit = guard.0.exit(Body::of(Ok(())));
+        async move { exit.await.map(|_| ()).map_err(Failure::into_primary) }
+    }
+}
+
+impl<C: AsyncContext + 'static> Deref for Guard<C> {
+    type Target = C::Value;
+
+    fn deref(&self) -> &C::Value {
+        self.0.value()
+    }
+}
+
+impl<C: AsyncContext + 'static> DerefMut for Guard<C> {
+    fn deref_mut(&mut self) -> &mut C::Value {
+        self.0.value_mut()
+    }
+}
+
+impl<C: AsyncContext + 'static> fmt::Debug for Guard<C>
+where
+    C::Value: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Guard").field(&**self).finish()
+    }
+}

@@ -1,0 +1,80 @@
+#![forbid(unsafe_code)]
+#![doc = include_str!("../../README.md")]
+
+mod combine;
+mod context;
+mod coroutine;
+pub mod detached;
+mod ext;
+mod failure;
+mod guard;
+mod order;
+mod outcome;
+mod panic;
+pub mod report;
+mod rescue;
+mod scope;
+
+pub use async_context_manager_macros::async_context;
+pub use combine::BoxContext;
+pub use context::{AsyncContext, Suppression, Verdict};
+pub use coroutine::Generator;
+pub use ext::{AsyncContextExt, SendBody};
+pub use failure::Failure;
+pub use guard::Guard;
+pub use outcome::{BodyError, BodyPanic, Outcome};
+
+/// What most users need: `use async_context_manager::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        AsyncContext, AsyncContextExt, BoxContext, Failure, Guard, Outcome, Suppression,
+        async_context, cancellable, yield_,
+    };
+}
+
+/// Lends a value to the body, in a function under [`#[async_context]`](macro@async_context).
+///
+/// Evaluates to `(value, &Outcome)`: the value goes out, comes back, and brings how the body ended.
+#[macro_export]
+macro_rules! yield_ {
+    ($($value:tt)*) => {
+        ::core::compile_error!(
+            "`yield_!` works only in a function under `#[async_context]`\n\
+             help: put `#[async_context]` above the function"
+        )
+    };
+}
+
+/// Marks an await that is safe to give up, in the enter of a function under
+/// [`#[async_context]`](macro@async_context): `cancellable!(future).await`.
+#[macro_export]
+macro_rules! cancellable {
+    ($($future:tt)*) => {
+        ::core::compile_error!(
+            "`cancellable!` works only in a function under `#[async_context]`\n\
+             help: put `#[async_context]` above the function"
+        )
+    };
+}
+
+/// What the macros expand to. Not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::coroutine::{Lender, generator};
+
+    /// The value and the error of a `Result`, under whatever alias.
+    #[diagnostic::on_unimplemented(
+        message = "an async context returns a `Result`, but this is `{Self}`",
+        label = "not a `Result`",
+        note = "write `-> Result<Value, Error>`: the value it lends, and the error of enter and exit"
+    )]
+    pub trait Yields {
+        type Value;
+        type Error;
+    }
+
+    impl<V, E> Yields for Result<V, E> {
+        type Value = V;
+        type Error = E;
+    }
+}

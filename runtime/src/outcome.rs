@@ -1,0 +1,204 @@
+//! How a body ended, as its context's exit gets to see it.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// How the body of a context ended.
+///
+/// Exit receives it by reference and decides by it: commit or roll back, keep or throw away.
+///
+/// ```
+/// use async_context_manager::Outcome;
+///
+/// fn verb(outcome: &Outcome) -> &'static str {
+///     match outcome {
+///         Outcome::Completed => "COMMIT",
+///         _ => "ROLLBACK",
+///     }
+/// }
+/// assert_eq!(verb(&Outcome::Completed), "COMMIT");
+/// assert_eq!(verb(&Outcome::Cancelled), "ROLLBACK");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The body returned `Ok`.
+    Completed,
+    /// The body returned this error. It still goes to the caller: exit sees it, and can't lose it.
+    Failed(BodyError),
+    /// The body panicked. The panic goes on after all exits have run.
+    Panicked(BodyPanic),
+    /// The caller gave up: a timeout, a `select!`, an aborted task, a guard that was dropped.
+    Cancelled,
+}
+
+impl Outcome {
+    /// Is this [`Outcome::Completed`]?
+    #[must_use]
+    pub fn is_completed(&self) -> bool {
+        matches!(self, Self::Completed)
+    }
+
+    /// Is this [`Outcome::Failed`]?
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+
+    /// Is this [`Outcome::Panicked`]?
+    #[must_use]
+    pub fn is_panicked(&self) -> bool {
+        matches!(self, Self::Panicked(_))
+    }
+
+    /// Is this [`Outcome::Cancelled`]?
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
+    /// The body's error, where it failed.
+    #[must_use]
+    pub fn error(&self) -> Option<&BodyError> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The body's panic, where it panicked.
+    #[must_use]
+    pub fn panic(&self) -> Option<&BodyPanic> {
+        match self {
+            Self::Panicked(panic) => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// A second handle to the same outcome, for a context that is driven inside another one.
+    pub(crate) fn share(&self) -> Self {
+        match self {
+            Self::Completed => Self::Completed,
+            Self::Failed(error) => Self::Failed(BodyError(Arc::clone(&error.0))),
+            Self::Panicked(panic) => Self::Panicked(panic.clone()),
+            Self::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// An error whose type the holder does not know: the body's, as an exit sees it, or the one in a
+/// [`Report`](crate::report::Report).
+///
+/// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) ask for the error itself; where that is
+/// a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`, an `anyhow::Error`), they ask
+/// for the error inside it. For a type that is no [`Error`], such as a `String`, there is
+/// [`as_any`](Self::as_any).
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// fn is_worth_a_retry(outcome: &Outcome) -> bool {
+///     outcome
+///         .error()
+///         .and_then(|error| error.downcast_ref::<io::Error>())
+///         .is_some_and(|error| error.kind() == io::ErrorKind::Interrupted)
+/// }
+/// assert!(!is_worth_a_retry(&Outcome::Completed));
+/// ```
+pub struct BodyError(Arc<dyn AnyError>);
+
+impl BodyError {
+    pub(crate) fn new<E: fmt::Debug + Send + Sync + 'static>(error: Arc<E>) -> Self {
+        Self(error)
+    }
+
+    /// The name of the error's type, as [`std::any::type_name`] gives it.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        (*self.0).type_name()
+    }
+
+    /// Is the error, or the one inside its box, a `T`?
+    #[must_use]
+    pub fn is<T: Error + Send + Sync + 'static>(&self) -> bool {
+        self.downcast_ref::<T>().is_some()
+    }
+
+    /// The error, or the one inside its box, if it is a `T`.
+    #[must_use]
+    pub fn downcast_ref<T: Error + Send + Sync + 'static>(&self) -> Option<&T> {
+        let error = self.as_any();
+        if let Some(error) = error.downcast_ref::<T>() {
+            return Some(error);
+        }
+        if let Some(boxed) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
+            return boxed.downcast_ref::<T>();
+        }
+        #[cfg(feature = "anyhow")]
+        if let Some(error) = error.downcast_ref::<anyhow::Error>() {
+            return error.downcast_ref::<T>();
+        }
+        None
+    }
+
+    /// The error just as the body returned it, for types that are no [`Error`].
+    #[must_use]
+    pub fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        // Not on the `Arc`, which is an `AnyError` as well.
+        (*self.0).as_any()
+    }
+}
+
+impl fmt::Debug for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// What a [`BodyError`] needs of an error, object-safe.
+trait AnyError: fmt::Debug + Send + Sync {
+    fn type_name(&self) -> &'static str;
+    fn as_any(&self) -> &(dyn Any + Send + Sync);
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<E>()
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+}
+
+/// A panic, seen without its payload: that one stays with the runtime and resumes.
+#[derive(Clone)]
+pub struct BodyPanic(Arc<str>);
+
+impl BodyPanic {
+    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
+        let message = if let Some(message) = payload.downcast_ref::<&'static str>() {
+            message
+        } else if let Some(message) = payload.downcast_ref::<String>() {
+            message.as_str()
+        } else {
+            "Box<dyn Any>"
+        };
+        Self(Arc::from(message))
+    }
+
+    /// The panic's message; `Box<dyn Any>`, as the standard library prints it, where the payload is
+    /// no string.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BodyPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BodyPanic").field(&self.message()).finish()
+    }
+}

@@ -1,0 +1,188 @@
+//! Where an error goes that nobody is left to receive: one hook for the whole program.
+//!
+//! The caller of a context that was cancelled has gone away. When its rollback fails, there is no
+//! `Result` to put the error in; the hook gets it. The default hook writes one line to stderr, like
+//! the panic hook; with the feature `tracing` it emits an event of level `ERROR` instead.
+//!
+//! ```
+//! use async_context_manager::report;
+//!
+//! report::set_hook(|report| eprintln!("clean-up trouble: {report}"));
+//! # report::reset_hook();
+//! ```
+//!
+//! Each error is either returned to a caller or reported, never both, and never neither.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::outcome::{BodyError, BodyPanic};
+
+/// One thing that went wrong where nobody was left to receive it.
+///
+/// `Display` gives it in one line.
+#[derive(Debug)]
+pub struct Report {
+    context: &'static str,
+    kind: Kind,
+    cause: Cause,
+}
+
+/// What a [`Report`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Enter went on after its caller had gone, and failed. There is nothing to exit.
+    EnterFailed,
+    /// Exit failed where the body's error or panic goes to the caller, or where nobody waits.
+    ExitFailed,
+    /// Enter or exit panicked where a body's panic goes to the caller, or where nobody waits.
+    Panicked,
+    /// Exit was given up after its time limit.
+    TimedOut,
+    /// The runtime shut down under a detached exit, and it could not be finished elsewhere.
+    Lost,
+    /// A context was dropped before its exit had ended, and it can't go on in the background: one that borrows, or one
+    /// that was entered by hand and never exited.
+    NotRun,
+    /// The body's own error, whose caller went away while exit was running, or was passed by
+    /// the panic of an exit.
+    BodyFailed,
+    /// The body's own panic, whose caller went away while exit was running.
+    BodyPanicked,
+}
+
+#[derive(Debug)]
+enum Cause {
+    None,
+    Error(BodyError),
+    Panic(BodyPanic),
+}
+
+impl Report {
+    /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    #[must_use]
+    pub fn context(&self) -> &'static str {
+        self.context
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The error, where there is one.
+    #[must_use]
+    pub fn error(&self) -> Option<&BodyError> {
+        match &self.cause {
+            Cause::Error(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The panic, where there was one.
+    #[must_use]
+    pub fn panic(&self) -> Option<&BodyPanic> {
+        match &self.cause {
+            Cause::Panic(panic) => Some(panic),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            Kind::EnterFailed => "enter failed after its caller had gone",
+            Kind::ExitFailed => "exit failed",
+            Kind::Panicked => "panicked",
+            Kind::TimedOut => "exit was given up after its time limit",
+            Kind::Lost => "exit was lost, because the runtime shut down under it",
+            Kind::NotRun => "exit did not run to its end, because the context was dropped",
+            Kind::BodyFailed => "the body's error has no caller left to go to",
+            Kind::BodyPanicked => "the body's panic has no caller left to go to",
+        };
+        write!(f, "async context `{}`: {what}", self.context)?;
+        match &self.cause {
+            Cause::None => Ok(()),
+            Cause::Error(error) => write!(f, ": {error:?}"),
+            Cause::Panic(panic) => write!(f, ": {}", panic.message()),
+        }
+    }
+}
+
+type Hook = Arc<dyn Fn(&Report) + Send + Sync>;
+
+static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
+
+/// Replaces the hook. It runs on whichever thread the trouble is on, at times inside of a `Drop`:
+/// it must not block for long.
+///
+/// # Panics
+///
+/// Never; and a hook that panics is caught: the report is then written to stderr.
+pub fn set_hook(hook: impl Fn(&Report) + Send + Sync + 'static) {
+    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hook));
+}
+
+/// Goes back to the default hook.
+pub fn reset_hook() {
+    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
+    context: &'static str,
+    kind: Kind,
+    error: Arc<E>,
+) {
+    send(context, kind, Cause::Error(BodyError::new(error)));
+}
+
+pub(crate) fn panic(context: &'static str, kind: Kind, payload: Box<dyn Any + Send>) {
+    send(context, kind, Cause::Panic(BodyPanic::new(&*payload)));
+    // A payload may panic once more while it drops.
+    let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+}
+
+pub(crate) fn plain(context: &'static str, kind: Kind) {
+    send(context, kind, Cause::None);
+}
+
+fn send(context: &'static str, kind: Kind, cause: Cause) {
+    let report = Report {
+        context,
+        kind,
+        cause,
+    };
+    // The lock is not held during the call: a hook may replace the hook.
+    let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let told = catch_unwind(AssertUnwindSafe(|| match hook {
+        Some(hook) => hook(&report),
+        None => tell(&report),
+    }));
+    if told.is_err() {
+        write_line(&report);
+    }
+}
+
+#[cfg(feature = "tracing")]
+fn tell(report: &Report) {
+    tracing::error!(context = report.context, kind = ?report.kind, "{report}");
+}
+
+#[cfg(not(feature = "tracing"))]
+fn tell(report: &Report) {
+    write_line(report);
+}
+
+/// Not `eprintln!`, which panics where stderr is closed.
+fn write_line(report: &Report) {
+    use std::io::Write as _;
+    // The error's own `Debug` may be what panicked.
+    let line = catch_unwind(AssertUnwindSafe(|| format!("{report}\n")))
+        .unwrap_or_else(|_| format!("async context `{}`: {:?}\n", report.context, report.kind));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}

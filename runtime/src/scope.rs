@@ -1,0 +1,269 @@
+//! One use of a context: enter, body, exit.
+//!
+//! [`run`] is the whole story. A [`Guard`](crate::Guard) is the same story told by the caller, whose
+//! code between `guard()` and `exit` is the body.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::context::{AsyncContext, Verdict};
+use crate::coroutine::Suspended;
+use crate::detached;
+use crate::failure::Failure;
+use crate::order::Scoped;
+use crate::outcome::{BodyError, BodyPanic, Outcome};
+use crate::panic::{Payload, catch, drop_quietly};
+use crate::report::{self, Kind};
+
+/// Enters, runs the body, exits.
+pub(crate) async fn run<V, D, E, R>(
+    mut live: Live<'_, V, D, E>,
+    body: impl AsyncFnOnce(&mut V) -> Result<R, E>,
+) -> Result<D::Output<R>, Failure<R, E>>
+where
+    V: Send,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    live.enter().await.map_err(Failure::Enter)?;
+    let result = live.body(body).await;
+    live.exit(result).await
+}
+
+/// A context in use. Dropped before its exit has ended, it is abandoned: handed over to the
+/// background, if it can live there.
+pub(crate) struct Live<'c, V, D, E> {
+    /// Taken by the drop alone.
+    coroutine: Option<Suspended<'c, V, D, E>>,
+    /// The value, while the body has it.
+    value: Option<V>,
+    scoped: Scoped,
+    runtime: Option<Handle>,
+    abandon: Abandon<'c, V, D, E>,
+}
+
+type Abandon<'c, V, D, E> = fn(Suspended<'c, V, D, E>, Option<V>, Scoped, Option<Handle>);
+
+/// How a body ended, with all it left.
+pub(crate) enum Body<R, E> {
+    Completed(R),
+    Failed(Arc<E>),
+    Panicked(Payload),
+}
+
+impl<V, D, E> Live<'static, V, D, E>
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    /// A context whose exit goes on in the background when this drops.
+    pub(crate) fn new<C>(context: C, scoped: Scoped) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        Self {
+            coroutine: Some(Suspended::of(context)),
+            value: None,
+            scoped,
+            runtime: Handle::try_current().ok(),
+            abandon: detached::hand_over,
+        }
+    }
+}
+
+impl<'c, V, D, E> Live<'c, V, D, E>
+where
+    V: Send,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    /// A context that borrows: when this drops, its exit can't run.
+    pub(crate) fn new_scoped<C>(context: C) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'c,
+    {
+        Self {
+            coroutine: Some(Suspended::of(context)),
+            value: None,
+            scoped: Scoped::Body,
+            runtime: None,
+            abandon: |coroutine, value, _, _| {
+                let name = coroutine.name();
+                if !coroutine.is_cancellable() {
+                    report::plain(name, Kind::NotRun);
+                }
+                drop_quietly(name, (value, coroutine));
+            },
+        }
+    }
+
+    pub(crate) async fn enter(&mut self) -> Result<(), E> {
+        let value = self.coroutine().enter().await?;
+        self.value = Some(value);
+        Ok(())
+    }
+
+    /// Lends the value to the body. When this returns or drops, the body has dropped all it held.
+    async fn body<R>(&mut self, body: impl AsyncFnOnce(&mut V) -> Result<R, E>) -> Body<R, E> {
+        let Self {
+            coroutine: Some(coroutine),
+            value: Some(value),
+            ..
+        } = self
+        else {
+            unreachable!("a body runs after enter and before exit");
+        };
+        let mut body = pin!(catch(async { body(value).await }));
+        let result = poll_fn(|cx| {
+            let _inside = coroutine.inside();
+            body.as_mut().poll(cx)
+        });
+        match result.await {
+            Ok(Ok(value)) => Body::Completed(value),
+            Ok(Err(error)) => Body::Failed(Arc::new(error)),
+            Err(payload) => Body::Panicked(payload),
+        }
+    }
+
+    /// The body has ended, with the call; the exit runs in the future that it gives.
+    pub(crate) fn exit<R>(
+        mut self,
+        body: Body<R, E>,
+    ) -> impl Future<Output = Result<D::Output<R>, Failure<R, E>>> {
+        let scoped = self.scoped;
+        if let Some(value) = self.value.take() {
+            self.coroutine().give_back(value, body.outcome(), scoped);
+        }
+        let owed = Owed {
+            context: self.coroutine().name(),
+            body: Some(body),
+        };
+        async move {
+            let exit = catch(self.coroutine().exit()).await;
+            drop(self);
+            owed.settle(exit)
+        }
+    }
+
+    pub(crate) fn name(&mut self) -> &'static str {
+        self.coroutine().name()
+    }
+
+    pub(crate) fn value(&self) -> &V {
+        self.value.as_ref().expect(LENT)
+    }
+
+    pub(crate) fn value_mut(&mut self) -> &mut V {
+        self.value.as_mut().expect(LENT)
+    }
+
+    fn coroutine(&mut self) -> &mut Suspended<'c, V, D, E> {
+        self.coroutine.as_mut().expect("only the drop takes it")
+    }
+}
+
+/// Why a guard has a value: it is made after enter, and `exit` consumes it.
+const LENT: &str = "the value is there from enter to exit";
+
+impl<V, D, E> Drop for Live<'_, V, D, E> {
+    fn drop(&mut self) {
+        let Some(coroutine) = self.coroutine.take() else {
+            return;
+        };
+        if !coroutine.has_ended() {
+            (self.abandon)(
+                coroutine,
+                self.value.take(),
+                self.scoped,
+                self.runtime.take(),
+            );
+        }
+    }
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
+    pub(crate) fn of(result: Result<R, E>) -> Self {
+        match result {
+            Ok(value) => Self::Completed(value),
+            Err(error) => Self::Failed(Arc::new(error)),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Completed(_) => Outcome::Completed,
+            Self::Failed(error) => Outcome::Failed(BodyError::new(Arc::clone(error))),
+            Self::Panicked(payload) => Outcome::Panicked(BodyPanic::new(&**payload)),
+        }
+    }
+}
+
+/// What a body left for the caller, while exit runs. Where the caller goes away, it is reported.
+struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
+    context: &'static str,
+    body: Option<Body<R, E>>,
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
+    /// The table body × exit of the crate's documentation.
+    fn settle<D: Verdict>(
+        mut self,
+        exit: Result<Result<D, E>, Payload>,
+    ) -> Result<D::Output<R>, Failure<R, E>> {
+        let context = self.context;
+        let body = self
+            .body
+            .take()
+            .expect("only `settle` and the drop take it");
+        match (body, exit) {
+            (Body::Completed(value), Ok(Ok(_))) => Ok(D::completed(value)),
+            (Body::Completed(value), Ok(Err(error))) => Err(Failure::Exit { value, error }),
+            (Body::Completed(_), Err(payload)) => resume_unwind(payload),
+
+            (Body::Failed(error), Ok(Ok(verdict))) => match verdict.suppressed() {
+                Some(output) => Ok(output),
+                None => Err(Failure::Body(unshare(error))),
+            },
+            (Body::Failed(error), Ok(Err(exit))) => Err(Failure::BodyAndExit {
+                body: unshare(error),
+                exit,
+            }),
+            (Body::Failed(error), Err(payload)) => {
+                report::error(context, Kind::BodyFailed, error);
+                resume_unwind(payload)
+            }
+
+            (Body::Panicked(payload), exit) => {
+                match exit {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => report::error(context, Kind::ExitFailed, Arc::new(error)),
+                    Err(second) => report::panic(context, Kind::Panicked, second),
+                }
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
+    fn drop(&mut self) {
+        match self.body.take() {
+            Some(Body::Failed(error)) => report::error(self.context, Kind::BodyFailed, error),
+            Some(Body::Panicked(payload)) => {
+                report::panic(self.context, Kind::BodyPanicked, payload);
+            }
+            Some(Body::Completed(_)) | None => {}
+        }
+    }
+}
+
+/// Exit had a share in the error, and has ended: with its coroutine, its share has dropped.
+fn unshare<E>(error: Arc<E>) -> E {
+    Arc::into_inner(error).expect("an exit can't keep the outcome, which it has by reference")
+}

@@ -1,0 +1,15 @@
+#![forbid(unsafe_code)]
+//! The behaviours that the crate promises, through its public API. `behaviours.md` lists them.
+
+mod auto_traits;
+mod behaviours;
+mod cancellation;
+mod errors;
+mod order;
+mod outcome;
+mod outcome_table;
+mod panics;
+mod protocol;
+mod reports;
+mod runtimes;
+mod suppression;

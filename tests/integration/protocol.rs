@@ -1,0 +1,423 @@
+//! Enter, body, exit: who runs when, and what passes between them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use async_context_manager::{detached, prelude::*};
+use tests::{ByHand, End, Fault, Ledger, Script, everywhere, generated, pause};
+
+#[test]
+fn enter_body_and_exit_run_in_that_order() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let result = generated(Script::new("c", &ledger))
+            .with(async |value| {
+                ledger.note(format!("body has {value}"));
+                Ok(())
+            })
+            .await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(
+            ledger.text(),
+            "enter c, entered c, body has c, exit c: completed, exited c"
+        );
+    });
+}
+
+#[test]
+fn building_a_context_does_nothing() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        drop(generated(Script::new("generator", &ledger)));
+        drop(ByHand::<()>::new(Script::new("by hand", &ledger)));
+        drop(generated(Script::new("boxed", &ledger)).boxed());
+        drop(generated(Script::new("with", &ledger)).with(async |_| Ok(())));
+        drop(generated(Script::new("guard", &ledger)).guard());
+        assert_eq!(ledger.text(), "");
+        assert_eq!(detached::count(), 0);
+    });
+}
+
+#[test]
+fn code_after_the_yield_runs_when_the_body_fails_and_the_same_error_comes_back() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let result: Result<(), _> = generated(Script::new("c", &ledger))
+            .with(async |_| Err(Fault("this one")))
+            .await;
+        assert_eq!(result, Err(Fault("this one")));
+        assert!(ledger.has("exited c"));
+    });
+}
+
+#[test]
+fn the_error_that_comes_back_is_the_body_s_own_value() {
+    /// An error that is known by its address.
+    #[derive(Debug)]
+    struct Unique(Box<u8>);
+
+    #[async_context]
+    async fn plain() -> Result<(), Unique> {
+        let ((), outcome) = yield_!(());
+        assert!(outcome.is_failed());
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let mut address = None;
+        let result: Result<(), _> = plain()
+            .with(async |()| {
+                let error = Unique(Box::new(1));
+                address = Some(&raw const *error.0);
+                Err(error)
+            })
+            .await;
+        assert_eq!(result.map_err(|error| &raw const *error.0).err(), address);
+    });
+}
+
+#[test]
+fn the_body_s_value_comes_back_unchanged() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let text = String::from("a value that is moved");
+        let address = text.as_ptr();
+        let back = generated(Script::new("c", &ledger))
+            .with(async move |_| Ok(text))
+            .await
+            .expect("nothing fails");
+        assert_eq!(back.as_ptr(), address);
+    });
+}
+
+#[test]
+fn an_error_before_the_yield_is_returned_and_neither_body_nor_exit_runs() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        for context in [
+            generated(Script::new("c", &ledger).enter(End::Fail("closed"))).boxed(),
+            ByHand::<()>::new(Script::new("c", &ledger).enter(End::Fail("closed"))).boxed(),
+        ] {
+            let result = context
+                .with(async |_| {
+                    ledger.note("body");
+                    Ok(())
+                })
+                .await;
+            assert_eq!(result, Err(Fault("closed")));
+        }
+        assert_eq!(ledger.text(), "enter c, enter c");
+    });
+}
+
+#[test]
+fn an_error_after_the_yield_is_returned_as_it_is_when_the_body_completed() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let result = generated(Script::new("c", &ledger).exit(End::Fail("commit")))
+            .with(async |_| Ok(()))
+            .await;
+        assert_eq!(result, Err(Fault("commit")));
+    });
+}
+
+#[test]
+fn question_marks_and_returned_errors_before_the_yield_are_fine() {
+    #[async_context]
+    async fn checked(first: Result<u8, Fault>, second: u8) -> Result<u8, Fault> {
+        let first = first?;
+        if second == 0 {
+            return Err(Fault("zero"));
+        }
+        let (_, _) = yield_!(first + second);
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let sum = |first, second| checked(first, second).with(async |sum| Ok(*sum));
+        assert_eq!(sum(Ok(1), 2).await, Ok(3));
+        assert_eq!(sum(Err(Fault("first")), 2).await, Err(Fault("first")));
+        assert_eq!(sum(Ok(1), 0).await, Err(Fault("zero")));
+    });
+}
+
+#[test]
+fn two_calls_give_two_independent_contexts() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let make = |name| generated(Script::new(name, &ledger));
+        let (first, second) = (make("first"), make("second"));
+        second.with(async |_| Ok(())).await.expect("nothing fails");
+        assert!(!ledger.has("enter first"));
+        first.with(async |_| Ok(())).await.expect("nothing fails");
+        ledger.check_nesting();
+    });
+}
+
+struct Account {
+    balance: Cell<i32>,
+    ledger: Ledger,
+}
+
+impl Account {
+    #[async_context]
+    async fn reserved(&mut self, amount: i32) -> Result<i32, Fault> {
+        if self.balance.get() < amount {
+            return Err(Fault("too little money"));
+        }
+        self.balance.set(self.balance.get() - amount);
+        let (amount, outcome) = yield_!(amount);
+        if !outcome.is_completed() {
+            self.balance.set(self.balance.get() + amount);
+        }
+        Ok(())
+    }
+
+    /// A context inside a context's setup, and one more around the body.
+    #[async_context]
+    async fn audited(self) -> Result<Self, Fault> {
+        let setup = generated(Script::new("setup", &self.ledger));
+        setup.with_send(async |_| Ok(())).await?;
+        self.ledger.note("opened");
+        let audit = generated(Script::new("audit", &self.ledger))
+            .guard()
+            .await?;
+        let (account, outcome) = yield_!(self);
+        account.ledger.note(format!("closed: {outcome:?}"));
+        Guard::exit(audit, Ok(())).await
+    }
+}
+
+#[test]
+fn methods_are_contexts_and_can_use_others_inside() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let mut account = Account {
+            balance: Cell::new(10),
+            ledger: ledger.clone(),
+        };
+        let result = account
+            .reserved(4)
+            .with_scoped(async |amount| Ok(*amount))
+            .await;
+        assert_eq!((result, account.balance.get()), (Ok(4), 6));
+        let result: Result<(), _> = account
+            .reserved(4)
+            .with_scoped(async |_| Err(Fault("changed my mind")))
+            .await;
+        assert_eq!(result, Err(Fault("changed my mind")));
+        assert_eq!(account.balance.get(), 6);
+        let result = account.reserved(7).with_scoped(async |_| Ok(())).await;
+        assert_eq!(result, Err(Fault("too little money")));
+
+        let balance = account
+            .audited()
+            .with(async |account| Ok(account.balance.get()));
+        assert_eq!(balance.await, Ok(6));
+        ledger.check_nesting();
+        assert!(
+            ledger.text().contains("exited setup, opened, enter audit"),
+            "{}",
+            ledger.text()
+        );
+        assert!(
+            ledger
+                .text()
+                .contains("closed: Completed, exit audit: completed")
+        );
+    });
+}
+
+#[test]
+fn the_body_borrows_from_its_surroundings_and_from_the_value() {
+    #[async_context]
+    async fn list() -> Result<Vec<u8>, Fault> {
+        let (list, _) = yield_!(vec![3, 1, 2]);
+        assert_eq!(list, [1, 2, 3, 4], "exit gets what the body left");
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let mut sum = 0;
+        let not_send = Rc::new(Cell::new(0));
+        let last = list()
+            .with(async |list| {
+                list.push(4);
+                pause(1).await;
+                list.sort_unstable();
+                sum += list.iter().sum::<u8>();
+                not_send.set(7);
+                Ok(list.last().copied())
+            })
+            .await;
+        assert_eq!((last, sum, not_send.get()), (Ok(Some(4)), 10, 7));
+    });
+}
+
+#[test]
+fn setup_locals_live_across_the_yield_and_drop_in_reverse_order_after_the_exit_code() {
+    #[async_context]
+    async fn layered(ledger: Ledger, _unused: impl Send) -> Result<(), Fault> {
+        let _first = ledger.on_drop("first dropped");
+        let _second = ledger.on_drop("second dropped");
+        let ((), _) = yield_!(());
+        ledger.note("exit");
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        layered(ledger.clone(), ledger.on_drop("argument dropped"))
+            .with(async |()| {
+                pause(1).await;
+                ledger.note("body");
+                Ok(())
+            })
+            .await
+            .expect("nothing fails");
+        assert_eq!(
+            ledger.text(),
+            "body, exit, second dropped, first dropped, argument dropped"
+        );
+    });
+}
+
+#[test]
+fn early_returns_breaks_and_question_marks_in_the_body_still_exit() {
+    async fn body_of(value: u8) -> Result<u8, Fault> {
+        if value == 1 {
+            return Ok(10);
+        }
+        if value == 2 {
+            Err(Fault("two"))?;
+        }
+        Ok(value)
+    }
+
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        for (value, expected) in [(1, Ok(10)), (2, Err(Fault("two"))), (3, Ok(3))] {
+            let result = generated(Script::new("with", &ledger))
+                .with(async |_| body_of(value).await)
+                .await;
+            assert_eq!(result, expected);
+        }
+        assert_eq!(ledger.count("exited with"), 3);
+    });
+}
+
+#[test]
+fn leaving_the_scope_of_a_guard_early_exits_in_the_background() {
+    async fn returns(ledger: &Ledger) -> Result<u8, Fault> {
+        let guard = generated(Script::new("returned", ledger)).guard().await?;
+        if guard.len() > 1 {
+            return Ok(1);
+        }
+        Guard::exit(guard, Ok(2)).await
+    }
+
+    async fn asks(ledger: &Ledger) -> Result<u8, Fault> {
+        let guard = generated(Script::new("asked", ledger)).guard().await?;
+        End::Fail("no").come()?;
+        Guard::exit(guard, Ok(2)).await
+    }
+
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        assert_eq!(returns(&ledger).await, Ok(1));
+        assert_eq!(asks(&ledger).await, Err(Fault("no")));
+        for turn in 0..3 {
+            let _guard = generated(Script::new("broken off", &ledger)).guard().await;
+            if turn == 1 {
+                break;
+            }
+        }
+        detached::drain().await;
+        assert_eq!(ledger.count("exit returned: cancelled"), 1);
+        assert_eq!(ledger.count("exit asked: cancelled"), 1);
+        assert_eq!(ledger.count("exited broken off"), 2);
+    });
+}
+
+#[test]
+fn a_closed_guard_has_completed_and_gives_the_exit_s_error() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let mut guard = generated(Script::new("c", &ledger))
+            .guard()
+            .await
+            .expect("it opens");
+        assert_eq!(*guard, "c");
+        *guard = "changed";
+        assert_eq!(Guard::close(guard).await, Ok(()));
+        assert!(ledger.has("exit c: completed"));
+
+        let script = Script::new("c", &ledger).exit(End::Fail("flush"));
+        let guard = generated(script).guard().await.expect("it opens");
+        assert_eq!(Guard::close(guard).await, Err(Fault("flush")));
+    });
+}
+
+/// Documented, deprecated and private things keep what is written on them.
+mod attributes {
+    #![deny(missing_docs, unused_must_use, deprecated)]
+
+    use super::*;
+
+    /// Docs are kept: `missing_docs` is denied here.
+    #[deprecated = "for the test"]
+    #[async_context]
+    pub(crate) async fn old(value: u8) -> Result<u8, Fault> {
+        let (_, _) = yield_!(value);
+        Ok(())
+    }
+
+    #[cfg(any())]
+    #[async_context]
+    pub(crate) async fn not_there() -> Result<DoesNotExist, Fault> {
+        let (_, _) = yield_!(DoesNotExist);
+        Ok(())
+    }
+
+    #[test]
+    #[expect(deprecated, reason = "the attribute arrives at the user")]
+    fn attributes_are_kept() {
+        everywhere(async |_| {
+            assert_eq!(old(1).with(async |value| Ok(*value)).await, Ok(1));
+        });
+    }
+}
+
+#[test]
+fn a_recursive_context_is_boxed() {
+    fn tower(height: u8, ledger: Ledger) -> BoxContext<u8, Fault> {
+        #[async_context]
+        async fn floor(height: u8, ledger: Ledger) -> Result<u8, Fault> {
+            let below = match height {
+                0 => None,
+                _ => Some(tower(height - 1, ledger.clone()).guard().await?),
+            };
+            ledger.note(format!("floor {height}"));
+            let (_, _) = yield_!(height);
+            ledger.note(format!("no floor {height}"));
+            match below {
+                Some(below) => Guard::close(below).await,
+                None => Ok(()),
+            }
+        }
+
+        floor(height, ledger).boxed()
+    }
+
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        tower(2, ledger.clone())
+            .with(async |_| Ok(()))
+            .await
+            .expect("nothing fails");
+        assert_eq!(
+            ledger.text(),
+            "floor 0, floor 1, floor 2, no floor 2, no floor 1, no floor 0"
+        );
+    });
+}

@@ -1,0 +1,140 @@
+//! The hook: what it is told, and what it may do.
+
+use std::sync::{Arc, Mutex};
+
+use async_context_manager::report::{self, Kind};
+use async_context_manager::{detached, prelude::*};
+use tests::{ByHand, End, Fault, Ledger, Script, Stage, everywhere, generated, pause};
+
+fn failing(ledger: &Ledger) -> Script {
+    Script::new("c", ledger).exit(End::Fail("rollback"))
+}
+
+async fn make_a_report(script: Script) {
+    let result: Result<(), _> = generated(script).with(async |_| Err(Fault("cause"))).await;
+    assert_eq!(result, Err(Fault("cause")));
+}
+
+#[test]
+fn a_report_names_the_context_and_brings_the_error_with_its_type() {
+    everywhere(async |_| {
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let notes = seen.clone();
+        report::set_hook(move |report| {
+            let error = report
+                .error()
+                .and_then(|error| error.downcast_ref::<Fault>());
+            let line = format!("{:?} {error:?}: {report}", report.kind());
+            assert!(report.panic().is_none());
+            let mut notes = notes.lock().expect("no test panics in here");
+            notes.push(format!("{} | {line}", report.context()));
+        });
+        let ledger = Ledger::default();
+        make_a_report(failing(&ledger)).await;
+        let by_hand = ByHand::<()>::new(failing(&ledger));
+        let result: Result<(), _> = by_hand.with(async |_| Err(Fault("cause"))).await;
+        assert!(result.is_err());
+        let boxed = generated(failing(&ledger)).err_into().boxed();
+        let result: Result<(), Fault> = boxed.with(async |_| Err(Fault("cause"))).await;
+        assert!(result.is_err());
+
+        let rest = "ExitFailed Some(Fault(\"rollback\")): async context";
+        let name = "tests::contexts::generated";
+        let by_hand = "tests::contexts::ByHand<()>";
+        let line = |name| format!("{name} | {rest} `{name}`: exit failed: Fault(\"rollback\")");
+        let seen = seen.lock().expect("no test panics in here");
+        assert_eq!(*seen, [line(name), line(by_hand), line(name)]);
+    });
+}
+
+#[test]
+fn a_hook_that_panics_is_caught() {
+    everywhere(async |_| {
+        report::set_hook(|_| std::panic::resume_unwind(Box::new("hook")));
+        let ledger = Ledger::default();
+        make_a_report(failing(&ledger)).await;
+        assert!(ledger.has("exited c"));
+    });
+}
+
+#[test]
+fn a_hook_may_replace_the_hook() {
+    everywhere(async |_| {
+        let told = Arc::new(Mutex::new(0));
+        let count = told.clone();
+        report::set_hook(move |_| {
+            let count = count.clone();
+            report::set_hook(move |_| *count.lock().expect("no test panics in here") += 1);
+        });
+        let ledger = Ledger::default();
+        make_a_report(failing(&ledger)).await;
+        make_a_report(failing(&ledger)).await;
+        assert_eq!(*told.lock().expect("no test panics in here"), 1);
+    });
+}
+
+#[test]
+fn a_context_that_borrows_and_is_dropped_is_reported_as_not_run() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        // In enter, in the body, in exit.
+        for polls in [1, 4, 6] {
+            let context = generated(Script::new("c", &ledger));
+            let future = context.with_scoped(async |_| Ok(pause(2).await));
+            assert!(tests::poll_times(future, polls).await.is_none());
+            assert_eq!(stage.reports(), [(Kind::NotRun, String::new())]);
+        }
+        // Before the first poll, and after the end, there is nothing to report.
+        drop(generated(Script::new("c", &ledger)).with_scoped(async |_| Ok(())));
+        let context = generated(Script::new("c", &ledger));
+        assert_eq!(context.with_scoped(async |_| Ok(())).await, Ok(()));
+        assert_eq!(stage.reports(), []);
+        assert_eq!(detached::count(), 0);
+    });
+}
+
+#[test]
+fn a_context_that_borrows_is_given_up_in_a_cancellable_await_without_a_report() {
+    #[async_context]
+    async fn waiting(count: &mut u8) -> Result<(), Fault> {
+        cancellable!(std::future::pending::<()>()).await;
+        *count += 1;
+        let ((), _) = yield_!(());
+        Ok(())
+    }
+
+    everywhere(async |stage| {
+        let mut count = 0;
+        let future = waiting(&mut count).with_scoped(async |()| Ok(()));
+        assert_eq!(tests::poll_times(future, 3).await, None);
+        assert_eq!((stage.reports(), count), (vec![], 0));
+    });
+}
+
+/// By hand, the protocol can be broken. It is said.
+#[test]
+fn a_generator_entered_by_hand_and_never_exited_is_reported_as_not_run() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let mut context = generated(Script::new("c", &ledger));
+        assert_eq!(context.enter().await, Ok("c"));
+        drop(context);
+        assert_eq!(stage.reports(), [(Kind::NotRun, String::new())]);
+
+        let mut context = generated(Script::new("c", &ledger));
+        let value = context.enter().await.expect("it opens");
+        assert_eq!(context.exit(value, &Outcome::Completed).await, Ok(()));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+/// The reports of other tests must not reach a hook that is gone.
+#[test]
+fn the_default_hook_can_be_had_back() {
+    let stage = Stage::alone();
+    report::reset_hook();
+    let ledger = Ledger::default();
+    // It writes to stderr, where a test can't see it: that the caught ones stay empty is the point.
+    futures::executor::block_on(make_a_report(failing(&ledger)));
+    assert_eq!(stage.reports(), []);
+}

@@ -1,0 +1,162 @@
+//! The same scripted context in each form that a user can write one.
+
+use async_context_manager::prelude::*;
+
+use crate::{Fault, Ledger, pause};
+
+/// How a part of a context, or a body, ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With `Ok`.
+    Ok,
+    /// With `Ok(Suppression::Suppress)`, where it may.
+    Suppress,
+    /// With this error.
+    Fail(&'static str),
+    /// With a panic of this message.
+    Panic(&'static str),
+}
+
+impl End {
+    /// Ends so.
+    ///
+    /// # Errors
+    ///
+    /// For [`End::Fail`].
+    ///
+    /// # Panics
+    ///
+    /// For [`End::Panic`].
+    pub fn come(self) -> Result<Suppression, Fault> {
+        match self {
+            Self::Ok => Ok(Suppression::Propagate),
+            Self::Suppress => Ok(Suppression::Suppress),
+            Self::Fail(error) => Err(Fault(error)),
+            // Not `panic!`, whose message would fill the tests' output.
+            Self::Panic(message) => std::panic::resume_unwind(Box::new(message)),
+        }
+    }
+}
+
+/// What a context does. Each of enter and exit is pending twice, so that there is something to drop
+/// it in.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Its name in the ledger.
+    pub name: &'static str,
+    /// Where it writes to.
+    pub ledger: Ledger,
+    /// How enter ends.
+    pub enter: End,
+    /// How exit ends.
+    pub exit: End,
+}
+
+impl Script {
+    /// A context that does nothing but write.
+    #[must_use]
+    pub fn new(name: &'static str, ledger: &Ledger) -> Self {
+        Self {
+            name,
+            ledger: ledger.clone(),
+            enter: End::Ok,
+            exit: End::Ok,
+        }
+    }
+
+    /// With another end of enter.
+    #[must_use]
+    pub fn enter(self, enter: End) -> Self {
+        Self { enter, ..self }
+    }
+
+    /// With another end of exit.
+    #[must_use]
+    pub fn exit(self, exit: End) -> Self {
+        Self { exit, ..self }
+    }
+
+    async fn run_enter(&self) -> Result<&'static str, Fault> {
+        self.ledger.note(format!("enter {}", self.name));
+        pause(2).await;
+        self.enter.come()?;
+        self.ledger.note(format!("entered {}", self.name));
+        Ok(self.name)
+    }
+
+    async fn run_exit(&self, outcome: &Outcome) -> Result<Suppression, Fault> {
+        let outcome = match outcome {
+            Outcome::Completed => "completed".to_owned(),
+            Outcome::Failed(error) => format!("failed({error:?})"),
+            Outcome::Panicked(panic) => format!("panicked({})", panic.message()),
+            Outcome::Cancelled => "cancelled".to_owned(),
+            other => format!("{other:?}"),
+        };
+        self.ledger.note(format!("exit {}: {outcome}", self.name));
+        pause(2).await;
+        self.ledger.note(format!("exited {}", self.name));
+        self.exit.come()
+    }
+}
+
+/// The script as a hand-written context.
+#[derive(Debug)]
+pub struct ByHand<D>(Script, std::marker::PhantomData<D>);
+
+/// [`ByHand`], never suppressing.
+pub type Strict = ByHand<()>;
+
+/// [`ByHand`], suppressing.
+pub type Suppressing = ByHand<Suppression>;
+
+impl<D> ByHand<D> {
+    /// A context with this script.
+    #[must_use]
+    pub fn new(script: Script) -> Self {
+        Self(script, std::marker::PhantomData)
+    }
+}
+
+impl AsyncContext for ByHand<()> {
+    type Value = &'static str;
+    type Error = Fault;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<&'static str, Fault> {
+        self.0.run_enter().await
+    }
+
+    async fn exit(self, _: &'static str, outcome: &Outcome) -> Result<(), Fault> {
+        self.0.run_exit(outcome).await.map(|_| ())
+    }
+}
+
+impl AsyncContext for ByHand<Suppression> {
+    type Value = &'static str;
+    type Error = Fault;
+    type Verdict = Suppression;
+
+    async fn enter(&mut self) -> Result<&'static str, Fault> {
+        self.0.run_enter().await
+    }
+
+    async fn exit(self, _: &'static str, outcome: &Outcome) -> Result<Suppression, Fault> {
+        self.0.run_exit(outcome).await
+    }
+}
+
+/// The script as a generator.
+#[async_context]
+pub async fn generated(script: Script) -> Result<&'static str, Fault> {
+    let name = script.run_enter().await?;
+    let (_, outcome) = yield_!(name);
+    script.run_exit(outcome).await.map(|_| ())
+}
+
+/// The script as a suppressing generator.
+#[async_context(suppress)]
+pub async fn generated_suppressing(script: Script) -> Result<&'static str, Fault> {
+    let name = script.run_enter().await?;
+    let (_, outcome) = yield_!(name);
+    script.run_exit(outcome).await
+}

@@ -1,0 +1,110 @@
+//! What happened, line by line, and the laws that hold whatever happened.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use crate::pause;
+
+/// The error of the tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault(pub &'static str);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// The lines that contexts and bodies write. Clones write into the same ledger.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Arc<Mutex<Vec<String>>>);
+
+impl Ledger {
+    /// Adds a line.
+    pub fn note(&self, line: impl Into<String>) {
+        self.0
+            .lock()
+            .expect("no test panics in here")
+            .push(line.into());
+    }
+
+    /// All lines so far, joined by commas.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.lines().join(", ")
+    }
+
+    /// All lines so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("no test panics in here").clone()
+    }
+
+    /// Has the line been written?
+    #[must_use]
+    pub fn has(&self, line: &str) -> bool {
+        self.lines().iter().any(|known| known == line)
+    }
+
+    /// Waits for a line that has to come.
+    pub async fn until(&self, line: &str) {
+        while !self.has(line) {
+            pause(1).await;
+        }
+    }
+
+    /// How many lines begin so?
+    #[must_use]
+    pub fn count(&self, start: &str) -> usize {
+        self.lines()
+            .iter()
+            .filter(|line| line.starts_with(start))
+            .count()
+    }
+
+    /// A value that writes a line when it drops.
+    #[must_use]
+    pub fn on_drop(&self, line: &'static str) -> impl Drop + Send + use<> {
+        struct OnDrop(Ledger, &'static str);
+
+        impl Drop for OnDrop {
+            fn drop(&mut self) {
+                self.0.note(self.1);
+            }
+        }
+
+        OnDrop(self.clone(), line)
+    }
+
+    /// Checks what holds for nested contexts however they end: each one that was entered is exited
+    /// once, an exit begins when all that was entered after it has been exited, and nothing is left.
+    pub fn check_nesting(&self) {
+        let mut open: Vec<&str> = Vec::new();
+        let mut exiting: Vec<&str> = Vec::new();
+        let lines = self.lines();
+        for line in &lines {
+            if let Some(name) = line.strip_prefix("entered ") {
+                assert!(!open.contains(&name), "{name} was entered twice: {lines:?}");
+                open.push(name);
+            } else if let Some(rest) = line.strip_prefix("exit ") {
+                let name = rest.split(':').next().unwrap_or(rest);
+                assert_eq!(
+                    exiting, [""; 0],
+                    "{name} exits during another exit: {lines:?}"
+                );
+                assert_eq!(
+                    open.last(),
+                    Some(&name),
+                    "{name} is not the last: {lines:?}"
+                );
+                exiting.push(name);
+            } else if let Some(name) = line.strip_prefix("exited ") {
+                assert_eq!(exiting.pop(), Some(name), "{lines:?}");
+                assert_eq!(open.pop(), Some(name), "{lines:?}");
+            }
+        }
+        assert_eq!(open, [""; 0], "left open: {lines:?}");
+    }
+}

@@ -1,0 +1,12 @@
+#![forbid(unsafe_code)]
+//! What the integration tests are made of: a ledger, scripted contexts, runtimes to run them on.
+
+mod contexts;
+mod ledger;
+mod polls;
+mod stage;
+
+pub use contexts::{ByHand, End, Script, Strict, Suppressing, generated, generated_suppressing};
+pub use ledger::{Fault, Ledger};
+pub use polls::{cancel_at_every_poll, pause, poll_times};
+pub use stage::{Stage, everywhere, on_current_thread};

@@ -1,0 +1,104 @@
+//! Where a test runs: on each tokio runtime, alone in its process, with the reports caught.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_context_manager::detached;
+use async_context_manager::report::{self, Kind, Report};
+use tokio::runtime::{Builder, Runtime};
+
+/// The hook and the count of detached exits are the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+static REPORTS: Mutex<Vec<(Kind, String)>> = Mutex::new(Vec::new());
+
+/// What a test gets.
+#[derive(Debug)]
+pub struct Stage {
+    _alone: MutexGuard<'static, ()>,
+    context: Mutex<String>,
+}
+
+impl Stage {
+    /// Waits until no other test runs, and catches the reports from here on.
+    #[must_use]
+    pub fn alone() -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        report::set_hook(|report: &Report| {
+            let about = match (report.error(), report.panic()) {
+                (Some(error), _) => format!("{error:?}"),
+                (_, Some(panic)) => panic.message().to_owned(),
+                _ => String::new(),
+            };
+            reports().push((report.kind(), about));
+        });
+        reports().clear();
+        Self {
+            _alone: alone,
+            context: Mutex::default(),
+        }
+    }
+
+    /// The reports since the last call: kind and error, or panic message.
+    #[must_use]
+    pub fn reports(&self) -> Vec<(Kind, String)> {
+        std::mem::take(&mut *reports())
+    }
+
+    /// What a failing test prints about the run it was in.
+    pub fn context(&self, text: String) {
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+}
+
+impl Drop for Stage {
+    /// A report that no test has asked for is an error lost, or told twice.
+    fn drop(&mut self) {
+        let left = self.reports();
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::thread::panicking() {
+            eprintln!("in: {context}; reports: {left:?}");
+        } else {
+            assert!(
+                left.is_empty(),
+                "unexpected reports: {left:?}, in: {context}"
+            );
+        }
+    }
+}
+
+/// Runs the test on both of tokio's runtimes, with the time paused where that is possible, and
+/// waits for what is left in the background.
+pub fn everywhere(test: impl AsyncFn(&Stage)) {
+    on_current_thread(&test);
+    on_multi_thread(&test);
+}
+
+/// Runs the test on a current-thread runtime with paused time.
+pub fn on_current_thread(test: impl AsyncFn(&Stage)) {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    on(&runtime.expect("the system has a runtime for us"), &test);
+}
+
+fn on_multi_thread(test: impl AsyncFn(&Stage)) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    on(&runtime.expect("the system has a runtime for us"), &test);
+}
+
+fn on(runtime: &Runtime, test: impl AsyncFn(&Stage)) {
+    let stage = Stage::alone();
+    runtime.block_on(async {
+        test(&stage).await;
+        detached::drain().await;
+    });
+    assert_eq!(detached::count(), 0);
+}
+
+fn reports() -> MutexGuard<'static, Vec<(Kind, String)>> {
+    REPORTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
