@@ -29,10 +29,7 @@ pub(crate) fn analyze(
     let found = match &input.body {
         Body::Missing(_) => Found::default(),
         Body::Parsed { stmts, .. } => paths::check(stmts, &input.signature.ident, word, errors),
-        Body::Unparsed { error, .. } => {
-            errors.push(error.clone());
-            Found::default()
-        }
+        Body::Unparsed { tokens, error, .. } => paths::check_tokens(tokens, error, word, errors),
     };
     Analysis { returns, found }
 }
@@ -158,7 +155,7 @@ fn ends(ty: &Type) -> (Span, Span) {
 }
 
 /// `A` and `B` of `path::to::Result<A, B>`.
-fn type_arguments(ty: &Type) -> Option<(&Type, &Type)> {
+pub(crate) fn type_arguments(ty: &Type) -> Option<(&Type, &Type)> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last()?;
     let PathArguments::AngleBracketed(generics) = &last.arguments else {

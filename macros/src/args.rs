@@ -26,7 +26,7 @@ impl Args {
         };
         match Punctuated::<Arg, Token![,]>::parse_terminated.parse2(tokens) {
             Ok(list) => args.read(list, errors),
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(errors::unknown_argument(error.span())),
         }
         args
     }
@@ -60,7 +60,7 @@ impl Args {
                 }
                 self.has_crate = true;
             } else {
-                errors.push(errors::unknown_argument(name));
+                errors.push(errors::unknown_argument(name.span()));
             }
         }
     }

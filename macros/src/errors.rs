@@ -43,8 +43,8 @@ fn message(what: impl Display, help: impl Display) -> String {
 
 // The attribute and what it is on.
 
-pub(crate) fn unknown_argument(argument: impl ToTokens) -> Error {
-    over(
+pub(crate) fn unknown_argument(argument: Span) -> Error {
+    at(
         argument,
         "`#[async_context]` has no such argument",
         "its arguments are `suppress` and `crate = path`",
@@ -91,7 +91,7 @@ pub(crate) fn not_a_function(keyword: impl ToTokens, name: &str, found: &str) ->
 pub(crate) fn not_async(keyword: impl ToTokens) -> Error {
     over(
         keyword,
-        "`#[async_context]` is for an `async fn`, but this function is not `async`",
+        "an async context is an `async fn`, but this function is not `async`",
         "write `async fn`",
     )
 }
@@ -164,14 +164,6 @@ pub(crate) fn no_yield(name: impl ToTokens, word: &str) -> Error {
     )
 }
 
-pub(crate) fn hidden_yield(name: impl ToTokens, word: &str) -> Error {
-    over(
-        name,
-        format!("an async context yields exactly once, but this `{word}` is inside of a macro"),
-        format!("{}, then use `value` in the macro", yield_example(word)),
-    )
-}
-
 pub(crate) fn second_yield(second: &Yield) -> Error {
     over(
         &second.tokens,
@@ -236,7 +228,7 @@ pub(crate) fn yield_inside(one: &Yield, place: Place) -> Error {
             "put `#[async_context]` on the nested function if it is a context itself".to_owned(),
         ),
         Place::Const => (
-            "a `const` block",
+            "a constant",
             "because that is evaluated at compile time",
             format!("move the `{word}` to the function's own body"),
         ),
@@ -339,7 +331,7 @@ pub(crate) fn cancellable_in_a_function(call: impl ToTokens) -> Error {
 pub(crate) fn not_a_within(error: &Error) -> Error {
     at(
         error.span(),
-        format!("`#[within]` takes a context and a name for its value, but {error}"),
+        "`#[within]` takes a context, and a name for what it lends",
         "write `#[within(context(…) => value)]`",
     )
 }

@@ -1,11 +1,11 @@
 //! What a function becomes: the same signature, and one call of the runtime.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
-use syn::{Attribute, FnArg, Pat, PatType, Signature};
+use syn::{Attribute, FnArg, Meta, Pat, PatType, Signature};
 
 use crate::analyze::{Analysis, Returns};
 use crate::args::Args;
@@ -49,20 +49,22 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         signature: header,
         captures,
     } = Header::new(&signature, args, returns);
-    let (brace, inner_attrs, mut stmts) = match body {
+    let (brace, inner_attrs, body) = match body {
+        Body::Missing(semi) => return quote!(#(#attrs)* #vis #header #semi),
         Body::Parsed {
             brace,
             attrs,
-            stmts,
-        } => (brace, attrs, stmts),
-        // `analyze` has refused what does not parse.
-        Body::Missing(_) | Body::Unparsed { .. } => {
-            return quote!(#(#attrs)* #vis #header;);
+            mut stmts,
+        } => {
+            for stmt in &mut stmts {
+                Rewrite::ToCalls.visit_stmt_mut(stmt);
+            }
+            (brace, attrs, quote!(#(#stmts)*))
+        }
+        Body::Unparsed { brace, tokens, .. } => {
+            (brace, Vec::new(), Rewrite::ToCalls.rewrite_tokens(tokens))
         }
     };
-    for stmt in &mut stmts {
-        Rewrite::ToCalls.visit_stmt_mut(stmt);
-    }
     let context = context_at(Span::call_site());
     // Closures and blocks that move what they name get a copy of the reference.
     let shared = found
@@ -81,11 +83,11 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
     let code = if found.ends_with_a_value {
         // The name pins the type: else rustc blames the whole body for a wrong value at its end.
         let exit = Ident::new("__context_exit", Span::mixed_site());
-        let mut body = TokenStream::new();
-        brace.surround(&mut body, |body| body.append_all(stmts));
-        quote!(let #exit: #result = #body; #exit)
+        let mut block = TokenStream::new();
+        brace.surround(&mut block, |block| block.append_all(body));
+        quote!(let #exit: #result = #block; #exit)
     } else {
-        quote!(#(#stmts)*)
+        body
     };
     let call = quote_spanned! {at_return=>
         #krate::__private::generator::<#value, _, _>(
@@ -110,13 +112,14 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
 /// The function needs no import of the macros that were rewritten, but the user was right to write
 /// it: it counts as used.
 pub(crate) fn imports(found: &Found) -> TokenStream {
-    let names = &found.imports;
-    quote! {
-        #(
+    let imports = found.imports.iter().map(|name| {
+        let at_name = Span::call_site().located_at(name.span());
+        quote_spanned! {at_name=>
             #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use #names as _;
-        )*
-    }
+            use #name as _;
+        }
+    });
+    imports.collect()
 }
 
 /// What an exit says by `Ok`.
@@ -180,9 +183,8 @@ fn capture(index: usize, input: &mut FnArg) -> TokenStream {
         }
         FnArg::Typed(argument) => {
             let attrs = argument.attrs.clone();
-            argument
-                .attrs
-                .retain(|attr| !attr.path().is_ident("expect"));
+            // What is expected is found where the argument is used: inside.
+            argument.attrs.retain(|attr| !has_expect(attr));
             let pat = argument.pat.clone();
             if let Some(name) = plain_name(&pat) {
                 // Input:  mut url: Url
@@ -210,6 +212,16 @@ fn capture(index: usize, input: &mut FnArg) -> TokenStream {
                 }
             }
         }
+    }
+}
+
+fn has_expect(attr: &Attribute) -> bool {
+    match &attr.meta {
+        Meta::List(list) if list.path.is_ident("cfg_attr") => {
+            let mut tokens = list.tokens.clone().into_iter();
+            tokens.any(|token| matches!(token, TokenTree::Ident(name) if name == "expect"))
+        }
+        meta => meta.path().is_ident("expect"),
     }
 }
 

@@ -21,13 +21,14 @@ pub(crate) fn other_item(item: &TokenStream, errors: Errors) -> TokenStream {
 }
 
 // Output:
+//     #[allow(unused, clippy::all)]
 //     fn connect(url: Url) -> impl ::async_context_manager::AsyncContext<…> {
 //         ::core::compile_error! { "…" }
 //         ::async_context_manager::__private::generator::<Conn, _, _>(
 //             "",
 //             async move |_| -> ::core::result::Result<(), DbError> {
 //                 let url = url;
-//                 (async move || -> ::core::result::Result<_, DbError> { … })().await?;
+//                 let _ = (async move || -> ::core::result::Result<_, DbError> { … })().await;
 //                 ::core::option::Option::None.unwrap()
 //             },
 //         )
@@ -75,7 +76,8 @@ pub(crate) fn fallback(
     let verdict = verdict(args);
     let imports = imports(&analysis.found);
     let (value, error) = (&returns.value_in_body, &returns.error_in_body);
-    let checked = returns.is_valid.then(|| {
+    let is_readable = returns.is_valid && !analysis.found.is_unreadable;
+    let checked = is_readable.then(|| {
         quote! {
             let _ = (async move || -> ::core::result::Result<_, #error> { #body })().await;
         }

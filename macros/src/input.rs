@@ -2,7 +2,8 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::parse::{Parse, ParseStream, Parser};
+use syn::parse::discouraged::Speculative;
+use syn::parse::{Parse, ParseStream};
 use syn::token::Brace;
 use syn::{Attribute, Block, Item, Signature, Stmt, Token, Visibility, braced};
 
@@ -25,7 +26,7 @@ pub(crate) enum Body {
         attrs: Vec<Attribute>,
         stmts: Vec<Stmt>,
     },
-    /// Not Rust, or not yet: it is being typed.
+    /// Not Rust: it is being typed, or its syntax is newer than this parser.
     Unparsed {
         brace: Brace,
         tokens: TokenStream,
@@ -51,23 +52,26 @@ impl Parse for Body {
         }
         let content;
         let brace = braced!(content in input);
-        let tokens: TokenStream = content.parse()?;
-        Ok(match parse_body.parse2(tokens.clone()) {
-            Ok((attrs, stmts)) => Self::Parsed {
+        let ahead = content.fork();
+        match parse_stmts(&ahead) {
+            Ok((attrs, stmts)) => {
+                content.advance_to(&ahead);
+                Ok(Self::Parsed {
+                    brace,
+                    attrs,
+                    stmts,
+                })
+            }
+            Err(error) => Ok(Self::Unparsed {
                 brace,
-                attrs,
-                stmts,
-            },
-            Err(error) => Self::Unparsed {
-                brace,
-                tokens,
+                tokens: content.parse()?,
                 error,
-            },
-        })
+            }),
+        }
     }
 }
 
-fn parse_body(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
+fn parse_stmts(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, Vec<Stmt>)> {
     Ok((
         input.call(Attribute::parse_inner)?,
         input.call(Block::parse_within)?,

@@ -28,7 +28,7 @@ use crate::input::Input;
 
 /// Makes an async context out of an `async fn` that yields once.
 ///
-/// The code up to [`yield_!`](macro@yield_) enters: it opens what is to be lent. `yield_!(value)`
+/// The code up to `yield_!` enters: it opens what is to be lent. `yield_!(value)`
 /// lends the value to the caller's block, and evaluates to `(value, &Outcome)` when that has ended,
 /// whether it completed, failed, panicked or was cancelled. The rest exits.
 ///
@@ -171,7 +171,9 @@ pub fn within(
 fn context(args: TokenStream, input: Input, word: &'static str) -> TokenStream {
     let mut errors = Errors::default();
     let mut args = Args::parse(args, &mut errors);
-    args.point_at(input.signature.output.span());
+    if let syn::ReturnType::Type(_, ty) = &input.signature.output {
+        args.point_at(ty.span());
+    }
     let analysis = analyze::analyze(&input, &args, word, &mut errors);
     if errors.is_empty() {
         expand::expand(input, &args, &analysis)

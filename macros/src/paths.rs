@@ -10,8 +10,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::visit::{self, Visit};
 use syn::{
-    BinOp, Block, Expr, ExprBreak, ExprIf, ExprMatch, ExprReturn, Ident, ItemFn, Label, Local,
-    Macro, Pat, Path, Stmt,
+    BinOp, Block, Expr, ExprBreak, ExprIf, ExprMatch, ExprReturn, Ident, Item, Label, Local, Macro,
+    Pat, Stmt, TypeArray,
 };
 
 use crate::errors::{self, Errors, Place};
@@ -22,10 +22,22 @@ use crate::yields::{self, Hidden, Own, Yield};
 pub(crate) struct Found {
     /// The names of the crate's macros that the function uses by their imports.
     pub(crate) imports: Vec<Ident>,
+    /// The body holds what only adds errors of rustc to ours.
+    pub(crate) is_unreadable: bool,
     /// Control reaches the end of the body.
     pub(crate) ends_with_a_value: bool,
     /// `cancellable!` in a closure or an `async` block, which may move what it names.
     pub(crate) has_nested_cancellable: bool,
+}
+
+impl Found {
+    fn add_imports(&mut self, names: impl IntoIterator<Item = Ident>) {
+        for name in names {
+            if !self.imports.contains(&name) {
+                self.imports.push(name);
+            }
+        }
+    }
 }
 
 /// Checks the body of the function `name`. `word` is how this function would spell its yield.
@@ -36,7 +48,7 @@ pub(crate) fn check(body: &[Stmt], name: &Ident, word: &'static str, errors: &mu
         here: Position::default(),
         first: None,
         is_settled: false,
-        has_hidden_keyword: false,
+        hidden_keyword: None,
         inside: Inside::default(),
         targets: Vec::new(),
         early_exits: Vec::new(),
@@ -44,6 +56,31 @@ pub(crate) fn check(body: &[Stmt], name: &Ident, word: &'static str, errors: &mu
     };
     paths.walk_stmts(body, true);
     paths.finish(name)
+}
+
+/// The same for a body that is not parsed. Where it stands under the attribute, rustc has parsed it, or
+/// has said why not: it is code, if newer than this parser. What is in `contexts!` only we have seen.
+pub(crate) fn check_tokens(
+    body: &TokenStream,
+    error: &syn::Error,
+    word: &'static str,
+    errors: &mut Errors,
+) -> Found {
+    let hidden = Hidden::find(body);
+    let is_unreadable = word == "yield";
+    if is_unreadable {
+        errors.push(error.clone());
+    }
+    let has_nested_cancellable = !hidden.cancellables.is_empty();
+    let yields = hidden.yields.into_iter().filter_map(|one| one.name);
+    let cancellables = hidden.cancellables.into_iter();
+    let mut found = Found {
+        is_unreadable,
+        has_nested_cancellable,
+        ..Found::default()
+    };
+    found.add_imports(yields.chain(cancellables.filter_map(|call| call.name)));
+    found
 }
 
 /// Does control reach the end of the body?
@@ -85,7 +122,8 @@ struct Paths<'e> {
     first: Option<Yield>,
     /// An error about the place of a yield was pushed: no more of them about paths.
     is_settled: bool,
-    has_hidden_keyword: bool,
+    /// A keyword `yield` in another macro: ours, where there is no other.
+    hidden_keyword: Option<Yield>,
     inside: Inside,
     targets: Vec<Target>,
     /// Ways out before the yield that are not errors. They matter where there is a yield.
@@ -98,16 +136,21 @@ impl Paths<'_> {
         self.found.ends_with_a_value = !self.here.has_left;
         let runs_off = !self.here.has_left && !self.here.has_yielded;
         let word = self.word;
+        if let (None, false, Some(hidden)) = (&self.first, self.is_settled, &self.hidden_keyword) {
+            let error = errors::yield_inside(hidden, Place::Macro);
+            self.errors.push(error);
+            self.is_settled = true;
+            self.found.is_unreadable = true;
+        }
         match &self.first {
-            _ if self.is_settled => {}
-            None if self.has_hidden_keyword => self.errors.push(errors::hidden_yield(name, word)),
+            None if self.is_settled => {}
             None if runs_off || !self.early_exits.is_empty() => {
                 self.errors.push(errors::no_yield(name, word));
             }
             // Every path fails: `todo!()`.
             None => {}
             Some(one) => {
-                if runs_off {
+                if runs_off && !self.is_settled {
                     self.errors.push(errors::yield_on_one_branch(one));
                 }
                 for exit in &self.early_exits {
@@ -131,18 +174,12 @@ impl Paths<'_> {
         if let Some(error) = error {
             self.errors.push(error);
             self.is_settled = true;
+            // What stands for it in the fallback can't be evaluated at compile time.
+            self.found.is_unreadable |= matches!(self.inside.place, Some(Place::Const));
         }
         if !self.inside.is_foreign {
             self.here.has_yielded = true;
             self.first.get_or_insert(one);
-        }
-    }
-
-    fn meet_import(&mut self, path: &Path) {
-        let Some(name) = path.get_ident() else { return };
-        let mut known = self.found.imports.iter();
-        if !known.any(|it| it == name) {
-            self.found.imports.push(name.clone());
         }
     }
 
@@ -161,11 +198,19 @@ impl Paths<'_> {
             return;
         };
         for stmt in before {
-            self.visit_stmt(stmt);
+            self.walk_stmt(stmt);
         }
         match last {
             Stmt::Expr(expr, None) => self.walk(expr, is_tail),
-            stmt => self.visit_stmt(stmt),
+            stmt => self.walk_stmt(stmt),
+        }
+    }
+
+    fn walk_stmt(&mut self, stmt: &Stmt) {
+        let before = self.here;
+        self.visit_stmt(stmt);
+        if is_conditional(stmt) {
+            self.here = self.join([before, self.here]);
         }
     }
 
@@ -207,6 +252,10 @@ impl Paths<'_> {
             }
             Expr::Const(block) => {
                 self.search(Place::Const, |paths| paths.visit_block(&block.block));
+            }
+            Expr::Repeat(array) => {
+                self.visit_expr(&array.expr);
+                self.search(Place::Const, |paths| paths.visit_expr(&array.len));
             }
             Expr::TryBlock(block) => {
                 self.search(Place::TryBlock, |paths| paths.visit_block(&block.block));
@@ -341,6 +390,8 @@ impl Paths<'_> {
         }
         if !self.inside.is_foreign && !self.here.has_yielded && !self.here.has_left {
             self.early_exits.push(exit.to_token_stream());
+            // rustc would only add that its type is wrong.
+            self.found.is_unreadable |= exit.expr.is_none();
         }
         self.here.has_left = true;
     }
@@ -378,14 +429,16 @@ impl Paths<'_> {
 
     fn search_tokens(&mut self, tokens: &TokenStream) {
         let hidden = Hidden::find(tokens);
-        self.has_hidden_keyword |= hidden.has_keyword && self.word == "yield";
+        if self.word == "yield" {
+            self.hidden_keyword = self.hidden_keyword.take().or(hidden.keyword);
+        }
         for one in hidden.yields {
             self.errors.push(errors::yield_inside(&one, Place::Macro));
             self.is_settled = true;
         }
-        for name in hidden.cancellables {
-            self.meet_import(&name.clone().into());
-            self.meet_cancellable(name);
+        for call in hidden.cancellables {
+            self.found.add_imports(call.name);
+            self.meet_cancellable(call.tokens);
             self.found.has_nested_cancellable = true;
         }
     }
@@ -426,7 +479,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_macro(&mut self, mac: &'ast Macro) {
         let own = Own::of(&mac.path);
         if own.is_some() && !mac.path.is_ident("r#yield") {
-            self.meet_import(&mac.path);
+            self.found.add_imports(mac.path.get_ident().cloned());
         }
         match own {
             Some(Own::Yield) => {
@@ -457,10 +510,20 @@ impl<'ast> Visit<'ast> for Paths<'_> {
         }
     }
 
-    fn visit_item_fn(&mut self, function: &'ast ItemFn) {
-        self.walk_function(&function.attrs, |paths| {
-            paths.visit_block(&function.block);
-        });
+    fn visit_item(&mut self, item: &'ast Item) {
+        match item {
+            // What a macro is made of here may well be used here.
+            Item::Macro(item) => self.visit_macro(&item.mac),
+            Item::Fn(function) if yields::is_context(&function.attrs) => {}
+            Item::Const(_) | Item::Static(_) => {
+                self.search(Place::Const, |paths| visit::visit_item(paths, item));
+            }
+            item => self.search(Place::Function, |paths| visit::visit_item(paths, item)),
+        }
+    }
+
+    fn visit_type_array(&mut self, array: &'ast TypeArray) {
+        self.search(Place::Const, |paths| paths.visit_expr(&array.len));
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
@@ -474,6 +537,22 @@ impl<'ast> Visit<'ast> for Paths<'_> {
             }
         });
     }
+}
+
+/// May it be left out by a `#[cfg]`?
+fn is_conditional(stmt: &Stmt) -> bool {
+    let attrs = match stmt {
+        Stmt::Local(local) => &local.attrs,
+        Stmt::Macro(call) => &call.attrs,
+        Stmt::Expr(Expr::Block(block), _) => &block.attrs,
+        Stmt::Expr(Expr::If(branches), _) => &branches.attrs,
+        Stmt::Expr(Expr::Match(branches), _) => &branches.attrs,
+        Stmt::Expr(Expr::Return(exit), _) => &exit.attrs,
+        Stmt::Expr(Expr::Yield(call), _) => &call.attrs,
+        Stmt::Expr(Expr::Macro(call), _) => &call.attrs,
+        Stmt::Expr(..) | Stmt::Item(_) => return false,
+    };
+    attrs.iter().any(|attr| attr.path().is_ident("cfg"))
 }
 
 /// Is it made from `Err(…)`, or by snafu's `.fail()`?

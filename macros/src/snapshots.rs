@@ -1,6 +1,8 @@
 //! What the macros expand to, as text. `UPDATE_EXPECT=1 cargo test -p async-context-manager-macros`
 //! writes it anew.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -415,47 +417,47 @@ fn a_function_with_errors_survives_them() {
     check(
         output,
         expect![[r##"
-        #[allow(unused, clippy::all, reason = "the function has errors")]
-        pub fn connect(
-            url: Url,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = Conn,
-            Error = DbError,
-            Verdict = (),
-        > {
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use yield_ as _;
-            ::core::compile_error! {
-                "`#[async_context]` is for an `async fn`, but this function is not `async`\nhelp: write `async fn`"
+            #[allow(unused, clippy::all, reason = "the function has errors")]
+            pub fn connect(
+                url: Url,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = Conn,
+                Error = DbError,
+                Verdict = (),
+            > {
+                #[allow(unused_imports, reason = "marks the import of the macro as used")]
+                use yield_ as _;
+                ::core::compile_error! {
+                    "an async context is an `async fn`, but this function is not `async`\nhelp: write `async fn`"
+                }
+                ::core::compile_error! {
+                    "`yield_!` cannot be inside a loop, because it could run more than once\nhelp: move the loop before or after the `yield_!`"
+                }
+                ::async_context_manager::__private::generator::<
+                    Conn,
+                    _,
+                    _,
+                >(
+                    "",
+                    async move |_| -> ::core::result::Result<(), DbError> {
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let url = url;
+                        let _ = (async move || -> ::core::result::Result<_, DbError> {
+                            let conn = Conn::open(url).await?;
+                            loop {
+                                (
+                                    conn,
+                                    ::core::option::Option::<&::async_context_manager::Outcome>::None
+                                        .unwrap(),
+                                );
+                            }
+                        })()
+                            .await;
+                        ::core::option::Option::None.unwrap()
+                    },
+                )
             }
-            ::core::compile_error! {
-                "`yield_!` cannot be inside a loop, because it could run more than once\nhelp: move the loop before or after the `yield_!`"
-            }
-            ::async_context_manager::__private::generator::<
-                Conn,
-                _,
-                _,
-            >(
-                "",
-                async move |_| -> ::core::result::Result<(), DbError> {
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let url = url;
-                    let _ = (async move || -> ::core::result::Result<_, DbError> {
-                        let conn = Conn::open(url).await?;
-                        loop {
-                            (
-                                conn,
-                                ::core::option::Option::<&::async_context_manager::Outcome>::None
-                                    .unwrap(),
-                            );
-                        }
-                    })()
-                        .await;
-                    ::core::option::Option::None.unwrap()
-                },
-            )
-        }
-    "##]],
+        "##]],
     );
 }
 
@@ -551,27 +553,27 @@ fn within_nests_the_first_outermost() {
     check(
         output,
         expect![[r#"
-        #[tokio::test]
-        async fn pays(url: Url) -> Result<(), DbError> {
-            ::async_context_manager::AsyncContextExt::with(
-                    connect(url.clone()),
-                    async move |conn| -> Result<(), DbError> {
-                        ::async_context_manager::AsyncContextExt::with(
-                                conn.transaction(),
-                                async move |tx| -> Result<(), DbError> {
-                                    let __context_result: Result<(), DbError> = {
-                                        tx.pay(1).await?;
-                                        Ok(())
-                                    };
-                                    __context_result
-                                },
-                            )
-                            .await
-                    },
-                )
-                .await
-        }
-    "#]],
+            #[tokio::test]
+            async fn pays(url: Url) -> Result<(), DbError> {
+                ::async_context_manager::AsyncContextExt::with(
+                        connect(url.clone()),
+                        async move |conn| {
+                            ::async_context_manager::AsyncContextExt::with(
+                                    conn.transaction(),
+                                    async move |tx| {
+                                        let __context_result: ::core::result::Result<(), _> = {
+                                            tx.pay(1).await?;
+                                            Ok(())
+                                        };
+                                        __context_result
+                                    },
+                                )
+                                .await
+                        },
+                    )
+                    .await
+            }
+        "#]],
     );
 }
 

@@ -3,9 +3,10 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{TokenStreamExt, quote};
 use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
 use syn::{Attribute, Expr, Pat, ReturnType, Signature, Stmt, Token};
 
-use crate::analyze::{has_impl_trait, is_no_result};
+use crate::analyze::{has_impl_trait, is_no_result, type_arguments};
 use crate::errors::{self, Errors};
 use crate::fallback;
 use crate::input::{self, Body, Input};
@@ -40,9 +41,6 @@ pub(crate) fn within(args: TokenStream, item: &TokenStream) -> TokenStream {
     };
     let contexts = read_contexts(args, &mut function.attrs, &mut errors);
     check(&function.signature, &mut errors);
-    if let Body::Unparsed { error, .. } = &function.body {
-        errors.push(error.clone());
-    }
     expand(function, contexts, errors)
 }
 
@@ -93,7 +91,7 @@ fn check(signature: &Signature, errors: &mut Errors) {
 //     async fn pay(pool: Pool, amount: u64) -> Result<(), DbError> {
 //         ::async_context_manager::AsyncContextExt::with(
 //             transaction(pool.clone()),
-//             async move |tx| -> Result<(), DbError> { … },
+//             async move |tx| { … },
 //         )
 //         .await
 //     }
@@ -104,8 +102,10 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
         signature,
         body,
     } = function;
-    let has_errors = !errors.is_empty();
-    let errors = errors.into_tokens();
+    let errors = (!errors.is_empty()).then(|| errors.into_tokens());
+    let silence = errors
+        .is_some()
+        .then(|| quote!(#[allow(unused, reason = "the function has errors")]));
     let (brace, inner_attrs, body) = match body {
         Body::Missing(semi) => {
             let error = errors::within_without_body(semi).to_compile_error();
@@ -116,46 +116,46 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
             attrs,
             stmts,
         } => (brace, attrs, pinned(&stmts, &signature.output)),
+        // rustc has seen it before, and has parsed it, or has said why not.
         Body::Unparsed { tokens, brace, .. } => (brace, Vec::new(), tokens),
     };
-    let code = if has_errors {
-        quote!(#errors #body)
-    } else {
-        let output = &signature.output;
-        contexts
+    let code = match errors {
+        // Without the context, the body has no name for what the context lends.
+        Some(errors) => quote!(#errors ::core::unimplemented!()),
+        None => contexts
             .into_iter()
             .rev()
             .fold(body, |body, Within { context, value }| {
-                let output = if has_impl(output) { None } else { Some(output) };
                 quote! {
                     ::async_context_manager::AsyncContextExt::with(
                         #context,
-                        async move |#value| #output { #body },
+                        async move |#value| { #body },
                     )
                     .await
                 }
-            })
+            }),
     };
     let mut block = TokenStream::new();
     brace.surround(&mut block, |block| {
         block.append_all(inner_attrs);
         block.append_all(code);
     });
-    quote!(#(#attrs)* #vis #signature #block)
+    quote!(#(#attrs)* #silence #vis #signature #block)
 }
 
 /// The body, with a name of the right type for its value, so that a wrong value is blamed itself.
 fn pinned(stmts: &[Stmt], output: &ReturnType) -> TokenStream {
-    let ReturnType::Type(_, ty) = output else {
-        return quote!(#(#stmts)*);
-    };
-    if has_impl_trait(ty) || !paths::ends_with_a_value(stmts) {
-        return quote!(#(#stmts)*);
+    match output {
+        ReturnType::Type(_, ty) if !has_impl_trait(ty) && paths::ends_with_a_value(stmts) => {
+            let at_type = Span::mixed_site().located_at(ty.span());
+            let result = Ident::new("__context_result", at_type);
+            // Whether the error is that of the context is between the context and the signature.
+            let ty = type_arguments(ty).map_or_else(
+                || quote!(#ty),
+                |(value, _)| quote!(::core::result::Result<#value, _>),
+            );
+            quote!(let #result: #ty = { #(#stmts)* }; #result)
+        }
+        _ => quote!(#(#stmts)*),
     }
-    let result = Ident::new("__context_result", Span::mixed_site());
-    quote!(let #result: #ty = { #(#stmts)* }; #result)
-}
-
-fn has_impl(output: &ReturnType) -> bool {
-    matches!(output, ReturnType::Type(_, ty) if has_impl_trait(ty))
 }

@@ -1,7 +1,7 @@
 //! `yield_!`, `yield` and `cancellable!`: how they are recognised, and what they become.
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, TokenStreamExt, quote, quote_spanned};
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
@@ -15,6 +15,8 @@ pub(crate) struct Yield {
     pub(crate) tokens: TokenStream,
     /// `yield_!` or `yield`.
     pub(crate) word: &'static str,
+    /// The name of the macro, where it is called by its name alone.
+    pub(crate) name: Option<Ident>,
 }
 
 impl Yield {
@@ -23,6 +25,7 @@ impl Yield {
         Self {
             tokens: quote!(#path #bang),
             word: "yield_!",
+            name: path.get_ident().cloned(),
         }
     }
 
@@ -30,6 +33,7 @@ impl Yield {
         Self {
             tokens: keyword.into_token_stream(),
             word: "yield",
+            name: None,
         }
     }
 }
@@ -190,55 +194,52 @@ impl Rewrite<'_> {
     /// The same where there is no syntax tree: in the tokens of other macros.
     pub(crate) fn rewrite_tokens(self, tokens: TokenStream) -> TokenStream {
         let mut output = TokenStream::new();
-        let mut rest = tokens.into_iter().peekable();
-        let mut is_in_path = false;
-        while let Some(token) = rest.next() {
-            let own = match &token {
-                TokenTree::Ident(name) if !is_in_path => Own::of_name(name),
-                _ => None,
-            };
-            is_in_path = is_punct(&token, ':');
-            let Some(own) = own else {
-                output.extend([self.rewrite_inside(token)]);
-                continue;
-            };
-            let Some(bang) = rest.next_if(|next| is_punct(next, '!')) else {
-                output.extend([token]);
-                continue;
-            };
-            match rest.next() {
-                Some(TokenTree::Group(group)) if own != Own::Contexts => {
-                    let inside = self.rewrite_tokens(group.stream());
-                    output.extend(match own {
-                        Own::Yield if inside.is_empty() => self.yield_(quote!(()), token.span()),
-                        Own::Yield => self.yield_(inside, token.span()),
-                        _ => self.cancellable(inside, token.span()),
+        for piece in pieces(tokens) {
+            match piece {
+                Piece::Call(call) => {
+                    let span = call.name.span();
+                    let inside = self.rewrite_tokens(call.arguments.stream());
+                    output.append_all(match call.own {
+                        Own::Yield if inside.is_empty() => self.yield_(quote!(()), span),
+                        Own::Yield => self.yield_(inside, span),
+                        Own::Cancellable => self.cancellable(inside, span),
+                        Own::Contexts => {
+                            let (path, bang, arguments) = (call.path, call.bang, call.arguments);
+                            quote!(#(#path)* #bang #arguments)
+                        }
                     });
                 }
-                next => output.extend([token, bang].into_iter().chain(next)),
+                Piece::Other(TokenTree::Group(group)) => {
+                    let inside = self.rewrite_tokens(group.stream());
+                    let mut rewritten = Group::new(group.delimiter(), inside);
+                    rewritten.set_span(group.span());
+                    output.append(rewritten);
+                }
+                Piece::Other(token) => output.append(token),
             }
         }
         output
     }
+}
 
-    fn rewrite_inside(self, token: TokenTree) -> TokenTree {
-        match token {
-            TokenTree::Group(group) => {
-                let inside = self.rewrite_tokens(group.stream());
-                let mut rewritten = Group::new(group.delimiter(), inside);
-                rewritten.set_span(group.span());
-                TokenTree::Group(rewritten)
-            }
-            other => other,
-        }
+fn with_attributes(attrs: &[Attribute], expr: Expr) -> Expr {
+    if attrs.is_empty() {
+        expr
+    } else {
+        Expr::Verbatim(quote!(#(#attrs)* #expr))
     }
 }
 
 impl VisitMut for Rewrite<'_> {
     fn visit_expr_mut(&mut self, expr: &mut Expr) {
         let rewritten = match expr {
-            Expr::Macro(call) => self.rewrite_macro(&call.mac),
-            Expr::Yield(call) => Some(self.rewrite_keyword(call)),
+            Expr::Macro(call) => self
+                .rewrite_macro(&call.mac)
+                .map(|expr| with_attributes(&call.attrs, expr)),
+            Expr::Yield(call) => {
+                let rewritten = self.rewrite_keyword(call);
+                Some(with_attributes(&call.attrs, rewritten))
+            }
             _ => None,
         };
         match rewritten {
@@ -253,6 +254,7 @@ impl VisitMut for Rewrite<'_> {
                 // `yield_! { value }` is a statement without its semicolon.
                 let is_braced = matches!(call.mac.delimiter, syn::MacroDelimiter::Brace(_));
                 let semi = is_braced.then(<Token![;]>::default);
+                let expr = with_attributes(&call.attrs, expr);
                 Stmt::Expr(expr, call.semi_token.or(semi))
             }),
             _ => None,
@@ -288,47 +290,131 @@ impl VisitMut for Rewrite<'_> {
     }
 }
 
+/// `name!(…)` or `path::to::name!(…)` among the tokens of another macro.
+struct Call {
+    own: Own,
+    path: Vec<TokenTree>,
+    name: Ident,
+    bang: TokenTree,
+    arguments: Group,
+}
+
+enum Piece {
+    Call(Call),
+    Other(TokenTree),
+}
+
+/// The tokens, with the calls of the crate's own macros taken together. What is in groups is not
+/// looked at.
+fn pieces(tokens: TokenStream) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = tokens.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        let named = match &token {
+            TokenTree::Ident(name) => Own::of_name(name).map(|own| (own, name.clone())),
+            _ => None,
+        };
+        let bang = rest.next_if(|next| named.is_some() && is_punct(next, '!'));
+        let (Some((own, name)), Some(bang)) = (named, bang) else {
+            pieces.push(Piece::Other(token));
+            continue;
+        };
+        match rest.next_if(|next| matches!(next, TokenTree::Group(_))) {
+            Some(TokenTree::Group(arguments)) => {
+                let mut path = take_path(&mut pieces);
+                path.push(token);
+                pieces.push(Piece::Call(Call {
+                    own,
+                    path,
+                    name,
+                    bang,
+                    arguments,
+                }));
+            }
+            _ => pieces.extend([Piece::Other(token), Piece::Other(bang)]),
+        }
+    }
+    pieces
+}
+
+/// Takes `path::to::`, which is in front of a name.
+fn take_path(pieces: &mut Vec<Piece>) -> Vec<TokenTree> {
+    let mut start = pieces.len();
+    let is_colon =
+        |piece: Option<&Piece>| matches!(piece, Some(Piece::Other(token)) if is_punct(token, ':'));
+    while is_colon(pieces.get(start.wrapping_sub(1))) && is_colon(pieces.get(start.wrapping_sub(2)))
+    {
+        start -= 2;
+        match pieces.get(start.wrapping_sub(1)) {
+            Some(Piece::Other(TokenTree::Ident(_))) => start -= 1,
+            _ => break,
+        }
+    }
+    let path = pieces.drain(start..);
+    path.filter_map(|piece| match piece {
+        Piece::Other(token) => Some(token),
+        Piece::Call(_) => None,
+    })
+    .collect()
+}
+
 /// The calls that are hidden in the tokens of another macro.
 #[derive(Default)]
 pub(crate) struct Hidden {
     pub(crate) yields: Vec<Yield>,
-    pub(crate) cancellables: Vec<Ident>,
-    /// The word `yield`, which may well belong to the other macro.
-    pub(crate) has_keyword: bool,
+    pub(crate) cancellables: Vec<Cancellable>,
+    /// The first word `yield`, which may well belong to the other macro.
+    pub(crate) keyword: Option<Yield>,
+}
+
+/// A `cancellable!`, as an error points at it.
+pub(crate) struct Cancellable {
+    pub(crate) tokens: TokenStream,
+    /// The name of the macro, where it is called by its name alone.
+    pub(crate) name: Option<Ident>,
 }
 
 impl Hidden {
     pub(crate) fn find(tokens: &TokenStream) -> Self {
         let mut hidden = Self::default();
-        hidden.search(tokens);
+        hidden.search(tokens.clone());
         hidden
     }
 
-    fn search(&mut self, tokens: &TokenStream) {
-        let mut rest = tokens.clone().into_iter().peekable();
-        while let Some(token) = rest.next() {
-            match &token {
-                TokenTree::Group(group) => self.search(&group.stream()),
-                TokenTree::Ident(name) => {
-                    self.has_keyword |= name == "yield";
-                    let Some(own) = Own::of_name(name) else {
-                        continue;
-                    };
-                    let Some(bang) = rest.next_if(|next| is_punct(next, '!')) else {
-                        continue;
-                    };
-                    match own {
-                        Own::Yield => self.yields.push(Yield {
-                            tokens: quote!(#name #bang),
-                            word: "yield_!",
-                        }),
-                        Own::Cancellable => self.cancellables.push(name.clone()),
-                        // What is in it is not ours.
-                        Own::Contexts => drop(rest.next()),
-                    }
+    fn search(&mut self, tokens: TokenStream) {
+        for piece in pieces(tokens) {
+            match piece {
+                Piece::Call(call) => self.add(call),
+                Piece::Other(TokenTree::Group(group)) => self.search(group.stream()),
+                Piece::Other(TokenTree::Ident(name)) if name == "yield" => {
+                    let keyword = Token![yield](name.span());
+                    self.keyword.get_or_insert(Yield::from_keyword(keyword));
                 }
-                TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+                Piece::Other(_) => {}
             }
         }
+    }
+
+    fn add(&mut self, call: Call) {
+        let Call {
+            own,
+            path,
+            name,
+            bang,
+            arguments,
+        } = call;
+        let tokens = quote!(#(#path)* #bang);
+        let name = (path.len() == 1).then_some(name);
+        match own {
+            Own::Yield => self.yields.push(Yield {
+                tokens,
+                word: "yield_!",
+                name,
+            }),
+            Own::Cancellable => self.cancellables.push(Cancellable { tokens, name }),
+            // What is in it is not ours.
+            Own::Contexts => return,
+        }
+        self.search(arguments.stream());
     }
 }

@@ -67,6 +67,7 @@ use crate::outcome::Outcome;
     note = "a future has to be awaited first: `.await` it to get at the context",
     note = "a context is a function under `#[async_context]`, or a type with `impl AsyncContext`"
 )]
+#[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub trait AsyncContext: Sized + Send {
     /// What the body borrows.
     type Value: Send;

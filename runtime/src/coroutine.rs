@@ -9,6 +9,7 @@
 //!
 //! ```text
 //!  Entering ──offer──▶ Offered ──take──▶ Lent ──give_back──▶ Returned ──▶ Exiting ──▶ (ended)
+//!     │                    └◀──a loan ends──┘
 //!     └── the future ends with an error, or panics: it never had a value ──────────────▶ (ended)
 //! ```
 //!
@@ -111,6 +112,11 @@ where
         .await
     }
 
+    /// For a value that the holder lends on: when the loan ends, the value is offered again.
+    pub(crate) fn loan(&self) -> Loan<V> {
+        Loan(Arc::clone(&self.link))
+    }
+
     /// Ends the body. The exit runs when it is polled by [`exit`](Self::exit).
     pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, scoped: Scoped) {
         self.place.close(scoped);
@@ -165,6 +171,11 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         self.place.inside()
     }
 
+    /// Its number among all contexts, in order of entering.
+    pub(crate) fn number(&self) -> u64 {
+        self.place.number()
+    }
+
     /// Lists its exit as one that runs detached.
     pub(crate) fn list(&self) -> Running {
         self.place.list()
@@ -175,7 +186,12 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         self.place.inner_exits()
     }
 
-    fn take_offered(&self) -> Option<V> {
+    /// Is the value lent?
+    pub(crate) fn is_lent(&self) -> bool {
+        matches!(*lock(&self.link), Exchange::Lent)
+    }
+
+    pub(crate) fn take_offered(&self) -> Option<V> {
         let mut exchange = lock(&self.link);
         match std::mem::replace(&mut *exchange, Exchange::Lent) {
             Exchange::Offered(value) => Some(value),
@@ -183,6 +199,18 @@ impl<V, F: ?Sized> Coroutine<V, F> {
                 *exchange = other;
                 None
             }
+        }
+    }
+}
+
+/// See [`Coroutine::loan`].
+pub(crate) struct Loan<V>(Link<V>);
+
+impl<V> Loan<V> {
+    pub(crate) fn end(&self, value: V) {
+        let mut exchange = lock(&self.0);
+        if matches!(*exchange, Exchange::Lent) {
+            *exchange = Exchange::Offered(value);
         }
     }
 }

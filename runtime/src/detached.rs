@@ -139,6 +139,11 @@ pub(crate) fn hand_over<V, D, E>(
     if coroutine.is_cancellable() {
         return drop_quietly(coroutine.name(), coroutine);
     }
+    if value.is_none() && coroutine.is_lent() {
+        // A lease that was forgotten: there is nothing to exit with.
+        report::plain(coroutine.name(), Kind::NotRun);
+        return drop_quietly(coroutine.name(), coroutine);
+    }
     if let Some(value) = value {
         coroutine.give_back(value, Outcome::Cancelled, scoped);
     }

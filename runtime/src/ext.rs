@@ -155,6 +155,28 @@ pub trait AsyncContextExt: AsyncContext {
     where
         F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
 
+    /// Like [`with_scoped`](Self::with_scoped), with a future that is `Send` by promise: see
+    /// [`with_send`](Self::with_send).
+    ///
+    /// # Errors
+    ///
+    /// As `with`.
+    ///
+    /// # Panics
+    ///
+    /// As `with`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `with_scoped`.
+    fn with_scoped_send<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    where
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
+
     /// The same context with its errors converted, for a body that fails with `E`.
     fn err_into<E>(
         self,
@@ -245,6 +267,17 @@ impl<C: AsyncContext> AsyncContextExt for C {
         scope::run(Live::new_scoped(self), body)
             .await
             .map_err(|failure| failure.into_primary_reporting(name))
+    }
+
+    fn with_scoped_send<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    where
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        self.with_scoped(async move |value: &mut Self::Value| body(value).await)
     }
 
     fn err_into<E>(

@@ -1,4 +1,4 @@
-//! All that can go wrong in one use of a context, with its origin.
+//! All that can go wrong in one use of a context, or of a stack, with its origin.
 
 use std::error::Error;
 use std::fmt;
@@ -90,5 +90,75 @@ impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
             | Self::Exit { error, .. }
             | Self::BodyAndExit { body: error, .. } => Some(error),
         }
+    }
+}
+
+/// What went wrong in a [`try_exit`](crate::ExitStack::try_exit): the body's error, and those of all
+/// exits that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StackFailure<R, E> {
+    /// What the body returned, where it was `Ok` and not suppressed.
+    pub value: Option<R>,
+    /// The body's error: the primary one where there is one.
+    pub body: Option<E>,
+    /// The exits that failed, in the order in which they ran.
+    pub exits: Vec<ExitFailure<E>>,
+}
+
+/// An exit of a stack that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExitFailure<E> {
+    /// The context's name.
+    pub context: &'static str,
+    /// The exit's error.
+    pub error: E,
+}
+
+impl<R, E> StackFailure<R, E> {
+    /// There is a body's error, or at least one exit.
+    pub(crate) fn new(value: Option<R>, body: Option<E>, exits: Vec<ExitFailure<E>>) -> Self {
+        Self { value, body, exits }
+    }
+
+    /// All errors: the body's, where there is one, and then those of the exits, in order.
+    pub fn errors(&self) -> impl Iterator<Item = &E> {
+        let exits = self.exits.iter().map(|exit| &exit.error);
+        self.body.iter().chain(exits)
+    }
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> StackFailure<R, E> {
+    /// The primary error: the body's, else the first of an exit. The others are reported.
+    pub(crate) fn into_primary_reporting(self) -> E {
+        let mut exits = self.exits.into_iter();
+        let primary = self.body.or_else(|| exits.next().map(|exit| exit.error));
+        for ExitFailure { context, error } in exits {
+            report::error(context, Kind::ExitFailed, Arc::new(error));
+        }
+        primary.expect("a failure has an error")
+    }
+}
+
+impl<R, E: fmt::Display> fmt::Display for StackFailure<R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        if let Some(error) = &self.body {
+            write!(f, "the body failed: {error}")?;
+            separator = "; and then ";
+        }
+        for ExitFailure { context, error } in &self.exits {
+            write!(f, "{separator}the exit of `{context}` failed: {error}")?;
+            separator = "; and then ";
+        }
+        Ok(())
+    }
+}
+
+impl<R: fmt::Debug, E: Error + 'static> Error for StackFailure<R, E> {
+    /// The primary error.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.errors().next().map(|error| error as _)
     }
 }

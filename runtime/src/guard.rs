@@ -64,7 +64,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// The body ends with the call itself. The exit goes on in the background when the future is
     /// dropped, also before its first poll.
     pub fn exit<R>(
-        mut guard: Self,
+        guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
         let name = guard.0.name();

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-#![doc = include_str!("../../README.md")]
+#![doc = include_str!("../README.md")]
 
 mod combine;
 mod context;
@@ -14,21 +14,23 @@ mod panic;
 pub mod report;
 mod rescue;
 mod scope;
+mod stack;
 
-pub use async_context_manager_macros::async_context;
+pub use async_context_manager_macros::{async_context, contexts, within};
 pub use combine::BoxContext;
 pub use context::{AsyncContext, Suppression, Verdict};
 pub use coroutine::Generator;
 pub use ext::{AsyncContextExt, SendBody};
-pub use failure::Failure;
+pub use failure::{ExitFailure, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};
+pub use stack::{ExitStack, FitsIn, Lease, SendClose};
 
 /// What most users need: `use async_context_manager::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        AsyncContext, AsyncContextExt, BoxContext, Failure, Guard, Outcome, Suppression,
-        async_context, cancellable, yield_,
+        AsyncContext, AsyncContextExt, BoxContext, ExitStack, Failure, Guard, Outcome, Suppression,
+        async_context, cancellable, contexts, within, yield_,
     };
 }
 
@@ -39,8 +41,8 @@ pub mod prelude {
 macro_rules! yield_ {
     ($($value:tt)*) => {
         ::core::compile_error!(
-            "`yield_!` works only in a function under `#[async_context]`\n\
-             help: put `#[async_context]` above the function"
+            "`yield_!` works only directly in a function under `#[async_context]`\n\
+             help: put `#[async_context]` above the function, and the yield into its own code"
         )
     };
 }
@@ -51,8 +53,8 @@ macro_rules! yield_ {
 macro_rules! cancellable {
     ($($future:tt)*) => {
         ::core::compile_error!(
-            "`cancellable!` works only in a function under `#[async_context]`\n\
-             help: put `#[async_context]` above the function"
+            "`cancellable!` works only directly in a function under `#[async_context]`\n\
+             help: put `#[async_context]` above the function, and the await into its own code"
         )
     };
 }

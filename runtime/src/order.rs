@@ -100,6 +100,10 @@ impl Place {
         }
     }
 
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Until the guard drops, what enters in this thread enters inside this context.
     pub(crate) fn inside(&mut self) -> Inside<'_> {
         let around = replace_here(Some(self.inner.take()));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::Suspended;
+use crate::coroutine::{Loan, Suspended};
 use crate::detached;
 use crate::failure::Failure;
 use crate::order::Scoped;
@@ -104,7 +104,7 @@ where
     }
 
     pub(crate) async fn enter(&mut self) -> Result<(), E> {
-        let value = self.coroutine().enter().await?;
+        let value = self.coroutine_mut().enter().await?;
         self.value = Some(value);
         Ok(())
     }
@@ -124,35 +124,56 @@ where
             let _inside = coroutine.inside();
             body.as_mut().poll(cx)
         });
-        match result.await {
-            Ok(Ok(value)) => Body::Completed(value),
-            Ok(Err(error)) => Body::Failed(Arc::new(error)),
-            Err(payload) => Body::Panicked(payload),
-        }
+        Body::caught(result.await)
     }
 
     /// The body has ended, with the call; the exit runs in the future that it gives.
     pub(crate) fn exit<R>(
-        mut self,
+        self,
         body: Body<R, E>,
     ) -> impl Future<Output = Result<D::Output<R>, Failure<R, E>>> {
-        let scoped = self.scoped;
-        if let Some(value) = self.value.take() {
-            self.coroutine().give_back(value, body.outcome(), scoped);
-        }
-        let owed = Owed {
-            context: self.coroutine().name(),
-            body: Some(body),
-        };
-        async move {
-            let exit = catch(self.coroutine().exit()).await;
-            drop(self);
-            owed.settle(exit)
-        }
+        let (context, outcome) = (self.name(), body.outcome());
+        let owed = Owed::new(context, body);
+        let exit = self.end(outcome);
+        async move { owed.settle(exit.await) }
     }
 
-    pub(crate) fn name(&mut self) -> &'static str {
+    /// The same for a body whose result is no concern of this context.
+    pub(crate) fn end(
+        mut self,
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<Result<D, E>, Payload>> {
+        let scoped = self.scoped;
+        if let Some(value) = self.value.take() {
+            self.coroutine_mut().give_back(value, outcome, scoped);
+        }
+        async move { catch(self.coroutine_mut().exit()).await }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
         self.coroutine().name()
+    }
+
+    /// Hands the value on, for somebody else to lend it to the body.
+    pub(crate) fn lend_on(&mut self) -> (V, Loan<V>) {
+        let value = self.value.take().expect(LENT);
+        (value, self.coroutine().loan())
+    }
+
+    /// The counterpart: has the value come back?
+    pub(crate) fn take_back(&mut self) -> bool {
+        self.value = self.coroutine().take_offered();
+        self.value.is_some()
+    }
+
+    /// Drops a context that has nothing to exit.
+    pub(crate) fn dissolve(mut self) {
+        drop(self.coroutine.take());
+    }
+
+    /// Its number among all contexts, in order of entering.
+    pub(crate) fn number(&self) -> u64 {
+        self.coroutine().number()
     }
 
     pub(crate) fn value(&self) -> &V {
@@ -163,10 +184,16 @@ where
         self.value.as_mut().expect(LENT)
     }
 
-    fn coroutine(&mut self) -> &mut Suspended<'c, V, D, E> {
-        self.coroutine.as_mut().expect("only the drop takes it")
+    fn coroutine(&self) -> &Suspended<'c, V, D, E> {
+        self.coroutine.as_ref().expect(THERE)
+    }
+
+    fn coroutine_mut(&mut self) -> &mut Suspended<'c, V, D, E> {
+        self.coroutine.as_mut().expect(THERE)
     }
 }
+
+const THERE: &str = "only the drop takes the coroutine";
 
 /// Why a guard has a value: it is made after enter, and `exit` consumes it.
 const LENT: &str = "the value is there from enter to exit";
@@ -177,12 +204,8 @@ impl<V, D, E> Drop for Live<'_, V, D, E> {
             return;
         };
         if !coroutine.has_ended() {
-            (self.abandon)(
-                coroutine,
-                self.value.take(),
-                self.scoped,
-                self.runtime.take(),
-            );
+            let value = self.value.take().or_else(|| coroutine.take_offered());
+            (self.abandon)(coroutine, value, self.scoped, self.runtime.take());
         }
     }
 }
@@ -195,7 +218,11 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    pub(crate) fn caught(result: Result<Result<R, E>, Payload>) -> Self {
+        result.map_or_else(Self::Panicked, Self::of)
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Completed(_) => Outcome::Completed,
             Self::Failed(error) => Outcome::Failed(BodyError::new(Arc::clone(error))),
@@ -205,23 +232,31 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
 }
 
 /// What a body left for the caller, while exit runs. Where the caller goes away, it is reported.
-struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
+pub(crate) struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
     context: &'static str,
     body: Option<Body<R, E>>,
 }
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
+    pub(crate) fn new(context: &'static str, body: Body<R, E>) -> Self {
+        Self {
+            context,
+            body: Some(body),
+        }
+    }
+
+    /// For the one who settles it.
+    pub(crate) fn take(mut self) -> Body<R, E> {
+        self.body.take().expect("it is taken once")
+    }
+
     /// The table body × exit of the crate's documentation.
     fn settle<D: Verdict>(
-        mut self,
+        self,
         exit: Result<Result<D, E>, Payload>,
     ) -> Result<D::Output<R>, Failure<R, E>> {
         let context = self.context;
-        let body = self
-            .body
-            .take()
-            .expect("only `settle` and the drop take it");
-        match (body, exit) {
+        match (self.take(), exit) {
             (Body::Completed(value), Ok(Ok(_))) => Ok(D::completed(value)),
             (Body::Completed(value), Ok(Err(error))) => Err(Failure::Exit { value, error }),
             (Body::Completed(_), Err(payload)) => resume_unwind(payload),
@@ -264,6 +299,6 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
 }
 
 /// Exit had a share in the error, and has ended: with its coroutine, its share has dropped.
-fn unshare<E>(error: Arc<E>) -> E {
+pub(crate) fn unshare<E>(error: Arc<E>) -> E {
     Arc::into_inner(error).expect("an exit can't keep the outcome, which it has by reference")
 }

@@ -58,6 +58,38 @@ fn with_send_is_send_inside_of_other_futures_whatever_the_value() {
     }));
 }
 
+/// A savepoint in a transaction, in a task: a value that borrows, in a future that has to be `Send`.
+#[test]
+fn with_scoped_send_is_send_for_a_value_that_borrows() {
+    #[async_context]
+    async fn savepoint(log: &mut String) -> Result<&mut String, Fault> {
+        log.push_str("begin ");
+        let (log, outcome) = yield_!(log);
+        log.push_str(if outcome.is_completed() {
+            "release"
+        } else {
+            "rollback"
+        });
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let task = tokio::spawn(async {
+            let mut log = String::new();
+            let result = savepoint(&mut log)
+                .with_scoped_send(async |log| {
+                    pause(1).await;
+                    log.push_str("work ");
+                    Ok(())
+                })
+                .await;
+            (result, log)
+        });
+        let (result, log) = task.await.expect("it does not panic");
+        assert_eq!((result, log.as_str()), (Ok(()), "begin work release"));
+    });
+}
+
 #[test]
 fn guards_and_what_exits_see_are_send_and_sync() {
     fn both<T: Send + Sync>() {}

@@ -113,26 +113,6 @@ fn a_cancellable_await_that_has_ended_marks_nothing() {
     });
 }
 
-#[cfg(any())]
-#[test]
-fn a_cancellable_await_in_exit_is_not_given_up() {
-    #[async_context]
-    async fn flushing(ledger: Ledger) -> Result<(), Fault> {
-        let ((), _) = yield_!(());
-        cancellable!(pause(3)).await;
-        ledger.note("flushed");
-        Ok(())
-    }
-
-    everywhere(async |_| {
-        let ledger = Ledger::default();
-        let future = flushing(ledger.clone()).with(async |()| Ok(()));
-        assert_eq!(poll_times(future, 2).await, None);
-        detached::drain().await;
-        assert_eq!(ledger.text(), "flushed");
-    });
-}
-
 #[test]
 fn cancellable_enter_marks_the_whole_of_enter_and_nothing_more() {
     everywhere(async |_| {

@@ -1,0 +1,222 @@
+//! Bank transfers, thousands of them and many at a time, against a real SQLite database: and
+//! whatever is thrown at them, not one cent and not one open transaction is lost.
+//!
+//! ```text
+//! $ cargo run --example transfer_funds
+//! examples/data/transfers.csv:47: rejected: the amount `12.50` is not a whole number
+//! examples/data/transfers.csv:107: rejected: the transfer 91 is in line 92 already
+//! …
+//! … and 25 more; --verbose names them all
+//!
+//! 2,200 transfers between 220 accounts, 16 at a time, seed 1
+//!
+//! what happened                  transfers              cents
+//! transferred                        1,811          8,718,405
+//! too little money                     191      5,616,382,454
+//! unknown account                       60            314,943
+//! amount not above zero                 44                  -
+//! to oneself                            38            176,884
+//! malformed row                         35                  -
+//! timed out                             10             82,730
+//! panicked                              11             35,380
+//! all                                2,200
+//!
+//! total before = 35905807, total after = 35905807, open transactions = 0
+//! ```
+//!
+//! A transfer is a block of code in a transaction, and the transaction is one function: `BEGIN` above
+//! its `yield_!`, `COMMIT` or `ROLLBACK` below. In short (see `bank.rs`):
+//!
+//! ```text
+//! #[async_context]
+//! async fn transaction(bank: Bank) -> Result<Open, sqlx::Error> {
+//!     let tx = bank.pool.begin_with("BEGIN IMMEDIATE").await?;
+//!     let (Open(tx), outcome) = yield_!(Open(tx));
+//!     if outcome.is_completed() { tx.commit().await } else { tx.rollback().await }
+//! }
+//! ```
+//!
+//! Whoever uses it (see `traffic.rs`) writes the block, and nothing about how it may end. It ends in
+//! every way there is:
+//!
+//! - some transfers are refused, because there is too little money: an error;
+//! - some hit a slow check, between the debit and the credit, and their time limit drops them: a
+//!   cancellation, which nobody waits for;
+//! - some panic, at the same place;
+//! - and Ctrl-C aborts all those that have begun, wherever they stand. Try it.
+//!
+//! The last line is the proof. The totals come from the balances; `audit.rs` replays the journal, which
+//! each transaction writes to as well, and compares it with the table, transfer by transfer; and SQLite
+//! is asked, connection by connection, whether there is a transaction open. If anything does not fit,
+//! the program says what, and does not exit with 0.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `options.rs`, `csv_files.rs` | what comes in: the command line, the two files |
+//! | `bank.rs` | the database, and the three contexts around it |
+//! | `traffic.rs` | the transfers, and how they end |
+//! | `trouble.rs`, `interruption.rs` | what is thrown at them: by us, and by the user |
+//! | `table.rs`, `audit.rs` | what comes out: what happened, and the proof |
+
+#![forbid(unsafe_code)]
+
+mod audit;
+mod bank;
+mod csv_files;
+mod interruption;
+mod options;
+mod table;
+mod traffic;
+mod trouble;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_context_manager::prelude::*;
+use async_context_manager::{detached, report};
+use clap::Parser as _;
+use indicatif::ProgressBar;
+use thiserror::Error;
+
+use crate::audit::Audit;
+use crate::bank::DatabaseError;
+use crate::csv_files::{BadRow, FileError};
+use crate::interruption::Interruption;
+use crate::options::Options;
+use crate::table::{Kind, grouped};
+use crate::traffic::Traffic;
+
+/// How many bad rows are named without `--verbose`.
+const NAMED_ROWS: usize = 10;
+
+/// Why there is no result.
+#[derive(Debug, Error)]
+enum Error {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("the database failed: {0}")]
+    Query(#[from] sqlx::Error),
+    #[error("can't listen for Ctrl-C: {0}")]
+    Signals(io::Error),
+    #[error("can't write to stdout: {0}")]
+    Output(io::Error),
+    #[error("the books do not balance:\n  {}", .0.join("\n  "))]
+    Books(Vec<String>),
+    #[error(
+        "{transfers} transfers and {exits} exits failed unexpectedly; see above. The books balance"
+    )]
+    Unexpected { transfers: usize, exits: usize },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    trouble::silence_planned_panics();
+    // Boxed: it is large, and `drained` moves it.
+    match detached::drained(Box::pin(run(options))).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(mut options: Options) -> Result<(), Error> {
+    let interruption = Interruption::listen().map_err(Error::Signals)?;
+    let failed_exits = count_failed_exits();
+
+    let accounts = options.accounts_file()?.accounts()?;
+    let file = options.transfers_file()?;
+    let transfers = file.transfers()?;
+    name_bad_rows(&file.name, &transfers, options.verbose);
+    let rows = transfers.len();
+    say(&format!(
+        "{} transfers between {} accounts, {} at a time, seed {}\n\n",
+        grouped(rows),
+        grouped(accounts.len()),
+        options.workers,
+        options.seed,
+    ))?;
+
+    let table = bank::database(options.database_url.take())
+        .err_into()
+        .with(async |bank| {
+            bank.open_accounts(&accounts).await?;
+            let progress = progress_bar(rows);
+            let traffic = Traffic {
+                bank,
+                workers: options.workers.into(),
+                seed: options.seed,
+                time_limit: Duration::from_millis(options.time_limit),
+                progress: &progress,
+                verbose: options.verbose,
+            };
+            let table = traffic.run(transfers, interruption).await?;
+            progress.finish_and_clear();
+
+            let audit = Audit::of(bank, &accounts, rows, &table).await?;
+            say(&format!("{table}\n{audit}\n"))?;
+            if audit.findings.is_empty() {
+                Ok(table)
+            } else {
+                Err(Error::Books(audit.findings))
+            }
+        })
+        .await?;
+
+    let transfers = table.count(Kind::Failed);
+    let exits = failed_exits.load(Ordering::Relaxed);
+    if transfers + exits > 0 {
+        return Err(Error::Unexpected { transfers, exits });
+    }
+    Ok(())
+}
+
+/// What goes wrong where nobody waits for it any more is told as ever, and counted.
+fn count_failed_exits() -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    report::set_hook(move |report| {
+        // A transfer that was given up while it was being rolled back. It is in the table as that.
+        if !traffic::is_refusal(report) && !trouble::is_planned(report) {
+            counter.fetch_add(1, Ordering::Relaxed);
+            eprintln!("error: {report}");
+        }
+    });
+    count
+}
+
+fn name_bad_rows<T>(file: &str, rows: &[Result<T, BadRow>], all: bool) {
+    let bad: Vec<_> = rows.iter().filter_map(|row| row.as_ref().err()).collect();
+    let named = if all { bad.len() } else { NAMED_ROWS };
+    for row in bad.iter().take(named) {
+        eprintln!("{file}:{}: rejected: {row}", row.line);
+    }
+    if bad.len() > named {
+        eprintln!("… and {} more; --verbose names them all", bad.len() - named);
+    }
+}
+
+/// None where nobody would see it, or where it would end up in a file.
+fn progress_bar(length: usize) -> ProgressBar {
+    if io::stderr().is_terminal() && io::stdout().is_terminal() {
+        ProgressBar::new(length as u64)
+    } else {
+        ProgressBar::hidden()
+    }
+}
+
+/// Not `println!`, which panics where stdout is closed.
+fn say(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Output)
+}

@@ -1,0 +1,228 @@
+//! The transfers, many at a time: each in its own task, and each in its own transaction.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_context_manager::prelude::*;
+use async_context_manager::report::Report;
+use async_context_manager::{BodyError, detached};
+use indicatif::ProgressBar;
+use thiserror::Error;
+use tokio::task::{self, JoinError, JoinSet};
+
+use crate::bank::{self, Bank, Transfer};
+use crate::csv_files::BadRow;
+use crate::interruption::Interruption;
+use crate::table::{Kind, Table};
+use crate::trouble::{Trouble, is_planned_panic, troubles};
+
+/// How the transfers are run.
+#[derive(Debug)]
+pub(crate) struct Traffic<'a> {
+    pub(crate) bank: &'a Bank,
+    pub(crate) workers: usize,
+    pub(crate) seed: u64,
+    /// How long a transaction may take.
+    pub(crate) time_limit: Duration,
+    pub(crate) progress: &'a ProgressBar,
+    pub(crate) verbose: bool,
+}
+
+/// Why the body of a transaction ends without its money transferred.
+#[derive(Debug, Error)]
+enum Refused {
+    #[error("{}", .0.label())]
+    By(Kind),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Is this about a transfer that was refused, and whose caller did not wait for that?
+pub(crate) fn is_refusal(report: &Report) -> bool {
+    let refused = report.error().and_then(BodyError::downcast_ref);
+    matches!(refused, Some(Refused::By(_)))
+}
+
+/// One transfer, from the first look at it until its transaction has ended.
+async fn transfer(
+    bank: &Bank,
+    transfer: &Transfer,
+    trouble: Option<Trouble>,
+    time_limit: Duration,
+) -> Result<Kind, sqlx::Error> {
+    if !bank.has_accounts_of(transfer).await? {
+        return Ok(Kind::UnknownAccount);
+    }
+    let ended = bank::writers_turn(bank.clone())
+        .with(async |_turn| {
+            let transaction = bank::transaction(bank.clone()).err_into().with(async |tx| {
+                if !bank::debit(tx, transfer).await? {
+                    return Err(Refused::By(Kind::TooLittleMoney));
+                }
+                if let Some(trouble) = trouble {
+                    trouble.strike().await;
+                }
+                if !bank::credit(tx, transfer).await? {
+                    return Err(Refused::By(Kind::TooMuchMoney));
+                }
+                bank::note_in_journal(tx, transfer).await?;
+                Ok(Kind::Transferred)
+            });
+            // When the time is up, this drops the transaction's future, wherever it stands.
+            Ok(tokio::time::timeout(time_limit, transaction).await)
+        })
+        .await?;
+
+    match ended {
+        Ok(Ok(kind) | Err(Refused::By(kind))) => Ok(kind),
+        Ok(Err(Refused::Database(error))) => Err(error),
+        // Contexts exit in reverse order, also those that nobody waits for: the turn was not given
+        // back before the transaction had ended. So the journal's answer is final by now.
+        Err(_elapsed) => unless_committed(bank, transfer, Kind::TimedOut).await,
+    }
+}
+
+/// Who gives up in the middle of a commit does not know what came of it. The journal does.
+async fn unless_committed(
+    bank: &Bank,
+    transfer: &Transfer,
+    kind: Kind,
+) -> Result<Kind, sqlx::Error> {
+    if bank.has_in_journal(transfer).await? {
+        Ok(Kind::Transferred)
+    } else {
+        Ok(kind)
+    }
+}
+
+/// A transfer that is worth a try, and what is in store for it.
+type Order = (Transfer, Option<Trouble>);
+
+/// Transfers under way: their tasks, and what each of these is to do.
+#[derive(Debug, Default)]
+struct Running {
+    tasks: JoinSet<Result<Kind, sqlx::Error>>,
+    transfers: HashMap<task::Id, Transfer>,
+}
+
+impl Traffic<'_> {
+    /// Runs the transfers until all have ended, or the user interrupts. No transaction is under way
+    /// any more when this returns.
+    pub(crate) async fn run(
+        self,
+        rows: Vec<Result<Transfer, BadRow>>,
+        mut interruption: Interruption,
+    ) -> Result<Table, sqlx::Error> {
+        let mut table = Table::default();
+        let mut orders = self.sort_out(rows, &mut table).into_iter();
+        let mut running = Running::default();
+        loop {
+            while running.tasks.len() < self.workers
+                && let Some(order) = orders.next()
+            {
+                self.start(order, &mut running);
+            }
+            tokio::select! {
+                biased;
+                () = interruption.next() => break,
+                ended = running.tasks.join_next_with_id() => match ended {
+                    Some(ended) => self.settle(ended, &mut running.transfers, &mut table),
+                    None => return Ok(table),
+                },
+            }
+        }
+
+        self.say("interrupted: ending what is open; once more to quit on the spot");
+        interruption.quit_at_the_next();
+        for (transfer, _) in orders {
+            self.note(&mut table, Kind::NotRun, transfer);
+        }
+        self.stop(running, &mut table).await?;
+        Ok(table)
+    }
+
+    /// Notes the rows that nothing can come of, and gives the others.
+    fn sort_out(&self, rows: Vec<Result<Transfer, BadRow>>, table: &mut Table) -> Vec<Order> {
+        let mut orders = Vec::new();
+        let mut troubles = troubles(self.seed);
+        for row in rows {
+            match row {
+                Err(_) => table.add_malformed_row(),
+                Ok(transfer) if transfer.amount <= 0 => {
+                    self.note(table, Kind::InvalidAmount, transfer);
+                }
+                Ok(transfer) if transfer.from == transfer.to => {
+                    self.note(table, Kind::ToOneself, transfer);
+                }
+                Ok(transfer) => orders.push((transfer, troubles.next().flatten())),
+            }
+        }
+        orders
+    }
+
+    fn start(&self, (order, trouble): Order, running: &mut Running) {
+        let (bank, time_limit) = (self.bank.clone(), self.time_limit);
+        let kept = order.clone();
+        let task = running
+            .tasks
+            .spawn(async move { transfer(&bank, &order, trouble, time_limit).await });
+        running.transfers.insert(task.id(), kept);
+    }
+
+    /// Drops the transfers wherever they stand. Their contexts exit in the background.
+    async fn stop(&self, mut running: Running, table: &mut Table) -> Result<(), sqlx::Error> {
+        running.tasks.abort_all();
+        // An aborted task has dropped what it holds only once it is joined; and only then do the
+        // contexts in it count as detached.
+        while let Some(ended) = running.tasks.join_next_with_id().await {
+            self.settle(ended, &mut running.transfers, table);
+        }
+        detached::drain().await;
+        for transfer in running.transfers.into_values() {
+            let kind = unless_committed(self.bank, &transfer, Kind::Interrupted).await?;
+            self.note(table, kind, transfer);
+        }
+        Ok(())
+    }
+
+    /// Notes what became of a task's transfer. One whose task was aborted stays with those running:
+    /// the task can't tell.
+    fn settle(
+        &self,
+        ended: Result<(task::Id, Result<Kind, sqlx::Error>), JoinError>,
+        running: &mut HashMap<task::Id, Transfer>,
+        table: &mut Table,
+    ) {
+        let (id, kind) = match ended {
+            Ok((id, Ok(kind))) => (id, kind),
+            Ok((id, Err(error))) => {
+                self.say(&format!("error: a transfer failed: {error}"));
+                (id, Kind::Failed)
+            }
+            Err(aborted) if aborted.is_cancelled() => return,
+            Err(panicked) => {
+                let id = panicked.id();
+                match panicked.try_into_panic() {
+                    Ok(payload) if is_planned_panic(&*payload) => (id, Kind::Panicked),
+                    _ => (id, Kind::Failed),
+                }
+            }
+        };
+        if let Some(transfer) = running.remove(&id) {
+            self.note(table, kind, transfer);
+        }
+    }
+
+    fn note(&self, table: &mut Table, kind: Kind, transfer: Transfer) {
+        if self.verbose {
+            self.say(&format!("transfer {}: {}", transfer.id, kind.label()));
+        }
+        table.add(kind, transfer);
+        self.progress.inc(1);
+    }
+
+    /// A line on stderr that the progress bar does not run over.
+    fn say(&self, line: &str) {
+        self.progress.suspend(|| eprintln!("{line}"));
+    }
+}

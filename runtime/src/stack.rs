@@ -1,0 +1,701 @@
+//! Contexts entered one by one, as many as there turn out to be, and exited in reverse.
+//!
+//! A stack is itself a context, whose value is the list of its entries and whose exit is
+//! [`unwind`]: so dropping it, handing it over and its place among others are those of any context.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::panic::resume_unwind;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::context::{AsyncContext, Suppression, Verdict};
+use crate::coroutine::{Loan, generator};
+use crate::ext::SendBody;
+use crate::failure::{ExitFailure, StackFailure};
+use crate::order::{Place, Scoped};
+use crate::outcome::{BodyError, BodyPanic, Outcome};
+use crate::panic::{Payload, catch};
+use crate::report::{self, Kind};
+use crate::scope::{Body, Live, Owed, unshare};
+
+/// Contexts that are entered one by one and exited together, in reverse order: Python's
+/// `AsyncExitStack`.
+///
+/// For contexts whose number is known only at run time, or that are held across functions. Besides
+/// contexts it takes values with a closing function ([`adopt`](Self::adopt)), functions to call
+/// ([`defer`](Self::defer)) and plain values to drop ([`keep`](Self::keep)), and keeps their order.
+///
+/// `E` is the error of the exits and of the body. `D` is the verdict: a plain stack, `ExitStack<E>`,
+/// does not accept a context that may suppress errors; an `ExitStack<E, Suppression>`, made by
+/// [`suppressing`](ExitStack::suppressing), does, and its exit gives an `Option`.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// use std::io;
+///
+/// #[async_context]
+/// async fn lock(name: String) -> io::Result<String> {
+///     let (name, _) = yield_!(name);
+///     println!("unlock {name}");
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let all = ExitStack::scope(async |stack| {
+///     let mut locks = Vec::new();
+///     for name in ["a", "b", "c"] {
+///         locks.push(stack.enter(lock(name.to_owned())).await?);
+///     }
+///     stack.defer(async |outcome| Ok(println!("unlocking all: {outcome:?}")));
+///     Ok(locks.iter().map(|name| name.as_str()).collect::<String>())
+/// })
+/// .await?; // unlocking all: Completed, unlock c, unlock b, unlock a
+/// assert_eq!(all, "abc");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Drop
+///
+/// Dropped without [`exit`](Self::exit), all entries exit in the background, in the same order, as
+/// [`Cancelled`](Outcome::Cancelled).
+///
+/// # Comparison
+///
+/// `async with AsyncExitStack() as stack:` is [`ExitStack::scope`]; `enter_async_context` is
+/// [`enter`](Self::enter), `push_async_exit` [`adopt`](Self::adopt), `push_async_callback`
+/// [`defer`](Self::defer), `pop_all` [`take`](Self::take), `aclose` [`exit`](Self::exit).
+#[must_use = "a stack that is dropped at once exits what is in it as cancelled"]
+pub struct ExitStack<E, D = ()>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    live: Option<Live<'static, Entries<E, D>, (), Infallible>>,
+    unwound: Arc<Mutex<Unwound<E, D>>>,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
+    /// An empty stack that does not accept a suppressing context.
+    pub fn new() -> Self {
+        Self::empty()
+    }
+
+    /// Runs the body with a new stack, and then exits it: `async with AsyncExitStack() as stack`.
+    ///
+    /// # Errors
+    ///
+    /// As [`exit`](Self::exit).
+    ///
+    /// # Panics
+    ///
+    /// With the body's panic, after all exits have run; else with the first of an exit.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in the body, what the body holds drops first, and then the entries exit in the
+    /// background; dropped while they exit, that goes on.
+    pub async fn scope<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
+        Self::run(body).await
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
+    /// An empty stack that accepts suppressing contexts as well.
+    pub fn suppressing() -> Self {
+        Self::empty()
+    }
+
+    /// As [`ExitStack::scope`], with a stack that accepts suppressing contexts as well. It gives `None`
+    /// where the body's error, or that of an inner exit, was suppressed.
+    ///
+    /// # Errors
+    ///
+    /// As `scope`.
+    ///
+    /// # Panics
+    ///
+    /// As `scope`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `scope`.
+    pub async fn suppressing_scope<R>(
+        body: impl AsyncFnOnce(&mut Self) -> Result<R, E>,
+    ) -> Result<Option<R>, E> {
+        Self::run(body).await
+    }
+}
+
+impl<E, D> ExitStack<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    fn empty() -> Self {
+        let unwound = Arc::new(Mutex::new(Unwound::default()));
+        let result = Arc::clone(&unwound);
+        let context = generator(NAME, async move |lender| -> Result<(), Infallible> {
+            let (entries, outcome) = lender.yield_(Entries::default()).await;
+            unwind(entries, outcome.share(), &result).await;
+            Ok(())
+        });
+        Self {
+            live: Some(entered_at_once(context, Scoped::Neighbours)),
+            unwound,
+        }
+    }
+
+    async fn run<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<D::Output<R>, E> {
+        // What the body enters is inside of it, and not beside what others enter.
+        let mut around = Place::new();
+        let mut scope = pin!(async {
+            let mut stack = Self::empty();
+            let body = Body::caught(catch(async { body(&mut stack).await }).await);
+            stack.end(body).await
+        });
+        let ended = poll_fn(|cx| {
+            let _inside = around.inside();
+            scope.as_mut().poll(cx)
+        });
+        ended.await.map_err(StackFailure::into_primary_reporting)
+    }
+
+    /// Enters the context, and lends its value. It exits with the stack.
+    ///
+    /// # Errors
+    ///
+    /// The error of enter: the stack is as it was before.
+    ///
+    /// # Panics
+    ///
+    /// If enter panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in enter, enter goes on in the background and exit follows, as with
+    /// [`with`](crate::AsyncContextExt::with); the stack is as it was before.
+    pub async fn enter<C>(&self, context: C) -> Result<Lease<'_, C::Value, E>, E>
+    where
+        C: AsyncContext<Verdict: FitsIn<D>, Error: Into<E>> + 'static,
+    {
+        let mut live = Live::new(context, Scoped::Body);
+        live.enter().await.map_err(Into::into)?;
+        Ok(self.push(live))
+    }
+
+    /// Lends a value that is open already, and closes it with the stack.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), std::io::Error> {
+    /// let stack = ExitStack::<std::io::Error>::new();
+    /// let mut numbers = stack.adopt(vec![1, 2], async |numbers: Vec<i32>, _outcome| {
+    ///     assert_eq!(numbers, [1, 2, 3]);
+    ///     Ok(())
+    /// });
+    /// numbers.push(3);
+    /// drop(numbers);
+    /// stack.exit(Ok(())).await
+    /// # }
+    /// ```
+    pub fn adopt<V, F>(&self, value: V, close: F) -> Lease<'_, V, E>
+    where
+        V: Send + 'static,
+        F: for<'o> SendClose<V, &'o Outcome, Result<(), E>> + 'static,
+    {
+        let name = std::any::type_name::<F>();
+        let context = generator(name, async move |lender| -> Result<D, E> {
+            let (value, outcome) = lender.yield_(value).await;
+            close(value, outcome).await?;
+            Ok(D::PROPAGATE)
+        });
+        self.push(entered_at_once(context, Scoped::Body))
+    }
+
+    /// Calls the function when the stack exits. It can't suppress an error.
+    pub fn defer<F>(&self, call: F)
+    where
+        F: for<'o> SendBody<&'o Outcome, Result<(), E>> + 'static,
+    {
+        let name = std::any::type_name::<F>();
+        let context = generator(name, async move |lender| -> Result<D, E> {
+            let ((), outcome) = lender.yield_(()).await;
+            call(outcome).await?;
+            Ok(D::PROPAGATE)
+        });
+        drop(self.push(entered_at_once(context, Scoped::Body)));
+    }
+
+    /// Keeps a value, and drops it in its turn when the stack exits.
+    pub fn keep<T: Send + 'static>(&self, value: T) {
+        self.defer(async move |_: &Outcome| {
+            drop(value);
+            Ok(())
+        });
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Moves all entries to a new stack, and leaves this one empty. Nothing runs.
+    pub fn take(&mut self) -> Self {
+        mem::take(self)
+    }
+
+    /// Moves all entries of the other stack onto this one, in their order. Nothing runs.
+    pub fn extend(&mut self, mut other: Self) {
+        let mut entries = mem::take(&mut *self.entries());
+        entries.append(&mut other.entries());
+        // The older one waits for all that was entered beside it after its first entry.
+        let number = |stack: &Self| stack.live.as_ref().map(Live::number);
+        if number(&other) < number(self) {
+            mem::swap(self, &mut other);
+        }
+        *self.entries() = entries;
+    }
+
+    /// Exits all entries, in reverse order, whatever fails.
+    ///
+    /// Each exit sees the outcome that it would see if the contexts were nested: the error of an inner
+    /// exit is a failure to the outer ones, unless the body has failed already; after a suppression
+    /// they see [`Completed`](Outcome::Completed).
+    ///
+    /// # Errors
+    ///
+    /// The result's error; else the first of an exit. All others are [reported](crate::report);
+    /// [`try_exit`](Self::try_exit) returns them all.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic of an exit, after all exits have run.
+    ///
+    /// # Cancel safety
+    ///
+    /// The exits go on in the background when the future is dropped, also before its first poll.
+    pub fn exit<R>(self, result: Result<R, E>) -> impl Future<Output = Result<D::Output<R>, E>> {
+        let exit = self.end(Body::of(result));
+        async move { exit.await.map_err(StackFailure::into_primary_reporting) }
+    }
+
+    /// Like [`exit`](Self::exit), and tells all that went wrong.
+    ///
+    /// # Errors
+    ///
+    /// A [`StackFailure`]: the body's error and those of all exits that failed, in order.
+    ///
+    /// # Panics
+    ///
+    /// As `exit`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `exit`.
+    pub fn try_exit<R>(
+        self,
+        result: Result<R, E>,
+    ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
+        self.end(Body::of(result))
+    }
+
+    fn end<R>(
+        mut self,
+        body: Body<R, E>,
+    ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
+        let unwound = Arc::clone(&self.unwound);
+        let outcome = body.outcome();
+        let owed = Owed::new(NAME, body);
+        let exit = self.live.take().map(|live| live.end(outcome));
+        async move {
+            if let Some(exit) = exit {
+                // It catches the panics of the entries, and has no error of its own.
+                let _ = exit.await;
+            }
+            let unwound = mem::take(&mut *lock(&unwound));
+            unwound.settle(owed)
+        }
+    }
+
+    fn push<V, C, CE>(&self, mut live: Live<'static, V, C, CE>) -> Lease<'_, V, E>
+    where
+        V: Send + 'static,
+        C: FitsIn<D>,
+        CE: Into<E> + fmt::Debug + Send + Sync + 'static,
+    {
+        let (value, loan) = live.lend_on();
+        let number = live.number();
+        self.entries().push((number, Box::new(live)));
+        Lease {
+            value: Some(value),
+            loan,
+            number,
+            stack: self,
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Numbered<E, D>>> {
+        let live = self.live.as_ref().expect("only exit and the drop take it");
+        lock(live.value())
+    }
+}
+
+/// The name in reports.
+const NAME: &str = "async_context_manager::ExitStack";
+
+/// A context that lends its value at its first poll.
+fn entered_at_once<C: AsyncContext + 'static>(
+    context: C,
+    scoped: Scoped,
+) -> Live<'static, C::Value, C::Verdict, C::Error> {
+    let mut live = Live::new(context, scoped);
+    let mut cx = Context::from_waker(Waker::noop());
+    let entered = pin!(live.enter()).poll(&mut cx);
+    debug_assert!(matches!(entered, Poll::Ready(Ok(()))), "it awaits nothing");
+    live
+}
+
+impl<E, D> Default for ExitStack<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl<E, D> Drop for ExitStack<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    fn drop(&mut self) {
+        let Some(live) = self.live.take() else {
+            return;
+        };
+        // Nothing to exit: nothing to hand over.
+        if lock(live.value()).is_empty() {
+            live.dissolve();
+        }
+    }
+}
+
+impl<E, D> fmt::Debug for ExitStack<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        for (_, entry) in self.entries().iter() {
+            list.entry(&entry.name());
+        }
+        list.finish()
+    }
+}
+
+/// Which verdicts a stack with the verdict `D` accepts: its own, and `()`.
+#[diagnostic::on_unimplemented(
+    message = "this stack does not accept a context that may suppress errors",
+    label = "the context's verdict is `{Self}`, the stack's is `{D}`",
+    note = "use an `ExitStack<E, Suppression>`, whose exit gives an `Option`"
+)]
+pub trait FitsIn<D: Verdict>: Verdict {
+    #[doc(hidden)]
+    fn fit(self) -> D;
+}
+
+impl<D: Verdict> FitsIn<D> for D {
+    fn fit(self) -> D {
+        self
+    }
+}
+
+impl FitsIn<Suppression> for () {
+    fn fit(self) -> Suppression {
+        Suppression::Propagate
+    }
+}
+
+/// A closing function for [`ExitStack::adopt`] whose future is `Send`: an `async` closure or function
+/// of a value and the [`Outcome`]. Implemented for all of them.
+pub trait SendClose<V, O, R>: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Self::Future {
+    /// What the function gives when it is called.
+    type Future: Future<Output = R> + Send;
+}
+
+impl<F, V, O, R, Closing> SendClose<V, O, R> for F
+where
+    F: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Closing,
+    Closing: Future<Output = R> + Send,
+{
+    type Future = Closing;
+}
+
+/// A value that an [`ExitStack`] has entered, or adopted. It derefs to the value, and gives it back
+/// when it drops: a stack can't exit while a lease is out.
+///
+/// A lease that is forgotten (`mem::forget`) never gives its value back: its context can't be exited,
+/// which is [reported](crate::report::Kind::NotRun), and the others are.
+#[must_use = "the value is lent by this"]
+pub struct Lease<'s, V, E> {
+    value: Option<V>,
+    loan: Loan<V>,
+    number: u64,
+    stack: &'s (dyn Release<E> + Sync),
+}
+
+impl<V, E> Lease<'_, V, E> {
+    /// Exits this context now, as [`Completed`](Outcome::Completed), and not again with the stack.
+    ///
+    /// # Errors
+    ///
+    /// The exit's error.
+    ///
+    /// # Panics
+    ///
+    /// If exit panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// The exit goes on in the background when the future is dropped, also before its first poll.
+    pub fn release(self) -> impl Future<Output = Result<(), E>> + Send + use<V, E>
+    where
+        E: Send + 'static,
+    {
+        let (stack, number) = (self.stack, self.number);
+        drop(self);
+        let exit = stack.release(number);
+        async move {
+            match exit {
+                Some(exit) => exit.await.unwrap_or_else(|payload| resume_unwind(payload)),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+impl<V, E> Deref for Lease<'_, V, E> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        self.value.as_ref().expect("only the drop takes it")
+    }
+}
+
+impl<V, E> DerefMut for Lease<'_, V, E> {
+    fn deref_mut(&mut self) -> &mut V {
+        self.value.as_mut().expect("only the drop takes it")
+    }
+}
+
+impl<V, E> Drop for Lease<'_, V, E> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            self.loan.end(value);
+        }
+    }
+}
+
+impl<V: fmt::Debug, E> fmt::Debug for Lease<'_, V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&**self).finish()
+    }
+}
+
+/// The part of a stack that a lease needs, without the stack's verdict.
+trait Release<E> {
+    fn release(&self, number: u64) -> Option<Exit<(), E>>;
+}
+
+impl<E, D> Release<E> for ExitStack<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    fn release(&self, number: u64) -> Option<Exit<(), E>> {
+        let mut entries = self.entries();
+        let index = entries.iter().rposition(|(known, _)| *known == number)?;
+        let (_, entry) = entries.remove(index);
+        drop(entries);
+        let exit = entry.exit(Outcome::Completed)?;
+        Some(Box::pin(async move {
+            let ended = exit.await?;
+            Ok(ended.map(|_| ()))
+        }))
+    }
+}
+
+/// An entered context, without the types that the stack does not know.
+trait Entry<E, D>: Send {
+    fn name(&self) -> &'static str;
+
+    /// The body has ended, with the call. `None` if the value has not come back.
+    fn exit(self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>>;
+}
+
+/// What an exit says, or the payload of its panic.
+type Exit<D, E> = Pin<Box<dyn Future<Output = Result<Result<D, E>, Payload>> + Send>>;
+
+type Numbered<E, D> = (u64, Box<dyn Entry<E, D>>);
+
+type Entries<E, D> = Mutex<Vec<Numbered<E, D>>>;
+
+impl<V, C, CE, E, D> Entry<E, D> for Live<'static, V, C, CE>
+where
+    V: Send + 'static,
+    C: FitsIn<D>,
+    CE: Into<E> + fmt::Debug + Send + Sync + 'static,
+    E: Send + 'static,
+    D: Verdict,
+{
+    fn name(&self) -> &'static str {
+        Live::name(self)
+    }
+
+    fn exit(mut self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>> {
+        if !self.take_back() {
+            return None;
+        }
+        let exit = self.end(outcome);
+        Some(Box::pin(async move {
+            let ended = exit.await?;
+            Ok(ended.map(FitsIn::fit).map_err(Into::into))
+        }))
+    }
+}
+
+/// What the exits of a stack have left for the caller. Dropped before somebody takes it, it is
+/// reported.
+struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
+    /// Of the exits that failed, in order; since the last suppression.
+    errors: Vec<(&'static str, Arc<E>)>,
+    /// The verdict that has suppressed the result of the body, or the error of an exit before it.
+    suppressed: Option<D>,
+    /// Is the body's error still the one that goes to the caller?
+    body_failed: bool,
+    panic: Option<(&'static str, Payload)>,
+}
+
+/// Exits all entries, in reverse order, as nested contexts would be.
+async fn unwind<E, D>(entries: Entries<E, D>, mut outcome: Outcome, unwound: &Mutex<Unwound<E, D>>)
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    lock(unwound).body_failed = outcome.is_failed();
+    let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+    while let Some((_, entry)) = entries.pop() {
+        let name = entry.name();
+        let Some(exit) = entry.exit(outcome.share()) else {
+            continue;
+        };
+        let ended = exit.await;
+        let mut unwound = lock(unwound);
+        match (ended, &outcome) {
+            (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
+                unwound.suppress(verdict);
+                outcome = Outcome::Completed;
+            }
+            (Ok(Ok(_)), _) => {}
+            (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
+                let error = Arc::new(error);
+                if outcome.is_completed() {
+                    outcome = Outcome::Failed(BodyError::new(Arc::clone(&error)));
+                }
+                unwound.errors.push((name, error));
+            }
+            (Ok(Err(error)), _) => report::error(name, Kind::ExitFailed, Arc::new(error)),
+            (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
+                outcome = Outcome::Panicked(BodyPanic::new(&*payload));
+                unwound.panic = Some((name, payload));
+            }
+            (Err(payload), _) => report::panic(name, Kind::Panicked, payload),
+        }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
+    /// The failure that goes to the caller ends here. The errors behind it have nobody else.
+    fn suppress(&mut self, verdict: D) {
+        let behind = usize::from(!self.body_failed);
+        for (name, error) in self.errors.drain(..).skip(behind) {
+            report::error(name, Kind::ExitFailed, error);
+        }
+        self.body_failed = false;
+        self.suppressed = Some(verdict);
+    }
+
+    fn settle<R>(mut self, owed: Owed<R, E>) -> Result<D::Output<R>, StackFailure<R, E>> {
+        if let Some((_, payload)) = self.panic.take() {
+            // What else went wrong is reported when it drops.
+            if self.suppressed.is_some() {
+                owed.take();
+            }
+            resume_unwind(payload);
+        }
+        let exits = mem::take(&mut self.errors).into_iter();
+        let exits: Vec<_> = exits
+            .map(|(context, error)| ExitFailure {
+                context,
+                error: unshare(error),
+            })
+            .collect();
+        let suppressed = self
+            .suppressed
+            .take()
+            .and_then(|verdict| verdict.suppressed());
+        match (owed.take(), suppressed) {
+            (Body::Panicked(payload), _) => resume_unwind(payload),
+            (_, Some(output)) if exits.is_empty() => Ok(output),
+            (_, Some(_)) => Err(StackFailure::new(None, None, exits)),
+            (Body::Completed(value), None) if exits.is_empty() => Ok(D::completed(value)),
+            (Body::Completed(value), None) => Err(StackFailure::new(Some(value), None, exits)),
+            (Body::Failed(error), None) => {
+                Err(StackFailure::new(None, Some(unshare(error)), exits))
+            }
+        }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
+    fn default() -> Self {
+        Self {
+            errors: Vec::new(),
+            suppressed: None,
+            body_failed: false,
+            panic: None,
+        }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
+    fn drop(&mut self) {
+        for (name, error) in self.errors.drain(..) {
+            report::error(name, Kind::ExitFailed, error);
+        }
+        if let Some((name, payload)) = self.panic.take() {
+            report::panic(name, Kind::Panicked, payload);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,6 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+mod contexts {}
+
+fn main() {}

@@ -1,0 +1,13 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn context(id: u32) -> Result<u32, String> {
+    if id > 0 {
+        yield_!(id);
+    } else {
+        yield_!(1);
+    }
+    Ok(())
+}
+
+fn main() {}

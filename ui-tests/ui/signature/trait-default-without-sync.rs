@@ -1,0 +1,11 @@
+use async_context_manager::prelude::*;
+
+trait Open {
+    #[async_context]
+    async fn open(&self) -> Result<u32, String> {
+        yield_!(1);
+        Ok(())
+    }
+}
+
+fn main() {}

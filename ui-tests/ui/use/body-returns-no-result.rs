@@ -1,0 +1,14 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn context() -> Result<String, u32> {
+    let (text, _) = yield_!(String::new());
+    drop(text);
+    Ok(())
+}
+
+async fn user() -> Result<(), u32> {
+    context().with(async |text| text.push('x')).await
+}
+
+fn main() {}

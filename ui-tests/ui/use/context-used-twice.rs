@@ -1,0 +1,16 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn context() -> Result<String, u32> {
+    let (text, _) = yield_!(String::new());
+    drop(text);
+    Ok(())
+}
+
+async fn user() -> Result<(), u32> {
+    let context = context();
+    context.with(async |_| Ok(())).await?;
+    context.with(async |_| Ok(())).await
+}
+
+fn main() {}

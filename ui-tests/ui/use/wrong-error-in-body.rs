@@ -1,0 +1,19 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn context() -> Result<String, u32> {
+    let (text, _) = yield_!(String::new());
+    drop(text);
+    Ok(())
+}
+
+async fn user() -> Result<(), u32> {
+    context()
+        .with(async |_| {
+            "x".parse::<i32>()?;
+            Ok(())
+        })
+        .await
+}
+
+fn main() {}

@@ -1,0 +1,17 @@
+use async_context_manager::prelude::*;
+
+use async_context_manager::within;
+
+#[async_context]
+async fn context(id: u32) -> Result<u32, String> {
+    yield_!(id);
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+#[within(context(1) => id)]
+async fn user() -> Result<u32, String> {
+    Ok(*id)
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+use async_context_manager::prelude::*;
+
+use async_context_manager::within;
+
+#[async_context]
+async fn context(id: u32) -> Result<u32, String> {
+    yield_!(id);
+    Ok(())
+}
+
+trait User {
+    #[within(context(1) => id)]
+    async fn user(&self) -> Result<u32, String>;
+}
+
+fn main() {}
