@@ -46,8 +46,7 @@ fn lock<V>(link: &Link<V>) -> MutexGuard<'_, Exchange<V>> {
     link.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A context under way. `F` is its future; where its type does not matter, a
-/// `dyn Future<Output = Result<D, E>> + Send`.
+/// A context under way. `F` is its future; where its type does not matter, a [`Code`].
 pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
     link: Link<V>,
@@ -58,9 +57,8 @@ pub(crate) struct Coroutine<V, F: ?Sized> {
     place: Place,
 }
 
-/// A coroutine without the type of its code.
-pub(crate) type Suspended<'c, V, D, E> =
-    Coroutine<V, dyn Future<Output = Result<D, E>> + Send + 'c>;
+/// The code of a coroutine that can live in the background, without its type.
+pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
 
 impl<V, F: ?Sized> Coroutine<V, F> {
     /// Nothing of it has run yet. Its place among the other contexts is here and now.
@@ -77,17 +75,6 @@ impl<V, F: ?Sized> Coroutine<V, F> {
             future: Mutex::new(code(lender)),
             place: Place::new(),
         }
-    }
-}
-
-impl<'c, V, D, E> Suspended<'c, V, D, E> {
-    pub(crate) fn of<C>(context: C) -> Self
-    where
-        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'c,
-    {
-        Self::new(context.__name(), |lender| {
-            Box::pin(context.__coroutine(lender))
-        })
     }
 }
 

@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::context::Verdict;
-use crate::coroutine::Suspended;
+use crate::coroutine::{Code, Coroutine};
 use crate::order::{InnerExits, Running, Scoped};
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch, drop_quietly};
@@ -112,6 +112,8 @@ pub fn drain_blocking(limit: Duration) -> usize {
 /// that its future, or a task, has left behind. Also where the future panics: the panic goes on
 /// after the wait.
 ///
+/// A task that is aborted drops what it holds when it is joined: join the tasks before the future ends.
+///
 /// A signal such as Ctrl-C ends the process on the spot, unless the program handles it: let the
 /// future end at it, with a `select!` over `tokio::signal::ctrl_c()`, and everything that the
 /// `select!` drops is exited before `drained` returns.
@@ -119,15 +121,20 @@ pub fn drain_blocking(limit: Duration) -> usize {
 /// # Cancel safety
 ///
 /// Dropped, it drops the future; what that hands over goes on in the background.
-pub async fn drained<F: Future>(future: F) -> F::Output {
-    let ended = catch(future).await;
-    drain().await;
-    ended.unwrap_or_else(|payload| resume_unwind(payload))
+pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    // In a box: the future of a whole program is large.
+    let mut future = Box::pin(catch(future));
+    async move {
+        let ended = future.as_mut().await;
+        drop(future);
+        drain().await;
+        ended.unwrap_or_else(|payload| resume_unwind(payload))
+    }
 }
 
 /// Takes over a coroutine whose holder has gone. `value` is there if it was lent to the body.
 pub(crate) fn hand_over<V, D, E>(
-    mut coroutine: Suspended<'static, V, D, E>,
+    mut coroutine: Coroutine<V, Code<D, E>>,
     value: Option<V>,
     scoped: Scoped,
     runtime: Option<Handle>,
@@ -161,7 +168,7 @@ pub(crate) fn hand_over<V, D, E>(
 }
 
 /// The rest of a context, from wherever its holder left it. It panics in no case.
-async fn finish<V, D, E>(mut coroutine: Suspended<'static, V, D, E>) -> Result<(), Payload>
+async fn finish<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>) -> Result<(), Payload>
 where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,

@@ -7,8 +7,7 @@ use crate::combine::{self, BoxContext};
 use crate::context::{AsyncContext, Verdict};
 use crate::failure::Failure;
 use crate::guard::Guard;
-use crate::order::Scoped;
-use crate::scope::{self, Live};
+use crate::scope::{self, Live, Output};
 
 /// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
 pub trait AsyncContextExt: AsyncContext {
@@ -215,38 +214,32 @@ pub trait AsyncContextExt: AsyncContext {
 }
 
 impl<C: AsyncContext> AsyncContextExt for C {
-    async fn with<R, F>(self, body: F) -> Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>
+    fn with<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>>
     where
         Self: 'static,
-        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>,
+        F: AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
     {
-        let name = self.__name();
-        scope::run(Live::new(self, Scoped::Body), body)
-            .await
-            .map_err(|failure| failure.into_primary_reporting(name))
+        scope::run(self, Live::new_inside, body, Failure::reporting)
     }
 
-    fn with_send<R, F>(
-        self,
-        body: F,
-    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    fn with_send<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>> + Send
     where
         Self: 'static,
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+        F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
     {
-        self.with(async move |value: &mut Self::Value| body(value).await)
+        self.with(async move |value: &mut C::Value| body(value).await)
     }
 
-    async fn try_with<R, F>(
+    fn try_with<R, F>(
         self,
         body: F,
-    ) -> Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>
+    ) -> impl Future<Output = Result<Output<C, R>, Failure<R, C::Error>>>
     where
         Self: 'static,
-        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>,
+        F: AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
     {
-        scope::run(Live::new(self, Scoped::Body), body).await
+        scope::run(self, Live::new_inside, body, |_, result| result)
     }
 
     async fn guard(self) -> Result<Guard<Self>, Self::Error>
@@ -256,28 +249,22 @@ impl<C: AsyncContext> AsyncContextExt for C {
         Guard::enter(self).await
     }
 
-    async fn with_scoped<R, F>(
-        self,
-        body: F,
-    ) -> Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>
+    fn with_scoped<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>>
     where
-        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>,
+        F: AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
     {
-        let name = self.__name();
-        scope::run(Live::new_scoped(self), body)
-            .await
-            .map_err(|failure| failure.into_primary_reporting(name))
+        scope::run(self, scope::scoped, body, Failure::reporting)
     }
 
     fn with_scoped_send<R, F>(
         self,
         body: F,
-    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    ) -> impl Future<Output = Result<Output<C, R>, C::Error>> + Send
     where
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+        F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
     {
-        self.with_scoped(async move |value: &mut Self::Value| body(value).await)
+        self.with_scoped(async move |value: &mut C::Value| body(value).await)
     }
 
     fn err_into<E>(

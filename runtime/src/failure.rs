@@ -56,8 +56,13 @@ impl<R, E> Failure<R, E> {
 }
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Failure<R, E> {
+    /// What [`with`](crate::AsyncContextExt::with) makes of a result.
+    pub(crate) fn reporting<T>(context: &'static str, result: Result<T, Self>) -> Result<T, E> {
+        result.map_err(|failure| failure.into_primary_reporting(context))
+    }
+
     /// The primary error; a second one is reported.
-    pub(crate) fn into_primary_reporting(self, context: &'static str) -> E {
+    fn into_primary_reporting(self, context: &'static str) -> E {
         match self {
             Self::BodyAndExit { body, exit } => {
                 report::error(context, Kind::ExitFailed, Arc::new(exit));

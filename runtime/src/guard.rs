@@ -5,6 +5,7 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 
 use crate::context::{AsyncContext, Verdict};
+use crate::coroutine::Code;
 use crate::failure::Failure;
 use crate::order::Scoped;
 use crate::scope::{Body, Live};
@@ -37,7 +38,7 @@ use crate::scope::{Body, Live};
 /// it is dropped, it is exited in the background as [`Cancelled`](crate::Outcome::Cancelled).
 /// Whoever wants the exit to see an error passes it to [`Guard::exit`].
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
-pub struct Guard<C: AsyncContext>(Live<'static, C::Value, C::Verdict, C::Error>)
+pub struct Guard<C: AsyncContext>(Live<C::Value, Code<C::Verdict, C::Error>>)
 where
     C::Value: 'static;
 
@@ -64,15 +65,12 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// The body ends with the call itself. The exit goes on in the background when the future is
     /// dropped, also before its first poll.
     pub fn exit<R>(
-        guard: Self,
+        mut guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
         let name = guard.0.name();
-        let exit = guard.0.exit(Body::of(result));
-        async move {
-            let result = exit.await;
-            result.map_err(|failure| failure.into_primary_reporting(name))
-        }
+        let owed = guard.0.close_with(Body::of(result));
+        async move { Failure::reporting(name, owed.settle(guard.0.exit().await)) }
     }
 
     /// Exits the context as completed.
@@ -88,9 +86,12 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// # Cancel safety
     ///
     /// As [`Guard::exit`].
-    pub fn close(guard: Self) -> impl Future<Output = Result<(), C::Error>> {
-        let exit = guard.0.exit(Body::of(Ok(())));
-        async move { exit.await.map(|_| ()).map_err(Failure::into_primary) }
+    pub fn close(mut guard: Self) -> impl Future<Output = Result<(), C::Error>> {
+        let owed = guard.0.close_with(Body::of(Ok(())));
+        async move {
+            let result = owed.settle(guard.0.exit().await);
+            result.map(|_| ()).map_err(Failure::into_primary)
+        }
     }
 }
 

@@ -1,27 +1,41 @@
 //! Panics that are caught, to go on later or to be reported.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use crate::report::{self, Kind};
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// Runs the future, catches its panic, and drops it before returning.
-pub(crate) async fn catch<F: Future>(future: F) -> Result<F::Output, Payload> {
-    let mut future = pin!(future);
-    poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+/// Runs the future, and catches its panic.
+pub(crate) fn catch<F: Future>(future: F) -> Catch<F> {
+    Catch { future }
+}
+
+pin_project! {
+    /// See [`catch`]. No `async fn`: that would hold the future twice, and futures nest.
+    pub(crate) struct Catch<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Catch<F> {
+    type Output = Result<F::Output, Payload>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(polled) => polled.map(Ok),
             Err(payload) => Poll::Ready(Err(payload)),
-        },
-    )
-    .await
+        }
+    }
 }
 
 /// Drops what belongs to a user; a panic in its `Drop` is reported.

@@ -6,13 +6,13 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::{Loan, Suspended};
+use crate::coroutine::{Code, Coroutine, Loan};
 use crate::detached;
 use crate::failure::Failure;
 use crate::order::Scoped;
@@ -21,33 +21,57 @@ use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
 
 /// Enters, runs the body, exits.
-pub(crate) async fn run<V, D, E, R>(
-    mut live: Live<'_, V, D, E>,
-    body: impl AsyncFnOnce(&mut V) -> Result<R, E>,
-) -> Result<D::Output<R>, Failure<R, E>>
+///
+/// All in one function, and the body's future in it once: uses nest, and so do their futures.
+pub(crate) async fn run<C, F, R, T>(
+    context: C,
+    live: fn(C) -> Live<C::Value, F>,
+    body: impl AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
+    give: fn(&'static str, Tried<C, R>) -> T,
+) -> T
 where
-    V: Send,
-    D: Verdict,
-    E: fmt::Debug + Send + Sync + 'static,
+    C: AsyncContext,
+    F: Future<Output = Result<C::Verdict, C::Error>> + ?Sized,
 {
-    live.enter().await.map_err(Failure::Enter)?;
-    let result = live.body(body).await;
-    live.exit(result).await
+    let mut live = live(context);
+    let name = live.name();
+    if let Err(error) = live.enter().await {
+        return give(name, Err(Failure::Enter(error)));
+    }
+    let result = {
+        let (coroutine, value) = live.lend();
+        let mut body = pin!(catch(async { body(value).await }));
+        let result = poll_fn(|cx| {
+            let _inside = coroutine.inside();
+            body.as_mut().poll(cx)
+        });
+        result.await
+    };
+    // What the body held has dropped.
+    let owed = live.close_with(Body::caught(result));
+    let exit = live.exit().await;
+    give(name, owed.settle(exit))
 }
+
+/// What `try_with` gives.
+type Tried<C, R> = Result<Output<C, R>, Failure<R, <C as AsyncContext>::Error>>;
+
+/// What a use of the context `C` gives for a body's `R`.
+pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output<R>;
 
 /// A context in use. Dropped before its exit has ended, it is abandoned: handed over to the
 /// background, if it can live there.
-pub(crate) struct Live<'c, V, D, E> {
-    /// Taken by the drop alone.
-    coroutine: Option<Suspended<'c, V, D, E>>,
+pub(crate) struct Live<V, F: ?Sized> {
+    /// There until exit has ended, or this drops.
+    coroutine: Option<Coroutine<V, F>>,
     /// The value, while the body has it.
     value: Option<V>,
     scoped: Scoped,
     runtime: Option<Handle>,
-    abandon: Abandon<'c, V, D, E>,
+    abandon: Abandon<V, F>,
 }
 
-type Abandon<'c, V, D, E> = fn(Suspended<'c, V, D, E>, Option<V>, Scoped, Option<Handle>);
+type Abandon<V, F> = fn(Coroutine<V, F>, Option<V>, Scoped, Option<Handle>);
 
 /// How a body ended, with all it left.
 pub(crate) enum Body<R, E> {
@@ -56,19 +80,30 @@ pub(crate) enum Body<R, E> {
     Panicked(Payload),
 }
 
-impl<V, D, E> Live<'static, V, D, E>
+impl<V, D, E> Live<V, Code<D, E>>
 where
     V: Send + 'static,
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
+    /// A context with a body that we poll.
+    pub(crate) fn new_inside<C>(context: C) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        Self::new(context, Scoped::Body)
+    }
+
     /// A context whose exit goes on in the background when this drops.
     pub(crate) fn new<C>(context: C, scoped: Scoped) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
         Self {
-            coroutine: Some(Suspended::of(context)),
+            coroutine: Some(Coroutine::new(
+                context.__name(),
+                |lender| -> Pin<Box<Code<D, E>>> { Box::pin(context.__coroutine(lender)) },
+            )),
             value: None,
             scoped,
             runtime: Handle::try_current().ok(),
@@ -77,77 +112,65 @@ where
     }
 }
 
-impl<'c, V, D, E> Live<'c, V, D, E>
-where
-    V: Send,
-    D: Verdict,
-    E: fmt::Debug + Send + Sync + 'static,
-{
-    /// A context that borrows: when this drops, its exit can't run.
-    pub(crate) fn new_scoped<C>(context: C) -> Self
-    where
-        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'c,
-    {
-        Self {
-            coroutine: Some(Suspended::of(context)),
-            value: None,
-            scoped: Scoped::Body,
-            runtime: None,
-            abandon: |coroutine, value, _, _| {
-                let name = coroutine.name();
-                if !coroutine.is_cancellable() {
-                    report::plain(name, Kind::NotRun);
-                }
-                drop_quietly(name, (value, coroutine));
-            },
-        }
+/// A context that borrows: when this drops, its exit can't run.
+pub(crate) fn scoped<C: AsyncContext>(
+    context: C,
+) -> Live<C::Value, impl Future<Output = Result<C::Verdict, C::Error>> + Send> {
+    Live {
+        coroutine: Some(Coroutine::new(context.__name(), |lender| {
+            Box::pin(context.__coroutine(lender))
+        })),
+        value: None,
+        scoped: Scoped::Body,
+        runtime: None,
+        abandon: |coroutine, value, _, _| {
+            let name = coroutine.name();
+            if !coroutine.is_cancellable() {
+                report::plain(name, Kind::NotRun);
+            }
+            drop_quietly(name, (value, coroutine));
+        },
     }
+}
 
+impl<V, D, E, F> Live<V, F>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+{
     pub(crate) async fn enter(&mut self) -> Result<(), E> {
         let value = self.coroutine_mut().enter().await?;
         self.value = Some(value);
         Ok(())
     }
 
-    /// Lends the value to the body. When this returns or drops, the body has dropped all it held.
-    async fn body<R>(&mut self, body: impl AsyncFnOnce(&mut V) -> Result<R, E>) -> Body<R, E> {
-        let Self {
-            coroutine: Some(coroutine),
-            value: Some(value),
-            ..
-        } = self
-        else {
-            unreachable!("a body runs after enter and before exit");
-        };
-        let mut body = pin!(catch(async { body(value).await }));
-        let result = poll_fn(|cx| {
-            let _inside = coroutine.inside();
-            body.as_mut().poll(cx)
-        });
-        Body::caught(result.await)
+    /// The value, and what the body is polled inside of.
+    fn lend(&mut self) -> (&mut Coroutine<V, F>, &mut V) {
+        let coroutine = self.coroutine.as_mut().expect(THERE);
+        (coroutine, self.value.as_mut().expect(LENT))
     }
 
-    /// The body has ended, with the call; the exit runs in the future that it gives.
-    pub(crate) fn exit<R>(
-        self,
-        body: Body<R, E>,
-    ) -> impl Future<Output = Result<D::Output<R>, Failure<R, E>>> {
-        let (context, outcome) = (self.name(), body.outcome());
-        let owed = Owed::new(context, body);
-        let exit = self.end(outcome);
-        async move { owed.settle(exit.await) }
+    /// The body has ended so. What it left for the caller waits for the end of exit.
+    pub(crate) fn close_with<R>(&mut self, body: Body<R, E>) -> Owed<R, E>
+    where
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        self.close(body.outcome());
+        Owed::new(self.name(), body)
     }
 
-    /// The same for a body whose result is no concern of this context.
-    pub(crate) fn end(
-        mut self,
-        outcome: Outcome,
-    ) -> impl Future<Output = Result<Result<D, E>, Payload>> {
+    /// The body has ended so.
+    pub(crate) fn close(&mut self, outcome: Outcome) {
         let scoped = self.scoped;
         if let Some(value) = self.value.take() {
             self.coroutine_mut().give_back(value, outcome, scoped);
         }
-        async move { catch(self.coroutine_mut().exit()).await }
+    }
+
+    /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error.
+    pub(crate) async fn exit(&mut self) -> Result<Result<D, E>, Payload> {
+        let exit = catch(self.coroutine_mut().exit()).await;
+        self.coroutine = None;
+        exit
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -184,21 +207,22 @@ where
         self.value.as_mut().expect(LENT)
     }
 
-    fn coroutine(&self) -> &Suspended<'c, V, D, E> {
+    fn coroutine(&self) -> &Coroutine<V, F> {
         self.coroutine.as_ref().expect(THERE)
     }
 
-    fn coroutine_mut(&mut self) -> &mut Suspended<'c, V, D, E> {
+    fn coroutine_mut(&mut self) -> &mut Coroutine<V, F> {
         self.coroutine.as_mut().expect(THERE)
     }
 }
 
-const THERE: &str = "only the drop takes the coroutine";
+/// Why a coroutine is there: nothing is called after `exit`.
+const THERE: &str = "the coroutine is there until exit has ended";
 
-/// Why a guard has a value: it is made after enter, and `exit` consumes it.
+/// Why a value is there: nothing asks for it but what runs between enter and exit.
 const LENT: &str = "the value is there from enter to exit";
 
-impl<V, D, E> Drop for Live<'_, V, D, E> {
+impl<V, F: ?Sized> Drop for Live<V, F> {
     fn drop(&mut self) {
         let Some(coroutine) = self.coroutine.take() else {
             return;
@@ -251,7 +275,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
     }
 
     /// The table body × exit of the crate's documentation.
-    fn settle<D: Verdict>(
+    pub(crate) fn settle<D: Verdict>(
         self,
         exit: Result<Result<D, E>, Payload>,
     ) -> Result<D::Output<R>, Failure<R, E>> {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::context::{AsyncContext, Suppression, Verdict};
-use crate::coroutine::{Loan, generator};
+use crate::coroutine::{Code, Loan, generator};
 use crate::ext::SendBody;
 use crate::failure::{ExitFailure, StackFailure};
 use crate::order::{Place, Scoped};
@@ -77,7 +77,7 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    live: Option<Live<'static, Entries<E, D>, (), Infallible>>,
+    live: Option<Live<Entries<E, D>, Code<(), Infallible>>>,
     unwound: Arc<Mutex<Unwound<E, D>>>,
 }
 
@@ -321,18 +321,21 @@ where
         let unwound = Arc::clone(&self.unwound);
         let outcome = body.outcome();
         let owed = Owed::new(NAME, body);
-        let exit = self.live.take().map(|live| live.end(outcome));
+        let live = self.live.take().map(|mut live| {
+            live.close(outcome);
+            live
+        });
         async move {
-            if let Some(exit) = exit {
+            if let Some(mut live) = live {
                 // It catches the panics of the entries, and has no error of its own.
-                let _ = exit.await;
+                let _ = live.exit().await;
             }
             let unwound = mem::take(&mut *lock(&unwound));
             unwound.settle(owed)
         }
     }
 
-    fn push<V, C, CE>(&self, mut live: Live<'static, V, C, CE>) -> Lease<'_, V, E>
+    fn push<V, C, CE>(&self, mut live: Live<V, Code<C, CE>>) -> Lease<'_, V, E>
     where
         V: Send + 'static,
         C: FitsIn<D>,
@@ -362,7 +365,7 @@ const NAME: &str = "async_context_manager::ExitStack";
 fn entered_at_once<C: AsyncContext + 'static>(
     context: C,
     scoped: Scoped,
-) -> Live<'static, C::Value, C::Verdict, C::Error> {
+) -> Live<C::Value, Code<C::Verdict, C::Error>> {
     let mut live = Live::new(context, scoped);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
@@ -557,7 +560,7 @@ type Numbered<E, D> = (u64, Box<dyn Entry<E, D>>);
 
 type Entries<E, D> = Mutex<Vec<Numbered<E, D>>>;
 
-impl<V, C, CE, E, D> Entry<E, D> for Live<'static, V, C, CE>
+impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
 where
     V: Send + 'static,
     C: FitsIn<D>,
@@ -573,9 +576,9 @@ where
         if !self.take_back() {
             return None;
         }
-        let exit = self.end(outcome);
+        self.close(outcome);
         Some(Box::pin(async move {
-            let ended = exit.await?;
+            let ended = Live::exit(&mut self).await?;
             Ok(ended.map(FitsIn::fit).map_err(Into::into))
         }))
     }

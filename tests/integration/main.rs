@@ -13,5 +13,6 @@ mod panics;
 mod protocol;
 mod reports;
 mod runtimes;
+mod sizes;
 mod stack;
 mod suppression;
