@@ -74,7 +74,7 @@ impl Brake {
 
 /// Moves the money as a transfer does, and is stopped in the middle of the statement that credits.
 async fn stop_in_a_statement(
-    tx: &mut bank::Open,
+    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
     stop: impl FnMut() -> bool + Send + 'static,
 ) -> Result<(), sqlx::Error> {
     assert!(bank::debit(tx, &ada_to_bea()).await?);

@@ -4,7 +4,6 @@
 //! it is open: [`database`], [`writers_turn`] and [`transaction`].
 
 use std::collections::BTreeMap;
-use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -138,12 +137,12 @@ pub(crate) async fn writers_turn(bank: Bank) -> Result<OwnedMutexGuard<()>, sqlx
 
 /// A transaction: committed if the body completes; rolled back if it fails, panics, or is cancelled.
 #[async_context]
-pub(crate) async fn transaction(bank: Bank) -> Result<Open, sqlx::Error> {
+pub(crate) async fn transaction(bank: Bank) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
     // A plain `BEGIN` would take the lock with the first write, which may be too late for it.
     let tx = bank.pool.begin_with("BEGIN IMMEDIATE").await?;
     bank.open.fetch_add(1, Ordering::Relaxed);
 
-    let (Open(tx), outcome) = yield_!(Open(tx));
+    let (tx, outcome) = yield_!(tx);
 
     if outcome.is_completed() {
         tx.commit().await?;
@@ -152,27 +151,6 @@ pub(crate) async fn transaction(bank: Bank) -> Result<Open, sqlx::Error> {
     }
     bank.open.fetch_sub(1, Ordering::Relaxed);
     Ok(())
-}
-
-/// The transaction that [`transaction`] lends: its connection.
-///
-/// It is a type without a lifetime. With `Transaction<'static, _>` itself rustc can't tell that a
-/// task with a body that borrows is `Send` (rust-lang/rust#110338).
-#[derive(Debug)]
-pub(crate) struct Open(Transaction<'static, Sqlite>);
-
-impl Deref for Open {
-    type Target = SqliteConnection;
-
-    fn deref(&self) -> &SqliteConnection {
-        &self.0
-    }
-}
-
-impl DerefMut for Open {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.0
-    }
 }
 
 /// Looks at the user's file before anything is written to it.
@@ -239,7 +217,7 @@ impl Bank {
     /// All of the accounts, or none.
     pub(crate) async fn open_accounts(&self, accounts: &[Account]) -> Result<(), sqlx::Error> {
         transaction(self.clone())
-            .with(async |tx| {
+            .with_send(async |tx| {
                 for account in accounts {
                     sqlx::query("INSERT INTO accounts (id, owner, balance) VALUES (?, ?, ?)")
                         .bind(account.id)

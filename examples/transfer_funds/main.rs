@@ -29,9 +29,9 @@
 //!
 //! ```text
 //! #[async_context]
-//! async fn transaction(bank: Bank) -> Result<Open, sqlx::Error> {
+//! async fn transaction(bank: Bank) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
 //!     let tx = bank.pool.begin_with("BEGIN IMMEDIATE").await?;
-//!     let (Open(tx), outcome) = yield_!(Open(tx));
+//!     let (tx, outcome) = yield_!(tx);
 //!     if outcome.is_completed() { tx.commit().await } else { tx.rollback().await }
 //! }
 //! ```

@@ -55,19 +55,22 @@ async fn transfer(
     }
     let ended = bank::writers_turn(bank.clone())
         .with(async |_turn| {
-            let transaction = bank::transaction(bank.clone()).err_into().with(async |tx| {
-                if !bank::debit(tx, transfer).await? {
-                    return Err(Refused::By(Kind::TooLittleMoney));
-                }
-                if let Some(trouble) = trouble {
-                    trouble.strike().await;
-                }
-                if !bank::credit(tx, transfer).await? {
-                    return Err(Refused::By(Kind::TooMuchMoney));
-                }
-                bank::note_in_journal(tx, transfer).await?;
-                Ok(Kind::Transferred)
-            });
+            // `with_send`: the transaction's type has a lifetime, and this runs in a spawned task.
+            let transaction = bank::transaction(bank.clone())
+                .err_into()
+                .with_send(async |tx| {
+                    if !bank::debit(tx, transfer).await? {
+                        return Err(Refused::By(Kind::TooLittleMoney));
+                    }
+                    if let Some(trouble) = trouble {
+                        trouble.strike().await;
+                    }
+                    if !bank::credit(tx, transfer).await? {
+                        return Err(Refused::By(Kind::TooMuchMoney));
+                    }
+                    bank::note_in_journal(tx, transfer).await?;
+                    Ok(Kind::Transferred)
+                });
             // When the time is up, this drops the transaction's future, wherever it stands.
             Ok(tokio::time::timeout(time_limit, transaction).await)
         })

@@ -110,14 +110,11 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
 }
 
 /// The function needs no import of the macros that were rewritten, but the user was right to write
-/// it: it counts as used.
+/// it: it counts as used. This call of the macro expands to nothing.
 pub(crate) fn imports(found: &Found) -> TokenStream {
     let imports = found.imports.iter().map(|name| {
         let at_name = Span::call_site().located_at(name.span());
-        quote_spanned! {at_name=>
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use #name as _;
-        }
+        quote_spanned!(at_name=> #name! { @used })
     });
     imports.collect()
 }

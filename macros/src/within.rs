@@ -1,7 +1,7 @@
 //! `#[within(context => value)]`: a whole function as the body of a context.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{TokenStreamExt, quote};
+use quote::{TokenStreamExt, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, Pat, ReturnType, Signature, Stmt, Token};
@@ -89,11 +89,8 @@ fn check(signature: &Signature, errors: &mut Errors) {
 //
 // Output:
 //     async fn pay(pool: Pool, amount: u64) -> Result<(), DbError> {
-//         ::async_context_manager::AsyncContextExt::with(
-//             transaction(pool.clone()),
-//             async move |tx| { … },
-//         )
-//         .await
+//         let __context = transaction(pool.clone());
+//         ::async_context_manager::AsyncContextExt::with(__context, async move |tx| { … }).await
 //     }
 fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream {
     let Input {
@@ -126,12 +123,13 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
             .into_iter()
             .rev()
             .fold(body, |body, Within { context, value }| {
-                quote! {
-                    ::async_context_manager::AsyncContextExt::with(
-                        #context,
-                        async move |#value| { #body },
-                    )
-                    .await
+                // Everything that is said of the context is said at one place, and so only once.
+                let at_context = Span::mixed_site().located_at(context.span());
+                let name = Ident::new("__context", at_context);
+                let body = quote!(async move |#value| { #body });
+                quote_spanned! {at_context=>
+                    let #name = #context;
+                    ::async_context_manager::AsyncContextExt::with(#name, #body).await
                 }
             }),
     };

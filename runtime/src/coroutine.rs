@@ -5,16 +5,18 @@
 //! caller is there, the background once the caller has gone. A generator *is* such a future; a
 //! hand-written context becomes one by `AsyncContext::__coroutine`.
 //!
-//! Holder and future talk through an [`Exchange`], which goes one way only:
+//! Holder and future talk through an [`Exchange`]:
 //!
 //! ```text
 //!  Entering ──offer──▶ Offered ──take──▶ Lent ──give_back──▶ Returned ──▶ Exiting ──▶ (ended)
-//!     │                    └◀──a loan ends──┘
+//!     │                   ◀──a loan ends──┘
 //!     └── the future ends with an error, or panics: it never had a value ──────────────▶ (ended)
 //! ```
 //!
-//! 1. The value is in one place at a time: the future, the exchange, or the holder.
-//! 2. `Offered` is taken within the poll that made it: between polls the holder has the value.
+//! 1. The value is in one place at a time: the future, the exchange, or with the holder, who may lend it
+//!    on.
+//! 2. An offer of the future is taken within the poll that made it. Between polls an offer is a loan
+//!    that has ended.
 //! 3. The exit's own code begins after all detached exits inside the context have ended.
 
 use std::fmt;
@@ -24,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use crate::context::{AsyncContext, Verdict};
-use crate::order::{InnerExits, Inside, Place, Running, Scoped};
+use crate::order::{Covers, InnerExits, Listing, Place};
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
@@ -51,9 +53,9 @@ pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
     link: Link<V>,
     ended: bool,
-    // The order of these two matters: what the future holds drops inside of its place. The mutex is
-    // never locked: it makes a coroutine `Sync`, and so a guard that is kept in shared state.
-    future: Mutex<Pin<Box<F>>>,
+    /// `None` when it drops. The mutex is never locked: it makes a coroutine `Sync`, and so a guard
+    /// that is kept in shared state.
+    future: Mutex<Option<Pin<Box<F>>>>,
     place: Place,
 }
 
@@ -72,7 +74,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
             name,
             link,
             ended: false,
-            future: Mutex::new(code(lender)),
+            future: Mutex::new(Some(code(lender))),
             place: Place::new(),
         }
     }
@@ -105,31 +107,42 @@ where
     }
 
     /// Ends the body. The exit runs when it is polled by [`exit`](Self::exit).
-    pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, scoped: Scoped) {
-        self.place.close(scoped);
+    pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, covers: Covers) {
+        self.place.close(covers);
         *lock(&self.link) = Exchange::Returned(value, outcome);
     }
 
-    /// Waits for the exits inside (invariant 3), and runs exit to its end. Dropped, it can be called
-    /// again.
+    /// Waits for the exits inside, unless it has begun (invariant 3), and runs exit to its end.
+    /// Dropped, it can be called again, and goes on.
     ///
     /// # Panics
     ///
     /// If exit panics.
     pub(crate) async fn exit(&mut self) -> Result<D, E> {
-        self.inner_exits().ended().await;
+        if self.is_returned() {
+            self.inner_exits().ended().await;
+        }
         poll_fn(|cx| self.poll(cx)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
         let _inside = self.place.inside();
-        // Also where this poll panics.
-        self.ended = true;
         let future = self.future.get_mut();
-        let future = future.unwrap_or_else(PoisonError::into_inner);
-        let polled = future.as_mut().poll(cx);
+        let future = future.unwrap_or_else(PoisonError::into_inner).as_mut();
+        // A panic of the poll leaves it so.
+        self.ended = true;
+        let polled = future.expect("only the drop takes it").as_mut().poll(cx);
         self.ended = polled.is_ready();
         polled
+    }
+}
+
+impl<V, F: ?Sized> Drop for Coroutine<V, F> {
+    /// What the future holds drops inside of the context.
+    fn drop(&mut self) {
+        let _inside = self.place.inside();
+        let future = self.future.get_mut();
+        *future.unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -148,14 +161,13 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         matches!(*lock(&self.link), Exchange::Entering { .. })
     }
 
-    /// Is it in an await of its enter that may be given up?
+    /// Is it entering, in an await that may be given up?
     pub(crate) fn is_cancellable(&self) -> bool {
         matches!(*lock(&self.link), Exchange::Entering { marks: 1.. })
     }
 
-    /// Until the guard drops, what enters in this thread is inside this context.
-    pub(crate) fn inside(&mut self) -> Inside<'_> {
-        self.place.inside()
+    pub(crate) fn place(&mut self) -> &mut Place {
+        &mut self.place
     }
 
     /// Its number among all contexts, in order of entering.
@@ -164,7 +176,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     }
 
     /// Lists its exit as one that runs detached.
-    pub(crate) fn list(&self) -> Running {
+    pub(crate) fn list(&mut self) -> Listing {
         self.place.list()
     }
 
@@ -173,7 +185,12 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         self.place.inner_exits()
     }
 
-    /// Is the value lent?
+    /// Has its body ended, and its exit not begun?
+    fn is_returned(&self) -> bool {
+        matches!(*lock(&self.link), Exchange::Returned(..))
+    }
+
+    /// Is the value with the holder, or lent on?
     pub(crate) fn is_lent(&self) -> bool {
         matches!(*lock(&self.link), Exchange::Lent)
     }
@@ -332,12 +349,15 @@ where
 
     /// # Panics
     ///
-    /// If it was not entered before.
+    /// If it was not entered to its end before.
     async fn exit(self, value: V, outcome: &Outcome) -> Result<D, E> {
-        let State::Entered(mut entered) = self.state else {
-            panic!("the context `{}` is exited before it is entered", self.name);
+        let mut entered = match self.state {
+            State::Entered(entered) if entered.0.is_lent() => entered,
+            _ => panic!("the context `{}` is exited before it is entered", self.name),
         };
-        entered.0.give_back(value, outcome.share(), Scoped::Body);
+        entered
+            .0
+            .give_back(value, outcome.share(), Covers::Neighbours);
         entered.0.exit().await
     }
 

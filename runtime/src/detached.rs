@@ -35,11 +35,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine};
-use crate::order::{InnerExits, Running, Scoped};
+use crate::fallback;
+use crate::order::{Covers, InnerExits, Listing};
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
-use crate::rescue;
 
 /// All exits that are detached now.
 static DETACHED: LazyLock<TaskTracker> = LazyLock::new(|| {
@@ -57,14 +57,20 @@ pub fn count() -> usize {
 
 /// Waits until no exit is running in the background.
 ///
-/// Other parts of the program may hand over new ones meanwhile; they are waited for as well. Inside
-/// of an exit it would wait for itself: don't call it there.
+/// Other parts of the program may hand over new ones meanwhile; they are waited for as well. What is
+/// still in use is not: a task that goes on, or one that was aborted and not joined, hands over its
+/// exits when it drops them. Join the tasks first.
+///
+/// Inside of an enter or an exit it would wait for itself: don't call it there.
 ///
 /// # Cancel safety
 ///
 /// Giving up waiting changes nothing about the exits.
 pub async fn drain() {
-    DETACHED.wait().await;
+    // A wait ends when there was none for a moment.
+    while count() > 0 {
+        DETACHED.wait().await;
+    }
 }
 
 /// Waits as [`drain`] does, for no longer than `limit`, and says how many exits are left.
@@ -84,7 +90,8 @@ pub async fn drain_timeout(limit: Duration) -> usize {
 /// Blocks the thread as [`drain`] waits, for no longer than `limit`, and says how many are left.
 ///
 /// For a `main` whose runtime is gone. On a thread of a runtime that is still running the exits it
-/// would drive can't go on meanwhile: use [`drain`] there.
+/// would drive can't go on meanwhile, nor those on a current-thread runtime that nobody drives: use
+/// [`drain`] there.
 #[expect(clippy::must_use_candidate, reason = "waiting is the point")]
 pub fn drain_blocking(limit: Duration) -> usize {
     struct Unpark(Thread);
@@ -109,10 +116,11 @@ pub fn drain_blocking(limit: Duration) -> usize {
 }
 
 /// Runs the future, and then waits as [`drain`] does: a `main` that is wrapped in it loses nothing
-/// that its future, or a task, has left behind. Also where the future panics: the panic goes on
-/// after the wait.
+/// that its future, or a task that has ended, has left behind. Also where the future panics: the panic
+/// goes on after the wait.
 ///
-/// A task that is aborted drops what it holds when it is joined: join the tasks before the future ends.
+/// Tasks that are still there when the future ends are not covered: join them before, or drop the
+/// runtime and then call [`drain_blocking`].
 ///
 /// A signal such as Ctrl-C ends the process on the spot, unless the program handles it: let the
 /// future end at it, with a `select!` over `tokio::signal::ctrl_c()`, and everything that the
@@ -136,38 +144,40 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
 pub(crate) fn hand_over<V, D, E>(
     mut coroutine: Coroutine<V, Code<D, E>>,
     value: Option<V>,
-    scoped: Scoped,
+    covers: Covers,
     runtime: Option<Handle>,
 ) where
     V: Send + 'static,
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    if coroutine.is_cancellable() {
-        return drop_quietly(coroutine.name(), coroutine);
+    let name = coroutine.name();
+    let is_forgotten = value.is_none() && coroutine.is_lent();
+    if is_forgotten {
+        // A lease of it never came back: there is nothing to exit with.
+        report::plain(name, Kind::NotRun);
     }
-    if value.is_none() && coroutine.is_lent() {
-        // A lease that was forgotten: there is nothing to exit with.
-        report::plain(coroutine.name(), Kind::NotRun);
-        return drop_quietly(coroutine.name(), coroutine);
+    if is_forgotten || coroutine.is_cancellable() {
+        return drop_quietly(name, coroutine);
     }
     if let Some(value) = value {
-        coroutine.give_back(value, Outcome::Cancelled, scoped);
+        coroutine.give_back(value, Outcome::Cancelled, covers);
     }
     let detached = Detached(Some(Job {
-        name: coroutine.name(),
-        _listed: coroutine.list(),
-        _counted: DETACHED.token(),
+        name,
+        listing: coroutine.list(),
+        counted: DETACHED.token(),
         inner: coroutine.inner_exits(),
         rest: Box::pin(finish(coroutine)),
     }));
-    match runtime.or_else(rescue::runtime) {
+    match runtime.or_else(fallback::runtime) {
         Some(runtime) => drop(runtime.spawn(detached)),
         None => drop(detached),
     }
 }
 
-/// The rest of a context, from wherever its holder left it. It panics in no case.
+/// The rest of a context, from wherever its holder left it. It does not panic itself: not even where
+/// what it drops does.
 async fn finish<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>) -> Result<(), Payload>
 where
     D: Verdict,
@@ -177,7 +187,7 @@ where
     let ended = catch(async {
         if coroutine.is_entering() {
             match coroutine.enter().await {
-                Ok(value) => coroutine.give_back(value, Outcome::Cancelled, Scoped::Body),
+                Ok(value) => coroutine.give_back(value, Outcome::Cancelled, Covers::Body),
                 Err(error) => return report::error(name, Kind::EnterFailed, Arc::new(error)),
             }
         }
@@ -194,14 +204,17 @@ where
 /// A detached exit as a task of the runtime that its context was entered on.
 struct Detached(Option<Job>);
 
-/// What it takes to bring a detached exit to its end. It counts as running until it drops.
+/// What it takes to bring a detached exit to its end. It counts as running until it drops, and drops in
+/// this order.
 struct Job {
     name: &'static str,
-    /// What the exit itself will wait for.
-    inner: InnerExits,
     rest: Pin<Box<dyn Future<Output = Result<(), Payload>> + Send>>,
-    _listed: Running,
-    _counted: TaskTrackerToken,
+    /// The exits inside of it, which it waits for.
+    inner: InnerExits,
+    #[expect(dead_code, reason = "held for its drop")]
+    listing: Listing,
+    #[expect(dead_code, reason = "held for its drop")]
+    counted: TaskTrackerToken,
 }
 
 impl Future for Detached {
@@ -233,21 +246,24 @@ impl Drop for Detached {
 /// One more try, on the thread of this crate. What has not begun yet, and what is not bound to the
 /// old runtime by a timer or a socket, comes to its end there.
 fn rescue(job: Job) {
-    let Some(runtime) = rescue::runtime() else {
+    let Some(runtime) = fallback::runtime() else {
         report::plain(job.name, Kind::Lost);
         return drop_quietly(job.name, job);
     };
     runtime.spawn(async move {
-        // All of it moves in here: it counts as running until it drops.
+        // All of it moves in here.
         let mut job = job;
-        // They have their own limit.
-        job.inner.ended().await;
-        match tokio::time::timeout(rescue::LIMIT, job.rest.as_mut()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(payload)) => report::panic(job.name, Kind::Lost, payload),
-            Err(_) => {
-                report::plain(job.name, Kind::Lost);
-                drop_quietly(job.name, job);
+        loop {
+            // Each exit inside has a limit of its own: this one's begins after them.
+            let is_waiting = !job.inner.have_ended();
+            match tokio::time::timeout(fallback::LIMIT, job.rest.as_mut()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(payload)) => return report::panic(job.name, Kind::Lost, payload),
+                Err(_) if is_waiting => {}
+                Err(_) => {
+                    report::plain(job.name, Kind::Lost);
+                    return drop_quietly(job.name, job);
+                }
             }
         }
     });

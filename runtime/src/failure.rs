@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::panic::drop_quietly;
 use crate::report::{self, Kind};
 
 /// What went wrong in a [`try_with`](crate::AsyncContextExt::try_with): each error, where it came
@@ -68,7 +69,11 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Failure<R, E> {
                 report::error(context, Kind::ExitFailed, Arc::new(exit));
                 body
             }
-            other => other.into_primary(),
+            Self::Exit { value, error } => {
+                drop_quietly(context, value);
+                error
+            }
+            Self::Enter(error) | Self::Body(error) => error,
         }
     }
 }

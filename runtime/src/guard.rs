@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::Code;
 use crate::failure::Failure;
-use crate::order::Scoped;
+use crate::order::Covers;
 use crate::scope::{Body, Live};
 
 /// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
@@ -44,7 +44,7 @@ where
 
 impl<C: AsyncContext + 'static> Guard<C> {
     pub(crate) async fn enter(context: C) -> Result<Self, C::Error> {
-        let mut live = Live::new(context, Scoped::Neighbours);
+        let mut live = Live::new(context, Covers::Neighbours);
         live.enter().await?;
         Ok(Self(live))
     }

@@ -7,12 +7,12 @@ mod coroutine;
 pub mod detached;
 mod ext;
 mod failure;
+mod fallback;
 mod guard;
 mod order;
 mod outcome;
 mod panic;
 pub mod report;
-mod rescue;
 mod scope;
 mod stack;
 
@@ -39,6 +39,8 @@ pub mod prelude {
 /// Evaluates to `(value, &Outcome)`: the value goes out, comes back, and brings how the body ended.
 #[macro_export]
 macro_rules! yield_ {
+    // What `#[async_context]` leaves of a call, so that its import counts as used.
+    (@used) => {};
     ($($value:tt)*) => {
         ::core::compile_error!(
             "`yield_!` works only directly in a function under `#[async_context]`\n\
@@ -51,6 +53,8 @@ macro_rules! yield_ {
 /// [`#[async_context]`](macro@async_context): `cancellable!(future).await`.
 #[macro_export]
 macro_rules! cancellable {
+    // What `#[async_context]` leaves of a call, so that its import counts as used.
+    (@used) => {};
     ($($future:tt)*) => {
         ::core::compile_error!(
             "`cancellable!` works only directly in a function under `#[async_context]`\n\

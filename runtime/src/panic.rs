@@ -40,7 +40,19 @@ impl<F: Future> Future for Catch<F> {
 
 /// Drops what belongs to a user; a panic in its `Drop` is reported.
 pub(crate) fn drop_quietly<T>(context: &'static str, value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(value))) {
+    if let Err(payload) = drop_caught(value) {
         report::panic(context, Kind::Panicked, payload);
+    }
+}
+
+/// Drops what belongs to a user, and catches a panic in its `Drop`.
+pub(crate) fn drop_caught<T>(value: T) -> Result<(), Payload> {
+    catch_unwind(AssertUnwindSafe(move || drop(value)))
+}
+
+/// Drops a payload. One that panics while it drops may do so for ever: its second is forgotten.
+pub(crate) fn drop_payload(payload: Payload) {
+    if let Err(second) = drop_caught(payload) {
+        std::mem::forget(second);
     }
 }

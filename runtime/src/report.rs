@@ -11,14 +11,16 @@
 //! # report::reset_hook();
 //! ```
 //!
-//! Each error is either returned to a caller or reported, never both, and never neither.
+//! Each error is either returned to a caller or reported, never both, and never neither. So a program
+//! whose time limits drop a `with` while its exit runs is told of the body's error, however ordinary
+//! it is, as [`BodyFailed`](Kind::BodyFailed): a hook may pass over those it expects.
 
-use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::outcome::{BodyError, BodyPanic};
+use crate::panic::{Payload, drop_caught, drop_payload};
 
 /// One thing that went wrong where nobody was left to receive it.
 ///
@@ -38,11 +40,13 @@ pub enum Kind {
     EnterFailed,
     /// Exit failed where the body's error or panic goes to the caller, or where nobody waits.
     ExitFailed,
-    /// Enter or exit panicked where a body's panic goes to the caller, or where nobody waits.
+    /// Enter or exit panicked where a body's panic goes to the caller, or where nobody waits; or
+    /// something of the user's panicked in its `Drop` there.
     Panicked,
     /// Exit was given up after its time limit.
     TimedOut,
-    /// The runtime shut down under a detached exit, and it could not be finished elsewhere.
+    /// The runtime shut down under a detached exit, and it could not be finished elsewhere: it
+    /// took too long there, or panicked, as it does where it needs the runtime that is gone.
     Lost,
     /// A context was dropped before its exit had ended, and it can't go on in the background: one that borrows, or one
     /// that was entered by hand and never exited.
@@ -119,18 +123,22 @@ type Hook = Arc<dyn Fn(&Report) + Send + Sync>;
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 
 /// Replaces the hook. It runs on whichever thread the trouble is on, at times inside of a `Drop`:
-/// it must not block for long.
-///
-/// # Panics
-///
-/// Never; and a hook that panics is caught: the report is then written to stderr.
+/// it must not block for long. A hook that panics is caught, and the report is written to stderr.
 pub fn set_hook(hook: impl Fn(&Report) + Send + Sync + 'static) {
-    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hook));
+    replace_hook(Some(Arc::new(hook)));
 }
 
 /// Goes back to the default hook.
 pub fn reset_hook() {
-    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = None;
+    replace_hook(None);
+}
+
+fn replace_hook(hook: Option<Hook>) {
+    let mut place = HOOK.write().unwrap_or_else(PoisonError::into_inner);
+    let old = std::mem::replace(&mut *place, hook);
+    // What the old one holds may report, or set a hook, when it drops.
+    drop(place);
+    drop(old);
 }
 
 pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
@@ -141,16 +149,16 @@ pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
     send(context, kind, Cause::Error(BodyError::new(error)));
 }
 
-pub(crate) fn panic(context: &'static str, kind: Kind, payload: Box<dyn Any + Send>) {
+pub(crate) fn panic(context: &'static str, kind: Kind, payload: Payload) {
     send(context, kind, Cause::Panic(BodyPanic::new(&*payload)));
-    // A payload may panic once more while it drops.
-    let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+    drop_payload(payload);
 }
 
 pub(crate) fn plain(context: &'static str, kind: Kind) {
     send(context, kind, Cause::None);
 }
 
+/// Panics in no case: neither the hook, nor the error, nor what they hold are ours.
 fn send(context: &'static str, kind: Kind, cause: Cause) {
     let report = Report {
         context,
@@ -159,12 +167,18 @@ fn send(context: &'static str, kind: Kind, cause: Cause) {
     };
     // The lock is not held during the call: a hook may replace the hook.
     let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner).clone();
-    let told = catch_unwind(AssertUnwindSafe(|| match hook {
+    let told = catch_unwind(AssertUnwindSafe(|| match &hook {
         Some(hook) => hook(&report),
         None => tell(&report),
     }));
-    if told.is_err() {
+    if let Err(payload) = told {
         write_line(&report);
+        drop_payload(payload);
+    }
+    for dropped in [drop_caught(hook), drop_caught(report)] {
+        if let Err(payload) = dropped {
+            drop_payload(payload);
+        }
     }
 }
 
@@ -182,7 +196,9 @@ fn tell(report: &Report) {
 fn write_line(report: &Report) {
     use std::io::Write as _;
     // The error's own `Debug` may be what panicked.
-    let line = catch_unwind(AssertUnwindSafe(|| format!("{report}\n")))
-        .unwrap_or_else(|_| format!("async context `{}`: {:?}\n", report.context, report.kind));
+    let line = catch_unwind(AssertUnwindSafe(|| format!("{report}\n"))).unwrap_or_else(|payload| {
+        drop_payload(payload);
+        format!("async context `{}`: {:?}\n", report.context, report.kind)
+    });
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -4,18 +4,20 @@
 //! code between `guard()` and `exit` is the body.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::panic::resume_unwind;
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{Code, Coroutine, Loan};
 use crate::detached;
 use crate::failure::Failure;
-use crate::order::Scoped;
+use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
@@ -38,15 +40,8 @@ where
     if let Err(error) = live.enter().await {
         return give(name, Err(Failure::Enter(error)));
     }
-    let result = {
-        let (coroutine, value) = live.lend();
-        let mut body = pin!(catch(async { body(value).await }));
-        let result = poll_fn(|cx| {
-            let _inside = coroutine.inside();
-            body.as_mut().poll(cx)
-        });
-        result.await
-    };
+    let (place, value) = live.lend();
+    let result = Inside::new(place, async { body(value).await }).await;
     // What the body held has dropped.
     let owed = live.close_with(Body::caught(result));
     let exit = live.exit().await;
@@ -66,12 +61,55 @@ pub(crate) struct Live<V, F: ?Sized> {
     coroutine: Option<Coroutine<V, F>>,
     /// The value, while the body has it.
     value: Option<V>,
-    scoped: Scoped,
+    covers: Covers,
     runtime: Option<Handle>,
     abandon: Abandon<V, F>,
 }
 
-type Abandon<V, F> = fn(Coroutine<V, F>, Option<V>, Scoped, Option<Handle>);
+/// What the drop does. A function that is chosen when the context is known to be `'static`, or not:
+/// the drop itself can't tell.
+type Abandon<V, F> = fn(Coroutine<V, F>, Option<V>, Covers, Option<Handle>);
+
+pin_project! {
+    /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an error.
+    pub(crate) struct Inside<'p, B> {
+        place: &'p mut Place,
+        // `None` when it drops.
+        #[pin]
+        body: Option<B>,
+    }
+
+    impl<B> PinnedDrop for Inside<'_, B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _inside = this.place.inside();
+            this.body.set(None);
+        }
+    }
+}
+
+impl<'p, B: Future> Inside<'p, B> {
+    pub(crate) fn new(place: &'p mut Place, body: B) -> Self {
+        Self {
+            place,
+            body: Some(body),
+        }
+    }
+}
+
+impl<B: Future> Future for Inside<'_, B> {
+    type Output = Result<B::Output, Payload>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let body = this.body.as_pin_mut().expect("only the drop takes it");
+        let _inside = this.place.inside();
+        match catch_unwind(AssertUnwindSafe(|| body.poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(payload) => Poll::Ready(Err(payload)),
+        }
+    }
+}
 
 /// How a body ended, with all it left.
 pub(crate) enum Body<R, E> {
@@ -91,11 +129,11 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        Self::new(context, Scoped::Body)
+        Self::new(context, Covers::Body)
     }
 
     /// A context whose exit goes on in the background when this drops.
-    pub(crate) fn new<C>(context: C, scoped: Scoped) -> Self
+    pub(crate) fn new<C>(context: C, covers: Covers) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
@@ -105,7 +143,7 @@ where
                 |lender| -> Pin<Box<Code<D, E>>> { Box::pin(context.__coroutine(lender)) },
             )),
             value: None,
-            scoped,
+            covers,
             runtime: Handle::try_current().ok(),
             abandon: detached::hand_over,
         }
@@ -121,7 +159,7 @@ pub(crate) fn scoped<C: AsyncContext>(
             Box::pin(context.__coroutine(lender))
         })),
         value: None,
-        scoped: Scoped::Body,
+        covers: Covers::Body,
         runtime: None,
         abandon: |coroutine, value, _, _| {
             let name = coroutine.name();
@@ -143,10 +181,10 @@ where
         Ok(())
     }
 
-    /// The value, and what the body is polled inside of.
-    fn lend(&mut self) -> (&mut Coroutine<V, F>, &mut V) {
+    /// The value, and the place that the body is inside of.
+    fn lend(&mut self) -> (&mut Place, &mut V) {
         let coroutine = self.coroutine.as_mut().expect(THERE);
-        (coroutine, self.value.as_mut().expect(LENT))
+        (coroutine.place(), self.value.as_mut().expect(LENT))
     }
 
     /// The body has ended so. What it left for the caller waits for the end of exit.
@@ -160,9 +198,9 @@ where
 
     /// The body has ended so.
     pub(crate) fn close(&mut self, outcome: Outcome) {
-        let scoped = self.scoped;
+        let covers = self.covers;
         if let Some(value) = self.value.take() {
-            self.coroutine_mut().give_back(value, outcome, scoped);
+            self.coroutine_mut().give_back(value, outcome, covers);
         }
     }
 
@@ -229,7 +267,7 @@ impl<V, F: ?Sized> Drop for Live<V, F> {
         };
         if !coroutine.has_ended() {
             let value = self.value.take().or_else(|| coroutine.take_offered());
-            (self.abandon)(coroutine, value, self.scoped, self.runtime.take());
+            (self.abandon)(coroutine, value, self.covers, self.runtime.take());
         }
     }
 }
@@ -283,7 +321,10 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
         match (self.take(), exit) {
             (Body::Completed(value), Ok(Ok(_))) => Ok(D::completed(value)),
             (Body::Completed(value), Ok(Err(error))) => Err(Failure::Exit { value, error }),
-            (Body::Completed(_), Err(payload)) => resume_unwind(payload),
+            (Body::Completed(value), Err(payload)) => {
+                drop_quietly(context, value);
+                resume_unwind(payload)
+            }
 
             (Body::Failed(error), Ok(Ok(verdict))) => match verdict.suppressed() {
                 Some(output) => Ok(output),
@@ -322,7 +363,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     }
 }
 
-/// Exit had a share in the error, and has ended: with its coroutine, its share has dropped.
+/// Exit had a share in the error, and has ended: with its coroutine, its share has dropped. (But for an
+/// exit that forgets, by `mem::forget`, the future of another exit that it calls by hand.)
 pub(crate) fn unshare<E>(error: Arc<E>) -> E {
-    Arc::into_inner(error).expect("an exit can't keep the outcome, which it has by reference")
+    Arc::into_inner(error).expect("exit has ended, and dropped its share in the outcome")
 }

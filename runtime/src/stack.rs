@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
@@ -17,11 +17,11 @@ use crate::context::{AsyncContext, Suppression, Verdict};
 use crate::coroutine::{Code, Loan, generator};
 use crate::ext::SendBody;
 use crate::failure::{ExitFailure, StackFailure};
-use crate::order::{Place, Scoped};
+use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch};
 use crate::report::{self, Kind};
-use crate::scope::{Body, Live, Owed, unshare};
+use crate::scope::{Body, Inside, Live, Owed, unshare};
 
 /// Contexts that are entered one by one and exited together, in reverse order: Python's
 /// `AsyncExitStack`.
@@ -147,7 +147,7 @@ where
             Ok(())
         });
         Self {
-            live: Some(entered_at_once(context, Scoped::Neighbours)),
+            live: Some(entered_at_once(context, Covers::Neighbours)),
             unwound,
         }
     }
@@ -155,16 +155,13 @@ where
     async fn run<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<D::Output<R>, E> {
         // What the body enters is inside of it, and not beside what others enter.
         let mut around = Place::new();
-        let mut scope = pin!(async {
+        let scope = Inside::new(&mut around, async {
             let mut stack = Self::empty();
             let body = Body::caught(catch(async { body(&mut stack).await }).await);
             stack.end(body).await
         });
-        let ended = poll_fn(|cx| {
-            let _inside = around.inside();
-            scope.as_mut().poll(cx)
-        });
-        ended.await.map_err(StackFailure::into_primary_reporting)
+        let ended = scope.await.unwrap_or_else(|payload| resume_unwind(payload));
+        ended.map_err(StackFailure::into_primary_reporting)
     }
 
     /// Enters the context, and lends its value. It exits with the stack.
@@ -185,7 +182,7 @@ where
     where
         C: AsyncContext<Verdict: FitsIn<D>, Error: Into<E>> + 'static,
     {
-        let mut live = Live::new(context, Scoped::Body);
+        let mut live = Live::new(context, Covers::Body);
         live.enter().await.map_err(Into::into)?;
         Ok(self.push(live))
     }
@@ -217,7 +214,7 @@ where
             close(value, outcome).await?;
             Ok(D::PROPAGATE)
         });
-        self.push(entered_at_once(context, Scoped::Body))
+        self.push(entered_at_once(context, Covers::Body))
     }
 
     /// Calls the function when the stack exits. It can't suppress an error.
@@ -231,7 +228,7 @@ where
             call(outcome).await?;
             Ok(D::PROPAGATE)
         });
-        drop(self.push(entered_at_once(context, Scoped::Body)));
+        drop(self.push(entered_at_once(context, Covers::Body)));
     }
 
     /// Keeps a value, and drops it in its turn when the stack exits.
@@ -364,9 +361,9 @@ const NAME: &str = "async_context_manager::ExitStack";
 /// A context that lends its value at its first poll.
 fn entered_at_once<C: AsyncContext + 'static>(
     context: C,
-    scoped: Scoped,
+    covers: Covers,
 ) -> Live<C::Value, Code<C::Verdict, C::Error>> {
-    let mut live = Live::new(context, scoped);
+    let mut live = Live::new(context, covers);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
     debug_assert!(matches!(entered, Poll::Ready(Ok(()))), "it awaits nothing");

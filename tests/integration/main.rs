@@ -15,4 +15,5 @@ mod reports;
 mod runtimes;
 mod sizes;
 mod stack;
+mod stack_model;
 mod suppression;

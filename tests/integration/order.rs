@@ -420,3 +420,184 @@ fn a_context_given_up_in_enter_is_over_before_the_one_around_it_exits() {
         assert!(scene.ledger.has("exit inner: Cancelled"));
     });
 }
+
+/// Regression: a guard that a body holds saw only what was entered where it was entered itself.
+#[test]
+fn a_guard_moved_into_a_body_waits_for_what_is_given_up_in_that_body() {
+    everywhere(async |_| {
+        let scene = Scene::new();
+        let function = async {
+            let guard = scene.quick("guard").guard().await?;
+            let body = scene.quick("around").with(async |_| {
+                let _moved = guard;
+                let _inner = scene.slow("inner").guard().await?;
+                forever().await
+            });
+            body.await
+        };
+        assert_eq!(poll_times(function, 6).await, None);
+        scene.ledger.until("exit inner: Cancelled").await;
+        let_others_run().await;
+        assert!(
+            !scene.ledger.has("exit guard: Cancelled"),
+            "{}",
+            scene.ledger.text()
+        );
+        scene.open();
+        detached::drain().await;
+        assert_eq!(scene.ledger.count("exited"), 3);
+    });
+}
+
+/// Regression: the same where the guard is closed in the body, after something there timed out.
+#[test]
+fn a_guard_closed_in_another_body_waits_for_what_timed_out_there() {
+    on_current_thread(async |_| {
+        let scene = Scene::new();
+        let guard = scene.quick("guard").guard().await.expect("it opens");
+        let result = scene.quick("around").with(async |_| {
+            let late = scene.slow("late").with(async |_| forever().await);
+            assert!(timeout(Duration::from_secs(1), late).await.is_err());
+            let close = Guard::close(guard);
+            let (closed, ()) = futures::join!(close, async {
+                let_others_run().await;
+                assert!(!scene.ledger.has("exit guard: Completed"));
+                scene.open();
+            });
+            closed
+        });
+        assert_eq!(result.await, Ok(()));
+        let lines = scene.ledger.lines();
+        let at = |line| lines.iter().position(|known| known == line);
+        assert!(at("exited late") < at("exit guard: Completed"), "{lines:?}");
+    });
+}
+
+/// Regression: the guard's exit waited for the exit that waited for it.
+#[test]
+fn an_exit_in_the_background_can_close_a_guard_that_was_entered_before_it() {
+    #[async_context]
+    async fn session(
+        scene: Arc<Scene>,
+        held: Guard<BoxContext<&'static str, Fault>>,
+    ) -> Result<(), Fault> {
+        let ((), _) = yield_!(());
+        scene.ledger.note("exit session");
+        Guard::close(held).await?;
+        scene.ledger.note("exited session");
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        for guard_in_between in [false, true] {
+            let scene = Arc::new(Scene::new());
+            let function = async {
+                let held = scene.quick("held").boxed().guard().await?;
+                // This one waits for the session, and the session's exit must not wait for it.
+                let between = match guard_in_between {
+                    true => Some(scene.quick("between").guard().await?),
+                    false => None,
+                };
+                let result = session(scene.clone(), held).with(async |()| forever().await);
+                let result = result.await;
+                drop(between);
+                result
+            };
+            assert_eq!(poll_times(function, 6).await, None);
+            detached::drain().await;
+            assert!(scene.ledger.has("exited held") && scene.ledger.has("exited session"));
+            if guard_in_between {
+                assert!(
+                    scene
+                        .ledger
+                        .text()
+                        .ends_with("exited session, exit between: Cancelled, exited between")
+                );
+            }
+        }
+    });
+}
+
+/// Regression: an exit that is handed over waited again for what it had given up itself.
+#[test]
+fn an_exit_that_has_begun_goes_on_when_its_caller_drops_it() {
+    #[async_context]
+    async fn stubborn(wait: tokio::sync::oneshot::Receiver<()>) -> Result<(), Fault> {
+        let ((), _) = yield_!(());
+        let _ = wait.await;
+        Ok(())
+    }
+
+    #[async_context]
+    async fn outer(ledger: Ledger) -> Result<(), Fault> {
+        let ((), _) = yield_!(());
+        let (send, wait) = tokio::sync::oneshot::channel();
+        drop(stubborn(wait).guard().await);
+        ledger.note("gave up");
+        pause(5).await;
+        let _ = send.send(());
+        ledger.note("exited");
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let future = outer(ledger.clone()).with(async |()| Ok(()));
+        assert_eq!(poll_times(future, 2).await, None);
+        detached::drain().await;
+        assert_eq!(ledger.text(), "gave up, exited");
+    });
+}
+
+/// Regression: by hand, a generator is like a guard.
+#[test]
+fn a_generator_driven_by_hand_waits_for_what_was_entered_after_it() {
+    on_current_thread(async |_| {
+        let scene = Scene::new();
+        let mut context = scene.quick("by hand");
+        let value = context.enter().await.expect("it opens");
+        let late = scene.slow("late").with(async |_| forever().await);
+        assert!(timeout(Duration::from_secs(1), late).await.is_err());
+        let exit = context.exit(value, &Outcome::Completed);
+        let (result, ()) = futures::join!(exit, async {
+            let_others_run().await;
+            scene.open();
+        });
+        assert_eq!(result, Ok(()));
+        scene.ledger.check_nesting();
+    });
+}
+
+/// Regression: what another task of a `LocalSet` gave up counted as inside of the body that ran it.
+#[test]
+fn a_body_that_runs_a_local_set_does_not_wait_for_its_tasks() {
+    on_current_thread(async |_| {
+        let scene = std::rc::Rc::new(Scene::new());
+        let local = tokio::task::LocalSet::new();
+        let theirs = scene.slow("theirs");
+        local.spawn_local(async move { drop(theirs.guard().await) });
+        let mine = scene.quick("mine");
+        let result = mine.with(async |_| Ok(local.run_until(let_others_run()).await));
+        assert_eq!(result.await, Ok(()));
+        assert!(scene.ledger.has("exit theirs: Cancelled") && !scene.ledger.has("exited theirs"));
+        scene.open();
+        detached::drain().await;
+    });
+}
+
+/// What the docs of `Guard` say of the order in which a collection drops.
+#[test]
+fn guards_in_a_vec_exit_in_the_order_in_which_they_drop() {
+    on_current_thread(async |_| {
+        let scene = Scene::new();
+        let mut guards = Vec::new();
+        for name in ["first", "second"] {
+            guards.push(scene.quick(name).guard().await.expect("it opens"));
+        }
+        drop(guards);
+        detached::drain().await;
+        assert!(scene.ledger.text().ends_with(
+            "exit first: Cancelled, exited first, exit second: Cancelled, exited second"
+        ));
+    });
+}

@@ -136,3 +136,83 @@ fn a_local_that_panics_in_its_drop_does_not_keep_exit_from_running() {
         );
     });
 }
+
+/// Panics when it drops.
+#[derive(Debug)]
+struct Bomb(&'static str);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        resume_unwind(Box::new(self.0));
+    }
+}
+
+/// A context whose error, like the body's, panics when it drops.
+struct Armed {
+    exit: Option<End>,
+}
+
+impl AsyncContext for Armed {
+    type Value = ();
+    type Error = Bomb;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<(), Bomb> {
+        Ok(())
+    }
+
+    async fn exit(self, _: (), _: &Outcome) -> Result<(), Bomb> {
+        match self.exit {
+            Some(End::Panic(message)) => resume_unwind(Box::new(message)),
+            Some(_) => Err(Bomb("dropped error of exit")),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn message_of<T>(future: impl Future<Output = T>) -> &'static str {
+    match AssertUnwindSafe(future).catch_unwind().await {
+        Ok(_) => "no panic",
+        Err(payload) => payload.downcast_ref::<&str>().copied().unwrap_or("?"),
+    }
+}
+
+/// Regressions: the first panic was lost, or the process aborted.
+#[test]
+fn a_value_or_an_error_that_panics_in_its_drop_does_not_hide_the_real_panic() {
+    everywhere(async |stage| {
+        let exit_fails = Armed {
+            exit: Some(End::Fail("")),
+        };
+        let body_panics =
+            async |(): &mut ()| -> Result<(), Bomb> { resume_unwind(Box::new("body")) };
+        assert_eq!(message_of(exit_fails.with(body_panics)).await, "body");
+
+        let exit_panics = || Armed {
+            exit: Some(End::Panic("exit")),
+        };
+        let body_fails = async |(): &mut ()| Err::<(), _>(Bomb("dropped error of the body"));
+        assert_eq!(message_of(exit_panics().with(body_fails)).await, "exit");
+        let body_ends = async |(): &mut ()| Ok(Bomb("dropped value"));
+        assert_eq!(message_of(exit_panics().with(body_ends)).await, "exit");
+
+        // The value of the body has nowhere to go where exit fails: the error goes to the caller.
+        let failed = Armed {
+            exit: Some(End::Fail("")),
+        }
+        .with(async |()| Ok(Bomb("dropped value")))
+        .await;
+        std::mem::forget(failed);
+
+        let kinds: Vec<_> = stage.reports().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(
+            kinds,
+            [
+                Kind::ExitFailed,
+                Kind::BodyFailed,
+                Kind::Panicked,
+                Kind::Panicked
+            ]
+        );
+    });
+}

@@ -138,3 +138,56 @@ fn the_default_hook_can_be_had_back() {
     futures::executor::block_on(make_a_report(failing(&ledger)));
     assert_eq!(stage.reports(), []);
 }
+
+/// Regression: its payload was dropped where a panic aborts.
+#[test]
+fn a_hook_whose_panic_panics_when_it_drops_is_caught_as_well() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+
+    everywhere(async |_| {
+        report::set_hook(|_| std::panic::resume_unwind(Box::new(Bomb)));
+        let ledger = Ledger::default();
+        make_a_report(failing(&ledger)).await;
+        drop(generated(failing(&ledger)).guard().await);
+        detached::drain().await;
+        assert_eq!(ledger.count("exited c"), 2);
+    });
+}
+
+/// Regression: the old hook was dropped under the lock.
+#[test]
+fn what_an_old_hook_holds_may_set_a_hook_when_it_drops() {
+    struct Resets;
+
+    impl Drop for Resets {
+        fn drop(&mut self) {
+            report::reset_hook();
+        }
+    }
+
+    let _stage = Stage::alone();
+    let resets = Resets;
+    report::set_hook(move |_| {
+        let _held = &resets;
+    });
+    report::reset_hook();
+}
+
+#[test]
+fn exit_by_hand_after_half_an_enter_panics_and_does_not_hang() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let mut context = generated(Script::new("c", &ledger));
+        assert!(tests::poll_times(context.enter(), 1).await.is_none());
+        let exit = context.exit("c", &Outcome::Completed);
+        let exit = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(exit));
+        assert!(exit.await.is_err());
+        assert_eq!(stage.reports(), [(Kind::NotRun, String::new())]);
+    });
+}

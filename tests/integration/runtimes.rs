@@ -367,3 +367,54 @@ fn contexts_in_one_parent_leave_nothing_behind() {
         assert_eq!(Arc::strong_count(&open), 1, "all inner exits are over");
     });
 }
+
+/// Regression: a wait that had seen the count at zero for a moment ended while an exit was running.
+#[test]
+fn drain_waits_for_what_is_handed_over_while_it_waits() {
+    on_current_thread(async |_| {
+        let gate = Arc::new(Semaphore::new(1));
+        drop(stuck_in_exit(Ledger::default(), gate.clone()).guard().await);
+        let mut drain = std::pin::pin!(detached::drain());
+        assert!(futures::poll!(&mut drain).is_pending());
+        while detached::count() > 0 {
+            pause(1).await;
+        }
+        let gate = Arc::new(Semaphore::new(0));
+        drop(stuck_in_exit(Ledger::default(), gate.clone()).guard().await);
+        assert!(futures::poll!(&mut drain).is_pending());
+        gate.add_permits(1);
+        drain.await;
+        assert_eq!(detached::count(), 0);
+    });
+}
+
+/// Regression: both were given up at the same moment, and the outer exit never ran.
+#[test]
+fn an_exit_whose_inner_one_is_lost_has_its_own_time_after_that() {
+    #[async_context]
+    async fn enters_slowly(ledger: Ledger, gate: Arc<Semaphore>) -> Result<(), Fault> {
+        let _permit = gate.acquire().await;
+        drop(
+            stuck_in_exit(ledger.clone(), Arc::new(Semaphore::new(0)))
+                .guard()
+                .await,
+        );
+        let ((), _) = yield_!(());
+        ledger.note("outer has exited");
+        Ok(())
+    }
+
+    let stage = Stage::alone();
+    let (ledger, gate) = (Ledger::default(), Arc::new(Semaphore::new(0)));
+    let runtime = current_thread();
+    runtime.block_on(async {
+        let enter = enters_slowly(ledger.clone(), gate.clone()).guard();
+        assert!(poll_times(enter, 1).await.is_none());
+        gate.add_permits(1);
+        ledger.until("inner is stuck").await;
+    });
+    drop(runtime);
+    assert_eq!(detached::drain_blocking(LONG), 0);
+    assert_eq!(stage.reports(), [(Kind::Lost, String::new())]);
+    assert!(ledger.has("outer has exited"));
+}

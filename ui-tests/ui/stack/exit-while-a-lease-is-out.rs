@@ -1,0 +1,17 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn context() -> Result<String, u32> {
+    let (_text, _) = yield_!(String::new());
+    Ok(())
+}
+
+async fn user() -> Result<(), u32> {
+    let stack = ExitStack::new();
+    let mut text = stack.enter(context()).await?;
+    stack.exit(Ok(())).await?;
+    text.push('x');
+    Ok(())
+}
+
+fn main() {}

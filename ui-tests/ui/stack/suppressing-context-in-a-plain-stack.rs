@@ -1,0 +1,17 @@
+use async_context_manager::prelude::*;
+
+#[async_context(suppress)]
+async fn forgiving() -> Result<(), u32> {
+    yield_!();
+    Ok(Suppression::Suppress)
+}
+
+async fn user() -> Result<(), u32> {
+    ExitStack::scope(async |stack| {
+        stack.enter(forgiving()).await?;
+        Ok(())
+    })
+    .await
+}
+
+fn main() {}

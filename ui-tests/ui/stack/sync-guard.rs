@@ -1,0 +1,16 @@
+use async_context_manager::prelude::*;
+
+struct Timer;
+
+impl Drop for Timer {
+    fn drop(&mut self) {}
+}
+
+async fn user() -> Result<(), u32> {
+    let stack = ExitStack::new();
+    // A plain value is kept: `stack.keep(Timer)`.
+    stack.enter(Timer).await?;
+    stack.exit(Ok(())).await
+}
+
+fn main() {}
