@@ -37,36 +37,37 @@ fn a_function_becomes_one_call() {
     check(
         output,
         expect![[r#"
-        /// Connects.
-        #[must_use]
-        pub fn connect(
-            url: Url,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = Conn,
-            Error = DbError,
-            Verdict = (),
-        > {
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use yield_ as _;
-            ::async_context_manager::__private::generator::<
-                Conn,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "connect"),
-                async move |__context| -> ::core::result::Result<(), DbError> {
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let url = url;
-                    let __context_exit: ::core::result::Result<(), DbError> = {
-                        let conn = Conn::open(url).await?;
-                        let (conn, _) = __context.yield_(conn).await;
-                        conn.close().await
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+            /// Connects.
+            #[must_use]
+            pub fn connect(
+                url: Url,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = Conn,
+                Error = DbError,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::__private::generator::<
+                    Conn,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "connect"),
+                    async move |__context| -> ::core::result::Result<(), DbError> {
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let url = url;
+                        let __context_exit: ::core::result::Result<(), DbError> = {
+                            let conn = Conn::open(url).await?;
+                            let (conn, _) = __context.yield_(conn).await;
+                            conn.close().await
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -94,57 +95,58 @@ fn arguments_move_inside_with_their_patterns() {
     check(
         output,
         expect![[r#"
-        fn open<'a, T, const N: usize>(
-            &self,
-            url: Url,
-            _unused: Guard,
-            __context_arg3: Guard,
-            __context_arg4: (A, B),
-            #[cfg(feature = "x")]
-            items: &'a [T; N],
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = &'a T,
-            Error = DbError,
-            Verdict = (),
-        >
-        where
-            T: Sync,
-        {
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use yield_ as _;
-            ::async_context_manager::__private::generator::<
-                &'a T,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "open"),
-                async move |__context| -> ::core::result::Result<(), DbError> {
-                    let _ = &self;
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let mut url = url;
-                    #[allow(
-                        clippy::shadow_same,
-                        clippy::used_underscore_binding,
-                        clippy::no_effect_underscore_binding,
-                        reason = "moves the argument inside"
-                    )]
-                    let _unused = _unused;
-                    let __context_arg3 = __context_arg3;
-                    let _ = __context_arg3;
-                    let __context_arg4 = __context_arg4;
-                    let (a, b) = __context_arg4;
-                    #[cfg(feature = "x")]
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let items = items;
-                    let __context_exit: ::core::result::Result<(), DbError> = {
-                        __context.yield_(&items[a + b]).await;
-                        url.close().await
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+            fn open<'a, T, const N: usize>(
+                &self,
+                url: Url,
+                _unused: Guard,
+                __context_arg3: Guard,
+                __context_arg4: (A, B),
+                #[cfg(feature = "x")]
+                items: &'a [T; N],
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = &'a T,
+                Error = DbError,
+                Verdict = (),
+            >
+            where
+                T: Sync,
+            {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::__private::generator::<
+                    &'a T,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "open"),
+                    async move |__context| -> ::core::result::Result<(), DbError> {
+                        let _ = &self;
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let mut url = url;
+                        #[allow(
+                            clippy::shadow_same,
+                            clippy::used_underscore_binding,
+                            clippy::no_effect_underscore_binding,
+                            reason = "moves the argument inside"
+                        )]
+                        let _unused = _unused;
+                        let __context_arg3 = __context_arg3;
+                        let _ = __context_arg3;
+                        let __context_arg4 = __context_arg4;
+                        let (a, b) = __context_arg4;
+                        #[cfg(feature = "x")]
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let items = items;
+                        let __context_exit: ::core::result::Result<(), DbError> = {
+                            __context.yield_(&items[a + b]).await;
+                            url.close().await
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -162,41 +164,42 @@ fn an_alias_is_projected() {
     check(
         output,
         expect![[r#"
-        fn temp_file(
-            dir: &Path,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = <io::Result<File> as ::async_context_manager::__private::Yields>::Value,
-            Error = <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
-            Verdict = (),
-        > {
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use yield_ as _;
-            ::async_context_manager::__private::generator::<
-                <io::Result<File> as ::async_context_manager::__private::Yields>::Value,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "temp_file"),
-                async move |
-                    __context,
-                | -> ::core::result::Result<
-                    (),
-                    <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
-                > {
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let dir = dir;
-                    let __context_exit: ::core::result::Result<
+            fn temp_file(
+                dir: &Path,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = <io::Result<File> as ::async_context_manager::__private::Yields>::Value,
+                Error = <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::__private::generator::<
+                    <io::Result<File> as ::async_context_manager::__private::Yields>::Value,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "temp_file"),
+                    async move |
+                        __context,
+                    | -> ::core::result::Result<
                         (),
                         <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
-                    > = {
-                        let (file, _) = __context.yield_(File::create(dir).await?).await;
-                        file.remove().await
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+                    > {
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let dir = dir;
+                        let __context_exit: ::core::result::Result<
+                            (),
+                            <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
+                        > = {
+                            let (file, _) = __context.yield_(File::create(dir).await?).await;
+                            file.remove().await
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -214,33 +217,34 @@ fn impl_trait_is_inferred_in_the_body() {
     check(
         output,
         expect![[r#"
-        fn counter(
-            f: impl Fn() -> u32,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = impl Fn() -> u32,
-            Error = impl Error,
-            Verdict = (),
-        > {
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use yield_ as _;
-            ::async_context_manager::__private::generator::<
-                _,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "counter"),
-                async move |__context| -> ::core::result::Result<(), _> {
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let f = f;
-                    let __context_exit: ::core::result::Result<(), _> = {
-                        __context.yield_(f).await;
-                        Ok(())
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+            fn counter(
+                f: impl Fn() -> u32,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = impl Fn() -> u32,
+                Error = impl Error,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::__private::generator::<
+                    _,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "counter"),
+                    async move |__context| -> ::core::result::Result<(), _> {
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let f = f;
+                        let __context_exit: ::core::result::Result<(), _> = {
+                            __context.yield_(f).await;
+                            Ok(())
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -258,34 +262,35 @@ fn suppress_and_crate_are_arguments() {
     check(
         output,
         expect![[r#"
-        fn forgiving() -> impl crate::reexport::AsyncContext<
-            Value = (),
-            Error = Never,
-            Verdict = crate::reexport::Suppression,
-        > {
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use yield_ as _;
-            crate::reexport::__private::generator::<
-                (),
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "forgiving"),
-                async move |
-                    __context,
-                | -> ::core::result::Result<crate::reexport::Suppression, Never> {
-                    let __context_exit: ::core::result::Result<
-                        crate::reexport::Suppression,
-                        Never,
-                    > = {
-                        __context.yield_(()).await;
-                        Ok(Suppression::Suppress)
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+            fn forgiving() -> impl crate::reexport::AsyncContext<
+                Value = (),
+                Error = Never,
+                Verdict = crate::reexport::Suppression,
+            > {
+                yield_! {
+                    @ used
+                }
+                crate::reexport::__private::generator::<
+                    (),
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "forgiving"),
+                    async move |
+                        __context,
+                    | -> ::core::result::Result<crate::reexport::Suppression, Never> {
+                        let __context_exit: ::core::result::Result<
+                            crate::reexport::Suppression,
+                            Never,
+                        > = {
+                            __context.yield_(()).await;
+                            Ok(Suppression::Suppress)
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -305,43 +310,45 @@ fn cancellable_is_rewritten_inside_of_other_macros() {
     check(
         output,
         expect![[r#"
-        fn lock(
-            a: &Mutex,
-            b: &Mutex,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = (Guard, Guard),
-            Error = Never,
-            Verdict = (),
-        > {
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use cancellable as _;
-            #[allow(unused_imports, reason = "marks the import of the macro as used")]
-            use yield_ as _;
-            ::async_context_manager::__private::generator::<
-                (Guard, Guard),
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "lock"),
-                async move |__context| -> ::core::result::Result<(), Never> {
-                    let __context = &__context;
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let a = a;
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let b = b;
-                    let __context_exit: ::core::result::Result<(), Never> = {
-                        let first = __context.cancellable(a.lock()).await;
-                        let (second, _) = join!(
-                            __context.cancellable(b.lock()), async move { 1 }
-                        );
-                        __context.yield_((first, second)).await;
-                        Ok(())
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+            fn lock(
+                a: &Mutex,
+                b: &Mutex,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = (Guard, Guard),
+                Error = Never,
+                Verdict = (),
+            > {
+                cancellable! {
+                    @ used
+                }
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::__private::generator::<
+                    (Guard, Guard),
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "lock"),
+                    async move |__context| -> ::core::result::Result<(), Never> {
+                        let __context = &__context;
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let a = a;
+                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
+                        let b = b;
+                        let __context_exit: ::core::result::Result<(), Never> = {
+                            let first = __context.cancellable(a.lock()).await;
+                            let (second, _) = join!(
+                                __context.cancellable(b.lock()), async move { 1 }
+                            );
+                            __context.yield_((first, second)).await;
+                            Ok(())
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -425,8 +432,9 @@ fn a_function_with_errors_survives_them() {
                 Error = DbError,
                 Verdict = (),
             > {
-                #[allow(unused_imports, reason = "marks the import of the macro as used")]
-                use yield_ as _;
+                yield_! {
+                    @ used
+                }
                 ::core::compile_error! {
                     "an async context is an `async fn`, but this function is not `async`\nhelp: write `async fn`"
                 }
@@ -555,11 +563,13 @@ fn within_nests_the_first_outermost() {
         expect![[r#"
             #[tokio::test]
             async fn pays(url: Url) -> Result<(), DbError> {
+                let __context = connect(url.clone());
                 ::async_context_manager::AsyncContextExt::with(
-                        connect(url.clone()),
+                        __context,
                         async move |conn| {
+                            let __context = conn.transaction();
                             ::async_context_manager::AsyncContextExt::with(
-                                    conn.transaction(),
+                                    __context,
                                     async move |tx| {
                                         let __context_result: ::core::result::Result<(), _> = {
                                             tx.pay(1).await?;

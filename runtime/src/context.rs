@@ -58,9 +58,11 @@ use crate::outcome::Outcome;
 ///
 /// # Cancel safety
 ///
-/// Neither future is ever dropped half-way by this crate, with the exceptions that the user asks
-/// for: [`cancellable!`](crate::cancellable), [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter)
-/// and [`with_scoped`](crate::AsyncContextExt::with_scoped).
+/// Neither future is dropped half-way by this crate, with the exceptions that the user asks for
+/// ([`cancellable!`](crate::cancellable), [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
+/// [`with_scoped`](crate::AsyncContextExt::with_scoped), a time limit) and the one that nobody can help:
+/// what a runtime that shut down has left behind is given up after some time, and reported as
+/// [`Lost`](crate::report::Kind::Lost).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async context",
     label = "not an async context",

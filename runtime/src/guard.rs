@@ -37,6 +37,18 @@ use crate::scope::{Body, Live};
 /// Dropped without one of the two, by an early return, a `?`, a panic or because the future around
 /// it is dropped, it is exited in the background as [`Cancelled`](crate::Outcome::Cancelled).
 /// Whoever wants the exit to see an error passes it to [`Guard::exit`].
+///
+/// # Order
+///
+/// Guards held side by side in a function exit in reverse order, as the locals drop, and each waits for
+/// the exits of what was entered after it and given up before it. That holds in the task, or
+/// `block_on`, that the guard was entered in; a guard, or the future of its exit, that is moved to
+/// another task is on its own. A `Vec` or a struct drops its parts, and so its guards, in the order
+/// in which they are written; [`ExitStack`](crate::ExitStack) exits in reverse.
+///
+/// A guard can't be told from a sibling's: in the arms of a `join!`, or the futures of a
+/// `FuturesUnordered`, one that was entered first waits for one that was given up first. Where that is
+/// too slow, use [`with`](crate::AsyncContextExt::with), whose inside is known.
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
 pub struct Guard<C: AsyncContext>(Live<C::Value, Code<C::Verdict, C::Error>>)
 where

@@ -23,7 +23,7 @@ async fn query(tx: &mut Transaction<'_>) -> Result<usize, u32> {
     Ok(tx.0.len())
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let task = tokio::spawn(async {
         let length = transaction().with_send(async |tx| query(tx).await).await?;

@@ -52,7 +52,7 @@ async fn forgiven() -> Result<Option<u32>, String> {
     .await
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let task = tokio::spawn(async {
         let sum = many(4).await?;

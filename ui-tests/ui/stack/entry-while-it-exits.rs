@@ -1,12 +1,14 @@
 use async_context_manager::prelude::*;
 
 async fn user() -> Result<(), u32> {
-    let stack = ExitStack::new();
-    stack.defer(async |_| {
-        stack.defer(async |_| Ok(()));
+    ExitStack::scope(async |stack| {
+        stack.defer(async |_| {
+            stack.defer(async |_| Ok(()));
+            Ok(())
+        });
         Ok(())
-    });
-    stack.exit(Ok(())).await
+    })
+    .await
 }
 
 fn main() {}

@@ -7,7 +7,7 @@ async fn context() -> Result<String, u32> {
 }
 
 async fn user() -> Result<(), u32> {
-    let stack = ExitStack::new();
+    let stack = ExitStack::<u32>::new();
     let mut text = stack.enter(context()).await?;
     stack.exit(Ok(())).await?;
     text.push('x');

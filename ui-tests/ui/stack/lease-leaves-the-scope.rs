@@ -7,7 +7,7 @@ async fn context() -> Result<String, u32> {
 }
 
 async fn user() -> Result<usize, u32> {
-    let text = ExitStack::scope(async |stack| stack.enter(context()).await).await?;
+    let text = ExitStack::<u32>::scope(async |stack| stack.enter(context()).await).await?;
     Ok(text.len())
 }
 

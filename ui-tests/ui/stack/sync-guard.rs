@@ -7,7 +7,7 @@ impl Drop for Timer {
 }
 
 async fn user() -> Result<(), u32> {
-    let stack = ExitStack::new();
+    let stack = ExitStack::<u32>::new();
     // A plain value is kept: `stack.keep(Timer)`.
     stack.enter(Timer).await?;
     stack.exit(Ok(())).await

@@ -12,7 +12,7 @@ async fn query(tx: &mut Transaction<'_>) -> Result<usize, u32> {
     Ok(tx.0.len())
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     // The value's type has a lifetime, and a spawned future has to be `Send`: that takes `with_send`,
     // as in `transaction().with_send(async |tx| query(tx).await)`.

@@ -1,0 +1,34 @@
+//! A context whose enter is given so much time.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use crate::combine::time_limit::within;
+use crate::context::AsyncContext;
+use crate::coroutine::generator;
+use crate::order::Scoped;
+use crate::scope::Live;
+use crate::timed::{Phase, Timed};
+
+pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
+    context: C,
+    after: Duration,
+) -> impl AsyncContext<Value = C::Value, Error = Timed<C::Error>, Verdict = C::Verdict> {
+    generator(context.__name(), async move |lender| {
+        // It hands itself over when it drops: at its limit, and also where the caller goes away.
+        let mut live = Live::new(context, Scoped::Body);
+        {
+            let _mark = lender.mark();
+            let phase = Phase::Enter;
+            let entered = within(after, live.enter()).await;
+            entered.ok_or(Timed::Elapsed { phase, after })??;
+        }
+        let (value, _) = live.lend_on();
+        let (value, outcome) = lender.yield_(value).await;
+        live.put_back(value);
+        live.close(outcome.share());
+        let exit = live.exit_as_part().await;
+        let ended = exit.unwrap_or_else(|payload| resume_unwind(payload));
+        ended.map_err(Timed::Context)
+    })
+}

@@ -1,0 +1,44 @@
+//! A context whose exit is given so much time.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::combine::time_limit::{check_timer, within};
+use crate::context::{AsyncContext, Verdict};
+use crate::coroutine::generator;
+use crate::panic::drop_quietly;
+use crate::report::{self, Kind};
+use crate::timed::{Phase, Timed};
+
+pub(crate) fn exit_timeout<C: AsyncContext>(
+    context: C,
+    after: Duration,
+) -> impl AsyncContext<Value = C::Value, Error = Timed<C::Error>, Verdict = C::Verdict> {
+    let name = context.__name();
+    generator(name, async move |lender| {
+        check_timer();
+        let phase = lender.phase();
+        let mut code = Box::pin(context.__coroutine(lender));
+        // The poll that enter ends with is the one that lends the value; the next is exit's first.
+        let entering = poll_fn(|cx| {
+            if phase.is_exiting() {
+                return Poll::Ready(None);
+            }
+            code.as_mut().poll(cx).map(Some)
+        });
+        if let Some(ended) = entering.await {
+            return ended.map_err(Timed::Context);
+        }
+        if let Some(ended) = within(after, code.as_mut()).await {
+            return ended.map_err(Timed::Context);
+        }
+        drop_quietly(name, code);
+        report::plain(name, Kind::TimedOut);
+        if phase.has_caller() {
+            let phase = Phase::Exit;
+            return Err(Timed::Elapsed { phase, after });
+        }
+        Ok(C::Verdict::PROPAGATE)
+    })
+}

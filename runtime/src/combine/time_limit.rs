@@ -1,0 +1,81 @@
+//! A future that is given so much time, on whatever there is for a timer.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::unconstrained;
+use tokio::time::{self, Instant};
+
+use crate::rescue;
+
+/// Runs the future for no longer than this: `None` if it has not ended by then.
+///
+/// # Panics
+///
+/// On a tokio runtime without a timer.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = Timer::new(limit);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Is there a timer? Asked for before anything has begun that would need one to end.
+///
+/// # Panics
+///
+/// On a tokio runtime without one.
+pub(crate) fn check_timer() {
+    drop(Timer::new(Duration::ZERO));
+}
+
+/// A timer of the runtime that it is polled on; of the thread of this crate where there is none.
+struct Timer {
+    /// `None` for a limit so long that it never ends.
+    deadline: Option<Instant>,
+    in_rescue: bool,
+    /// `None` if there is nothing that could measure time.
+    sleep: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Timer {
+    fn new(limit: Duration) -> Self {
+        let mut timer = Self {
+            deadline: Instant::now().checked_add(limit),
+            in_rescue: false,
+            sleep: None,
+        };
+        timer.start();
+        timer
+    }
+
+    fn start(&mut self) {
+        self.in_rescue = rescue::is_here();
+        let Some(deadline) = self.deadline else {
+            return;
+        };
+        let Some(runtime) = Handle::try_current().ok().or_else(rescue::runtime) else {
+            return;
+        };
+        let _there = runtime.enter();
+        // Not slowed down by a future that uses up the task's budget in each poll.
+        self.sleep = Some(Box::pin(unconstrained(time::sleep_until(deadline))));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // The timer of a runtime that has shut down panics. Its exits have moved.
+        if rescue::is_here() && !self.in_rescue {
+            self.start();
+        }
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}

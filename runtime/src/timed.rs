@@ -1,0 +1,84 @@
+//! The error of a context with a time limit.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// What a context with a time limit fails with: see
+/// [`enter_timeout`](crate::AsyncContextExt::enter_timeout) and
+/// [`exit_timeout`](crate::AsyncContextExt::exit_timeout).
+///
+/// `From<E>` makes `?` work in the body. Two limits give a `Timed<Timed<E>>`, which
+/// [`err_into::<Timed<E>>()`](crate::AsyncContextExt::err_into) makes a plain `Timed<E>` again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Timed<E> {
+    /// The limit was over.
+    Elapsed {
+        /// What took too long.
+        phase: Phase,
+        /// The limit.
+        after: Duration,
+    },
+    /// The context's own error, or the body's.
+    Context(E),
+}
+
+/// The half of a context that a time limit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Enter.
+    Enter,
+    /// Exit.
+    Exit,
+}
+
+impl<E> Timed<E> {
+    /// Is this [`Timed::Elapsed`]?
+    #[must_use]
+    pub fn is_elapsed(&self) -> bool {
+        matches!(self, Self::Elapsed { .. })
+    }
+}
+
+impl<E> From<E> for Timed<E> {
+    fn from(error: E) -> Self {
+        Self::Context(error)
+    }
+}
+
+impl<E> From<Timed<Timed<E>>> for Timed<E> {
+    fn from(error: Timed<Timed<E>>) -> Self {
+        match error {
+            Timed::Elapsed { phase, after } => Self::Elapsed { phase, after },
+            Timed::Context(error) => error,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Timed<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Elapsed { phase, after } => write!(f, "{phase} was not over after {after:?}"),
+            Self::Context(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error> Error for Timed<E> {
+    /// What is behind the context's error: that one shows itself.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Elapsed { .. } => None,
+            Self::Context(error) => error.source(),
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enter => "enter",
+            Self::Exit => "exit",
+        })
+    }
+}
