@@ -21,7 +21,7 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
@@ -40,6 +40,12 @@ enum Exchange<V> {
     Lent,
     Returned(V, Outcome),
     Exiting,
+}
+
+impl<V> Default for Exchange<V> {
+    fn default() -> Self {
+        Self::Entering { marks: 0 }
+    }
 }
 
 type Link<V> = Arc<Mutex<Exchange<V>>>;
@@ -65,11 +71,8 @@ pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
 impl<V, F: ?Sized> Coroutine<V, F> {
     /// Nothing of it has run yet. Its place among the other contexts is here and now.
     pub(crate) fn new(name: &'static str, code: impl FnOnce(Lender<V>) -> Pin<Box<F>>) -> Self {
-        let link = Arc::new(Mutex::new(Exchange::Entering { marks: 0 }));
-        let lender = Lender {
-            link: Arc::clone(&link),
-            outcome: OnceLock::new(),
-        };
+        let link = Link::default();
+        let lender = Lender::new(&link);
         Self {
             name,
             link,
@@ -90,13 +93,9 @@ where
     ///
     /// If enter panics, or if the code ends well without a yield, which the macro excludes.
     pub(crate) async fn enter(&mut self) -> Result<V, E> {
-        poll_fn(|cx| match self.poll(cx) {
-            Poll::Pending => match self.take_offered() {
-                Some(value) => Poll::Ready(Ok(value)),
-                None => Poll::Pending,
-            },
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(_)) => panic!("the context `{}` ended without a yield", self.name),
+        poll_fn(|cx| {
+            let polled = self.poll(cx);
+            settle_enter(self.name, &self.link, polled)
         })
         .await
     }
@@ -138,8 +137,11 @@ where
 }
 
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
-    /// What the future holds drops inside of the context.
+    /// What the future holds, if it has not ended, drops inside of the context.
     fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
         let _inside = self.place.inside();
         let future = self.future.get_mut();
         *future.unwrap_or_else(PoisonError::into_inner) = None;
@@ -163,7 +165,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
     /// Is it entering, in an await that may be given up?
     pub(crate) fn is_cancellable(&self) -> bool {
-        matches!(*lock(&self.link), Exchange::Entering { marks: 1.. })
+        is_cancellable(&self.link)
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {
@@ -196,14 +198,35 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     }
 
     pub(crate) fn take_offered(&self) -> Option<V> {
-        let mut exchange = lock(&self.link);
-        match std::mem::replace(&mut *exchange, Exchange::Lent) {
-            Exchange::Offered(value) => Some(value),
-            other => {
-                *exchange = other;
-                None
-            }
+        take_offered(&self.link)
+    }
+}
+
+fn take_offered<V>(link: &Link<V>) -> Option<V> {
+    let mut exchange = lock(link);
+    match std::mem::replace(&mut *exchange, Exchange::Lent) {
+        Exchange::Offered(value) => Some(value),
+        other => {
+            *exchange = other;
+            None
         }
+    }
+}
+
+fn is_cancellable<V>(link: &Link<V>) -> bool {
+    matches!(*lock(link), Exchange::Entering { marks: 1.. })
+}
+
+/// What a poll of the code means to the one who waits for its value.
+fn settle_enter<V, D, E>(
+    name: &str,
+    link: &Link<V>,
+    polled: Poll<Result<D, E>>,
+) -> Poll<Result<V, E>> {
+    match polled {
+        Poll::Pending => take_offered(link).map_or(Poll::Pending, |value| Poll::Ready(Ok(value))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Ready(Ok(_)) => panic!("the context `{name}` ended without a yield"),
     }
 }
 
@@ -226,6 +249,13 @@ pub struct Lender<V> {
 }
 
 impl<V> Lender<V> {
+    fn new(link: &Link<V>) -> Self {
+        Self {
+            link: Arc::clone(link),
+            outcome: OnceLock::new(),
+        }
+    }
+
     /// Lends the value to the body, and waits until it comes back with the outcome.
     pub async fn yield_(&self, value: V) -> (V, &Outcome) {
         *lock(&self.link) = Exchange::Offered(value);
@@ -243,6 +273,38 @@ impl<V> Lender<V> {
     pub(crate) fn mark(&self) -> Mark<V> {
         count_marks(&self.link, 1);
         Mark(Arc::clone(&self.link))
+    }
+
+    /// Runs a context that lends another value as a part of this one: `there` makes ours of its
+    /// value, and `back` its value of ours. Where that gives `None` its exit can't run.
+    pub(crate) async fn relay<C: AsyncContext>(
+        &self,
+        context: C,
+        there: fn(C::Value) -> V,
+        back: fn(V) -> Option<C::Value>,
+    ) -> Result<C::Verdict, C::Error> {
+        let name = context.__name();
+        let link = Link::default();
+        let lender = Lender::new(&link);
+        let mut code = pin!(context.__coroutine(lender));
+        let mut mark = None;
+        let entered = poll_fn(|cx| {
+            let polled = code.as_mut().poll(cx);
+            match (is_cancellable(&link), &mark) {
+                (true, None) => mark = Some(self.mark()),
+                (false, Some(_)) => mark = None,
+                _ => {}
+            }
+            settle_enter(name, &link, polled)
+        });
+        let value = entered.await?;
+        let (value, outcome) = self.yield_(there(value)).await;
+        let Some(value) = back(value) else {
+            report::plain(name, Kind::NotRun);
+            return Ok(C::Verdict::PROPAGATE);
+        };
+        *lock(&link) = Exchange::Returned(value, outcome.share());
+        code.await
     }
 
     /// For code around this one, which wants to know how far it got.
@@ -275,6 +337,14 @@ impl<V> Phase<V> {
     /// Has it yielded?
     pub(crate) fn is_exiting(&self) -> bool {
         !matches!(*lock(&self.0), Exchange::Entering { .. })
+    }
+
+    /// The value has just come back: is there a caller for an error of exit?
+    pub(crate) fn has_caller(&self) -> bool {
+        matches!(
+            *lock(&self.0),
+            Exchange::Returned(_, Outcome::Completed | Outcome::Failed(_))
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
@@ -74,7 +74,7 @@ pin_project! {
     /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an error.
     pub(crate) struct Inside<'p, B> {
         place: &'p mut Place,
-        // `None` when it drops.
+        // `None` when it has ended, or drops.
         #[pin]
         body: Option<B>,
     }
@@ -82,8 +82,10 @@ pin_project! {
     impl<B> PinnedDrop for Inside<'_, B> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _inside = this.place.inside();
-            this.body.set(None);
+            if this.body.is_some() {
+                let _inside = this.place.inside();
+                this.body.set(None);
+            }
         }
     }
 }
@@ -101,10 +103,15 @@ impl<B: Future> Future for Inside<'_, B> {
     type Output = Result<B::Output, Payload>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let body = this.body.as_pin_mut().expect("only the drop takes it");
+        let mut this = self.project();
         let _inside = this.place.inside();
-        match catch_unwind(AssertUnwindSafe(|| body.poll(cx))) {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let body = this.body.as_mut().as_pin_mut();
+            let output = ready!(body.expect("it is polled until it has ended").poll(cx));
+            this.body.set(None);
+            Poll::Ready(output)
+        }));
+        match ended {
             Ok(polled) => polled.map(Ok),
             Err(payload) => Poll::Ready(Err(payload)),
         }
@@ -211,6 +218,13 @@ where
         exit
     }
 
+    /// Runs exit to its end as a part of the exit of another context: dropped with that one, it is
+    /// dropped, and not handed over.
+    pub(crate) async fn exit_as_part(mut self) -> Result<Result<D, E>, Payload> {
+        let mut coroutine = self.coroutine.take().expect(THERE);
+        catch(coroutine.exit()).await
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         self.coroutine().name()
     }
@@ -225,6 +239,11 @@ where
     pub(crate) fn take_back(&mut self) -> bool {
         self.value = self.coroutine().take_offered();
         self.value.is_some()
+    }
+
+    /// The counterpart where the value comes back by hand.
+    pub(crate) fn put_back(&mut self, value: V) {
+        self.value = Some(value);
     }
 
     /// Drops a context that has nothing to exit.

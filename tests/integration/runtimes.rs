@@ -122,12 +122,20 @@ fn without_a_tokio_runtime_contexts_dropped_at_every_poll_are_exited_once_in_ord
 }
 
 /// The program is polled so many times in a task, and then its runtime shuts down.
-fn shut_down_after(runtime: Runtime, polls: usize, ledger: &Ledger) -> bool {
+fn shut_down_after<C>(
+    runtime: Runtime,
+    polls: usize,
+    ledger: &Ledger,
+    make: impl Fn(Script) -> C + Send + Sync + 'static,
+) -> bool
+where
+    C: AsyncContext<Value = &'static str, Error = Fault, Verdict = ()> + 'static,
+{
     let ended = Arc::new(AtomicBool::new(false));
     let (program, tell) = (ledger.clone(), ended.clone());
     let (stopped, stops) = std::sync::mpsc::channel();
     runtime.spawn(async move {
-        let mut program = std::pin::pin!(nested(program, generated));
+        let mut program = std::pin::pin!(nested(program, make));
         for _ in 0..polls {
             if futures::poll!(&mut program).is_ready() {
                 tell.store(true, Ordering::Relaxed);
@@ -148,13 +156,15 @@ fn shut_down_after(runtime: Runtime, polls: usize, ledger: &Ledger) -> bool {
     ended.load(Ordering::Relaxed)
 }
 
-#[test]
-fn contexts_on_a_runtime_that_shuts_down_after_every_poll_are_exited_once_in_order() {
+fn shut_down_after_every_poll<C>(make: impl Fn(Script) -> C + Copy + Send + Sync + 'static)
+where
+    C: AsyncContext<Value = &'static str, Error = Fault, Verdict = ()> + 'static,
+{
     let _stage = Stage::alone();
     for runtime in [current_thread as fn() -> Runtime, multi_thread] {
         for polls in 0.. {
             let ledger = Ledger::default();
-            let ended = shut_down_after(runtime(), polls, &ledger);
+            let ended = shut_down_after(runtime(), polls, &ledger, make);
             ledger.check_nesting();
             assert_eq!(ledger.count("entered"), ledger.count("exited"));
             if ended {
@@ -163,6 +173,16 @@ fn contexts_on_a_runtime_that_shuts_down_after_every_poll_are_exited_once_in_ord
             }
         }
     }
+}
+
+#[test]
+fn contexts_on_a_runtime_that_shuts_down_after_every_poll_are_exited_once_in_order() {
+    shut_down_after_every_poll(generated);
+}
+
+#[test]
+fn hand_written_contexts_on_a_runtime_that_shuts_down_are_exited_once_in_order() {
+    shut_down_after_every_poll(ByHand::<()>::new);
 }
 
 #[test]

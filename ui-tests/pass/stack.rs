@@ -45,8 +45,8 @@ async fn opened() -> Result<ExitStack<String>, String> {
 
 async fn forgiven() -> Result<Option<u32>, String> {
     ExitStack::suppressing_scope(async |stack| {
-        stack.enter(numbered(1)).await?;
-        stack.enter(forgiving()).await?;
+        drop(stack.enter(numbered(1)).await?);
+        drop(stack.enter(forgiving()).await?);
         Err("forgiven".to_owned())
     })
     .await

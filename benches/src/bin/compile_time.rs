@@ -15,10 +15,10 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs};
 
 const CONTEXTS: usize = 200;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 
 /// What both crates begin with.
-const COMMON: &str = r#"
+const COMMON: &str = "
 #![allow(dead_code)]
 use async_context_manager::prelude::*;
 use std::pin::Pin;
@@ -48,9 +48,9 @@ impl Conn {
         if self.0 == 2 { Err(Failed(2)) } else { Ok(()) }
     }
 }
-"#;
+";
 
-const BY_ATTRIBUTE: &str = r#"
+const BY_ATTRIBUTE: &str = "
 #[async_context]
 async fn context_N(id: u64, add: u64) -> Result<Conn, Failed> {
     let mut conn = Conn::open(id + N).await?;
@@ -73,9 +73,9 @@ pub fn use_N(id: u64) -> Running {
             .await
     })
 }
-"#;
+";
 
-const BY_HAND: &str = r#"
+const BY_HAND: &str = "
 struct ContextN {
     id: u64,
     add: u64,
@@ -111,7 +111,7 @@ pub fn use_N(id: u64) -> Running {
             .await
     })
 }
-"#;
+";
 
 const ATTRIBUTE: &str = "by-attribute";
 const HAND: &str = "by-hand";
@@ -147,7 +147,8 @@ fn write_crates(scratch: &Path) -> io::Result<()> {
     for (name, template) in [(ATTRIBUTE, BY_ATTRIBUTE), (HAND, BY_HAND)] {
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
-             [dependencies]\nasync-context-manager = {{ path = {runtime:?} }}\n"
+             [dependencies]\nasync-context-manager = {{ path = '{}' }}\n",
+            runtime.display()
         );
         let mut source = COMMON.to_owned();
         for number in 1..=CONTEXTS {
