@@ -64,7 +64,8 @@ mod expanded {
 
     pub(crate) fn transaction(
         log: Log,
-    ) -> impl ::async_context_manager::AsyncContext<Value = Log, Error = Refused, Verdict = ()> {
+    ) -> impl ::async_context_manager::AsyncContext<Value = Log, Error = Refused, Verdict = ()>
+    {
         ::async_context_manager::__private::generator::<Log, _, _>(
             ::core::concat!(::core::module_path!(), "::", "transaction"),
             async move |__context| -> ::core::result::Result<(), Refused> {

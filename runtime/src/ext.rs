@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use crate::combine::{self, BoxContext};
 use crate::context::{AsyncContext, Verdict};
 use crate::failure::Failure;
 use crate::guard::Guard;
 use crate::scope::{self, Live, Output};
+use crate::timed::Timed;
 
 /// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
 pub trait AsyncContextExt: AsyncContext {
@@ -194,6 +196,88 @@ pub trait AsyncContextExt: AsyncContext {
         F: FnOnce(Self::Error) -> E + Send,
         E: fmt::Debug + Send + Sync + 'static;
 
+    /// The same context, whose enter is given so much time. The limit is for enter alone: body and exit
+    /// take as long as they take. In Python, `asyncio.timeout` around `__aenter__`, which cancels it.
+    ///
+    /// An enter that is over its limit is not cut off: it goes on in the background, and exit follows,
+    /// as it does for a caller who goes away. The exits of contexts around wait for both.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    /// use std::{io, time::Duration};
+    ///
+    /// #[async_context]
+    /// async fn connection(delay: Duration) -> io::Result<&'static str> {
+    ///     tokio::time::sleep(delay).await;
+    ///     let (_, outcome) = yield_!("connected");
+    ///     println!("closed: {outcome:?}"); // Completed, and then Cancelled
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// for (delay, in_time) in [(0, true), (100, false)] {
+    ///     let result = connection(Duration::from_millis(delay))
+    ///         .enter_timeout(Duration::from_millis(50))
+    ///         .with(async |connection| Ok(connection.len()))
+    ///         .await;
+    ///     assert_eq!(result.is_ok(), in_time);
+    ///     assert_eq!(result.is_err_and(|error| error.is_elapsed()), !in_time);
+    /// }
+    /// # async_context_manager::detached::drain().await;
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// In enter, on a tokio runtime without a timer, as [`tokio::time::timeout`] does: nothing has begun
+    /// then. Where there is no tokio runtime, the time is measured on a thread of this crate.
+    fn enter_timeout(
+        self,
+        limit: Duration,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
+    where
+        Self: 'static;
+
+    /// The same context, whose exit is given so much time: from the moment when its own code begins,
+    /// after detached exits inside of it have ended. In Python, `asyncio.timeout` around `__aexit__`.
+    ///
+    /// An exit that is over its limit is dropped where it stands, and [reported](crate::report) as
+    /// [`TimedOut`](crate::report::Kind::TimedOut); the exits of contexts around go on. The caller gets
+    /// [`Timed::Elapsed`] like any error of exit: where the body has failed, its error comes first.
+    /// Of several contexts that are one, such as a `Vec` or a [`join`](crate::join), the exits that
+    /// have begun are dropped; those that have not, run in the background.
+    ///
+    /// ```
+    /// use async_context_manager::{Phase, prelude::*};
+    /// use std::{future::pending, io, time::Duration};
+    ///
+    /// #[async_context]
+    /// async fn session() -> io::Result<()> {
+    ///     let ((), _) = yield_!(());
+    ///     pending().await // the other side never says goodbye
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # async_context_manager::report::set_hook(|_| {});
+    /// let result = session()
+    ///     .exit_timeout(Duration::from_millis(10))
+    ///     .with(async |()| Ok("work done"))
+    ///     .await;
+    /// assert!(matches!(result, Err(Timed::Elapsed { phase: Phase::Exit, .. })));
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// In enter, on a tokio runtime without a timer, as [`tokio::time::timeout`] does: nothing has begun
+    /// then. Where there is no tokio runtime, the time is measured on a thread of this crate.
+    fn exit_timeout(
+        self,
+        limit: Duration,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>;
+
     /// The same context, whose exit's errors go to the [report hook](crate::report) only. Errors of
     /// enter and of the body stay as they are. An exit that fails suppresses nothing.
     fn ignore_exit_errors(
@@ -286,6 +370,24 @@ impl<C: AsyncContext> AsyncContextExt for C {
         E: fmt::Debug + Send + Sync + 'static,
     {
         combine::map_err(self, map)
+    }
+
+    fn enter_timeout(
+        self,
+        limit: Duration,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
+    where
+        Self: 'static,
+    {
+        combine::enter_timeout(self, limit)
+    }
+
+    fn exit_timeout(
+        self,
+        limit: Duration,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
+    {
+        combine::exit_timeout(self, limit)
     }
 
     fn ignore_exit_errors(

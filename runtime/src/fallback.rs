@@ -1,6 +1,7 @@
 //! The thread of this crate, for exits that have no other runtime: a current-thread tokio runtime,
 //! started when it is needed for the first time, and kept.
 
+use std::cell::Cell;
 use std::future;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
@@ -22,6 +23,15 @@ pub(crate) fn runtime() -> Option<Handle> {
     runtime.clone()
 }
 
+thread_local! {
+    static IS_HERE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is this its thread?
+pub(crate) fn is_here() -> bool {
+    IS_HERE.try_with(Cell::get).unwrap_or(false)
+}
+
 fn start() -> Option<Handle> {
     let (send, started) = mpsc::channel();
     // The runtime is built on its own thread: where that can't be started, there is none to drop,
@@ -31,6 +41,7 @@ fn start() -> Option<Handle> {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
             return;
         };
+        IS_HERE.set(true);
         if send.send(runtime.handle().clone()).is_ok() {
             runtime.block_on(future::pending::<()>());
         }

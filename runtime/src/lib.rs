@@ -15,9 +15,15 @@ mod panic;
 pub mod report;
 mod scope;
 mod stack;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod timed;
 
 pub use async_context_manager_macros::{async_context, contexts, within};
-pub use combine::BoxContext;
+pub use combine::{
+    BoxContext, Either, Join, JoinAll, Tasks, closing, defer, join, join_all, ready, suppress,
+    suppress_if, tasks,
+};
 pub use context::{AsyncContext, Suppression, Verdict};
 pub use coroutine::Generator;
 pub use ext::{AsyncContextExt, SendBody};
@@ -25,12 +31,14 @@ pub use failure::{ExitFailure, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};
 pub use stack::{ExitStack, FitsIn, Lease, SendClose};
+pub use timed::{Phase, Timed};
 
 /// What most users need: `use async_context_manager::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         AsyncContext, AsyncContextExt, BoxContext, ExitStack, Failure, Guard, Outcome, Suppression,
-        async_context, cancellable, contexts, within, yield_,
+        Timed, async_context, async_with, cancellable, closing, contexts, defer, join, join_all,
+        ready, suppress, suppress_if, tasks, within, yield_,
     };
 }
 

@@ -5,6 +5,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::timed::Timed;
+
 /// How the body of a context ended.
 ///
 /// Exit receives it by reference and decides by it: commit or roll back, keep or throw away.
@@ -92,8 +94,8 @@ impl Outcome {
 /// [`Report`](crate::report::Report).
 ///
 /// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) ask for the error itself; where that is
-/// a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`, an `anyhow::Error`), they ask
-/// for the error inside it. For a type that is no [`Error`], such as a `String`, there is
+/// a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`, an `anyhow::Error`) or a
+/// [`Timed`], they ask for the error inside it. For a type that is no [`Error`], such as a `String`, there is
 /// [`as_any`](Self::as_any).
 ///
 /// ```
@@ -131,6 +133,9 @@ impl BodyError {
     pub fn downcast_ref<T: Error + Send + Sync + 'static>(&self) -> Option<&T> {
         let error = self.as_any();
         if let Some(error) = error.downcast_ref::<T>() {
+            return Some(error);
+        }
+        if let Some(Timed::Context(error)) = error.downcast_ref::<Timed<T>>() {
             return Some(error);
         }
         if let Some(boxed) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {

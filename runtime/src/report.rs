@@ -165,6 +165,10 @@ fn send(context: &'static str, kind: Kind, cause: Cause) {
         kind,
         cause,
     };
+    #[cfg(feature = "testing")]
+    let Some(report) = tap::catch(report) else {
+        return;
+    };
     // The lock is not held during the call: a hook may replace the hook.
     let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner).clone();
     let told = catch_unwind(AssertUnwindSafe(|| match &hook {
@@ -201,4 +205,57 @@ fn write_line(report: &Report) {
         format!("async context `{}`: {:?}\n", report.context, report.kind)
     });
     let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+#[cfg(feature = "testing")]
+pub(crate) use tap::Tap;
+
+/// Reports that go to a test instead of the hook.
+#[cfg(feature = "testing")]
+mod tap {
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+    use super::Report;
+
+    type Caught = Arc<Mutex<Vec<Arc<Report>>>>;
+
+    static TAPS: Mutex<Vec<Caught>> = Mutex::new(Vec::new());
+
+    /// While it is open, it catches all reports of the process.
+    pub(crate) struct Tap(Caught);
+
+    impl Tap {
+        pub(crate) fn open() -> Self {
+            let caught = Caught::default();
+            lock(&TAPS).push(Arc::clone(&caught));
+            Self(caught)
+        }
+
+        pub(crate) fn close(self) -> Vec<Arc<Report>> {
+            std::mem::take(&mut *lock(&self.0))
+        }
+    }
+
+    impl Drop for Tap {
+        fn drop(&mut self) {
+            lock(&TAPS).retain(|caught| !Arc::ptr_eq(caught, &self.0));
+        }
+    }
+
+    /// Gives the report back if no tap is open.
+    pub(super) fn catch(report: Report) -> Option<Report> {
+        let taps = lock(&TAPS);
+        if taps.is_empty() {
+            return Some(report);
+        }
+        let report = Arc::new(report);
+        for caught in taps.iter() {
+            lock(caught).push(Arc::clone(&report));
+        }
+        None
+    }
+
+    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -41,7 +41,7 @@ where
         return give(name, Err(Failure::Enter(error)));
     }
     let (place, value) = live.lend();
-    let result = Inside::new(place, async { body(value).await }).await;
+    let result = Inside::new(place, || body(value)).await;
     // What the body held has dropped.
     let owed = live.close_with(Body::caught(result));
     let exit = live.exit().await;
@@ -77,6 +77,8 @@ pin_project! {
         // `None` when it has ended, or drops.
         #[pin]
         body: Option<B>,
+        // Of the call that makes the body.
+        panic: Option<Payload>,
     }
 
     impl<B> PinnedDrop for Inside<'_, B> {
@@ -91,11 +93,14 @@ pin_project! {
 }
 
 impl<'p, B: Future> Inside<'p, B> {
-    pub(crate) fn new(place: &'p mut Place, body: B) -> Self {
-        Self {
-            place,
-            body: Some(body),
-        }
+    /// A body that is a call, not an `async` block around it: that would be one more type in a
+    /// future of futures, whose depth the compiler limits.
+    pub(crate) fn new(place: &'p mut Place, call: impl FnOnce() -> B) -> Self {
+        let (body, panic) = match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(body) => (Some(body), None),
+            Err(payload) => (None, Some(payload)),
+        };
+        Self { place, body, panic }
     }
 }
 
@@ -104,6 +109,9 @@ impl<B: Future> Future for Inside<'_, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if let Some(payload) = this.panic.take() {
+            return Poll::Ready(Err(payload));
+        }
         let _inside = this.place.inside();
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let body = this.body.as_mut().as_pin_mut();

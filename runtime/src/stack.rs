@@ -155,7 +155,7 @@ where
     async fn run<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<D::Output<R>, E> {
         // What the body enters is inside of it, and not beside what others enter.
         let mut around = Place::new();
-        let scope = Inside::new(&mut around, async {
+        let scope = Inside::new(&mut around, || async {
             let mut stack = Self::empty();
             let body = Body::caught(catch(async { body(&mut stack).await }).await);
             stack.end(body).await
@@ -453,7 +453,6 @@ where
 ///
 /// A lease that is forgotten (`mem::forget`) never gives its value back: its context can't be exited,
 /// which is [reported](crate::report::Kind::NotRun), and the others are.
-#[must_use = "the value is lent by this"]
 pub struct Lease<'s, V, E> {
     value: Option<V>,
     loan: Loan<V>,

@@ -1,18 +1,51 @@
-//! The list of behaviours in `behaviours.md` names tests that exist.
+//! The tables of this folder name tests that exist: the list of behaviours in `behaviours.md`, and what
+//! other systems test in `peers/`.
 
 use std::fs;
 use std::path::Path;
 
-/// The names in backticks in the last column of the table's rows.
-fn named_tests(list: &str) -> impl Iterator<Item = &str> {
-    list.lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| no."))
-        .filter_map(|line| line.trim_end_matches([' ', '|']).rsplit("| ").next())
-        .flat_map(|tests| tests.split('`').skip(1).step_by(2))
+/// The rows of a table, with the cells of its column of tests, and all else.
+struct Row<'t> {
+    tests: &'t str,
+    rest: Vec<&'t str>,
 }
 
-#[test]
-fn every_behaviour_has_tests_that_exist() {
+/// The cells of a line of a table, without the `|` around them.
+fn cells(line: &str) -> Vec<&str> {
+    let line = line.trim_start_matches('|').trim_end_matches('|');
+    line.split('|').map(str::trim).collect()
+}
+
+/// The rows of all tables in the text. Each has a column whose title ends with "tests".
+fn rows(text: &str) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    let mut column = None;
+    for line in text.lines() {
+        if !line.starts_with('|') {
+            column = None;
+        } else if let Some(column) = column {
+            let mut cells = cells(line);
+            if !line.starts_with("| ---") {
+                assert!(cells.len() > column, "too few cells: {line}");
+                let tests = cells.remove(column);
+                rows.push(Row { tests, rest: cells });
+            }
+        } else {
+            let title = cells(line).iter().rposition(|cell| cell.ends_with("tests"));
+            column = Some(title.expect("a table has a column of tests"));
+        }
+    }
+    rows
+}
+
+/// What is in backticks.
+fn names(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// All that the tables name exists, but for what they mark as not there yet, which does not. Gives the
+/// number of names.
+fn check(table: &str, text: &str) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources: String = fs::read_dir(folder.join("integration"))
         .expect("the tests are here")
@@ -20,19 +53,61 @@ fn every_behaviour_has_tests_that_exist() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| fs::read_to_string(path).expect("a source file is text"))
         .collect();
-    let mut names = 0;
-    for name in named_tests(include_str!("behaviours.md")) {
-        let there = if name.contains('/') {
+    let exists = |name: &str| {
+        if name.contains('/') {
             folder.join("..").join(name).exists()
         } else {
-            sources.contains(&format!("#[test]\nfn {name}()"))
+            sources.contains(&format!("\nfn {name}()"))
                 || sources.contains(&format!("    fn {name}()"))
-        };
-        assert!(there, "`{name}` is in behaviours.md, and does not exist");
-        names += 1;
+        }
+    };
+    let mut count = 0;
+    for Row { tests, rest } in rows(text) {
+        assert!(
+            !(tests.is_empty() && rest.last() == Some(&"")),
+            "{table}: neither a test nor a reason: {rest:?}"
+        );
+        let wanted = !tests.starts_with("not yet:");
+        let files = rest
+            .iter()
+            .flat_map(|cell| names(cell))
+            .filter(|name| name.starts_with("ui-tests/"));
+        let files = files.map(|name| (name, true));
+        for (name, wanted) in names(tests).map(|name| (name, wanted)).chain(files) {
+            assert_eq!(
+                exists(name),
+                wanted,
+                "`{name}` is in {table}: does it exist? {}",
+                exists(name)
+            );
+            count += 1;
+        }
     }
+    count
+}
+
+#[test]
+fn every_behaviour_has_tests_that_exist() {
+    let names = check("behaviours.md", include_str!("behaviours.md"));
     assert!(
         names > 50,
         "only {names} names were found: was the table changed?"
     );
+}
+
+#[test]
+fn every_test_of_the_peers_has_tests_of_ours_that_exist_or_a_reason() {
+    for (table, text) in [
+        ("contextlib.md", include_str!("peers/contextlib.md")),
+        (
+            "async_disposable_stack.md",
+            include_str!("peers/async_disposable_stack.md"),
+        ),
+        ("resource_spec.md", include_str!("peers/resource_spec.md")),
+    ] {
+        check(table, text);
+        let lines = text.lines().find_map(|line| line.strip_prefix("Lines: "));
+        let lines = lines.and_then(|number| number.parse().ok());
+        assert_eq!(Some(rows(text).len()), lines, "the lines of {table}");
+    }
 }

@@ -1,4 +1,8 @@
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unit_arg,
+    reason = "`Ok(pause(1).await)` is a body that takes a while"
+)]
 //! The behaviours that the crate promises, through its public API. `behaviours.md` lists them.
 
 mod auto_traits;
@@ -10,6 +14,7 @@ mod order;
 mod outcome;
 mod outcome_table;
 mod panics;
+mod peers;
 mod protocol;
 mod reports;
 mod runtimes;

@@ -223,7 +223,7 @@ fn the_order_holds_while_the_future_moves_between_threads() {
             .await
     }));
     assert_eq!(result, Ok(()));
-    detached::drain_blocking(Duration::from_secs(60));
+    detached::drain_blocking(Duration::from_mins(1));
     scene.ledger.check_nesting();
     assert!(scene.ledger.has("exited outer"));
 }
@@ -494,10 +494,10 @@ fn an_exit_in_the_background_can_close_a_guard_that_was_entered_before_it() {
             let function = async {
                 let held = scene.quick("held").boxed().guard().await?;
                 // This one waits for the session, and the session's exit must not wait for it.
-                let between = match guard_in_between {
-                    true => Some(scene.quick("between").guard().await?),
-                    false => None,
-                };
+                let mut between = None;
+                if guard_in_between {
+                    between = Some(scene.quick("between").guard().await?);
+                }
                 let result = session(scene.clone(), held).with(async |()| forever().await);
                 let result = result.await;
                 drop(between);

@@ -161,7 +161,7 @@ impl AsyncContext for Armed {
         Ok(())
     }
 
-    async fn exit(self, _: (), _: &Outcome) -> Result<(), Bomb> {
+    async fn exit(self, (): (), _: &Outcome) -> Result<(), Bomb> {
         match self.exit {
             Some(End::Panic(message)) => resume_unwind(Box::new(message)),
             Some(_) => Err(Bomb("dropped error of exit")),

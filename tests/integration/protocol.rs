@@ -285,6 +285,7 @@ fn setup_locals_live_across_the_yield_and_drop_in_reverse_order_after_the_exit_c
 #[test]
 fn early_returns_breaks_and_question_marks_in_the_body_still_exit() {
     async fn body_of(value: u8) -> Result<u8, Fault> {
+        pause(1).await;
         if value == 1 {
             return Ok(10);
         }

@@ -23,7 +23,7 @@ fn noting(
     }
 }
 
-fn errors<R>(failure: StackFailure<R, Fault>) -> Vec<&'static str> {
+fn errors<R>(failure: &StackFailure<R, Fault>) -> Vec<&'static str> {
     failure.errors().map(|fault| fault.0).collect()
 }
 
@@ -162,7 +162,7 @@ fn all_exits_run_whatever_fails_and_every_error_is_kept_in_order() {
             if body.is_err() {
                 expected.insert(0, "body");
             }
-            assert_eq!(errors(failure), expected);
+            assert_eq!(errors(&failure), expected);
             assert_eq!(stage.reports(), []);
 
             let first = fill().exit(body).await.expect_err("exits fail");

@@ -141,12 +141,11 @@ fn step(depth: u32) -> BoxedStrategy<Step> {
         3 => (0..8_usize).prop_map(Does::Release),
         1 => Just(Does::Pause),
     ];
-    let does = match depth {
-        0 => does.boxed(),
-        _ => {
-            let nested = program(depth - 1).prop_map(|inner| Does::Nest(Box::new(inner)));
-            prop_oneof![8 => does, 1 => nested].boxed()
-        }
+    let does = if depth == 0 {
+        does.boxed()
+    } else {
+        let nested = program(depth - 1).prop_map(|inner| Does::Nest(Box::new(inner)));
+        prop_oneof![8 => does, 1 => nested].boxed()
     };
     let step = (does, any::<bool>()).prop_map(|(does, caught)| Step {
         name: "",

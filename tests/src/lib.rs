@@ -1,6 +1,12 @@
 #![forbid(unsafe_code)]
 //! What the integration tests are made of: a ledger, scripted contexts, runtimes to run them on.
 
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::needless_pass_by_value,
+    reason = "a test's helpers panic where the test fails, and read better without references"
+)]
+
 mod contexts;
 mod ledger;
 mod polls;

@@ -68,7 +68,7 @@ impl Drop for Stage {
 
 /// Runs the test on both of tokio's runtimes, with the time paused where that is possible, and
 /// waits for what is left in the background.
-pub fn everywhere(test: impl AsyncFn(&Stage)) {
+pub fn everywhere<T: AsyncFn(&Stage)>(test: T) {
     on_current_thread(&test);
     on_multi_thread(&test);
 }

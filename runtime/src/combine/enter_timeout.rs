@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::combine::time_limit::within;
 use crate::context::AsyncContext;
 use crate::coroutine::generator;
-use crate::order::Scoped;
+use crate::order::Covers;
 use crate::scope::Live;
 use crate::timed::{Phase, Timed};
 
@@ -16,12 +16,14 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
 ) -> impl AsyncContext<Value = C::Value, Error = Timed<C::Error>, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
         // It hands itself over when it drops: at its limit, and also where the caller goes away.
-        let mut live = Live::new(context, Scoped::Body);
+        let mut live = Live::new(context, Covers::Body);
         {
             let _mark = lender.mark();
             let phase = Phase::Enter;
-            let entered = within(after, live.enter()).await;
-            entered.ok_or(Timed::Elapsed { phase, after })??;
+            match within(after, live.enter()).await {
+                Some(entered) => entered.map_err(Timed::Context)?,
+                None => return Err(Timed::Elapsed { phase, after }),
+            }
         }
         let (value, _) = live.lend_on();
         let (value, outcome) = lender.yield_(value).await;

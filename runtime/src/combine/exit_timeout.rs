@@ -30,12 +30,13 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
         if let Some(ended) = entering.await {
             return ended.map_err(Timed::Context);
         }
+        let has_caller = phase.has_caller();
         if let Some(ended) = within(after, code.as_mut()).await {
             return ended.map_err(Timed::Context);
         }
         drop_quietly(name, code);
         report::plain(name, Kind::TimedOut);
-        if phase.has_caller() {
+        if has_caller {
             let phase = Phase::Exit;
             return Err(Timed::Elapsed { phase, after });
         }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 use tokio::time::{self, Instant};
 
-use crate::rescue;
+use crate::fallback;
 
 /// Runs the future for no longer than this: `None` if it has not ended by then.
 ///
@@ -39,7 +39,7 @@ pub(crate) fn check_timer() {
 struct Timer {
     /// `None` for a limit so long that it never ends.
     deadline: Option<Instant>,
-    in_rescue: bool,
+    on_fallback: bool,
     /// `None` if there is nothing that could measure time.
     sleep: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -48,7 +48,7 @@ impl Timer {
     fn new(limit: Duration) -> Self {
         let mut timer = Self {
             deadline: Instant::now().checked_add(limit),
-            in_rescue: false,
+            on_fallback: false,
             sleep: None,
         };
         timer.start();
@@ -56,11 +56,11 @@ impl Timer {
     }
 
     fn start(&mut self) {
-        self.in_rescue = rescue::is_here();
+        self.on_fallback = fallback::is_here();
         let Some(deadline) = self.deadline else {
             return;
         };
-        let Some(runtime) = Handle::try_current().ok().or_else(rescue::runtime) else {
+        let Some(runtime) = Handle::try_current().ok().or_else(fallback::runtime) else {
             return;
         };
         let _there = runtime.enter();
@@ -70,7 +70,7 @@ impl Timer {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The timer of a runtime that has shut down panics. Its exits have moved.
-        if rescue::is_here() && !self.in_rescue {
+        if fallback::is_here() && !self.on_fallback {
             self.start();
         }
         match &mut self.sleep {

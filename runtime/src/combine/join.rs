@@ -1,0 +1,162 @@
+//! A few contexts of different types at the same time.
+
+use std::fmt;
+
+use crate::combine::joined::Joined;
+use crate::combine::members::{AnyMember, Member, Members};
+use crate::context::AsyncContext;
+
+/// A context made of several, which enter and exit at the same time: a tuple of up to eight, or an
+/// array. The value is the tuple, or the array, of their values. In Python,
+/// `await asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
+///
+/// ```
+/// use async_context_manager::{join, prelude::*};
+/// use std::io;
+///
+/// #[async_context]
+/// async fn database(url: &'static str) -> io::Result<String> {
+///     let (_, _) = yield_!(url.to_owned());
+///     Ok(())
+/// }
+///
+/// #[async_context]
+/// async fn listener(port: u16) -> io::Result<u16> {
+///     let (_, _) = yield_!(port);
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let service = join((database("sqlite::memory:"), listener(8080)));
+/// let started = service
+///     .with(async |(database, port)| Ok(format!("{database} on {port}")))
+///     .await?;
+/// assert_eq!(started, "sqlite::memory: on 8080");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// All have the same error type, which [`err_into`](crate::AsyncContextExt::err_into) makes so, and none may
+/// suppress errors. They do not wait for each other; inside of each, and around them all, exits are in
+/// reverse order of entering as ever.
+///
+/// # Errors
+///
+/// The first error of an enter, in time: the others are entered to their end, and exit because of it. Otherwise
+/// the first error of an exit, in the order of the arguments. All others are [reported](crate::report).
+///
+/// # Panics
+///
+/// With the first panic of an enter or exit, after all others have come to their end.
+///
+/// # Cancel safety
+///
+/// Dropped in enter, those that are entering go on in the background, and each exits, as do those that
+/// have been entered. Dropped later, all exit together.
+pub fn join<J: Join>(
+    contexts: J,
+) -> impl AsyncContext<Value = J::Value, Error = J::Error, Verdict = ()> {
+    contexts.__join()
+}
+
+/// What [`join`] takes: tuples of up to eight contexts, and arrays of any number.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be joined",
+    label = "not a tuple or an array of contexts that have the same error, and never suppress one",
+    note = "`.err_into::<Error>()` makes errors the same; `join_all` takes any iterator"
+)]
+pub trait Join: sealed::Sealed + 'static {
+    /// The values of the contexts.
+    type Value: Send;
+    /// The error that they have in common.
+    type Error: fmt::Debug + Send + Sync + 'static;
+
+    #[doc(hidden)]
+    fn __join(self) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = ()>;
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "what can't be named can't be implemented")]
+    pub trait Sealed {}
+}
+
+fn joined<M: Members>(members: M) -> Joined<M> {
+    Joined {
+        name: "async_context_manager::join",
+        members,
+        limit: usize::MAX,
+    }
+}
+
+macro_rules! join_tuples {
+    ($($context:ident $value:ident),+) => {
+        impl<E, $($context),+> sealed::Sealed for ($($context,)+)
+        where
+            E: fmt::Debug + Send + Sync + 'static,
+            $($context: AsyncContext<Error = E, Verdict = ()> + 'static,)+
+        {
+        }
+
+        #[expect(non_snake_case, reason = "one name for a type and for its value")]
+        impl<E, $($context),+> Join for ($($context,)+)
+        where
+            E: fmt::Debug + Send + Sync + 'static,
+            $($context: AsyncContext<Error = E, Verdict = ()> + 'static,)+
+        {
+            type Value = ($($context::Value,)+);
+            type Error = E;
+
+            fn __join(self) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = ()> {
+                let ($($context,)+) = self;
+                joined(($(Member::beside_others($context),)+))
+            }
+        }
+
+        #[expect(non_snake_case, reason = "one name for a type and for its value")]
+        impl<E, $($context),+> Members for ($(Member<$context>,)+)
+        where
+            E: fmt::Debug + Send + Sync + 'static,
+            $($context: AsyncContext<Error = E, Verdict = ()> + 'static,)+
+        {
+            type Value = ($($context::Value,)+);
+            type Error = E;
+
+            fn each(&mut self) -> Vec<&mut dyn AnyMember<E>> {
+                let ($($context,)+) = self;
+                vec![$($context),+]
+            }
+
+            fn lend(&mut self) -> Self::Value {
+                let ($($context,)+) = self;
+                ($($context.lend(),)+)
+            }
+
+            fn put_back(&mut self, values: Self::Value) {
+                let ($($context,)+) = self;
+                let ($($value,)+) = values;
+                $($context.put_back($value);)+
+            }
+        }
+    };
+}
+
+join_tuples!(A a);
+join_tuples!(A a, B b);
+join_tuples!(A a, B b, C c);
+join_tuples!(A a, B b, C c, D d);
+join_tuples!(A a, B b, C c, D d, F f);
+join_tuples!(A a, B b, C c, D d, F f, G g);
+join_tuples!(A a, B b, C c, D d, F f, G g, H h);
+join_tuples!(A a, B b, C c, D d, F f, G g, H h, I i);
+
+impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> sealed::Sealed for [C; N] {}
+
+impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> Join for [C; N] {
+    type Value = [C::Value; N];
+    type Error = C::Error;
+
+    fn __join(self) -> impl AsyncContext<Value = [C::Value; N], Error = C::Error, Verdict = ()> {
+        joined(self.map(Member::beside_others))
+    }
+}

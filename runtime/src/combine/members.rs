@@ -1,0 +1,308 @@
+//! Several contexts that are entered, and exited, as one: in order, or at the same time.
+//!
+//! Each member is a context under way of its own. Where their holder goes away in enter, each goes
+//! where it would have gone alone: one that is entering goes on in the background and exits, one that
+//! has been entered exits, and one whose enter has not begun is just dropped. Once one of them has
+//! failed, and when they exit, they stay together: the holder is handed over as a whole.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::combine::together::Together;
+use crate::combine::trouble::Trouble;
+use crate::context::AsyncContext;
+use crate::coroutine::{Code, Mark};
+use crate::order::Covers;
+use crate::outcome::Outcome;
+use crate::panic::{Payload, catch};
+use crate::report::Kind;
+use crate::scope::Live;
+
+/// One of several contexts.
+pub(crate) struct Member<C: AsyncContext + 'static> {
+    covers: Covers,
+    state: State<C>,
+}
+
+enum State<C: AsyncContext + 'static> {
+    /// Its enter has not begun.
+    Waiting(C),
+    /// `true`: its value is lent.
+    Live(Live<C::Value, Code<(), C::Error>>, bool),
+    /// It has failed to enter, or it exits by itself.
+    Over,
+}
+
+/// What the enter, or the exit, of a member gives.
+type Ended<'a, E> = Pin<Box<dyn Future<Output = Result<Result<(), E>, Payload>> + Send + 'a>>;
+
+/// A member without the types that only its value matters to.
+pub(crate) trait AnyMember<E>: Send {
+    fn name(&self) -> &'static str;
+
+    fn enter(&mut self) -> Ended<'_, E>;
+
+    /// Does nothing for a member that has not been entered.
+    fn exit(&mut self, outcome: Outcome) -> Ended<'_, E>;
+
+    /// Its holder has gone.
+    fn give_up(&mut self);
+}
+
+/// All members of one context.
+pub(crate) trait Members: Send + 'static {
+    type Value: Send;
+    type Error: fmt::Debug + Send + Sync + 'static;
+
+    fn each(&mut self) -> Vec<&mut dyn AnyMember<Self::Error>>;
+
+    /// The values of members that have been entered.
+    fn lend(&mut self) -> Self::Value;
+
+    fn put_back(&mut self, values: Self::Value);
+}
+
+impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
+    /// One that is entered and exited together with the others.
+    pub(crate) fn beside_others(context: C) -> Self {
+        Self {
+            covers: Covers::Body,
+            state: State::Waiting(context),
+        }
+    }
+
+    /// One that the others after it are inside of.
+    pub(crate) fn around_others(context: C) -> Self {
+        Self {
+            covers: Covers::Neighbours,
+            state: State::Waiting(context),
+        }
+    }
+
+    /// The value, of one that has been entered.
+    pub(crate) fn lend(&mut self) -> C::Value {
+        match &mut self.state {
+            State::Live(live, is_lent) => {
+                *is_lent = true;
+                live.lend_on().0
+            }
+            _ => unreachable!("the values are lent when all have been entered"),
+        }
+    }
+
+    pub(crate) fn put_back(&mut self, value: C::Value) {
+        if let State::Live(live, is_lent) = &mut self.state {
+            *is_lent = false;
+            live.put_back(value);
+        }
+    }
+}
+
+impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> {
+    fn name(&self) -> &'static str {
+        match &self.state {
+            State::Waiting(context) => context.__name(),
+            State::Live(live, _) => live.name(),
+            State::Over => std::any::type_name::<C>(),
+        }
+    }
+
+    fn enter(&mut self) -> Ended<'_, C::Error> {
+        Box::pin(async {
+            let state = std::mem::replace(&mut self.state, State::Over);
+            let State::Waiting(context) = state else {
+                unreachable!("each is entered once");
+            };
+            self.state = State::Live(Live::new(context, self.covers), false);
+            let State::Live(live, _) = &mut self.state else {
+                unreachable!("the state was set one line before");
+            };
+            let ended = catch(live.enter()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                self.state = State::Over;
+            }
+            ended
+        })
+    }
+
+    fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
+        Box::pin(async move {
+            match std::mem::replace(&mut self.state, State::Over) {
+                State::Live(mut live, false) => {
+                    live.close(outcome);
+                    live.exit_as_part().await
+                }
+                // One whose value did not come back reports that when it drops.
+                _ => Ok(Ok(())),
+            }
+        })
+    }
+
+    fn give_up(&mut self) {
+        self.state = State::Over;
+    }
+}
+
+/// Enters all, one after the other. Where one fails, those before it exit, in reverse.
+pub(crate) async fn enter_in_order<M: Members, V>(
+    members: &mut M,
+    mark: Option<Mark<V>>,
+) -> Result<(), M::Error> {
+    let mut members = members.each();
+    let mut trouble = Trouble::new(Kind::EnterFailed);
+    let mut entered = 0;
+    for member in &mut members {
+        let name = member.name();
+        trouble.add(name, member.enter().await);
+        if !trouble.is_none() {
+            break;
+        }
+        entered += 1;
+    }
+    let Some(outcome) = trouble.outcome() else {
+        return Ok(());
+    };
+    drop(mark);
+    let exits = unwind(&mut members[..entered], outcome).await;
+    trouble.settle_after(exits)
+}
+
+/// Exits all, in reverse, as nested contexts do.
+pub(crate) async fn exit_in_reverse<M: Members>(
+    members: &mut M,
+    outcome: Outcome,
+) -> Result<(), M::Error> {
+    unwind(&mut members.each(), outcome).await.settle()
+}
+
+async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
+    members: &mut [&mut dyn AnyMember<E>],
+    mut outcome: Outcome,
+) -> Trouble<E> {
+    let mut trouble = Trouble::new(Kind::ExitFailed);
+    for member in members.iter_mut().rev() {
+        let name = member.name();
+        trouble.add(name, member.exit(outcome.share()).await);
+        outcome = seen_outside(outcome, &trouble);
+    }
+    trouble
+}
+
+/// What a context sees whose body had this outcome, and then this trouble inside.
+pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
+    outcome: Outcome,
+    trouble: &Trouble<E>,
+) -> Outcome {
+    match (outcome, trouble.outcome()) {
+        (Outcome::Completed, Some(trouble)) => trouble,
+        (Outcome::Failed(_), Some(panic @ Outcome::Panicked(_))) => panic,
+        (outcome, _) => outcome,
+    }
+}
+
+/// Enters all at the same time, so many at once. Where one fails no further one begins; those that have
+/// begun are entered to their end, and exit.
+pub(crate) async fn enter_together<M: Members, V>(
+    members: &mut M,
+    limit: usize,
+    mark: Option<Mark<V>>,
+) -> Result<(), M::Error> {
+    let mut mark = mark;
+    let mut trouble = Trouble::new(Kind::EnterFailed);
+    {
+        let mut waiting = members.each().into_iter();
+        let mut names = Vec::new();
+        let mut entering = Together::new();
+        loop {
+            while trouble.is_none() && entering.len() < limit {
+                let Some(member) = waiting.next() else { break };
+                names.push(member.name());
+                entering.begin(member.enter());
+            }
+            let Some((key, ended)) = entering.next().await else {
+                break;
+            };
+            trouble.add(names[key], ended);
+            if !trouble.is_none() {
+                mark = None;
+            }
+        }
+    }
+    let Some(outcome) = trouble.outcome() else {
+        return Ok(());
+    };
+    drop(mark);
+    let exits = all_exits(members, limit, outcome).await;
+    trouble.settle_after(exits)
+}
+
+/// Exits all at the same time, so many at once.
+pub(crate) async fn exit_together<M: Members>(
+    members: &mut M,
+    limit: usize,
+    outcome: Outcome,
+) -> Result<(), M::Error> {
+    all_exits(members, limit, outcome).await.settle()
+}
+
+/// Exits all that have been entered. The errors are in the order of the members.
+async fn all_exits<M: Members>(
+    members: &mut M,
+    limit: usize,
+    outcome: Outcome,
+) -> Trouble<M::Error> {
+    let mut trouble = Trouble::new(Kind::ExitFailed);
+    let mut waiting = members.each().into_iter();
+    let mut names = Vec::new();
+    let mut exiting = Together::new();
+    loop {
+        while exiting.len() < limit {
+            let Some(member) = waiting.next() else { break };
+            names.push(member.name());
+            exiting.begin(member.exit(outcome.share()));
+        }
+        let Some((key, ended)) = exiting.next().await else {
+            return trouble;
+        };
+        trouble.add_at(key, names[key], ended);
+    }
+}
+
+impl<C: AsyncContext<Verdict = ()> + 'static> Members for Vec<Member<C>> {
+    type Value = Vec<C::Value>;
+    type Error = C::Error;
+
+    fn each(&mut self) -> Vec<&mut dyn AnyMember<C::Error>> {
+        self.iter_mut().map(|member| member as _).collect()
+    }
+
+    fn lend(&mut self) -> Vec<C::Value> {
+        self.iter_mut().map(Member::lend).collect()
+    }
+
+    fn put_back(&mut self, values: Vec<C::Value>) {
+        for (member, value) in self.iter_mut().zip(values) {
+            member.put_back(value);
+        }
+    }
+}
+
+impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> Members for [Member<C>; N] {
+    type Value = [C::Value; N];
+    type Error = C::Error;
+
+    fn each(&mut self) -> Vec<&mut dyn AnyMember<C::Error>> {
+        self.iter_mut().map(|member| member as _).collect()
+    }
+
+    fn lend(&mut self) -> [C::Value; N] {
+        self.each_mut().map(Member::lend)
+    }
+
+    fn put_back(&mut self, values: [C::Value; N]) {
+        for (member, value) in self.iter_mut().zip(values) {
+            member.put_back(value);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A context that may not be there.
+
+use crate::context::{AsyncContext, Verdict};
+use crate::coroutine::Lender;
+use crate::outcome::Outcome;
+use crate::report::{self, Kind};
+
+/// Lends `Some` value of the context, if there is one; else `None`, and nothing is opened or closed.
+/// Python's `ctx if wanted else contextlib.nullcontext()`.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// use std::io;
+///
+/// #[async_context]
+/// async fn metrics(path: String) -> io::Result<Vec<String>> {
+///     let (lines, _) = yield_!(Vec::new());
+///     println!("{} lines to {path}", lines.len());
+///     Ok(())
+/// }
+///
+/// async fn work(metrics_path: Option<String>) -> io::Result<u32> {
+///     metrics_path
+///         .map(metrics)
+///         .with(async |lines| {
+///             if let Some(lines) = lines {
+///                 lines.push("worked".to_owned());
+///             }
+///             Ok(42)
+///         })
+///         .await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// assert_eq!(work(None).await?, 42);
+/// assert_eq!(work(Some("metrics.txt".to_owned())).await?, 42);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A body that takes the value away leaves nothing to exit with: that is
+/// [reported](crate::report::Kind::NotRun).
+impl<C: AsyncContext> AsyncContext for Option<C> {
+    type Value = Option<C::Value>;
+    type Error = C::Error;
+    type Verdict = C::Verdict;
+
+    async fn enter(&mut self) -> Result<Option<C::Value>, C::Error> {
+        match self {
+            Some(context) => context.enter().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn exit(
+        self,
+        value: Option<C::Value>,
+        outcome: &Outcome,
+    ) -> Result<C::Verdict, C::Error> {
+        match (self, value) {
+            (Some(context), Some(value)) => context.exit(value, outcome).await,
+            (Some(context), None) => {
+                report::plain(context.__name(), Kind::NotRun);
+                Ok(C::Verdict::PROPAGATE)
+            }
+            (None, _) => Ok(C::Verdict::PROPAGATE),
+        }
+    }
+
+    fn __name(&self) -> &'static str {
+        match self {
+            Some(context) => context.__name(),
+            None => std::any::type_name::<Self>(),
+        }
+    }
+
+    async fn __coroutine(self, lender: Lender<Option<C::Value>>) -> Result<C::Verdict, C::Error> {
+        if let Some(context) = self {
+            lender.relay(context, Some, |value| value).await
+        } else {
+            lender.yield_(None).await;
+            Ok(C::Verdict::PROPAGATE)
+        }
+    }
+}

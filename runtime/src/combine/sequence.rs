@@ -1,0 +1,175 @@
+//! Contexts that are entered one after the other, and exited in reverse.
+
+use std::future::Future;
+
+use crate::combine::members::{Member, Members, enter_in_order, exit_in_reverse, seen_outside};
+use crate::combine::trouble::Trouble;
+use crate::context::AsyncContext;
+use crate::coroutine::Lender;
+use crate::outcome::Outcome;
+use crate::panic::catch;
+use crate::report::Kind;
+
+/// Enters all, one after the other, and exits them in reverse, as nested contexts do. The value is the
+/// list of their values, in order. Python's loop of `stack.enter_async_context`.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// use std::io;
+///
+/// #[async_context]
+/// async fn lock(name: &'static str) -> io::Result<&'static str> {
+///     let (name, _) = yield_!(name);
+///     println!("unlock {name}");
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let names = ["accounts", "journal"];
+/// let locks: Vec<_> = names.into_iter().map(lock).collect();
+/// let held = locks.with(async |held| Ok(held.join(", "))).await?; // unlock journal, unlock accounts
+/// assert_eq!(held, "accounts, journal");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// All of them have the same type, and so the same error; [`err_into`](crate::AsyncContextExt::err_into) and
+/// [`boxed`](crate::AsyncContextExt::boxed) make that so. None may suppress errors: an
+/// [`ExitStack`](crate::ExitStack) takes those. At the same time, not in order, is
+/// [`join_all`](crate::join_all).
+///
+/// The body gets the list itself: one that takes values away leaves nothing to exit with, which is
+/// [reported](crate::report::Kind::NotRun), and one that sorts it gives each exit the value that now
+/// stands in its place.
+///
+/// # Errors
+///
+/// The first error of an enter: those before it exit and see it, those after it are not entered.
+/// Otherwise the first of an exit; the others are [reported](crate::report).
+///
+/// # Cancel safety
+///
+/// Dropped in enter, the one that is entering goes on and exits, those before it exit after it, and
+/// none after it is entered.
+impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
+    type Value = Vec<C::Value>;
+    type Error = C::Error;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<Vec<C::Value>, C::Error> {
+        let mut trouble = Trouble::new(Kind::EnterFailed);
+        let mut values = Vec::with_capacity(self.len());
+        for context in self.iter_mut() {
+            let name = context.__name();
+            match catch(context.enter()).await {
+                Ok(Ok(value)) => values.push(value),
+                Ok(Err(error)) => trouble.add(name, Ok(Err(error))),
+                Err(payload) => trouble.add(name, Err(payload)),
+            }
+            if !trouble.is_none() {
+                break;
+            }
+        }
+        let Some(outcome) = trouble.outcome() else {
+            return Ok(values);
+        };
+        let exits = unwind_by_hand(std::mem::take(self), values, outcome).await;
+        trouble.settle_after(exits).map(|()| Vec::new())
+    }
+
+    async fn exit(self, values: Vec<C::Value>, outcome: &Outcome) -> Result<(), C::Error> {
+        unwind_by_hand(self, values, outcome.share()).await.settle()
+    }
+
+    fn __coroutine(
+        self,
+        lender: Lender<Vec<C::Value>>,
+    ) -> impl Future<Output = Result<(), C::Error>> + Send {
+        let members: Vec<_> = self.into_iter().map(Member::around_others).collect();
+        run(members, lender)
+    }
+}
+
+/// As a `Vec`, with an array of the values.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn lock(name: &'static str) -> io::Result<&'static str> {
+/// #     let (_, _) = yield_!(name);
+/// #     Ok(())
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let held = ["accounts", "journal"]
+///     .map(lock)
+///     .with(async |[accounts, journal]| Ok(accounts.len() + journal.len()))
+///     .await?;
+/// assert_eq!(held, 15);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// In `enter`, where it is called by hand: it could not exit those before the one that fails, because
+/// exit takes a context out of the array. Nothing has been entered then. A `Vec` can do it.
+impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [C; N] {
+    type Value = [C::Value; N];
+    type Error = C::Error;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<[C::Value; N], C::Error> {
+        panic!("an array of contexts can't be entered by hand: use a `Vec`, or `with`")
+    }
+
+    async fn exit(self, values: [C::Value; N], outcome: &Outcome) -> Result<(), C::Error> {
+        let exits = unwind_by_hand(self.into(), values.into(), outcome.share());
+        exits.await.settle()
+    }
+
+    fn __coroutine(
+        self,
+        lender: Lender<[C::Value; N]>,
+    ) -> impl Future<Output = Result<(), C::Error>> + Send {
+        run(self.map(Member::around_others), lender)
+    }
+}
+
+async fn run<M: Members>(members: M, lender: Lender<M::Value>) -> Result<(), M::Error> {
+    let mut members = LastFirst(members);
+    enter_in_order(&mut members.0, Some(lender.mark())).await?;
+    let (values, outcome) = lender.yield_(members.0.lend()).await;
+    members.0.put_back(values);
+    exit_in_reverse(&mut members.0, outcome.share()).await
+}
+
+/// Members that are given up in reverse order when it drops.
+struct LastFirst<M: Members>(M);
+
+impl<M: Members> Drop for LastFirst<M> {
+    fn drop(&mut self) {
+        for member in self.0.each().into_iter().rev() {
+            member.give_up();
+        }
+    }
+}
+
+/// Exits those that have a value, in reverse, as nested contexts do.
+async fn unwind_by_hand<C: AsyncContext<Verdict = ()>>(
+    contexts: Vec<C>,
+    values: Vec<C::Value>,
+    mut outcome: Outcome,
+) -> Trouble<C::Error> {
+    let mut trouble = Trouble::new(Kind::ExitFailed);
+    let entered: Vec<_> = contexts.into_iter().zip(values).collect();
+    for (context, value) in entered.into_iter().rev() {
+        let name = context.__name();
+        trouble.add(name, catch(context.exit(value, &outcome)).await);
+        outcome = seen_outside(outcome, &trouble);
+    }
+    trouble
+}

@@ -1,0 +1,106 @@
+//! What goes wrong in several contexts that are entered, or exited, as one.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use crate::outcome::{BodyError, BodyPanic, Outcome};
+use crate::panic::Payload;
+use crate::report::{self, Kind};
+use crate::scope::unshare;
+
+/// Errors, and a panic, until somebody gets the first of them. The others are reported, and all are
+/// where nobody gets any.
+pub(crate) struct Trouble<E: fmt::Debug + Send + Sync + 'static> {
+    /// As what the errors are reported.
+    kind: Kind,
+    errors: Vec<(usize, &'static str, Arc<E>)>,
+    panic: Option<(&'static str, Payload)>,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            errors: Vec::new(),
+            panic: None,
+        }
+    }
+
+    /// Was it well?
+    pub(crate) fn is_none(&self) -> bool {
+        self.errors.is_empty() && self.panic.is_none()
+    }
+
+    /// What the enter, or the exit, of this context gave.
+    pub(crate) fn add(&mut self, context: &'static str, ended: Result<Result<(), E>, Payload>) {
+        self.add_at(self.errors.len(), context, ended);
+    }
+
+    /// As [`add`](Self::add), where the errors have an order other than that in time.
+    pub(crate) fn add_at(
+        &mut self,
+        position: usize,
+        context: &'static str,
+        ended: Result<Result<(), E>, Payload>,
+    ) {
+        match (ended, &self.panic) {
+            (Ok(Ok(())), _) => {}
+            (Ok(Err(error)), _) => self.errors.push((position, context, Arc::new(error))),
+            (Err(payload), None) => self.panic = Some((context, payload)),
+            (Err(payload), Some(_)) => report::panic(context, Kind::Panicked, payload),
+        }
+    }
+
+    /// How this looks to the contexts that have to exit because of it.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        if let Some((_, payload)) = &self.panic {
+            return Some(Outcome::Panicked(BodyPanic::new(&**payload)));
+        }
+        let (_, _, error) = self.errors.first()?;
+        Some(Outcome::Failed(BodyError::new(Arc::clone(error))))
+    }
+
+    /// For the caller. All contexts that have seen an outcome of this have ended.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic.
+    pub(crate) fn settle(mut self) -> Result<(), E> {
+        if let Some((_, payload)) = self.panic.take() {
+            drop(self);
+            resume_unwind(payload);
+        }
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        self.errors.sort_by_key(|(position, ..)| *position);
+        let (_, _, error) = self.errors.remove(0);
+        Err(unshare(error))
+    }
+
+    /// As [`settle`](Self::settle), after the exits that this has led to.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic, also if it is one of those exits.
+    pub(crate) fn settle_after(self, exits: Self) -> Result<(), E> {
+        if self.panic.is_none() && exits.panic.is_some() {
+            drop(self);
+            return exits.settle();
+        }
+        drop(exits);
+        self.settle()
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Drop for Trouble<E> {
+    fn drop(&mut self) {
+        for (_, context, error) in self.errors.drain(..) {
+            report::error(context, self.kind, error);
+        }
+        if let Some((context, payload)) = self.panic.take() {
+            report::panic(context, Kind::Panicked, payload);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Time limits of enter and of exit.
+
+use std::error::Error;
+use std::future::pending;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use async_context_manager::report::Kind;
+use async_context_manager::{Phase, detached, prelude::*};
+use futures::FutureExt;
+use tests::{
+    ByHand, End, Fault, Ledger, Script, Stage, cancel_at_every_poll, everywhere, generated,
+    on_current_thread, pause, poll_times,
+};
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep};
+
+const LONG: Duration = Duration::from_mins(1);
+const SHORT: Duration = Duration::from_secs(1);
+
+fn elapsed(phase: Phase, after: Duration) -> Timed<Fault> {
+    Timed::Elapsed { phase, after }
+}
+
+/// Takes so long in enter, body and exit each.
+#[async_context]
+async fn slow(ledger: Ledger, enter: Duration, exit: Duration) -> Result<(), Fault> {
+    sleep(enter).await;
+    ledger.note("entered slow");
+    let ((), outcome) = yield_!(());
+    ledger.note(format!("exit slow: {outcome:?}"));
+    sleep(exit).await;
+    ledger.note("exited slow");
+    Ok(())
+}
+
+#[test]
+fn limits_that_are_kept_change_nothing() {
+    on_current_thread(async |_| {
+        let ledger = Ledger::default();
+        let context = slow(ledger.clone(), SHORT, SHORT)
+            .enter_timeout(2 * SHORT)
+            .exit_timeout(2 * SHORT)
+            .err_into::<Timed<Fault>>();
+        // The body's time does not count.
+        let result = context.with(async |()| Ok(sleep(LONG).await)).await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(ledger.text(), "entered slow, exit slow: Completed, exited slow");
+    });
+}
+
+#[test]
+fn an_enter_over_its_limit_goes_on_and_exits_before_the_context_around() {
+    on_current_thread(async |_| {
+        let ledger = Ledger::default();
+        let outer = ready(()).map_err(|fault: Fault| Timed::from(fault));
+        let begun = Instant::now();
+        let noting = ledger.clone();
+        let result = defer(async move |outcome: &Outcome| {
+            noting.note(format!("exit outer: {outcome:?}"));
+            Ok(())
+        })
+        .with(async |()| {
+            outer
+                .with(async |()| {
+                    let context = slow(ledger.clone(), LONG, SHORT).enter_timeout(SHORT);
+                    let result = context.with(async |()| Ok(())).await;
+                    assert_eq!(begun.elapsed(), SHORT);
+                    ledger.note("given up");
+                    result
+                })
+                .await
+        })
+        .await;
+        assert_eq!(result, Err(elapsed(Phase::Enter, SHORT)));
+        assert_eq!(
+            ledger.text(),
+            "given up, entered slow, exit slow: Cancelled, exited slow, \
+             exit outer: Failed(Elapsed { phase: Enter, after: 1s })"
+        );
+        assert_eq!(begun.elapsed(), LONG + SHORT);
+    });
+}
+
+#[test]
+fn the_own_errors_of_a_limited_context_and_of_its_body_stay_what_they_are() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let make = |enter, exit| {
+            let script = Script::new("c", &ledger).enter(enter).exit(exit);
+            ByHand::<()>::new(script).enter_timeout(LONG).exit_timeout(LONG).err_into::<Timed<Fault>>()
+        };
+        let refused = make(End::Fail("e"), End::Ok).with(async |_| Ok(())).await;
+        assert_eq!(refused, Err(Timed::Context(Fault("e"))));
+        let body = make(End::Ok, End::Ok).with(async |_| Ok(End::Fail("b").come()?)).await;
+        assert_eq!(body, Err(Timed::Context(Fault("b"))));
+        assert_eq!(stage.reports(), []);
+        let exit = make(End::Ok, End::Fail("x")).with(async |_| Ok(())).await;
+        assert_eq!(exit, Err(Timed::Context(Fault("x"))));
+        for make in [make(End::Panic("p"), End::Ok), make(End::Ok, End::Panic("p"))] {
+            let panics = make.with(async |_| Ok(()));
+            let payload = AssertUnwindSafe(panics).catch_unwind().await.expect_err("it panics");
+            assert_eq!(payload.downcast_ref(), Some(&"p"));
+        }
+    });
+}
+
+/// What a limit wraps is seen through by those who ask for the error's type.
+#[test]
+fn an_exit_finds_the_body_s_error_inside_of_a_timed_one() {
+    #[async_context]
+    async fn asking(ledger: Ledger) -> Result<(), Fault> {
+        let ((), outcome) = yield_!(());
+        let is_fault = outcome.error().is_some_and(|error| error.is::<Fault>());
+        ledger.note(format!("{is_fault}"));
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let context = asking(ledger.clone()).exit_timeout(LONG);
+        let result = context.with(async |()| Err::<(), _>(Fault("b").into())).await;
+        assert_eq!(result, Err(Timed::Context(Fault("b"))));
+        assert_eq!(ledger.text(), "true");
+        let suppressed = suppress::<Fault>().enter_timeout(LONG);
+        let result = suppressed.with(async |()| Err::<(), _>(Fault("b").into())).await;
+        assert_eq!(result, Ok(None));
+    });
+}
+
+#[async_context]
+async fn waiting_in_line(ledger: Ledger) -> Result<(), Fault> {
+    let _here = ledger.on_drop("left the line");
+    cancellable!(pending::<()>()).await;
+    let ((), _) = yield_!(());
+    Ok(())
+}
+
+#[test]
+fn a_cancellable_await_is_given_up_at_the_limit_and_with_the_caller() {
+    on_current_thread(async |_| {
+        let ledger = Ledger::default();
+        let at_the_limit = waiting_in_line(ledger.clone()).enter_timeout(SHORT);
+        let result = at_the_limit.with(async |()| Ok(())).await;
+        assert_eq!(result, Err(elapsed(Phase::Enter, SHORT)));
+        assert_eq!((ledger.text().as_str(), detached::count()), ("left the line", 0));
+
+        let with_the_caller = waiting_in_line(ledger.clone()).enter_timeout(LONG);
+        assert_eq!(poll_times(with_the_caller.with(async |()| Ok(())), 3).await, None);
+        assert_eq!((ledger.count("left"), detached::count()), (2, 0));
+    });
+}
+
+#[test]
+fn an_exit_over_its_limit_is_given_up_and_reported_and_those_around_go_on() {
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let begun = Instant::now();
+        let outer = generated(Script::new("outer", &ledger)).map_err(Timed::Context);
+        let result = outer
+            .with(async |_| {
+                let hangs = slow(ledger.clone(), Duration::ZERO, LONG).exit_timeout(SHORT);
+                hangs.with(async |()| Ok(sleep(LONG).await)).await
+            })
+            .await;
+        assert_eq!(result, Err(elapsed(Phase::Exit, SHORT)));
+        assert_eq!(begun.elapsed(), LONG + SHORT);
+        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
+        assert_eq!(
+            ledger.text(),
+            "enter outer, entered outer, entered slow, exit slow: Completed, \
+             exit outer: failed(Elapsed { phase: Exit, after: 1s }), exited outer"
+        );
+    });
+}
+
+#[test]
+fn the_body_s_error_comes_before_that_of_an_exit_over_its_limit() {
+    on_current_thread(async |stage| {
+        let make = || slow(Ledger::default(), Duration::ZERO, LONG).exit_timeout(SHORT);
+        let result = make().with(async |()| Err::<(), _>(Fault("b").into())).await;
+        assert_eq!(result, Err(Timed::Context(Fault("b"))));
+        let reports = stage.reports();
+        assert_eq!(reports[0], (Kind::TimedOut, String::new()));
+        assert_eq!(reports[1].0, Kind::ExitFailed, "its error, by the table");
+        assert_eq!(reports.len(), 2);
+
+        let both = make().try_with(async |()| Err::<(), _>(Fault("b").into())).await;
+        assert_eq!(
+            both,
+            Err(Failure::BodyAndExit {
+                body: Timed::Context(Fault("b")),
+                exit: elapsed(Phase::Exit, SHORT),
+            })
+        );
+        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
+    });
+}
+
+#[test]
+fn a_detached_exit_and_one_after_a_panic_are_cut_off_too_with_one_report() {
+    on_current_thread(async |stage| {
+        let make = || slow(Ledger::default(), Duration::ZERO, LONG).exit_timeout(SHORT);
+        let begun = Instant::now();
+        let dropped = make().with(async |()| pending::<Result<(), _>>().await);
+        assert!(tokio::time::timeout(SHORT, dropped).await.is_err());
+        detached::drain().await;
+        assert_eq!(begun.elapsed(), 2 * SHORT);
+        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
+
+        let panics = make().with(async |()| {
+            End::Panic("p").come()?;
+            Ok(())
+        });
+        assert!(AssertUnwindSafe(panics).catch_unwind().await.is_err());
+        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
+    });
+}
+
+#[test]
+fn the_time_of_exit_begins_after_detached_exits_inside_have_ended() {
+    on_current_thread(async |_| {
+        let ledger = Ledger::default();
+        let outer = slow(ledger.clone(), Duration::ZERO, SHORT).exit_timeout(2 * SHORT);
+        let result = outer
+            .with(async |()| {
+                let inner = slow(Ledger::default(), Duration::ZERO, LONG);
+                let never = inner.with(async |()| pending::<Result<(), _>>().await);
+                assert!(tokio::time::timeout(SHORT, never).await.is_err());
+                Ok(())
+            })
+            .await;
+        assert_eq!(result, Ok(()));
+    });
+}
+
+#[test]
+fn of_an_exit_with_a_limit_made_of_several_those_not_begun_go_on() {
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let make = |name, exit| {
+            let ledger = ledger.clone();
+            defer(async move |outcome: &Outcome| {
+                ledger.note(format!("exit {name}: {outcome:?}"));
+                sleep(exit).await;
+                ledger.note(format!("exited {name}"));
+                Ok::<_, Fault>(())
+            })
+            .boxed()
+        };
+        let all = vec![make("a", SHORT), make("b", LONG), make("c", SHORT)];
+        let body = || async move |_: &mut Vec<()>| Err::<(), _>(Timed::Context(Fault("b")));
+        let result = all.exit_timeout(2 * SHORT).with(body()).await;
+        assert_eq!(result, Err(Timed::Context(Fault("b"))));
+        detached::drain().await;
+        assert_eq!(stage.reports().len(), 2);
+        assert_eq!(
+            ledger.text(),
+            "exit c: Failed(Context(Fault(\"b\"))), exited c, exit b: Failed(Context(Fault(\"b\"))), \
+             exit a: Cancelled, exited a"
+        );
+    });
+}
+
+#[test]
+fn contexts_with_limits_dropped_at_every_poll_are_exited_once_in_order() {
+    everywhere(async |stage| {
+        cancel_at_every_poll(
+            stage,
+            async |ledger| {
+                let make = |name| ByHand::<()>::new(Script::new(name, &ledger));
+                let outer = make("outer").enter_timeout(LONG);
+                let inner = make("inner").exit_timeout(LONG);
+                let both = make("both").enter_timeout(LONG).exit_timeout(LONG);
+                outer
+                    .with(async |_| {
+                        inner
+                            .with(async |_| {
+                                let both = both.err_into::<Timed<Fault>>();
+                                both.with(async |_| Ok(pause(2).await)).await
+                            })
+                            .await
+                    })
+                    .await
+            },
+            |_, ended, ledger| {
+                ledger.check_nesting();
+                assert!(ended.is_none_or(|result| result.is_ok()));
+            },
+        )
+        .await;
+    });
+}
+
+#[test]
+fn without_a_tokio_runtime_the_time_is_measured_on_the_thread_of_the_crate() {
+    let stage = Stage::alone();
+    let limit = Duration::from_millis(20);
+    let make = || {
+        defer(async |_: &Outcome| {
+            pending::<()>().await;
+            Ok::<_, Fault>(())
+        })
+    };
+    futures::executor::block_on(async {
+        let result = make().exit_timeout(limit).with(async |()| Ok(())).await;
+        assert_eq!(result, Err(elapsed(Phase::Exit, limit)));
+        let waiting = waiting_in_line(Ledger::default()).enter_timeout(limit);
+        let result = waiting.with(async |()| Ok(())).await;
+        assert_eq!(result, Err(elapsed(Phase::Enter, limit)));
+    });
+    assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
+}
+
+#[test]
+fn on_a_runtime_without_a_timer_enter_panics_before_anything_has_begun() {
+    let _stage = Stage::alone();
+    let runtime = Builder::new_current_thread().build().expect("it starts");
+    let ledger = Ledger::default();
+    let make = || generated(Script::new("c", &ledger));
+    runtime.block_on(async {
+        let enter = make().enter_timeout(SHORT).with(async |_| Ok(()));
+        assert!(AssertUnwindSafe(enter).catch_unwind().await.is_err());
+        let exit = make().exit_timeout(SHORT).with(async |_| Ok(()));
+        assert!(AssertUnwindSafe(exit).catch_unwind().await.is_err());
+    });
+    assert_eq!(ledger.text(), "");
+}
+
+#[test]
+fn the_limit_of_an_exit_holds_when_its_runtime_shuts_down() {
+    let stage = Stage::alone();
+    let runtime = Builder::new_current_thread().enable_all().build().expect("it starts");
+    let limit = Duration::from_millis(50);
+    runtime.block_on(async {
+        let context = defer(async |_: &Outcome| {
+            pending::<()>().await;
+            Ok::<_, Fault>(())
+        });
+        // Dropped while its exit runs: it moves to the background, and then to another runtime.
+        let exiting = context.exit_timeout(limit).with(async |()| Ok(()));
+        assert_eq!(poll_times(exiting, 2).await, None);
+    });
+    drop(runtime);
+    assert_eq!(detached::drain_blocking(LONG), 0);
+    let kinds: Vec<_> = stage.reports().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [Kind::TimedOut, Kind::ExitFailed]);
+}
+
+#[test]
+fn a_timed_error_shows_what_was_late_or_the_error_itself() {
+    let late = elapsed(Phase::Enter, SHORT);
+    assert_eq!(late.to_string(), "enter was not over after 1s");
+    assert!(late.source().is_none() && late.is_elapsed());
+    let late = elapsed(Phase::Exit, Duration::from_millis(5));
+    assert_eq!(late.to_string(), "exit was not over after 5ms");
+    let own = Timed::from(Fault("own"));
+    assert_eq!(own.to_string(), "own");
+    assert!(!own.is_elapsed());
+    let behind = Timed::from(io::Error::other(Fault("behind")));
+    assert_eq!(behind.source().map(ToString::to_string), None);
+    let nested: Timed<Fault> = Timed::Context(late.clone()).into();
+    assert_eq!(nested, late);
+}
