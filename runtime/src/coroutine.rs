@@ -27,7 +27,7 @@ use std::task::{Context, Poll};
 
 use crate::context::{AsyncContext, Verdict};
 use crate::order::{Covers, InnerExits, Listing, Place};
-use crate::outcome::Outcome;
+use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind};
 
 /// Where the value and the outcome change hands.
@@ -59,6 +59,8 @@ pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
     link: Link<V>,
     ended: bool,
+    /// The body's error, on its way to the caller. Reported if this drops before it gets there.
+    owed: Option<BodyError>,
     /// `None` when it drops. The mutex is never locked: it makes a coroutine `Sync`, and so a guard
     /// that is kept in shared state.
     future: Mutex<Option<Pin<Box<F>>>>,
@@ -77,6 +79,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
             name,
             link,
             ended: false,
+            owed: None,
             future: Mutex::new(Some(code(lender))),
             place: Place::new(),
         }
@@ -139,12 +142,14 @@ where
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
     /// What the future holds, if it has not ended, drops inside of the context.
     fn drop(&mut self) {
-        if self.ended {
-            return;
+        if let Some(error) = self.owed.take() {
+            report::body_error(self.name, error);
         }
-        let _inside = self.place.inside();
-        let future = self.future.get_mut();
-        *future.unwrap_or_else(PoisonError::into_inner) = None;
+        if !self.ended {
+            let _inside = self.place.inside();
+            let future = self.future.get_mut();
+            *future.unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 }
 
@@ -166,6 +171,16 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     /// Is it entering, in an await that may be given up?
     pub(crate) fn is_cancellable(&self) -> bool {
         is_cancellable(&self.link)
+    }
+
+    /// From here on the caller is owed this error of the body.
+    pub(crate) fn owe(&mut self, error: BodyError) {
+        self.owed = Some(error);
+    }
+
+    /// The caller gets the error, or exit has suppressed it.
+    pub(crate) fn settle(&mut self) {
+        self.owed = None;
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {

@@ -191,8 +191,10 @@ where
                 Err(error) => return report::error(name, Kind::EnterFailed, Arc::new(error)),
             }
         }
-        if let Err(error) = coroutine.exit().await {
-            report::error(name, Kind::ExitFailed, Arc::new(error));
+        match coroutine.exit().await {
+            Ok(verdict) if verdict.suppressed::<()>().is_some() => coroutine.settle(),
+            Ok(_) => {}
+            Err(error) => report::error(name, Kind::ExitFailed, Arc::new(error)),
         }
     })
     .await;

@@ -83,7 +83,7 @@ impl Outcome {
     pub(crate) fn share(&self) -> Self {
         match self {
             Self::Completed => Self::Completed,
-            Self::Failed(error) => Self::Failed(BodyError(Arc::clone(&error.0))),
+            Self::Failed(error) => Self::Failed(error.share()),
             Self::Panicked(panic) => Self::Panicked(panic.clone()),
             Self::Cancelled => Self::Cancelled,
         }
@@ -114,6 +114,10 @@ pub struct BodyError(Arc<dyn AnyError>);
 impl BodyError {
     pub(crate) fn new<E: fmt::Debug + Send + Sync + 'static>(error: Arc<E>) -> Self {
         Self(error)
+    }
+
+    pub(crate) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 
     /// The name of the error's type, as [`std::any::type_name`] gives it.

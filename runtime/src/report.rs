@@ -149,6 +149,10 @@ pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
     send(context, kind, Cause::Error(BodyError::new(error)));
 }
 
+pub(crate) fn body_error(context: &'static str, error: BodyError) {
+    send(context, Kind::BodyFailed, Cause::Error(error));
+}
+
 pub(crate) fn panic(context: &'static str, kind: Kind, payload: Payload) {
     send(context, kind, Cause::Panic(BodyPanic::new(&*payload)));
     drop_payload(payload);

@@ -207,13 +207,21 @@ where
     where
         E: fmt::Debug + Send + Sync + 'static,
     {
-        self.close(body.outcome());
+        let outcome = body.outcome();
+        if let Some(error) = outcome.error().map(BodyError::share) {
+            self.coroutine_mut().owe(error);
+        }
+        self.close(outcome);
         Owed::new(self.name(), body)
     }
 
     /// The body has ended so.
     pub(crate) fn close(&mut self, outcome: Outcome) {
-        let covers = self.covers;
+        self.close_covering(outcome, self.covers);
+    }
+
+    /// The same, where what it covers depends on who closes it.
+    pub(crate) fn close_covering(&mut self, outcome: Outcome, covers: Covers) {
         if let Some(value) = self.value.take() {
             self.coroutine_mut().give_back(value, outcome, covers);
         }
@@ -222,6 +230,7 @@ where
     /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error.
     pub(crate) async fn exit(&mut self) -> Result<Result<D, E>, Payload> {
         let exit = catch(self.coroutine_mut().exit()).await;
+        self.coroutine_mut().settle();
         self.coroutine = None;
         exit
     }
@@ -320,7 +329,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
     }
 }
 
-/// What a body left for the caller, while exit runs. Where the caller goes away, it is reported.
+/// What a body left for the caller, while exit runs. Where the caller goes away, a panic is reported here;
+/// an error by the coroutine, whose exit may yet suppress it.
 pub(crate) struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
     context: &'static str,
     body: Option<Body<R, E>>,
@@ -380,12 +390,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     fn drop(&mut self) {
-        match self.body.take() {
-            Some(Body::Failed(error)) => report::error(self.context, Kind::BodyFailed, error),
-            Some(Body::Panicked(payload)) => {
-                report::panic(self.context, Kind::BodyPanicked, payload);
-            }
-            Some(Body::Completed(_)) | None => {}
+        if let Some(Body::Panicked(payload)) = self.body.take() {
+            report::panic(self.context, Kind::BodyPanicked, payload);
         }
     }
 }

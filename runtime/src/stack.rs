@@ -317,6 +317,7 @@ where
     ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
         let unwound = Arc::clone(&self.unwound);
         let outcome = body.outcome();
+        lock(&self.unwound).body = outcome.error().map(BodyError::share);
         let owed = Owed::new(NAME, body);
         let live = self.live.take().map(|mut live| {
             live.close(outcome);
@@ -533,7 +534,8 @@ where
         let index = entries.iter().rposition(|(known, _)| *known == number)?;
         let (_, entry) = entries.remove(index);
         drop(entries);
-        let exit = entry.exit(Outcome::Completed)?;
+        // Nobody has waited for what was entered after it.
+        let exit = entry.exit(Outcome::Completed, Covers::Neighbours)?;
         Some(Box::pin(async move {
             let ended = exit.await?;
             Ok(ended.map(|_| ()))
@@ -546,7 +548,7 @@ trait Entry<E, D>: Send {
     fn name(&self) -> &'static str;
 
     /// The body has ended, with the call. `None` if the value has not come back.
-    fn exit(self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>>;
+    fn exit(self: Box<Self>, outcome: Outcome, covers: Covers) -> Option<Exit<D, E>>;
 }
 
 /// What an exit says, or the payload of its panic.
@@ -568,11 +570,11 @@ where
         Live::name(self)
     }
 
-    fn exit(mut self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>> {
+    fn exit(mut self: Box<Self>, outcome: Outcome, covers: Covers) -> Option<Exit<D, E>> {
         if !self.take_back() {
             return None;
         }
-        self.close(outcome);
+        self.close_covering(outcome, covers);
         Some(Box::pin(async move {
             let ended = Live::exit(&mut self).await?;
             Ok(ended.map(FitsIn::fit).map_err(Into::into))
@@ -587,8 +589,8 @@ struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     errors: Vec<(&'static str, Arc<E>)>,
     /// The verdict that has suppressed the result of the body, or the error of an exit before it.
     suppressed: Option<D>,
-    /// Is the body's error still the one that goes to the caller?
-    body_failed: bool,
+    /// The body's error, while it is the one that goes to the caller.
+    body: Option<BodyError>,
     panic: Option<(&'static str, Payload)>,
 }
 
@@ -598,11 +600,10 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    lock(unwound).body_failed = outcome.is_failed();
     let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
     while let Some((_, entry)) = entries.pop() {
         let name = entry.name();
-        let Some(exit) = entry.exit(outcome.share()) else {
+        let Some(exit) = entry.exit(outcome.share(), Covers::Body) else {
             continue;
         };
         let ended = exit.await;
@@ -633,22 +634,22 @@ where
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
     /// The failure that goes to the caller ends here. The errors behind it have nobody else.
     fn suppress(&mut self, verdict: D) {
-        let behind = usize::from(!self.body_failed);
+        let behind = usize::from(self.body.is_none());
         for (name, error) in self.errors.drain(..).skip(behind) {
             report::error(name, Kind::ExitFailed, error);
         }
-        self.body_failed = false;
+        self.body = None;
         self.suppressed = Some(verdict);
     }
 
     fn settle<R>(mut self, owed: Owed<R, E>) -> Result<D::Output<R>, StackFailure<R, E>> {
         if let Some((_, payload)) = self.panic.take() {
             // What else went wrong is reported when it drops.
-            if self.suppressed.is_some() {
-                owed.take();
-            }
+            drop(owed.take());
+            drop(self);
             resume_unwind(payload);
         }
+        self.body = None;
         let exits = mem::take(&mut self.errors).into_iter();
         let exits: Vec<_> = exits
             .map(|(context, error)| ExitFailure {
@@ -678,7 +679,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
         Self {
             errors: Vec::new(),
             suppressed: None,
-            body_failed: false,
+            body: None,
             panic: None,
         }
     }
@@ -686,6 +687,9 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
 
 impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
     fn drop(&mut self) {
+        if let Some(error) = self.body.take() {
+            report::body_error(NAME, error);
+        }
         for (name, error) in self.errors.drain(..) {
             report::error(name, Kind::ExitFailed, error);
         }

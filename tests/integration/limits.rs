@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{Phase, detached, prelude::*};
+use async_context_manager::{BodyError, Phase, detached, prelude::*};
 use futures::FutureExt;
 use tests::{
     ByHand, End, Fault, Ledger, Script, Stage, cancel_at_every_poll, everywhere, generated,
@@ -46,7 +46,10 @@ fn limits_that_are_kept_change_nothing() {
         // The body's time does not count.
         let result = context.with(async |()| Ok(sleep(LONG).await)).await;
         assert_eq!(result, Ok(()));
-        assert_eq!(ledger.text(), "entered slow, exit slow: Completed, exited slow");
+        assert_eq!(
+            ledger.text(),
+            "entered slow, exit slow: Completed, exited slow"
+        );
     });
 }
 
@@ -89,18 +92,29 @@ fn the_own_errors_of_a_limited_context_and_of_its_body_stay_what_they_are() {
         let ledger = Ledger::default();
         let make = |enter, exit| {
             let script = Script::new("c", &ledger).enter(enter).exit(exit);
-            ByHand::<()>::new(script).enter_timeout(LONG).exit_timeout(LONG).err_into::<Timed<Fault>>()
+            ByHand::<()>::new(script)
+                .enter_timeout(LONG)
+                .exit_timeout(LONG)
+                .err_into::<Timed<Fault>>()
         };
         let refused = make(End::Fail("e"), End::Ok).with(async |_| Ok(())).await;
         assert_eq!(refused, Err(Timed::Context(Fault("e"))));
-        let body = make(End::Ok, End::Ok).with(async |_| Ok(End::Fail("b").come()?)).await;
+        let body = make(End::Ok, End::Ok)
+            .with(async |_| Ok(End::Fail("b").come()?))
+            .await;
         assert_eq!(body, Err(Timed::Context(Fault("b"))));
         assert_eq!(stage.reports(), []);
         let exit = make(End::Ok, End::Fail("x")).with(async |_| Ok(())).await;
         assert_eq!(exit, Err(Timed::Context(Fault("x"))));
-        for make in [make(End::Panic("p"), End::Ok), make(End::Ok, End::Panic("p"))] {
+        for make in [
+            make(End::Panic("p"), End::Ok),
+            make(End::Ok, End::Panic("p")),
+        ] {
             let panics = make.with(async |_| Ok(()));
-            let payload = AssertUnwindSafe(panics).catch_unwind().await.expect_err("it panics");
+            let payload = AssertUnwindSafe(panics)
+                .catch_unwind()
+                .await
+                .expect_err("it panics");
             assert_eq!(payload.downcast_ref(), Some(&"p"));
         }
     });
@@ -112,7 +126,7 @@ fn an_exit_finds_the_body_s_error_inside_of_a_timed_one() {
     #[async_context]
     async fn asking(ledger: Ledger) -> Result<(), Fault> {
         let ((), outcome) = yield_!(());
-        let is_fault = outcome.error().is_some_and(|error| error.is::<Fault>());
+        let is_fault = outcome.error().is_some_and(BodyError::is::<Fault>);
         ledger.note(format!("{is_fault}"));
         Ok(())
     }
@@ -120,11 +134,15 @@ fn an_exit_finds_the_body_s_error_inside_of_a_timed_one() {
     everywhere(async |_| {
         let ledger = Ledger::default();
         let context = asking(ledger.clone()).exit_timeout(LONG);
-        let result = context.with(async |()| Err::<(), _>(Fault("b").into())).await;
+        let result = context
+            .with(async |()| Err::<(), _>(Fault("b").into()))
+            .await;
         assert_eq!(result, Err(Timed::Context(Fault("b"))));
         assert_eq!(ledger.text(), "true");
         let suppressed = suppress::<Fault>().enter_timeout(LONG);
-        let result = suppressed.with(async |()| Err::<(), _>(Fault("b").into())).await;
+        let result = suppressed
+            .with(async |()| Err::<(), _>(Fault("b").into()))
+            .await;
         assert_eq!(result, Ok(None));
     });
 }
@@ -144,10 +162,16 @@ fn a_cancellable_await_is_given_up_at_the_limit_and_with_the_caller() {
         let at_the_limit = waiting_in_line(ledger.clone()).enter_timeout(SHORT);
         let result = at_the_limit.with(async |()| Ok(())).await;
         assert_eq!(result, Err(elapsed(Phase::Enter, SHORT)));
-        assert_eq!((ledger.text().as_str(), detached::count()), ("left the line", 0));
+        assert_eq!(
+            (ledger.text().as_str(), detached::count()),
+            ("left the line", 0)
+        );
 
         let with_the_caller = waiting_in_line(ledger.clone()).enter_timeout(LONG);
-        assert_eq!(poll_times(with_the_caller.with(async |()| Ok(())), 3).await, None);
+        assert_eq!(
+            poll_times(with_the_caller.with(async |()| Ok(())), 3).await,
+            None
+        );
         assert_eq!((ledger.count("left"), detached::count()), (2, 0));
     });
 }
@@ -179,14 +203,18 @@ fn an_exit_over_its_limit_is_given_up_and_reported_and_those_around_go_on() {
 fn the_body_s_error_comes_before_that_of_an_exit_over_its_limit() {
     on_current_thread(async |stage| {
         let make = || slow(Ledger::default(), Duration::ZERO, LONG).exit_timeout(SHORT);
-        let result = make().with(async |()| Err::<(), _>(Fault("b").into())).await;
+        let result = make()
+            .with(async |()| Err::<(), _>(Fault("b").into()))
+            .await;
         assert_eq!(result, Err(Timed::Context(Fault("b"))));
         let reports = stage.reports();
         assert_eq!(reports[0], (Kind::TimedOut, String::new()));
         assert_eq!(reports[1].0, Kind::ExitFailed, "its error, by the table");
         assert_eq!(reports.len(), 2);
 
-        let both = make().try_with(async |()| Err::<(), _>(Fault("b").into())).await;
+        let both = make()
+            .try_with(async |()| Err::<(), _>(Fault("b").into()))
+            .await;
         assert_eq!(
             both,
             Err(Failure::BodyAndExit {
@@ -331,7 +359,10 @@ fn on_a_runtime_without_a_timer_enter_panics_before_anything_has_begun() {
 #[test]
 fn the_limit_of_an_exit_holds_when_its_runtime_shuts_down() {
     let stage = Stage::alone();
-    let runtime = Builder::new_current_thread().enable_all().build().expect("it starts");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("it starts");
     let limit = Duration::from_millis(50);
     runtime.block_on(async {
         let context = defer(async |_: &Outcome| {

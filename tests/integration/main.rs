@@ -5,19 +5,24 @@
 )]
 //! The behaviours that the crate promises, through its public API. `behaviours.md` lists them.
 
+mod async_with;
 mod auto_traits;
 mod behaviours;
 mod cancellation;
 mod errors;
 mod features;
+mod limits;
+mod nursery;
 mod order;
 mod outcome;
 mod outcome_table;
 mod panics;
 mod peers;
 mod protocol;
+mod ready_made;
 mod reports;
 mod runtimes;
+mod several;
 mod sizes;
 mod stack;
 mod stack_model;

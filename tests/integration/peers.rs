@@ -718,12 +718,18 @@ fn when_one_side_of_a_join_fails_to_enter_the_other_is_ended_and_exited_with_tha
             let ended = if slow_is_left {
                 let joined = join((slow(ledger.clone()), failing));
                 joined
-                    .with(async |_| Ok::<(), Fault>(ledger.note("body")))
+                    .with(async |_| {
+                        ledger.note("body");
+                        Ok(())
+                    })
                     .await
             } else {
                 let joined = join((failing, slow(ledger.clone())));
                 joined
-                    .with(async |_| Ok::<(), Fault>(ledger.note("body")))
+                    .with(async |_| {
+                        ledger.note("body");
+                        Ok(())
+                    })
                     .await
             };
             assert_eq!((ended, ledger.has("body")), (Err(Fault("x")), false));
@@ -745,7 +751,14 @@ fn tasks_run_beside_the_body_and_are_joined_when_it_completes() {
             let group = tasks().with(async |tasks| {
                 for name in ["first", "second"] {
                     let context = generated(Script::new(name, &ledger));
-                    tasks.spawn(async move { context.with_send(async |_| Ok(())).await });
+                    let inside = ledger.clone();
+                    tasks.spawn(async move {
+                        let used = context.with_send(async |_| {
+                            inside.until("body").await;
+                            Ok(())
+                        });
+                        used.await
+                    });
                 }
                 ledger.until("entered first").await;
                 ledger.until("entered second").await;

@@ -38,7 +38,10 @@ fn ready_lends_its_value() {
     });
 }
 
-fn closed(ledger: &Ledger, end: End) -> impl AsyncContext<Value = u8, Error = Fault, Verdict = ()> + use<> {
+fn closed(
+    ledger: &Ledger,
+    end: End,
+) -> impl AsyncContext<Value = u8, Error = Fault, Verdict = ()> + use<> {
     let ledger = ledger.clone();
     closing(7, async move |value: u8| {
         ledger.note(format!("close {value}"));
@@ -93,13 +96,18 @@ fn closing_and_defer_keep_their_order_dropped_at_every_poll() {
                     .await
             },
             |polls, ended, ledger| {
-                let outcome = if ended.is_some() { "Completed" } else { "Cancelled" };
+                let outcome = if ended.is_some() {
+                    "Completed"
+                } else {
+                    "Cancelled"
+                };
                 let all = format!("close 7, closed, called: {outcome}");
                 match polls {
                     0 => assert_eq!(ledger.text(), ""),
                     // The outer body may have completed before.
                     _ => assert!(
-                        ledger.text() == all || ledger.text() == "close 7, closed, called: Completed",
+                        ledger.text() == all
+                            || ledger.text() == "close 7, closed, called: Completed",
                     ),
                 }
             },
@@ -198,9 +206,17 @@ fn suppress_on_a_stack_lets_the_outer_exits_see_completed() {
     everywhere(async |_| {
         let ledger = Ledger::default();
         let result = ExitStack::suppressing_scope(async |stack| {
-            drop(stack.enter(generated(Script::new("outer", &ledger))).await?);
+            drop(
+                stack
+                    .enter(generated(Script::new("outer", &ledger)))
+                    .await?,
+            );
             stack.enter(suppress::<Fault>()).await?;
-            drop(stack.enter(generated(Script::new("inner", &ledger))).await?);
+            drop(
+                stack
+                    .enter(generated(Script::new("inner", &ledger)))
+                    .await?,
+            );
             Err::<(), _>(Fault("b"))
         });
         assert_eq!(result.await, Ok(None));

@@ -95,3 +95,20 @@ fn a_panic_can_not_be_suppressed() {
         assert!(ledger.has("exit c: panicked(p)"));
     });
 }
+
+/// Regression: it was reported when the caller went away, before exit had decided.
+#[test]
+fn an_error_is_suppressed_also_when_its_caller_goes_away_during_exit() {
+    everywhere(async |stage| {
+        for (exit, reports) in [(End::Suppress, 0), (End::Ok, 1)] {
+            let ledger = Ledger::default();
+            let script = Script::new("c", &ledger).exit(exit);
+            let failing = async |_: &mut &'static str| Err::<(), _>(Fault("b"));
+            let future = generated_suppressing(script).with(failing);
+            assert!(poll_times(future, 4).await.is_none());
+            detached::drain().await;
+            assert!(ledger.has("exited c"));
+            assert_eq!(stage.reports().len(), reports);
+        }
+    });
+}

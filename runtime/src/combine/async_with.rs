@@ -39,7 +39,8 @@
 ///
 /// All contexts have the error type of the block, which
 /// [`err_into`](crate::AsyncContextExt::err_into) makes so. Each one that may suppress errors makes an
-/// `Option` of the result.
+/// `Option` of the result. In a spawned task, where a value's type has a lifetime in it, take
+/// [`async_with_send!`](crate::async_with_send).
 #[macro_export]
 macro_rules! async_with {
     ($value:pat_param = $context:expr $(,)? => $body:expr $(,)?) => {
@@ -49,6 +50,47 @@ macro_rules! async_with {
         $crate::AsyncContextExt::with(
             $context,
             async |$value| $crate::async_with!($($rest)+),
+        )
+        .await
+    };
+}
+
+/// As [`async_with!`](crate::async_with), with a future that is `Send` by promise: see
+/// [`with_send`](crate::AsyncContextExt::with_send), which it nests.
+///
+/// For a spawned task, or a handler of a web framework, where a value's type has a lifetime in it.
+///
+/// ```
+/// use async_context_manager::{async_with_send, prelude::*};
+/// use std::io;
+///
+/// #[async_context]
+/// async fn name(name: &'static str) -> io::Result<&'static str> {
+///     let (_, _) = yield_!(name);
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let task = tokio::spawn(async {
+///     async_with_send!(first = name("Ada"), last = name("Lovelace") => {
+///         tokio::task::yield_now().await;
+///         Ok(format!("{first} {last}"))
+///     })
+/// });
+/// assert_eq!(task.await??, "Ada Lovelace");
+/// # Ok(())
+/// # }
+/// ```
+#[macro_export]
+macro_rules! async_with_send {
+    ($value:pat_param = $context:expr $(,)? => $body:expr $(,)?) => {
+        $crate::AsyncContextExt::with_send($context, async |$value| $body).await
+    };
+    ($value:pat_param = $context:expr, $($rest:tt)+) => {
+        $crate::AsyncContextExt::with_send(
+            $context,
+            async |$value| $crate::async_with_send!($($rest)+),
         )
         .await
     };

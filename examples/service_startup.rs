@@ -1,0 +1,314 @@
+//! A service that starts up, serves one request, and is stopped at each of ten moments.
+//!
+//! It holds a temporary directory, an SQLite pool in it, now and then a metrics file, a listener and
+//! some background tasks. For each run it prints as a tree what was opened and closed, and it ends with
+//! the exit code 0 only if nothing was left open in any of them.
+//!
+//! ```sh
+//! cargo run --example service_startup
+//! ```
+
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream as BlockingStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_context_manager::{Tasks, detached, prelude::*, report};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use tempfile::TempDir;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+
+type AnyError = Box<dyn Error + Send + Sync>;
+
+/// When the service is stopped; in every second run it has a metrics file.
+const MOMENTS: [&str; 10] = [
+    "while the directory is made",
+    "while the database opens",
+    "while the metrics file opens",
+    "while the listener binds",
+    "before the request",
+    "when the request comes in",
+    "before the request is answered",
+    "after the request",
+    "while the metrics file closes",
+    "while the database closes",
+];
+
+#[async_context]
+async fn directory(run: Arc<Run>) -> Result<PathBuf, AnyError> {
+    run.pass(0).await;
+    let directory = TempDir::new()?;
+    let path = directory.path().to_owned();
+    run.opens("directory", {
+        let path = path.clone();
+        move || !path.exists()
+    });
+    let (_, outcome) = yield_!(path);
+    directory.close()?;
+    run.closes("directory", outcome);
+    Ok(())
+}
+
+#[async_context]
+async fn database(run: Arc<Run>, path: PathBuf) -> Result<SqlitePool, AnyError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    run.pass(1).await;
+    let pool = SqlitePool::connect_with(options).await?;
+    run.opens("database", {
+        let pool = pool.clone();
+        move || pool.is_closed()
+    });
+    sqlx::query("CREATE TABLE requests (line TEXT)")
+        .execute(&pool)
+        .await?;
+    let (pool, outcome) = yield_!(pool);
+    run.pass(9).await;
+    pool.close().await;
+    run.closes("database", outcome);
+    Ok(())
+}
+
+#[async_context]
+async fn metrics_file(run: Arc<Run>, path: PathBuf) -> Result<File, AnyError> {
+    run.pass(2).await;
+    let file = File::create(path).await?;
+    // It drops after the file, as the locals of a function do.
+    let is_open = Arc::new(());
+    run.opens("metrics", {
+        let is_open = Arc::downgrade(&is_open);
+        move || is_open.strong_count() == 0
+    });
+    let (mut file, outcome) = yield_!(file);
+    run.pass(8).await;
+    file.flush().await?;
+    run.closes("metrics", outcome);
+    Ok(())
+}
+
+#[async_context]
+async fn listener(run: Arc<Run>) -> Result<TcpListener, AnyError> {
+    run.pass(3).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    run.opens("listener", move || {
+        BlockingStream::connect(address).is_err()
+    });
+    let (listener, outcome) = yield_!(listener);
+    drop(listener);
+    run.closes("listener", outcome);
+    Ok(())
+}
+
+/// The library's own task group, noted in the tree.
+#[async_context]
+async fn background(run: Arc<Run>) -> Result<Tasks<AnyError>, AnyError> {
+    let mut group = tasks();
+    let spawner = group.enter().await?;
+    run.opens("tasks", || true);
+    let (spawner, outcome) = yield_!(spawner);
+    let ended = group.exit(spawner, outcome).await;
+    run.closes("tasks", outcome);
+    ended
+}
+
+async fn serve_one_request(run: &Arc<Run>) -> Result<(), AnyError> {
+    let metrics = |directory: &Path| {
+        let path = directory.join("metrics.txt");
+        run.wants_metrics.then(|| metrics_file(run.clone(), path))
+    };
+    async_with!(
+        directory = directory(run.clone()),
+        pool = database(run.clone(), directory.join("service.db")),
+        metrics = metrics(directory),
+        listener = listener(run.clone()),
+        tasks = background(run.clone())
+        => {
+            let (journal, lines) = mpsc::channel(8);
+            tasks.spawn(run.clone().counted(keep_journal(pool.clone(), lines)));
+            tasks.spawn(run.clone().counted(ask(listener.local_addr()?)));
+            run.pass(4).await;
+
+            let (mut client, _) = listener.accept().await?;
+            run.pass(5).await;
+            let name = read_line(&mut client).await?;
+            journal.send(name.clone()).await?;
+            run.pass(6).await;
+            client.write_all(format!("welcome, {name}\n").as_bytes()).await?;
+            if let Some(metrics) = metrics {
+                metrics.write_all(b"requests 1\n").await?;
+            }
+            run.pass(7).await;
+            Ok(())
+        },
+    )
+}
+
+/// A background task: writes what it gets to the database, until no more can come.
+async fn keep_journal(pool: SqlitePool, mut lines: mpsc::Receiver<String>) -> Result<(), AnyError> {
+    while let Some(line) = lines.recv().await {
+        let insert = sqlx::query("INSERT INTO requests VALUES (?)").bind(line);
+        insert.execute(&pool).await?;
+    }
+    Ok(())
+}
+
+/// Another one: the client, over loopback.
+async fn ask(address: SocketAddr) -> Result<(), AnyError> {
+    let mut service = TcpStream::connect(address).await?;
+    service.write_all(b"Ada\n").await?;
+    let answer = read_line(&mut service).await?;
+    if answer == "welcome, Ada" {
+        Ok(())
+    } else {
+        Err(format!("answered {answer:?}").into())
+    }
+}
+
+async fn read_line(stream: &mut TcpStream) -> Result<String, AnyError> {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await? {
+            b'\n' => return Ok(String::from_utf8(line)?),
+            byte => line.push(byte),
+        }
+    }
+}
+
+/// One run: when it is stopped, and what it opens and closes.
+#[derive(Default)]
+struct Run {
+    stopped_at: Option<usize>,
+    wants_metrics: bool,
+    reached: Notify,
+    running_tasks: AtomicUsize,
+    tree: Mutex<Tree>,
+}
+
+#[derive(Default)]
+struct Tree {
+    lines: Vec<String>,
+    open: Vec<&'static str>,
+    /// The name of each thing that was opened, and whether it is closed.
+    checks: Vec<(&'static str, Box<dyn Fn() -> bool + Send>)>,
+    out_of_order: bool,
+}
+
+impl Run {
+    /// If this is the moment, whoever runs the service stops it here.
+    async fn pass(&self, moment: usize) {
+        if self.stopped_at == Some(moment) {
+            self.reached.notify_one();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn opens(&self, what: &'static str, is_closed: impl Fn() -> bool + Send + 'static) {
+        let mut tree = self.tree();
+        let indent = "│ ".repeat(tree.open.len());
+        tree.lines.push(format!("{indent}┌ {what}"));
+        tree.open.push(what);
+        tree.checks.push((what, Box::new(is_closed)));
+    }
+
+    fn closes(&self, what: &'static str, outcome: &Outcome) {
+        let mut tree = self.tree();
+        tree.out_of_order |= tree.open.pop() != Some(what);
+        let indent = "│ ".repeat(tree.open.len());
+        tree.lines.push(format!("{indent}└ {what}: {outcome:?}"));
+    }
+
+    async fn counted<T>(self: Arc<Self>, task: impl Future<Output = T>) -> T {
+        struct Counted(Arc<Run>);
+
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.running_tasks.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+
+        self.running_tasks.fetch_add(1, Ordering::Relaxed);
+        let _counted = Counted(self);
+        task.await
+    }
+
+    /// What is still open, or went wrong, after all.
+    fn troubles(&self) -> Vec<String> {
+        let tree = self.tree();
+        let open = tree.checks.iter().filter(|(_, is_closed)| !is_closed());
+        let mut troubles: Vec<_> = open.map(|(what, _)| format!("{what} is open")).collect();
+        troubles.extend(
+            tree.open
+                .iter()
+                .map(|what| format!("{what} was not closed")),
+        );
+        let tasks = self.running_tasks.load(Ordering::Relaxed);
+        if tasks > 0 {
+            troubles.push(format!("{tasks} tasks are running"));
+        }
+        if tree.out_of_order {
+            troubles.push("something was closed out of order".to_owned());
+        }
+        troubles
+    }
+
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the service, stops it at its moment, and says whether nothing is left.
+async fn run_and_check(stopped_at: Option<usize>) -> bool {
+    let run = Arc::new(Run {
+        stopped_at,
+        wants_metrics: stopped_at.is_none_or(|moment| moment % 2 == 0),
+        ..Run::default()
+    });
+    let ended = tokio::select! {
+        biased;
+        () = run.reached.notified() => None,
+        ended = serve_one_request(&run) => Some(ended),
+    };
+    // The service has been dropped, wherever it was. What it held is closed in the background.
+    detached::drain().await;
+
+    let mut troubles = run.troubles();
+    match (&ended, stopped_at.map(|moment| MOMENTS[moment])) {
+        (None, Some(moment)) => println!("stopped {moment}:"),
+        (Some(Ok(())), None) => println!("not stopped:"),
+        (ended, moment) => troubles.push(format!("it ended with {ended:?}, {moment:?}")),
+    }
+    for line in &run.tree().lines {
+        println!("  {line}");
+    }
+    for trouble in &troubles {
+        println!("  !! {trouble}");
+    }
+    troubles.is_empty()
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    static REPORTS: AtomicUsize = AtomicUsize::new(0);
+    report::set_hook(|report| {
+        REPORTS.fetch_add(1, Ordering::Relaxed);
+        eprintln!("{report}");
+    });
+    let mut is_clean = true;
+    for moment in (0..MOMENTS.len()).map(Some).chain([None]) {
+        is_clean &= run_and_check(moment).await;
+    }
+    if is_clean && REPORTS.load(Ordering::Relaxed) == 0 {
+        println!("nothing was left open in any of {} runs", MOMENTS.len() + 1);
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::FAILURE
+}
