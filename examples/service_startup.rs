@@ -14,7 +14,7 @@ use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as BlockingStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_context_manager::{Tasks, detached, prelude::*, report};
@@ -134,7 +134,7 @@ async fn serve_one_request(run: &Arc<Run>) -> Result<(), AnyError> {
         => {
             let (journal, lines) = mpsc::channel(8);
             tasks.spawn(run.clone().counted(keep_journal(pool.clone(), lines)));
-            tasks.spawn(run.clone().counted(ask(listener.local_addr()?)));
+            tasks.spawn(run.clone().counted(ask(run.clone(), listener.local_addr()?)));
             run.pass(4).await;
 
             let (mut client, _) = listener.accept().await?;
@@ -161,16 +161,18 @@ async fn keep_journal(pool: SqlitePool, mut lines: mpsc::Receiver<String>) -> Re
     Ok(())
 }
 
-/// Another one: the client, over loopback.
-async fn ask(address: SocketAddr) -> Result<(), AnyError> {
-    let mut service = TcpStream::connect(address).await?;
-    service.write_all(b"Ada\n").await?;
-    let answer = read_line(&mut service).await?;
-    if answer == "welcome, Ada" {
-        Ok(())
-    } else {
-        Err(format!("answered {answer:?}").into())
+/// Another one: the client, over loopback. A service that is stopped hangs up, and that is no error.
+async fn ask(run: Arc<Run>, address: SocketAddr) -> Result<(), AnyError> {
+    let answer: Result<String, AnyError> = async {
+        let mut service = TcpStream::connect(address).await?;
+        service.write_all(b"Ada\n").await?;
+        read_line(&mut service).await
     }
+    .await;
+    if answer.is_ok_and(|answer| answer == "welcome, Ada") {
+        run.is_answered.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 async fn read_line(stream: &mut TcpStream) -> Result<String, AnyError> {
@@ -190,15 +192,18 @@ struct Run {
     wants_metrics: bool,
     reached: Notify,
     running_tasks: AtomicUsize,
+    is_answered: AtomicBool,
     tree: Mutex<Tree>,
 }
+
+type IsClosed = Box<dyn Fn() -> bool + Send>;
 
 #[derive(Default)]
 struct Tree {
     lines: Vec<String>,
     open: Vec<&'static str>,
     /// The name of each thing that was opened, and whether it is closed.
-    checks: Vec<(&'static str, Box<dyn Fn() -> bool + Send>)>,
+    checks: Vec<(&'static str, IsClosed)>,
     out_of_order: bool,
 }
 
@@ -253,6 +258,9 @@ impl Run {
         let tasks = self.running_tasks.load(Ordering::Relaxed);
         if tasks > 0 {
             troubles.push(format!("{tasks} tasks are running"));
+        }
+        if self.stopped_at.is_none() && !self.is_answered.load(Ordering::Relaxed) {
+            troubles.push("the request was not answered".to_owned());
         }
         if tree.out_of_order {
             troubles.push("something was closed out of order".to_owned());

@@ -252,6 +252,8 @@ where
     }
 
     /// Moves all entries to a new stack, and leaves this one empty. Nothing runs.
+    ///
+    /// The new stack is a value like others: held beside the old one, it drops as Rust's locals do.
     pub fn take(&mut self) -> Self {
         mem::take(self)
     }
@@ -272,7 +274,8 @@ where
     ///
     /// Each exit sees the outcome that it would see if the contexts were nested: the error of an inner
     /// exit is a failure to the outer ones, unless the body has failed already; after a suppression
-    /// they see [`Completed`](Outcome::Completed).
+    /// they see [`Completed`](Outcome::Completed); and where the caller goes away meanwhile, those that
+    /// have not begun see [`Cancelled`](Outcome::Cancelled).
     ///
     /// # Errors
     ///
@@ -319,16 +322,21 @@ where
         let outcome = body.outcome();
         lock(&self.unwound).body = outcome.error().map(BodyError::share);
         let owed = Owed::new(NAME, body);
-        let live = self.live.take().map(|mut live| {
+        let mut exiting = Exiting {
+            caller: Caller(unwound),
+            live: self.live.take(),
+        };
+        if let Some(live) = &mut exiting.live {
             live.close(outcome);
-            live
-        });
+        }
         async move {
-            if let Some(mut live) = live {
+            // As a whole: a block captures the parts that it names, and drops them as it likes.
+            let mut exiting = exiting;
+            if let Some(live) = &mut exiting.live {
                 // It catches the panics of the entries, and has no error of its own.
                 let _ = live.exit().await;
             }
-            let unwound = mem::take(&mut *lock(&unwound));
+            let unwound = mem::take(&mut *lock(&exiting.caller.0));
             unwound.settle(owed)
         }
     }
@@ -592,6 +600,27 @@ struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The body's error, while it is the one that goes to the caller.
     body: Option<BodyError>,
     panic: Option<(&'static str, Payload)>,
+    /// The caller has gone away: the exits that have not begun are those of a body that was dropped.
+    is_abandoned: bool,
+}
+
+/// A stack that exits, and whoever waits for it. Dropped, the caller is gone before the rest is handed
+/// over.
+struct Exiting<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    caller: Caller<E, D>,
+    live: Option<Live<Entries<E, D>, Code<(), Infallible>>>,
+}
+
+struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Mutex<Unwound<E, D>>>);
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
+    fn drop(&mut self) {
+        lock(&self.0).is_abandoned = true;
+    }
 }
 
 /// Exits all entries, in reverse order, as nested contexts would be.
@@ -627,6 +656,10 @@ where
                 unwound.panic = Some((name, payload));
             }
             (Err(payload), _) => report::panic(name, Kind::Panicked, payload),
+        }
+        if unwound.is_abandoned {
+            outcome = Outcome::Cancelled;
+            unwound.report();
         }
     }
 }
@@ -681,12 +714,14 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
             suppressed: None,
             body: None,
             panic: None,
+            is_abandoned: false,
         }
     }
 }
 
-impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
-    fn drop(&mut self) {
+impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
+    /// There is no caller for it.
+    fn report(&mut self) {
         if let Some(error) = self.body.take() {
             report::body_error(NAME, error);
         }
@@ -696,6 +731,12 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
         if let Some((name, payload)) = self.panic.take() {
             report::panic(name, Kind::Panicked, payload);
         }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
+    fn drop(&mut self) {
+        self.report();
     }
 }
 

@@ -559,6 +559,7 @@ impl Model {
         for Entry { name, does } in stack.into_iter().rev() {
             let Closing::Exits(fate) = does else {
                 self.line(group, name.to_owned());
+                self.give_up(&mut unwinding);
                 continue;
             };
             self.line(group, exit_line(name, unwinding.outcome));
@@ -567,17 +568,14 @@ impl Model {
             }
             self.line(group, format!("exited {name}"));
             self.reports.extend(unwinding.exited(name, fate));
+            self.give_up(&mut unwinding);
+        }
+        if self.dropped {
+            self.give_up(&mut unwinding);
+            return Flow::Dropped;
         }
         let mut errors = unwinding.errors;
         errors.splice(0..0, unwinding.body_error);
-        if self.dropped {
-            // The exits went on as they had begun, and what is left has nobody to go to.
-            self.reports.extend(errors.into_iter().map(fault));
-            if let Flow::Panicked(name) = unwinding.outcome {
-                self.reports.push(name.to_owned());
-            }
-            return Flow::Dropped;
-        }
         if let Flow::Panicked(_) = unwinding.outcome {
             self.reports.extend(errors.into_iter().map(fault));
             return unwinding.outcome;
@@ -592,6 +590,23 @@ impl Model {
             self.reports.extend(errors.into_iter().skip(1).map(fault));
         }
         Flow::Failed(first)
+    }
+}
+
+impl Model {
+    /// Once the program is dropped, the exit that runs goes on as it had begun. The others are those of
+    /// bodies that were dropped, and what went wrong before has nobody to go to.
+    fn give_up(&mut self, unwinding: &mut Unwinding) {
+        if !self.dropped {
+            return;
+        }
+        let errors = std::mem::take(&mut unwinding.errors);
+        let errors = unwinding.body_error.take().into_iter().chain(errors);
+        self.reports.extend(errors.map(fault));
+        if let Flow::Panicked(name) = unwinding.outcome {
+            self.reports.push(name.to_owned());
+        }
+        unwinding.outcome = Flow::Dropped;
     }
 }
 
