@@ -329,11 +329,20 @@ impl Beside {
     }
 
     fn running(&self) -> Option<CancellationToken> {
-        self.list.resolve().look(|exits| {
-            let mut after = exits.range(self.guard + 1..);
-            let first = after.find(|(number, entry)| self.covers(**number, entry));
-            first.map(|(_, entry)| entry.ended.clone())
-        })?
+        // Rule 4 may be moving them: from each list on to the next, at no time in none.
+        let mut list = Some(self.list.clone());
+        while let Some(place) = list {
+            let running = place.look(|exits| {
+                let mut after = exits.range(self.guard + 1..);
+                let first = after.find(|(number, entry)| self.covers(**number, entry));
+                first.map(|(_, entry)| entry.ended.clone())
+            });
+            if let Some(Some(running)) = running {
+                return Some(running);
+            }
+            list = place.moved_to();
+        }
+        None
     }
 }
 
@@ -409,15 +418,16 @@ impl Outer {
     /// Itself, or where its exits have moved to.
     fn resolve(&self) -> Self {
         let mut place = self.clone();
-        loop {
-            let next = match &place {
-                Self::Context(inside) => lock(&inside.contents).moved_to.clone(),
-                Self::Root(_) => None,
-            };
-            match next {
-                Some(outer) => place = outer,
-                None => return place,
-            }
+        while let Some(outer) = place.moved_to() {
+            place = outer;
+        }
+        place
+    }
+
+    fn moved_to(&self) -> Option<Self> {
+        match self {
+            Self::Context(inside) => lock(&inside.contents).moved_to.clone(),
+            Self::Root(_) => None,
         }
     }
 

@@ -36,7 +36,8 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Enter went on after its caller had gone, and failed. There is nothing to exit.
+    /// Enter failed after its caller had gone, or beside another one that had failed before. There is
+    /// nothing to exit.
     EnterFailed,
     /// Exit failed where the body's error or panic goes to the caller, or where nobody waits.
     ExitFailed,
@@ -46,7 +47,8 @@ pub enum Kind {
     /// Exit was given up after its time limit.
     TimedOut,
     /// The runtime shut down under a detached exit, and it could not be finished elsewhere: it
-    /// took too long there, or panicked, as it does where it needs the runtime that is gone.
+    /// took too long there, or panicked, as it does where it needs the runtime that is gone. Or under a
+    /// task of [`tasks`](crate::tasks) that was to be joined.
     Lost,
     /// A context was dropped before its exit had ended, and it can't go on in the background: one that borrows, or one
     /// that was entered by hand and never exited.
@@ -100,11 +102,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
-            Kind::EnterFailed => "enter failed after its caller had gone",
+            Kind::EnterFailed => "enter failed, and its error has no caller to go to",
             Kind::ExitFailed => "exit failed",
             Kind::Panicked => "panicked",
             Kind::TimedOut => "exit was given up after its time limit",
-            Kind::Lost => "exit was lost, because the runtime shut down under it",
+            Kind::Lost => "was lost, because the runtime shut down under it",
             Kind::NotRun => "exit did not run to its end, because the context was dropped",
             Kind::BodyFailed => "the body's error has no caller left to go to",
             Kind::BodyPanicked => "the body's panic has no caller left to go to",

@@ -47,7 +47,7 @@ use crate::scope::{Body, Inside, Live, Owed, unshare};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
-/// let all = ExitStack::scope(async |stack| {
+/// let all = ExitStack::<io::Error>::scope(async |stack| {
 ///     let mut locks = Vec::new();
 ///     for name in ["a", "b", "c"] {
 ///         locks.push(stack.enter(lock(name.to_owned())).await?);

@@ -34,7 +34,6 @@ fn tasks_are_joined_when_the_body_completes_before_outer_exits_run() {
                     .with(async |tasks| {
                         tasks.spawn(worker(ledger.clone(), "a", End::Ok));
                         tasks.spawn(worker(ledger.clone(), "b", End::Ok));
-                        assert!(!tasks.is_empty());
                         Ok(7)
                     })
                     .await
@@ -95,7 +94,7 @@ fn contexts_of_aborted_tasks_have_exited_before_outer_exits_run() {
             let make = |name| generated(Script::new(name, &ledger));
             let result = make("outer")
                 .with(async |_| {
-                    tasks()
+                    let result = tasks()
                         .with(async |tasks| {
                             let (first, second) = (make("first"), make("second"));
                             let inside = begun.clone();
@@ -115,7 +114,9 @@ fn contexts_of_aborted_tasks_have_exited_before_outer_exits_run() {
                             begun.notified().await;
                             Err::<(), _>(Fault("b"))
                         })
-                        .await
+                        .await;
+                    assert!(ledger.has("exited first"), "{}", ledger.text());
+                    result
                 })
                 .await;
             assert_eq!(result, Err(Fault("b")));
@@ -143,7 +144,9 @@ fn an_exit_that_a_finished_task_left_behind_has_ended_too() {
                         });
                         Ok(())
                     })
-                    .await
+                    .await?;
+                assert!(ledger.has("exited left"), "{}", ledger.text());
+                Ok(())
             })
             .await;
         assert_eq!(result, Ok(()));
