@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_context_manager::report::Kind;
 use async_context_manager::{Either, detached, prelude::*};
@@ -675,4 +676,30 @@ fn a_member_that_is_always_ready_to_be_polled_lets_others_go_on() {
         });
         assert_eq!(join((spins, sends)).with(async |_| Ok(())).await, Ok(()));
     });
+}
+
+#[test]
+fn the_futures_of_contexts_made_of_several_are_send() {
+    fn send<T: Send>(value: T) -> T {
+        value
+    }
+
+    let ledger = Ledger::default();
+    let make = || generated(Script::new("c", &ledger));
+    drop(send(Some(make()).with(async |_| Ok(()))));
+    drop(send(vec![make()].with(async |_| Ok(()))));
+    drop(send([make(), make()].with(async |_| Ok(()))));
+    drop(send(join((make(), vec![make()])).with(async |_| Ok(()))));
+    drop(send(join_all([make()]).limit(2).with(async |_| Ok(()))));
+    drop(send(
+        make()
+            .enter_timeout(Duration::MAX)
+            .exit_timeout(Duration::MAX)
+            .guard(),
+    ));
+    drop(send(tasks::<Fault>().with(async |tasks| {
+        tasks.spawn(async { Ok(()) });
+        pause(1).await;
+        Ok(())
+    })));
 }

@@ -1,0 +1,14 @@
+use async_context_manager::prelude::*;
+use std::io;
+
+#[async_context]
+async fn named() -> Result<&'static str, io::Error> {
+    let (_, _) = yield_!("one");
+    Ok(())
+}
+
+async fn both() -> io::Result<()> {
+    join((suppress::<io::Error>(), named())).with(async |_| Ok(())).await
+}
+
+fn main() {}

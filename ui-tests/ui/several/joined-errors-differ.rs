@@ -1,0 +1,19 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn numbered() -> Result<u32, String> {
+    let (_, _) = yield_!(1);
+    Ok(())
+}
+
+#[async_context]
+async fn named() -> Result<&'static str, std::io::Error> {
+    let (_, _) = yield_!("one");
+    Ok(())
+}
+
+async fn both() -> Result<(), String> {
+    join((numbered(), named())).with(async |_| Ok(())).await
+}
+
+fn main() {}
