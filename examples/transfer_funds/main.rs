@@ -24,6 +24,8 @@
 //! total before = 35905807, total after = 35905807, open transactions = 0
 //! ```
 //!
+//! The rows that it rejects at first are bad on purpose.
+//!
 //! A transfer is a block of code in a transaction, and the transaction is one function: `BEGIN` above
 //! its `yield_!`, `COMMIT` or `ROLLBACK` below. In short (see `bank.rs`):
 //!

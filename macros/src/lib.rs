@@ -59,6 +59,9 @@ use crate::input::Input;
 /// `impl AsyncContext<Value = Value, Error = Error, Verdict = ()>`, and nothing has run. The arguments
 /// are kept, used or not, until the exit has ended, and drop as those of an `async fn`.
 ///
+/// It takes owned arguments (`String`, `Arc<…>`) where it can: a context that borrows from its caller
+/// is for `with_scoped` alone, which can't exit it when it is dropped.
+///
 /// It may be a function, a method with any receiver, or a method of a trait with or without a body
 /// (a trait whose methods take `&self` needs the supertrait `Sync`).
 ///
@@ -156,6 +159,9 @@ pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
 /// `#[tokio::test]`, stand below.
 ///
 /// # Errors
+///
+/// In a spawned task, a context whose value's type has a lifetime does not work here: see
+/// `AsyncContextExt::with_send`.
 ///
 /// The function returns a `Result` with the error of the context. A context that suppresses needs
 /// [`with`](https://docs.rs/async-context-manager), since it may leave no value to return.

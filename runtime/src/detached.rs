@@ -79,7 +79,7 @@ pub async fn drain() {
 ///
 /// # Panics
 ///
-/// Outside of a tokio runtime, or on one without a timer, as [`tokio::time::timeout`] does.
+/// Outside of a tokio runtime, or on one without a timer, as `tokio::time::timeout` does.
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,

@@ -50,6 +50,10 @@ pub trait AsyncContextExt: AsyncContext {
     /// axum handler or a generator. There it says that an "implementation of `AsyncFnOnce` is not
     /// general enough" (a [limit of today's compiler]). This method is for that case.
     ///
+    /// Only the `with` whose own value has the lifetime needs it. [`guard`](Self::guard) and
+    /// [`ExitStack`](crate::ExitStack) are not affected; `try_with` and `with_scoped` have such forms as
+    /// well; `#[within]` has none: use a guard there, or this.
+    ///
     /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
     ///
     /// ```
@@ -116,6 +120,30 @@ pub trait AsyncContextExt: AsyncContext {
     where
         Self: 'static,
         F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
+
+    /// Like [`try_with`](Self::try_with), with a future that is `Send` by promise: see
+    /// [`with_send`](Self::with_send).
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`].
+    ///
+    /// # Panics
+    ///
+    /// As `with`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `with`.
+    fn try_with_send<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>>
+    + Send
+    where
+        Self: 'static,
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
 
     /// Enters the context, and gives a guard that derefs to its value.
     ///
@@ -196,7 +224,12 @@ pub trait AsyncContextExt: AsyncContext {
         F: FnOnce(Self::Error) -> E + Send,
         E: fmt::Debug + Send + Sync + 'static;
 
-    /// The same context, whose enter is given so much time. The limit is for enter alone: body and exit
+    /// The same context, whose enter is given so much time.
+    ///
+    /// The body then fails with [`Timed<Error>`](Timed): a `?` converts, so a body that ends in another
+    /// result is `Ok(read(name).await?)`, not `read(name).await`.
+    ///
+    /// The limit is for enter alone: body and exit
     /// take as long as they take. In Python, `asyncio.timeout` around `__aenter__`, which cancels it.
     ///
     /// An enter that is over its limit is not cut off: it goes on in the background, and exit follows,
@@ -230,7 +263,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as [`tokio::time::timeout`] does: nothing has begun
+    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has begun
     /// then. Where there is no tokio runtime, the time is measured on a thread of this crate.
     fn enter_timeout(
         self,
@@ -271,7 +304,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as [`tokio::time::timeout`] does: nothing has begun
+    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has begun
     /// then. Where there is no tokio runtime, the time is measured on a thread of this crate.
     fn exit_timeout(
         self,
@@ -291,7 +324,8 @@ pub trait AsyncContextExt: AsyncContext {
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
 
-    /// The same context as a type that can be named: for struct fields, collections and recursion.
+    /// The same context as a type that can be named: for struct fields (a guard of it is a
+    /// `Guard<BoxContext<V, E>>`), collections and recursion.
     fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
     where
         Self: 'static;
@@ -324,6 +358,18 @@ impl<C: AsyncContext> AsyncContextExt for C {
         F: AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
     {
         scope::run(self, Live::new_inside, body, |_, result| result)
+    }
+
+    fn try_with_send<R, F>(
+        self,
+        body: F,
+    ) -> impl Future<Output = Result<Output<C, R>, Failure<R, C::Error>>> + Send
+    where
+        Self: 'static,
+        R: Send,
+        F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
+    {
+        self.try_with(async move |value: &mut C::Value| body(value).await)
     }
 
     async fn guard(self) -> Result<Guard<Self>, Self::Error>

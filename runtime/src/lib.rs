@@ -62,7 +62,8 @@ macro_rules! yield_ {
 ///
 /// For an await that has nothing to undo, such as waiting for a lock that others hold. When the caller
 /// goes away in it, the function is dropped on the spot, with all its locals, instead of going on in
-/// the background; the exit does not run.
+/// the background; the exit does not run. So what the function has opened before that await is closed by
+/// its `Drop` alone.
 #[macro_export]
 macro_rules! cancellable {
     // What `#[async_context]` leaves of a call, so that its import counts as used.

@@ -24,7 +24,7 @@ use crate::panic::{Payload, drop_caught, drop_payload};
 
 /// One thing that went wrong where nobody was left to receive it.
 ///
-/// `Display` gives it in one line.
+/// `Display` gives it in one line, with the error as its `Debug` prints it.
 #[derive(Debug)]
 pub struct Report {
     context: &'static str,

@@ -61,6 +61,9 @@ use crate::scope::{Body, Inside, Live, Owed, unshare};
 /// # }
 /// ```
 ///
+/// The error type has to be named, as in `ExitStack::<io::Error>::scope`, where nothing else tells it:
+/// `enter` converts errors, so the compiler can't take it from there.
+///
 /// # Drop
 ///
 /// Dropped without [`exit`](Self::exit), all entries exit in the background, in the same order, as
@@ -217,7 +220,8 @@ where
         self.push(entered_at_once(context, Covers::Body))
     }
 
-    /// Calls the function when the stack exits. It can't suppress an error.
+    /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from the
+    /// code around it (`async move |outcome| …`), because it may run in the background.
     pub fn defer<F>(&self, call: F)
     where
         F: for<'o> SendBody<&'o Outcome, Result<(), E>> + 'static,
@@ -423,7 +427,7 @@ where
 #[diagnostic::on_unimplemented(
     message = "this stack does not accept a context that may suppress errors",
     label = "the context's verdict is `{Self}`, the stack's is `{D}`",
-    note = "use an `ExitStack<E, Suppression>`, whose exit gives an `Option`"
+    note = "use an `ExitStack<E, Suppression>`, made by `ExitStack::suppressing()`"
 )]
 pub trait FitsIn<D: Verdict>: Verdict {
     #[doc(hidden)]

@@ -27,6 +27,10 @@ fn the_futures_of_a_use_are_send_when_context_body_and_value_are() {
     drop(send(context().try_with(async |_| Ok(pause(1).await))));
     drop(send(context().with_scoped(async |_| Ok(pause(1).await))));
     drop(send(context().with_send(async |_| Ok(pause(1).await))));
+    drop(send(async {
+        let failure = context().try_with_send(async |_| Ok(pause(1).await));
+        failure.await.map_err(Failure::into_primary)
+    }));
     drop(send(context().guard()));
     drop(send(context().boxed().with(async |_| Ok(()))));
     drop(send(context().err_into::<Fault>().with(async |_| Ok(()))));
