@@ -2,7 +2,8 @@
 //!
 //! It holds a temporary directory, an SQLite pool in it, now and then a metrics file, a listener and
 //! some background tasks. For each run it prints as a tree what was opened and closed, and it ends with
-//! the exit code 0 only if nothing was left open in any of them.
+//! the exit code 0 only if nothing was left open in any of them. The service is here; what watches it is
+//! in `run.rs`.
 //!
 //! ```sh
 //! cargo run --example service_startup
@@ -10,12 +11,14 @@
 
 #![forbid(unsafe_code)]
 
+mod run;
+
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as BlockingStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_context_manager::{Tasks, detached, prelude::*, report};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -23,23 +26,11 @@ use tempfile::TempDir;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
+
+use crate::run::{MOMENTS, Run};
 
 type AnyError = Box<dyn Error + Send + Sync>;
-
-/// When the service is stopped; in every second run it has a metrics file.
-const MOMENTS: [&str; 10] = [
-    "while the directory is made",
-    "while the database opens",
-    "while the metrics file opens",
-    "while the listener binds",
-    "before the request",
-    "when the request comes in",
-    "before the request is answered",
-    "after the request",
-    "while the metrics file closes",
-    "while the database closes",
-];
 
 #[async_context]
 async fn directory(run: Arc<Run>) -> Result<PathBuf, AnyError> {
@@ -182,94 +173,6 @@ async fn read_line(stream: &mut TcpStream) -> Result<String, AnyError> {
             b'\n' => return Ok(String::from_utf8(line)?),
             byte => line.push(byte),
         }
-    }
-}
-
-/// One run: when it is stopped, and what it opens and closes.
-#[derive(Default)]
-struct Run {
-    stopped_at: Option<usize>,
-    wants_metrics: bool,
-    reached: Notify,
-    running_tasks: AtomicUsize,
-    is_answered: AtomicBool,
-    tree: Mutex<Tree>,
-}
-
-type IsClosed = Box<dyn Fn() -> bool + Send>;
-
-#[derive(Default)]
-struct Tree {
-    lines: Vec<String>,
-    open: Vec<&'static str>,
-    /// The name of each thing that was opened, and whether it is closed.
-    checks: Vec<(&'static str, IsClosed)>,
-    out_of_order: bool,
-}
-
-impl Run {
-    /// If this is the moment, whoever runs the service stops it here.
-    async fn pass(&self, moment: usize) {
-        if self.stopped_at == Some(moment) {
-            self.reached.notify_one();
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn opens(&self, what: &'static str, is_closed: impl Fn() -> bool + Send + 'static) {
-        let mut tree = self.tree();
-        let indent = "│ ".repeat(tree.open.len());
-        tree.lines.push(format!("{indent}┌ {what}"));
-        tree.open.push(what);
-        tree.checks.push((what, Box::new(is_closed)));
-    }
-
-    fn closes(&self, what: &'static str, outcome: &Outcome) {
-        let mut tree = self.tree();
-        tree.out_of_order |= tree.open.pop() != Some(what);
-        let indent = "│ ".repeat(tree.open.len());
-        tree.lines.push(format!("{indent}└ {what}: {outcome:?}"));
-    }
-
-    async fn counted<T>(self: Arc<Self>, task: impl Future<Output = T>) -> T {
-        struct Counted(Arc<Run>);
-
-        impl Drop for Counted {
-            fn drop(&mut self) {
-                self.0.running_tasks.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-
-        self.running_tasks.fetch_add(1, Ordering::Relaxed);
-        let _counted = Counted(self);
-        task.await
-    }
-
-    /// What is still open, or went wrong, after all.
-    fn troubles(&self) -> Vec<String> {
-        let tree = self.tree();
-        let open = tree.checks.iter().filter(|(_, is_closed)| !is_closed());
-        let mut troubles: Vec<_> = open.map(|(what, _)| format!("{what} is open")).collect();
-        troubles.extend(
-            tree.open
-                .iter()
-                .map(|what| format!("{what} was not closed")),
-        );
-        let tasks = self.running_tasks.load(Ordering::Relaxed);
-        if tasks > 0 {
-            troubles.push(format!("{tasks} tasks are running"));
-        }
-        if self.stopped_at.is_none() && !self.is_answered.load(Ordering::Relaxed) {
-            troubles.push("the request was not answered".to_owned());
-        }
-        if tree.out_of_order {
-            troubles.push("something was closed out of order".to_owned());
-        }
-        troubles
-    }
-
-    fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
