@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_context_manager::{Tasks, detached, prelude::*, report};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool};
 use tempfile::TempDir;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -51,6 +51,9 @@ async fn directory(run: Arc<Run>) -> Result<PathBuf, AnyError> {
 async fn database(run: Arc<Run>, path: PathBuf) -> Result<SqlitePool, AnyError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
+        // A task that is aborted in a statement leaves it to a thread of sqlx, which the pool does not
+        // wait for. It must not make a journal in a directory that is being removed.
+        .journal_mode(SqliteJournalMode::Memory)
         .create_if_missing(true);
     run.pass(1).await;
     let pool = SqlitePool::connect_with(options).await?;
