@@ -103,12 +103,6 @@ impl Script {
 #[derive(Debug)]
 pub struct ByHand<D>(Script, std::marker::PhantomData<D>);
 
-/// [`ByHand`], never suppressing.
-pub type Strict = ByHand<()>;
-
-/// [`ByHand`], suppressing.
-pub type Suppressing = ByHand<Suppression>;
-
 impl<D> ByHand<D> {
     /// A context with this script.
     #[must_use]

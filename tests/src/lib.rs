@@ -12,7 +12,7 @@ mod ledger;
 mod polls;
 mod stage;
 
-pub use contexts::{ByHand, End, Script, Strict, Suppressing, generated, generated_suppressing};
+pub use contexts::{ByHand, End, Script, generated, generated_suppressing};
 pub use ledger::{Fault, Ledger};
 pub use polls::{cancel_at_every_poll, pause, poll_times};
 pub use stage::{Stage, everywhere, on_current_thread};
