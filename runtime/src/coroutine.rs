@@ -21,12 +21,13 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::context::{AsyncContext, Verdict};
-use crate::order::{Covers, InnerExits, Listing, Place};
+use crate::order::{Covers, Listing, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind};
 
@@ -57,14 +58,29 @@ fn lock<V>(link: &Link<V>) -> MutexGuard<'_, Exchange<V>> {
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
 pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
+    stage: Stage,
     link: Link<V>,
-    ended: bool,
     /// The body's error, on its way to the caller. Reported if this drops before it gets there.
     owed: Option<BodyError>,
     /// `None` when it drops. The mutex is never locked: it makes a coroutine `Sync`, and so a guard
     /// that is kept in shared state.
     future: Mutex<Option<Pin<Box<F>>>>,
     place: Place,
+    /// The wait for the exits inside, while there are some.
+    inner: Option<Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+/// How far it is, as its holder knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Entering,
+    /// The holder has the value, or has lent it on.
+    Lent,
+    /// The body has ended, and exit has not begun.
+    Returned,
+    Exiting,
+    /// The code has returned, or panicked.
+    Ended,
 }
 
 /// The code of a coroutine that can live in the background, without its type.
@@ -72,16 +88,21 @@ pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
 
 impl<V, F: ?Sized> Coroutine<V, F> {
     /// Nothing of it has run yet. Its place among the other contexts is here and now.
-    pub(crate) fn new(name: &'static str, code: impl FnOnce(Lender<V>) -> Pin<Box<F>>) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        covers: Covers,
+        code: impl FnOnce(Lender<V>) -> Pin<Box<F>>,
+    ) -> Self {
         let link = Link::default();
         let lender = Lender::new(&link);
         Self {
             name,
+            stage: Stage::Entering,
             link,
-            ended: false,
             owed: None,
             future: Mutex::new(Some(code(lender))),
-            place: Place::new(),
+            place: Place::new(covers),
+            inner: None,
         }
     }
 }
@@ -90,17 +111,20 @@ impl<V, D, E, F> Coroutine<V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
-    /// Runs enter to its end.
+    /// Goes on with enter.
     ///
     /// # Panics
     ///
     /// If enter panics, or if the code ends well without a yield, which the macro excludes.
-    pub(crate) async fn enter(&mut self) -> Result<V, E> {
-        poll_fn(|cx| {
-            let polled = self.poll(cx);
-            settle_enter(self.name, &self.link, polled)
-        })
-        .await
+    pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<V, E>> {
+        let polled = self.poll(cx);
+        let entered = settle_enter(self.name, &self.link, polled);
+        match entered {
+            Poll::Ready(Ok(_)) => self.stage = Stage::Lent,
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.place.note_runtime(),
+        }
+        entered
     }
 
     /// For a value that the holder lends on: when the loan ends, the value is offered again.
@@ -108,23 +132,28 @@ where
         Loan(Arc::clone(&self.link))
     }
 
-    /// Ends the body. The exit runs when it is polled by [`exit`](Self::exit).
+    /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
     pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, covers: Covers) {
         self.place.close(covers);
+        self.stage = Stage::Returned;
         *lock(&self.link) = Exchange::Returned(value, outcome);
     }
 
-    /// Waits for the exits inside, unless it has begun (invariant 3), and runs exit to its end.
-    /// Dropped, it can be called again, and goes on.
+    /// Waits for the exits inside (invariant 3), and then goes on with exit.
     ///
     /// # Panics
     ///
     /// If exit panics.
-    pub(crate) async fn exit(&mut self) -> Result<D, E> {
-        if self.is_returned() {
-            self.inner_exits().ended().await;
+    pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<D, E>> {
+        if self.stage == Stage::Returned {
+            ready!(self.poll_inner_exits(cx));
+            self.stage = Stage::Exiting;
         }
-        poll_fn(|cx| self.poll(cx)).await
+        let exited = self.poll(cx);
+        if exited.is_pending() {
+            self.place.note_runtime();
+        }
+        exited
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -132,9 +161,11 @@ where
         let future = self.future.get_mut();
         let future = future.unwrap_or_else(PoisonError::into_inner).as_mut();
         // A panic of the poll leaves it so.
-        self.ended = true;
+        let stage = mem::replace(&mut self.stage, Stage::Ended);
         let polled = future.expect("only the drop takes it").as_mut().poll(cx);
-        self.ended = polled.is_ready();
+        if polled.is_pending() {
+            self.stage = stage;
+        }
         polled
     }
 }
@@ -145,7 +176,7 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
         if let Some(error) = self.owed.take() {
             report::body_error(self.name, error);
         }
-        if !self.ended {
+        if !self.has_ended() {
             let _inside = self.place.inside();
             let future = self.future.get_mut();
             *future.unwrap_or_else(PoisonError::into_inner) = None;
@@ -160,12 +191,12 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
     /// Has the code returned, or panicked?
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended
+        self.stage == Stage::Ended
     }
 
     /// Is its enter still going on?
     pub(crate) fn is_entering(&self) -> bool {
-        matches!(*lock(&self.link), Exchange::Entering { .. })
+        self.stage == Stage::Entering
     }
 
     /// Is it entering, in an await that may be given up?
@@ -187,29 +218,36 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         &mut self.place
     }
 
-    /// Its number among all contexts, in order of entering.
-    pub(crate) fn number(&self) -> u64 {
-        self.place.number()
+    /// When it was entered, as [`Place::entered_at`] counts it.
+    pub(crate) fn entered_at(&self) -> u64 {
+        self.place.entered_at()
     }
 
     /// Lists its exit as one that runs detached.
-    pub(crate) fn list(&mut self) -> Listing {
+    pub(crate) fn list(&self) -> Listing {
         self.place.list()
     }
 
-    /// The detached exits inside of it, and beside it once its body has ended.
-    pub(crate) fn inner_exits(&self) -> InnerExits {
-        self.place.inner_exits()
-    }
-
-    /// Has its body ended, and its exit not begun?
-    fn is_returned(&self) -> bool {
-        matches!(*lock(&self.link), Exchange::Returned(..))
+    /// Waits for the detached exits inside of it, and beside it once its body has ended.
+    pub(crate) fn poll_inner_exits(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.inner.is_none() && !self.place.has_inner_exits() {
+            return Poll::Ready(());
+        }
+        self.place.note_runtime();
+        let place = &self.place;
+        let inner = self.inner.get_or_insert_with(|| {
+            let exits = place.inner_exits();
+            Mutex::new(Box::pin(async move { exits.ended().await }))
+        });
+        let inner = inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        ready!(inner.as_mut().poll(cx));
+        self.inner = None;
+        Poll::Ready(())
     }
 
     /// Is the value with the holder, or lent on?
     pub(crate) fn is_lent(&self) -> bool {
-        matches!(*lock(&self.link), Exchange::Lent)
+        self.stage == Stage::Lent
     }
 
     pub(crate) fn take_offered(&self) -> Option<V> {
@@ -219,12 +257,12 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
 fn take_offered<V>(link: &Link<V>) -> Option<V> {
     let mut exchange = lock(link);
-    match std::mem::replace(&mut *exchange, Exchange::Lent) {
+    if !matches!(*exchange, Exchange::Offered(_)) {
+        return None;
+    }
+    match mem::replace(&mut *exchange, Exchange::Lent) {
         Exchange::Offered(value) => Some(value),
-        other => {
-            *exchange = other;
-            None
-        }
+        _ => None,
     }
 }
 
@@ -274,8 +312,20 @@ impl<V> Lender<V> {
     /// Lends the value to the body, and waits until it comes back with the outcome.
     pub async fn yield_(&self, value: V) -> (V, &Outcome) {
         *lock(&self.link) = Exchange::Offered(value);
-        let (value, outcome) = poll_fn(|_| self.take_returned()).await;
-        (value, self.outcome.get_or_init(|| outcome))
+        let mut is_offer_new = true;
+        let (value, outcome) = poll_fn(|_| {
+            if mem::take(&mut is_offer_new) {
+                return Poll::Pending;
+            }
+            self.take_returned()
+        })
+        .await;
+        let outcome = match outcome {
+            Outcome::Completed => Outcome::COMPLETED,
+            Outcome::Cancelled => Outcome::CANCELLED,
+            outcome => self.outcome.get_or_init(|| outcome),
+        };
+        (value, outcome)
     }
 
     /// Marks an await of enter that is safe to give up.
@@ -329,12 +379,12 @@ impl<V> Lender<V> {
 
     fn take_returned(&self) -> Poll<(V, Outcome)> {
         let mut exchange = lock(&self.link);
-        match std::mem::replace(&mut *exchange, Exchange::Exiting) {
+        if !matches!(*exchange, Exchange::Returned(..)) {
+            return Poll::Pending;
+        }
+        match mem::replace(&mut *exchange, Exchange::Exiting) {
             Exchange::Returned(value, outcome) => Poll::Ready((value, outcome)),
-            other => {
-                *exchange = other;
-                Poll::Pending
-            }
+            _ => Poll::Pending,
         }
     }
 }
@@ -421,13 +471,14 @@ where
     ///
     /// If it was entered before.
     async fn enter(&mut self) -> Result<V, E> {
-        let State::Built(code) = std::mem::replace(&mut self.state, State::Moved) else {
+        let State::Built(code) = mem::replace(&mut self.state, State::Moved) else {
             panic!("the context `{}` is entered twice", self.name);
         };
-        let entered = ByHand(Coroutine::new(self.name, |lender| Box::pin(code(lender))));
+        let code = |lender| Box::pin(code(lender));
+        let entered = ByHand(Coroutine::new(self.name, Covers::Neighbours, code));
         self.state = State::Entered(entered);
         match &mut self.state {
-            State::Entered(ByHand(coroutine)) => coroutine.enter().await,
+            State::Entered(ByHand(coroutine)) => poll_fn(|cx| coroutine.poll_enter(cx)).await,
             _ => unreachable!("the state was set one line before"),
         }
     }
@@ -440,10 +491,9 @@ where
             State::Entered(entered) if entered.0.is_lent() => entered,
             _ => panic!("the context `{}` is exited before it is entered", self.name),
         };
-        entered
-            .0
-            .give_back(value, outcome.share(), Covers::Neighbours);
-        entered.0.exit().await
+        let coroutine = &mut entered.0;
+        coroutine.give_back(value, outcome.share(), Covers::Neighbours);
+        poll_fn(|cx| coroutine.poll_exit(cx)).await
     }
 
     fn __name(&self) -> &'static str {

@@ -21,38 +21,35 @@
 //! that builds its own runtime ends with [`drain_blocking`].
 
 use std::fmt;
-use std::future::Future;
-use std::panic::resume_unwind;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio::sync::Notify;
 
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine};
 use crate::fallback;
-use crate::order::{Covers, InnerExits, Listing};
+use crate::order::{Covers, Listing};
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
 
-/// All exits that are detached now.
-static DETACHED: LazyLock<TaskTracker> = LazyLock::new(|| {
-    let tracker = TaskTracker::new();
-    // "Closed" lets `wait` end; it does not keep out what comes later.
-    tracker.close();
-    tracker
-});
+/// How many exits are detached now.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Wakes those who wait for none.
+static NONE: Notify = Notify::const_new();
 
 /// How many exits are running in the background now.
 #[must_use]
 pub fn count() -> usize {
-    DETACHED.len()
+    COUNT.load(Ordering::Acquire)
 }
 
 /// Waits until no exit is running in the background.
@@ -67,9 +64,13 @@ pub fn count() -> usize {
 ///
 /// Giving up waiting changes nothing about the exits.
 pub async fn drain() {
-    // A wait ends when there was none for a moment.
-    while count() > 0 {
-        DETACHED.wait().await;
+    loop {
+        // Made before the look: an end after the look wakes it.
+        let none = NONE.notified();
+        if count() == 0 {
+            return;
+        }
+        none.await;
     }
 }
 
@@ -145,7 +146,6 @@ pub(crate) fn hand_over<V, D, E>(
     mut coroutine: Coroutine<V, Code<D, E>>,
     value: Option<V>,
     covers: Covers,
-    runtime: Option<Handle>,
 ) where
     V: Send + 'static,
     D: Verdict,
@@ -163,12 +163,12 @@ pub(crate) fn hand_over<V, D, E>(
     if let Some(value) = value {
         coroutine.give_back(value, Outcome::Cancelled, covers);
     }
-    let detached = Detached(Some(Job {
-        name,
+    let runtime = coroutine.place().take_runtime();
+    let detached = Detached(Some(Rest {
         listing: coroutine.list(),
-        counted: DETACHED.token(),
-        inner: coroutine.inner_exits(),
-        rest: Box::pin(finish(coroutine)),
+        coroutine,
+        ended: None,
+        counted: Counted::new(),
     }));
     match runtime.or_else(fallback::runtime) {
         Some(runtime) => drop(runtime.spawn(detached)),
@@ -176,95 +176,164 @@ pub(crate) fn hand_over<V, D, E>(
     }
 }
 
-/// The rest of a context, from wherever its holder left it. It does not panic itself: not even where
-/// what it drops does.
-async fn finish<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>) -> Result<(), Payload>
+/// What is left of a context, from wherever its holder left it. It counts as running until it drops, and
+/// drops in this order.
+struct Rest<V, D, E> {
+    coroutine: Coroutine<V, Code<D, E>>,
+    /// How its code ended.
+    ended: Option<Result<(), Payload>>,
+    #[expect(dead_code, reason = "held for its drop")]
+    listing: Listing,
+    #[expect(dead_code, reason = "held for its drop")]
+    counted: Counted,
+}
+
+impl<V, D, E> Rest<V, D, E>
 where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    let name = coroutine.name();
-    let ended = catch(async {
-        if coroutine.is_entering() {
-            match coroutine.enter().await {
-                Ok(value) => coroutine.give_back(value, Outcome::Cancelled, Covers::Body),
-                Err(error) => return report::error(name, Kind::EnterFailed, Arc::new(error)),
+    /// Gives the panic of the code. It does not panic itself.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Payload>> {
+        if self.ended.is_none() {
+            let code = catch_unwind(AssertUnwindSafe(|| poll_code(&mut self.coroutine, cx)));
+            self.ended = Some(match code {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) => Ok(()),
+                Err(payload) => Err(payload),
+            });
+        }
+        ready!(self.coroutine.poll_inner_exits(cx));
+        Poll::Ready(self.ended.take().unwrap_or(Ok(())))
+    }
+
+    fn name(&self) -> &'static str {
+        self.coroutine.name()
+    }
+
+    /// Does it wait for exits inside of it?
+    fn is_waiting(&mut self) -> bool {
+        self.coroutine.place().has_inner_exits()
+    }
+}
+
+/// Enter, if it has not ended yet, and exit.
+fn poll_code<V, D, E>(coroutine: &mut Coroutine<V, Code<D, E>>, cx: &mut Context<'_>) -> Poll<()>
+where
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    if coroutine.is_entering() {
+        match ready!(coroutine.poll_enter(cx)) {
+            Ok(value) => coroutine.give_back(value, Outcome::Cancelled, Covers::Body),
+            Err(error) => {
+                report::error(coroutine.name(), Kind::EnterFailed, Arc::new(error));
+                return Poll::Ready(());
             }
         }
-        match coroutine.exit().await {
-            Ok(verdict) if verdict.suppressed::<()>().is_some() => coroutine.settle(),
-            Ok(_) => {}
-            Err(error) => report::error(name, Kind::ExitFailed, Arc::new(error)),
+    }
+    match ready!(coroutine.poll_exit(cx)) {
+        Ok(verdict) if verdict.suppressed::<()>().is_some() => coroutine.settle(),
+        Ok(_) => {}
+        Err(error) => report::error(coroutine.name(), Kind::ExitFailed, Arc::new(error)),
+    }
+    Poll::Ready(())
+}
+
+/// Counts as one detached exit until it drops.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if COUNT.fetch_sub(1, Ordering::AcqRel) == 1 {
+            NONE.notify_waiters();
         }
-    })
-    .await;
-    coroutine.inner_exits().ended().await;
-    drop_quietly(name, coroutine);
-    ended
+    }
 }
 
 /// A detached exit as a task of the runtime that its context was entered on.
-struct Detached(Option<Job>);
+struct Detached<V, D, E>(Option<Rest<V, D, E>>)
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static;
 
-/// What it takes to bring a detached exit to its end. It counts as running until it drops, and drops in
-/// this order.
-struct Job {
-    name: &'static str,
-    rest: Pin<Box<dyn Future<Output = Result<(), Payload>> + Send>>,
-    /// The exits inside of it, which it waits for.
-    inner: InnerExits,
-    #[expect(dead_code, reason = "held for its drop")]
-    listing: Listing,
-    #[expect(dead_code, reason = "held for its drop")]
-    counted: TaskTrackerToken,
-}
-
-impl Future for Detached {
+impl<V, D, E> Future for Detached<V, D, E>
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(job) = &mut self.0 else {
+        let Some(rest) = &mut self.0 else {
             return Poll::Ready(());
         };
-        let ended = ready!(job.rest.as_mut().poll(cx));
+        let ended = ready!(rest.poll(cx));
         if let Err(payload) = ended {
-            report::panic(job.name, Kind::Panicked, payload);
+            report::panic(rest.name(), Kind::Panicked, payload);
         }
-        self.0 = None;
+        if let Some(rest) = self.0.take() {
+            drop_quietly(rest.name(), rest);
+        }
         Poll::Ready(())
     }
 }
 
-impl Drop for Detached {
+impl<V, D, E> Drop for Detached<V, D, E>
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
     /// A runtime that shuts down drops its tasks without a word. Also one that has shut down
     /// already accepts the spawn, and drops the task at once.
     fn drop(&mut self) {
-        if let Some(job) = self.0.take() {
-            rescue(job);
+        if let Some(rest) = self.0.take() {
+            rescue(rest);
         }
     }
 }
 
 /// One more try, on the thread of this crate. What has not begun yet, and what is not bound to the
 /// old runtime by a timer or a socket, comes to its end there.
-fn rescue(job: Job) {
+fn rescue<V, D, E>(rest: Rest<V, D, E>)
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    let name = rest.name();
     let Some(runtime) = fallback::runtime() else {
-        report::plain(job.name, Kind::Lost);
-        return drop_quietly(job.name, job);
+        report::plain(name, Kind::Lost);
+        return drop_quietly(name, rest);
     };
     runtime.spawn(async move {
         // All of it moves in here.
-        let mut job = job;
+        let mut rest = rest;
         loop {
             // Each exit inside has a limit of its own: this one's begins after them.
-            let is_waiting = !job.inner.have_ended();
-            match tokio::time::timeout(fallback::LIMIT, job.rest.as_mut()).await {
-                Ok(Ok(())) => return,
-                Ok(Err(payload)) => return report::panic(job.name, Kind::Lost, payload),
+            let is_waiting = rest.is_waiting();
+            let ended = tokio::time::timeout(fallback::LIMIT, poll_fn(|cx| rest.poll(cx))).await;
+            match ended {
+                Ok(ended) => {
+                    if let Err(payload) = ended {
+                        report::panic(name, Kind::Lost, payload);
+                    }
+                    return drop_quietly(name, rest);
+                }
                 Err(_) if is_waiting => {}
                 Err(_) => {
-                    report::plain(job.name, Kind::Lost);
-                    return drop_quietly(job.name, job);
+                    report::plain(name, Kind::Lost);
+                    return drop_quietly(name, rest);
                 }
             }
         }

@@ -21,6 +21,10 @@
 //! 4. A context that ends while a detached exit inside it still runs (one from its own exit, say)
 //!    leaves it to the context around it.
 //!
+//! Order in time is told by *events*, which are counted: a guard is entered, an exit is listed. A context
+//! with a body that we poll only notes how many there have been when it enters: all that it can be
+//! compared with is such an event, and so entering and exiting it writes nothing that threads share.
+//!
 //! There is no cycle. By rule 3 an exit waits for what is further inside. By rule 2 it waits for exits
 //! that were listed before it was given up, and that is an order in time; and where the guard is given
 //! up by an exit that is running, not for those that wait for that exit: see [`Beside::covers`].
@@ -29,20 +33,23 @@
 //! for each other, with one exception that can't be told apart from a sequence: a *guard* held in
 //! one arm waits for what another arm entered after it and gave up before it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
+use std::thread::{self, ThreadId};
 
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task;
-use tokio_util::sync::CancellationToken;
 
-/// Counts up with every enter, in all threads.
-static ENTERED: AtomicU64 = AtomicU64::new(0);
+/// How many guards have been entered and exits been listed, in all threads.
+static EVENTS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts up with every listing.
-static LISTED: AtomicU64 = AtomicU64::new(0);
+/// How many guards are held, or exit, now. Where there is none, nobody looks for the exits in [`ROOTS`]:
+/// one that is entered later is not around what was entered before.
+static GUARDS: AtomicUsize = AtomicUsize::new(0);
 
 /// The detached exits outside of any context, by their task: only tasks that have some are here.
 static ROOTS: LazyLock<Mutex<HashMap<Root, Exits>>> = LazyLock::new(Mutex::default);
@@ -51,41 +58,41 @@ static ROOTS: LazyLock<Mutex<HashMap<Root, Exits>>> = LazyLock::new(Mutex::defau
 static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The context that polls in this thread now. Its position is here meanwhile, and not in its
-    /// [`Place`].
-    static HERE: Cell<Option<Here>> = const { Cell::new(None) };
-}
+    /// The context that polls in this thread now. It is here meanwhile, and not in its [`Place`].
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
 
-#[derive(Debug)]
-struct Here {
-    position: Position,
-    /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one is
-    /// not inside.
-    task: Option<task::Id>,
+    static THREAD: ThreadId = thread::current().id();
 }
 
 /// The place of one context among the others.
 #[derive(Debug)]
 pub(crate) struct Place {
-    number: u64,
-    /// `None` while the context polls: see [`HERE`].
-    position: Option<Position>,
-    /// What rule 2 puts inside, once the body has ended.
-    beside: Vec<Beside>,
+    /// While the context polls it has changed places with what is around: see [`HERE`].
+    here: Option<Here>,
+    covers: Covers,
+    /// What rule 2 puts inside, once the body has ended. Boxed, for being rare.
+    beside: Option<Box<[Beside]>>,
+    /// The runtime that it was entered on, once it has to be known.
+    runtime: Option<Handle>,
 }
 
+/// A context, for those that enter inside of it.
 #[derive(Debug)]
-struct Position {
-    number: u64,
+struct Here {
+    /// How many events there had been when it was entered: for a guard, itself among them.
+    entered_at: u64,
     outer: Outer,
     /// Made when it is needed first: most contexts have no other inside.
     inner: Option<Arc<Inside>>,
+    /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one is
+    /// not inside.
+    task: Option<task::Id>,
 }
 
 /// The inside of one context.
 #[derive(Debug)]
 struct Inside {
-    number: u64,
+    entered_at: u64,
     outer: Outer,
     contents: Mutex<Contents>,
 }
@@ -112,16 +119,32 @@ enum Root {
     Thread(ThreadId),
 }
 
-/// Detached exits, by the numbers of their contexts.
-type Exits = BTreeMap<u64, Arc<Entry>>;
+/// Detached exits, in the order in which their contexts were entered.
+type Exits = BTreeMap<Key, Arc<Entry>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    entered_at: u64,
+    /// The number of this event. No two are the same.
+    listed_at: u64,
+}
+
+impl Key {
+    /// Before all exits of contexts that were entered then or later.
+    fn entered_at(entered_at: u64) -> Self {
+        Self {
+            entered_at,
+            listed_at: 0,
+        }
+    }
+}
 
 /// A detached exit, as others see it.
 #[derive(Debug)]
 struct Entry {
-    /// How many contexts had been entered when this one was given up.
-    given_up_at: u64,
-    listed_at: u64,
-    ended: CancellationToken,
+    key: Key,
+    has_ended: AtomicBool,
+    end: Notify,
     /// The list it is in: not where it was listed first, once rule 4 has moved it; `None` when it
     /// has ended. Locked before the list itself.
     home: Mutex<Option<Outer>>,
@@ -129,96 +152,123 @@ struct Entry {
 
 impl Place {
     /// The place of a context whose enter begins now.
-    pub(crate) fn new() -> Self {
-        let number = ENTERED.fetch_add(1, Ordering::Relaxed);
-        let position = Position {
-            number,
-            outer: Outer::here(),
-            inner: None,
+    pub(crate) fn new(covers: Covers) -> Self {
+        let entered_at = match covers {
+            Covers::Body => EVENTS.load(Ordering::Relaxed),
+            Covers::Neighbours => {
+                GUARDS.fetch_add(1, Ordering::Relaxed);
+                next_event()
+            }
         };
         Self {
-            number,
-            position: Some(position),
-            beside: Vec::new(),
+            here: Some(Here {
+                entered_at,
+                outer: Outer::here(),
+                inner: None,
+                task: None,
+            }),
+            covers,
+            beside: None,
+            runtime: None,
         }
     }
 
-    /// Its number among all contexts, in order of entering.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+    /// When it was entered. Of two guards, the older one has the lower number.
+    pub(crate) fn entered_at(&self) -> u64 {
+        self.here.as_ref().map_or(0, |here| here.entered_at)
+    }
+
+    /// It may be given up from now on: notes the runtime, which its exit would go on in.
+    #[inline]
+    pub(crate) fn note_runtime(&mut self) {
+        if self.runtime.is_none() {
+            self.runtime = Handle::try_current().ok();
+        }
+    }
+
+    pub(crate) fn take_runtime(&mut self) -> Option<Handle> {
+        self.runtime.take()
     }
 
     /// Until the guard drops, what enters in this thread enters inside this context.
+    #[inline]
     pub(crate) fn inside(&mut self) -> Polling<'_> {
-        let here = self.position.take().map(|position| Here {
-            position,
-            task: task::try_id(),
-        });
-        Polling {
-            around: replace_here(here),
-            place: self,
+        if let Some(here) = &mut self.here {
+            here.task = task::try_id();
         }
+        swap_here(&mut self.here);
+        Polling(self)
     }
 
     /// The body of this context has ended now.
+    #[inline]
     pub(crate) fn close(&mut self, covers: Covers) {
-        let Some(position) = &self.position else {
+        if covers == Covers::Body {
             return;
-        };
-        if covers == Covers::Neighbours {
-            self.beside = Beside::all(position);
         }
+        if let Some(here) = &self.here {
+            let beside = Beside::all(here);
+            self.beside = (!beside.is_empty()).then(|| beside.into());
+        }
+    }
+
+    /// Is there a detached exit inside this context, which its own exit would wait for?
+    #[inline]
+    pub(crate) fn has_inner_exits(&self) -> bool {
+        let inside = self.here.as_ref().and_then(|here| here.inner.as_ref());
+        let mut beside = self.beside.iter().flatten();
+        inside.is_some_and(|inside| inside.running().is_some())
+            || beside.any(|beside| beside.running().is_some())
     }
 
     /// The detached exits inside this context, which its own exit waits for.
     pub(crate) fn inner_exits(&self) -> InnerExits {
         InnerExits {
             beside: self.beside.clone(),
-            inside: self.position.as_ref().and_then(|place| place.inner.clone()),
+            inside: self.here.as_ref().and_then(|here| here.inner.clone()),
         }
     }
 
     /// Lists the exit of this context as one that runs detached, until the value drops.
-    pub(crate) fn list(&mut self) -> Listing {
+    pub(crate) fn list(&self) -> Listing {
+        let Some(here) = self.here.as_ref().filter(|here| here.outer.is_looked_at()) else {
+            return Listing(None);
+        };
         let entry = Arc::new(Entry {
-            given_up_at: ENTERED.load(Ordering::Relaxed),
-            listed_at: LISTED.fetch_add(1, Ordering::Relaxed),
-            ended: CancellationToken::new(),
+            key: Key {
+                entered_at: here.entered_at,
+                listed_at: next_event(),
+            },
+            has_ended: AtomicBool::new(false),
+            end: Notify::new(),
             home: Mutex::default(),
         });
-        if let Some(position) = &mut self.position {
-            // Whoever watches this exit sees what is inside from now on.
-            position.inside();
-            let mut home = lock(&entry.home);
-            *home = Some(position.outer.insert(self.number, &entry));
-        }
-        Listing {
-            number: self.number,
-            entry,
-        }
+        let mut home = lock(&entry.home);
+        *home = here.outer.insert(&entry);
+        drop(home);
+        Listing(Some(entry))
     }
 }
 
+/// The number of an event that happens now. The first is 1.
+fn next_event() -> u64 {
+    EVENTS.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl Drop for Place {
-    /// Rule 4.
+    #[inline]
     fn drop(&mut self) {
-        let Some(position) = self.position.take() else {
-            return;
-        };
-        let Some(inner) = position.inner else { return };
-        let left = {
-            let mut contents = lock(&inner.contents);
-            contents.moved_to = Some(position.outer.clone());
-            contents.exits.clone()
-        };
-        // First in both lists, then in the new one: at no time in none.
-        for (number, entry) in &left {
-            let mut home = lock(&entry.home);
-            if home.is_some() {
-                *home = Some(position.outer.insert(*number, entry));
-            }
+        if let Some(Here {
+            outer,
+            inner: Some(inner),
+            ..
+        }) = &self.here
+        {
+            inner.move_to(outer);
         }
-        lock(&inner.contents).exits.clear();
+        if self.covers == Covers::Neighbours {
+            GUARDS.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -233,46 +283,66 @@ pub(crate) enum Covers {
 
 /// See [`Place::inside`].
 #[derive(Debug)]
-pub(crate) struct Polling<'a> {
-    place: &'a mut Place,
-    around: Option<Here>,
-}
+pub(crate) struct Polling<'a>(&'a mut Place);
 
 impl Drop for Polling<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let here = replace_here(self.around.take());
-        self.place.position = here.map(|here| here.position);
+        swap_here(&mut self.0.here);
     }
 }
 
 /// The detached exits that an exit waits for.
 #[derive(Debug)]
 pub(crate) struct InnerExits {
-    beside: Vec<Beside>,
+    beside: Option<Box<[Beside]>>,
     inside: Option<Arc<Inside>>,
 }
 
 impl InnerExits {
     pub(crate) async fn ended(&self) {
         while let Some(exit) = self.running() {
-            exit.cancelled().await;
+            exit.ended().await;
         }
     }
 
-    /// Is none running?
-    pub(crate) fn have_ended(&self) -> bool {
-        self.running().is_none()
+    /// One that is still running: of those in one list, the one entered first, which is the last to end.
+    fn running(&self) -> Option<Arc<Entry>> {
+        let inside = self.inside.as_ref().and_then(|inside| inside.running());
+        inside.or_else(|| self.beside.iter().flatten().find_map(Beside::running))
+    }
+}
+
+impl Inside {
+    /// Rule 4.
+    fn move_to(&self, outer: &Outer) {
+        let left = {
+            let mut contents = lock(&self.contents);
+            contents.moved_to = Some(outer.clone());
+            contents.exits.clone()
+        };
+        // First in both lists, then in the new one: at no time in none.
+        for entry in left.values() {
+            let mut home = lock(&entry.home);
+            if home.is_some() {
+                *home = outer.insert(entry);
+            }
+        }
+        lock(&self.contents).exits.clear();
     }
 
-    /// The end of one that is still running: of those in one list, the one entered first, which is
-    /// the last to end.
-    fn running(&self) -> Option<CancellationToken> {
-        let inside = self.inside.as_ref().and_then(|inside| {
-            let contents = lock(&inside.contents);
-            let first = contents.exits.first_key_value();
-            first.map(|(_, entry)| entry.ended.clone())
-        });
-        inside.or_else(|| self.beside.iter().find_map(Beside::running))
+    fn running(&self) -> Option<Arc<Entry>> {
+        lock(&self.contents).exits.values().next().cloned()
+    }
+}
+
+impl Entry {
+    async fn ended(&self) {
+        // Made before the look: an end after the look wakes it.
+        let end = self.end.notified();
+        if !self.has_ended.load(Ordering::Acquire) {
+            end.await;
+        }
     }
 }
 
@@ -280,23 +350,24 @@ impl InnerExits {
 #[derive(Debug, Clone)]
 struct Beside {
     list: Outer,
+    /// When the guard was entered, and when it was given up.
     guard: u64,
-    /// The context in that list which the guard was given up inside of.
+    given_up_at: u64,
+    /// When the context in that list was entered which the guard was given up inside of.
     within: Option<u64>,
-    before: u64,
 }
 
 impl Beside {
     /// From the place where the guard is given up, outwards, to the one where it was entered.
-    fn all(guard: &Position) -> Vec<Self> {
+    fn all(guard: &Here) -> Vec<Self> {
         let home = guard.outer.resolve();
         let mut all = Vec::new();
         let mut look = |list: &Outer, within| {
             let beside = Self {
                 list: list.clone(),
-                guard: guard.number,
+                guard: guard.entered_at,
+                given_up_at: EVENTS.load(Ordering::Relaxed),
                 within,
-                before: LISTED.load(Ordering::Relaxed),
             };
             if beside.running().is_some() {
                 all.push(beside);
@@ -310,7 +381,7 @@ impl Beside {
             }
             match list {
                 Outer::Context(inside) => {
-                    within = Some(inside.number);
+                    within = Some(inside.entered_at);
                     list = inside.outer.clone();
                 }
                 Outer::Root(_) => break,
@@ -321,21 +392,21 @@ impl Beside {
         all
     }
 
-    /// Is this exit inside of the guard, and does it not wait, by rule 2, for the exit that the guard
+    /// Is this exit, of a context entered after the guard, inside of it, and does it not wait, by rule 2, for the exit that the guard
     /// is given up in?
-    fn covers(&self, number: u64, entry: &Entry) -> bool {
-        let is_around = |within| number <= within && within < entry.given_up_at;
-        number > self.guard && entry.listed_at < self.before && !self.within.is_some_and(is_around)
+    fn covers(&self, exit: Key) -> bool {
+        let is_around = |within| exit.entered_at <= within && within < exit.listed_at;
+        exit.listed_at <= self.given_up_at && !self.within.is_some_and(is_around)
     }
 
-    fn running(&self) -> Option<CancellationToken> {
+    fn running(&self) -> Option<Arc<Entry>> {
         // Rule 4 may be moving them: from each list on to the next, at no time in none.
         let mut list = Some(self.list.clone());
         while let Some(place) = list {
             let running = place.look(|exits| {
-                let mut after = exits.range(self.guard + 1..);
-                let first = after.find(|(number, entry)| self.covers(**number, entry));
-                first.map(|(_, entry)| entry.ended.clone())
+                let mut after = exits.range(Key::entered_at(self.guard)..);
+                let first = after.find(|(key, _)| self.covers(**key));
+                first.map(|(_, entry)| Arc::clone(entry))
             });
             if let Some(Some(running)) = running {
                 return Some(running);
@@ -346,27 +417,26 @@ impl Beside {
     }
 }
 
-/// A detached exit, as its owner has it: it counts as running until this drops.
+/// A detached exit, as its owner has it: it counts as running until this drops. `None` where nobody looks.
 #[derive(Debug)]
-pub(crate) struct Listing {
-    number: u64,
-    entry: Arc<Entry>,
-}
+pub(crate) struct Listing(Option<Arc<Entry>>);
 
 impl Drop for Listing {
     fn drop(&mut self) {
-        if let Some(home) = lock(&self.entry.home).take() {
-            home.remove(self.number);
+        let Some(entry) = &self.0 else { return };
+        if let Some(home) = lock(&entry.home).take() {
+            home.remove(entry.key);
         }
-        self.entry.ended.cancel();
+        entry.has_ended.store(true, Ordering::Release);
+        entry.end.notify_waiters();
     }
 }
 
-impl Position {
+impl Here {
     fn inside(&mut self) -> &Arc<Inside> {
         self.inner.get_or_insert_with(|| {
             Arc::new(Inside {
-                number: self.number,
+                entered_at: self.entered_at,
                 outer: self.outer.clone(),
                 contents: Mutex::default(),
             })
@@ -377,34 +447,19 @@ impl Position {
 impl Outer {
     /// What a context that enters now is inside of.
     fn here() -> Self {
-        let mut here = replace_here(None);
-        let outer = match &mut here {
-            Some(here) if here.task == task::try_id() => {
-                Self::Context(Arc::clone(here.position.inside()))
-            }
-            _ => Self::Root(Root::here()),
-        };
-        replace_here(here);
-        outer
+        let context = with_here(|here| Self::Context(Arc::clone(here.inside())));
+        context.unwrap_or_else(|| Self::Root(Root::here()))
     }
 
-    /// The nearest list around the code that runs now, and the context in it which that code is
-    /// inside of.
+    /// The nearest list around the code that runs now, and when the context in it was entered which
+    /// that code is inside of.
     fn around_here() -> (Self, Option<u64>) {
-        let here = replace_here(None);
-        let around = match &here {
-            Some(here) if here.task == task::try_id() => match &here.position {
-                Position {
-                    inner: Some(inside),
-                    ..
-                } => (Self::Context(Arc::clone(inside)), None),
-                // Nothing was entered inside, so nothing is listed there.
-                Position { number, outer, .. } => (outer.clone(), Some(*number)),
-            },
-            _ => (Self::Root(Root::here()), None),
-        };
-        replace_here(here);
-        around
+        let around = with_here(|here| match &here.inner {
+            Some(inside) => (Self::Context(Arc::clone(inside)), None),
+            // Nothing was entered inside, so nothing is listed there.
+            None => (here.outer.clone(), Some(here.entered_at)),
+        });
+        around.unwrap_or_else(|| (Self::Root(Root::here()), None))
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -431,8 +486,16 @@ impl Outer {
         }
     }
 
-    /// Lists an exit, and gives the place where it stands now.
-    fn insert(&self, number: u64, entry: &Arc<Entry>) -> Self {
+    /// Might somebody look for what is listed here?
+    fn is_looked_at(&self) -> bool {
+        match self {
+            Self::Context(_) => true,
+            Self::Root(_) => GUARDS.load(Ordering::Relaxed) > 0,
+        }
+    }
+
+    /// Lists an exit, and gives the place where it stands now; `None` where nobody would look for it.
+    fn insert(&self, entry: &Arc<Entry>) -> Option<Self> {
         loop {
             let place = self.resolve();
             match &place {
@@ -441,28 +504,29 @@ impl Outer {
                     if contents.moved_to.is_some() {
                         continue;
                     }
-                    contents.exits.insert(number, Arc::clone(entry));
+                    contents.exits.insert(entry.key, Arc::clone(entry));
                 }
+                Self::Root(_) if !place.is_looked_at() => return None,
                 Self::Root(root) => {
                     IN_ROOTS.fetch_add(1, Ordering::Relaxed);
                     let mut roots = lock(&ROOTS);
                     let exits = roots.entry(*root).or_default();
-                    exits.insert(number, Arc::clone(entry));
+                    exits.insert(entry.key, Arc::clone(entry));
                 }
             }
-            return place;
+            return Some(place);
         }
     }
 
-    fn remove(&self, number: u64) {
+    fn remove(&self, key: Key) {
         match self {
             Self::Context(inside) => {
-                lock(&inside.contents).exits.remove(&number);
+                lock(&inside.contents).exits.remove(&key);
             }
             Self::Root(root) => {
                 let mut roots = lock(&ROOTS);
                 if let Some(exits) = roots.get_mut(root) {
-                    exits.remove(&number);
+                    exits.remove(&key);
                     if exits.is_empty() {
                         roots.remove(root);
                     }
@@ -486,15 +550,31 @@ impl Root {
     fn here() -> Self {
         match task::try_id() {
             Some(id) => Self::Task(id),
-            None => Self::Thread(std::thread::current().id()),
+            // In a thread that is being torn down there is no copy of its own any more.
+            None => Self::Thread(
+                THREAD
+                    .try_with(|id| *id)
+                    .unwrap_or_else(|_| thread::current().id()),
+            ),
         }
     }
 }
 
-/// In a thread that is being torn down there is no [`HERE`] any more. A context that is polled there
-/// has no place from then on: nobody waits for it.
-fn replace_here(here: Option<Here>) -> Option<Here> {
-    HERE.try_with(|cell| cell.replace(here)).ok().flatten()
+/// In a thread that is being torn down there is no [`HERE`] any more, and nobody to be inside of.
+#[inline]
+fn swap_here(here: &mut Option<Here>) {
+    // An error means just that.
+    let _ = HERE.try_with(|cell| mem::swap(&mut *cell.borrow_mut(), here));
+}
+
+/// Looks at the context that is polling here, if there is one.
+fn with_here<T>(look: impl FnOnce(&mut Here) -> T) -> Option<T> {
+    let look = |cell: &RefCell<Option<Here>>| {
+        let mut here = cell.borrow_mut();
+        let here = here.as_mut()?;
+        (here.task == task::try_id()).then(|| look(here))
+    };
+    HERE.try_with(look).ok().flatten()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

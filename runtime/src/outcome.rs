@@ -79,6 +79,10 @@ impl Outcome {
         }
     }
 
+    /// Those without contents, for whoever needs a reference and has no place to keep one.
+    pub(crate) const COMPLETED: &'static Self = &Self::Completed;
+    pub(crate) const CANCELLED: &'static Self = &Self::Cancelled;
+
     /// A second handle to the same outcome, for a context that is driven inside another one.
     pub(crate) fn share(&self) -> Self {
         match self {

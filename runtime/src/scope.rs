@@ -4,14 +4,13 @@
 //! code between `guard()` and `exit` is the body.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use tokio::runtime::Handle;
 
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{Code, Coroutine, Loan};
@@ -27,9 +26,9 @@ use crate::report::{self, Kind};
 /// All in one function, and the body's future in it once: uses nest, and so do their futures.
 pub(crate) async fn run<C, F, R, T>(
     context: C,
-    live: fn(C) -> Live<C::Value, F>,
+    live: impl FnOnce(C) -> Live<C::Value, F>,
     body: impl AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
-    give: fn(&'static str, Tried<C, R>) -> T,
+    give: impl FnOnce(&'static str, Tried<C, R>) -> T,
 ) -> T
 where
     C: AsyncContext,
@@ -62,13 +61,12 @@ pub(crate) struct Live<V, F: ?Sized> {
     /// The value, while the body has it.
     value: Option<V>,
     covers: Covers,
-    runtime: Option<Handle>,
     abandon: Abandon<V, F>,
 }
 
 /// What the drop does. A function that is chosen when the context is known to be `'static`, or not:
 /// the drop itself can't tell.
-type Abandon<V, F> = fn(Coroutine<V, F>, Option<V>, Covers, Option<Handle>);
+type Abandon<V, F> = fn(Coroutine<V, F>, Option<V>, Covers);
 
 pin_project! {
     /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an error.
@@ -112,15 +110,20 @@ impl<B: Future> Future for Inside<'_, B> {
         if let Some(payload) = this.panic.take() {
             return Poll::Ready(Err(payload));
         }
-        let _inside = this.place.inside();
+        let inside = this.place.inside();
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let body = this.body.as_mut().as_pin_mut();
             let output = ready!(body.expect("it is polled until it has ended").poll(cx));
             this.body.set(None);
             Poll::Ready(output)
         }));
+        drop(inside);
         match ended {
-            Ok(polled) => polled.map(Ok),
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => {
+                this.place.note_runtime();
+                Poll::Pending
+            }
             Err(payload) => Poll::Ready(Err(payload)),
         }
     }
@@ -139,27 +142,37 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// A context with a body that we poll.
+    /// A context with a body that we poll: it can only be given up between two polls.
     pub(crate) fn new_inside<C>(context: C) -> Self
-    where
-        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
-    {
-        Self::new(context, Covers::Body)
-    }
-
-    /// A context whose exit goes on in the background when this drops.
-    pub(crate) fn new<C>(context: C, covers: Covers) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
         Self {
             coroutine: Some(Coroutine::new(
                 context.__name(),
+                Covers::Body,
                 |lender| -> Pin<Box<Code<D, E>>> { Box::pin(context.__coroutine(lender)) },
             )),
             value: None,
+            covers: Covers::Body,
+            abandon: detached::hand_over,
+        }
+    }
+
+    /// A context that may be given up at any time: its exit goes on in the background then.
+    pub(crate) fn new<C>(context: C, covers: Covers) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        let mut coroutine =
+            Coroutine::new(context.__name(), covers, |lender| -> Pin<Box<Code<D, E>>> {
+                Box::pin(context.__coroutine(lender))
+            });
+        coroutine.place().note_runtime();
+        Self {
+            coroutine: Some(coroutine),
+            value: None,
             covers,
-            runtime: Handle::try_current().ok(),
             abandon: detached::hand_over,
         }
     }
@@ -169,14 +182,13 @@ where
 pub(crate) fn scoped<C: AsyncContext>(
     context: C,
 ) -> Live<C::Value, impl Future<Output = Result<C::Verdict, C::Error>> + Send> {
+    let name = context.__name();
+    let code = |lender| Box::pin(context.__coroutine(lender));
     Live {
-        coroutine: Some(Coroutine::new(context.__name(), |lender| {
-            Box::pin(context.__coroutine(lender))
-        })),
+        coroutine: Some(Coroutine::new(name, Covers::Body, code)),
         value: None,
         covers: Covers::Body,
-        runtime: None,
-        abandon: |coroutine, value, _, _| {
+        abandon: |coroutine, value, _| {
             let name = coroutine.name();
             if !coroutine.is_cancellable() {
                 report::plain(name, Kind::NotRun);
@@ -191,8 +203,8 @@ where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
     pub(crate) async fn enter(&mut self) -> Result<(), E> {
-        let value = self.coroutine_mut().enter().await?;
-        self.value = Some(value);
+        let coroutine = self.coroutine_mut();
+        self.value = Some(poll_fn(|cx| coroutine.poll_enter(cx)).await?);
         Ok(())
     }
 
@@ -229,8 +241,9 @@ where
 
     /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error.
     pub(crate) async fn exit(&mut self) -> Result<Result<D, E>, Payload> {
-        let exit = catch(self.coroutine_mut().exit()).await;
-        self.coroutine_mut().settle();
+        let coroutine = self.coroutine_mut();
+        let exit = catch(poll_fn(|cx| coroutine.poll_exit(cx))).await;
+        coroutine.settle();
         self.coroutine = None;
         exit
     }
@@ -239,7 +252,7 @@ where
     /// dropped, and not handed over.
     pub(crate) async fn exit_as_part(mut self) -> Result<Result<D, E>, Payload> {
         let mut coroutine = self.coroutine.take().expect(THERE);
-        catch(coroutine.exit()).await
+        catch(poll_fn(|cx| coroutine.poll_exit(cx))).await
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -268,9 +281,9 @@ where
         drop(self.coroutine.take());
     }
 
-    /// Its number among all contexts, in order of entering.
-    pub(crate) fn number(&self) -> u64 {
-        self.coroutine().number()
+    /// When it was entered: of two guards, the older one has the lower number.
+    pub(crate) fn entered_at(&self) -> u64 {
+        self.coroutine().entered_at()
     }
 
     pub(crate) fn value(&self) -> &V {
@@ -303,7 +316,7 @@ impl<V, F: ?Sized> Drop for Live<V, F> {
         };
         if !coroutine.has_ended() {
             let value = self.value.take().or_else(|| coroutine.take_offered());
-            (self.abandon)(coroutine, value, self.covers, self.runtime.take());
+            (self.abandon)(coroutine, value, self.covers);
         }
     }
 }

@@ -157,7 +157,7 @@ where
 
     async fn run<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<D::Output<R>, E> {
         // What the body enters is inside of it, and not beside what others enter.
-        let mut around = Place::new();
+        let mut around = Place::new(Covers::Body);
         let scope = Inside::new(&mut around, || async {
             let mut stack = Self::empty();
             let body = Body::caught(catch(async { body(&mut stack).await }).await);
@@ -267,8 +267,8 @@ where
         let mut entries = mem::take(&mut *self.entries());
         entries.append(&mut other.entries());
         // The older one waits for all that was entered beside it after its first entry.
-        let number = |stack: &Self| stack.live.as_ref().map(Live::number);
-        if number(&other) < number(self) {
+        let entered_at = |stack: &Self| stack.live.as_ref().map(Live::entered_at);
+        if entered_at(&other) < entered_at(self) {
             mem::swap(self, &mut other);
         }
         *self.entries() = entries;
@@ -352,8 +352,10 @@ where
         CE: Into<E> + fmt::Debug + Send + Sync + 'static,
     {
         let (value, loan) = live.lend_on();
-        let number = live.number();
-        self.entries().push((number, Box::new(live)));
+        let mut entries = self.entries();
+        let number = entries.last().map_or(0, |(number, _)| number + 1);
+        entries.push((number, Box::new(live)));
+        drop(entries);
         Lease {
             value: Some(value),
             loan,

@@ -11,7 +11,7 @@ use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::coroutine::generator;
 use crate::fallback;
-use crate::order::Place;
+use crate::order::{Covers, Place};
 use crate::panic::Payload;
 use crate::report::{self, Kind};
 use crate::scope::Inside;
@@ -79,7 +79,7 @@ where
             group: Mutex::new(Group {
                 set: JoinSet::new(),
                 trouble: Trouble::new(Kind::ExitFailed),
-                room: Place::new(),
+                room: Place::new(Covers::Body),
             }),
         };
         let (tasks, outcome) = lender.yield_(tasks).await;
@@ -134,7 +134,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         }
         let mut place = {
             let _inside = group.room.inside();
-            Place::new()
+            Place::new(Covers::Body)
         };
         let task = async move { Inside::new(&mut place, || future).await };
         group.set.spawn_on(task, &self.runtime);
