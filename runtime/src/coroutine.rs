@@ -26,8 +26,10 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use pin_project_lite::pin_project;
+
 use crate::context::{AsyncContext, Verdict};
-use crate::order::{Covers, Listing, Place};
+use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind};
 
@@ -56,18 +58,30 @@ fn lock<V>(link: &Link<V>) -> MutexGuard<'_, Exchange<V>> {
 }
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
+///
+/// The state is `None` when this drops. The mutex is never locked: it makes a coroutine `Sync`, and so a
+/// guard that is kept in shared state.
 pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
-    stage: Stage,
-    link: Link<V>,
-    /// The body's error, on its way to the caller. Reported if this drops before it gets there.
-    owed: Option<BodyError>,
-    /// `None` when it drops. The mutex is never locked: it makes a coroutine `Sync`, and so a guard
-    /// that is kept in shared state.
-    future: Mutex<Option<Pin<Box<F>>>>,
-    place: Place,
-    /// The wait for the exits inside, while there are some.
-    inner: Option<Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    state: Mutex<Option<Boxed<V, F>>>,
+}
+
+type Boxed<V, F> = Pin<Box<State<V, F>>>;
+
+pin_project! {
+    #[project = Parts]
+    /// All of a context under way, in one box: whoever holds it moves a pointer.
+    pub(crate) struct State<V, F: ?Sized> {
+        stage: Stage,
+        link: Link<V>,
+        place: Place,
+        // The body's error, on its way to the caller. Reported if this drops before it gets there.
+        owed: Option<BodyError>,
+        // The wait for the exits inside, while there are some.
+        inner: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        #[pin]
+        future: F,
+    }
 }
 
 /// How far it is, as its holder knows it.
@@ -86,24 +100,62 @@ enum Stage {
 /// The code of a coroutine that can live in the background, without its type.
 pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
 
-impl<V, F: ?Sized> Coroutine<V, F> {
+impl<V, F> Coroutine<V, F> {
     /// Nothing of it has run yet. Its place among the other contexts is here and now.
     pub(crate) fn new(
         name: &'static str,
         covers: Covers,
-        code: impl FnOnce(Lender<V>) -> Pin<Box<F>>,
+        code: impl FnOnce(Lender<V>) -> F,
+    ) -> Self {
+        Self::pinned(name, covers, code, Box::pin)
+    }
+}
+
+impl<V, D, E> Coroutine<V, Code<D, E>> {
+    /// The same for code that can live in the background, and whose type is forgotten.
+    pub(crate) fn erased<G>(
+        name: &'static str,
+        covers: Covers,
+        code: impl FnOnce(Lender<V>) -> G,
+    ) -> Self
+    where
+        G: Future<Output = Result<D, E>> + Send + 'static,
+    {
+        Self::pinned(name, covers, code, |state| Box::pin(state))
+    }
+}
+
+impl<V, F: ?Sized> Coroutine<V, F> {
+    fn pinned<G>(
+        name: &'static str,
+        covers: Covers,
+        code: impl FnOnce(Lender<V>) -> G,
+        pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
     ) -> Self {
         let link = Link::default();
         let lender = Lender::new(&link);
-        Self {
-            name,
+        let state = pin(State {
             stage: Stage::Entering,
             link,
-            owed: None,
-            future: Mutex::new(Some(code(lender))),
             place: Place::new(covers),
+            owed: None,
             inner: None,
+            future: code(lender),
+        });
+        Self {
+            name,
+            state: Mutex::new(Some(state)),
         }
+    }
+
+    fn state(&mut self) -> Parts<'_, V, F> {
+        let state = self.state.get_mut();
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        state
+            .as_mut()
+            .expect("only the drop takes it")
+            .as_mut()
+            .project()
     }
 }
 
@@ -117,26 +169,16 @@ where
     ///
     /// If enter panics, or if the code ends well without a yield, which the macro excludes.
     pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<V, E>> {
-        let polled = self.poll(cx);
-        let entered = settle_enter(self.name, &self.link, polled);
+        let name = self.name;
+        let mut state = self.state();
+        let polled = state.poll(cx);
+        let entered = settle_enter(name, state.link, polled);
         match entered {
-            Poll::Ready(Ok(_)) => self.stage = Stage::Lent,
+            Poll::Ready(Ok(_)) => *state.stage = Stage::Lent,
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.place.note_runtime(),
+            Poll::Pending => state.place.note_runtime(),
         }
         entered
-    }
-
-    /// For a value that the holder lends on: when the loan ends, the value is offered again.
-    pub(crate) fn loan(&self) -> Loan<V> {
-        Loan(Arc::clone(&self.link))
-    }
-
-    /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
-    pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, covers: Covers) {
-        self.place.close(covers);
-        self.stage = Stage::Returned;
-        *lock(&self.link) = Exchange::Returned(value, outcome);
     }
 
     /// Waits for the exits inside (invariant 3), and then goes on with exit.
@@ -145,41 +187,67 @@ where
     ///
     /// If exit panics.
     pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<D, E>> {
-        if self.stage == Stage::Returned {
-            ready!(self.poll_inner_exits(cx));
-            self.stage = Stage::Exiting;
+        let mut state = self.state();
+        if *state.stage == Stage::Returned {
+            ready!(state.poll_inner_exits(cx));
+            *state.stage = Stage::Exiting;
         }
-        let exited = self.poll(cx);
+        let exited = state.poll(cx);
         if exited.is_pending() {
-            self.place.note_runtime();
+            state.place.note_runtime();
         }
         exited
     }
+}
 
+impl<V, D, E, F> Parts<'_, V, F>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+{
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
         let _inside = self.place.inside();
-        let future = self.future.get_mut();
-        let future = future.unwrap_or_else(PoisonError::into_inner).as_mut();
         // A panic of the poll leaves it so.
-        let stage = mem::replace(&mut self.stage, Stage::Ended);
-        let polled = future.expect("only the drop takes it").as_mut().poll(cx);
+        let stage = mem::replace(self.stage, Stage::Ended);
+        let polled = self.future.as_mut().poll(cx);
         if polled.is_pending() {
-            self.stage = stage;
+            *self.stage = stage;
         }
         polled
+    }
+}
+
+impl<V, F: ?Sized> Parts<'_, V, F> {
+    fn poll_inner_exits(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.inner.is_none() && !self.place.has_inner_exits() {
+            return Poll::Ready(());
+        }
+        self.place.note_runtime();
+        let place = &*self.place;
+        let inner = self.inner.get_or_insert_with(|| {
+            let exits = place.inner_exits();
+            Box::pin(async move { exits.ended().await })
+        });
+        ready!(inner.as_mut().poll(cx));
+        *self.inner = None;
+        Poll::Ready(())
     }
 }
 
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
     /// What the future holds, if it has not ended, drops inside of the context.
     fn drop(&mut self) {
-        if let Some(error) = self.owed.take() {
+        let state = self.state.get_mut();
+        let Some(mut state) = state.unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let parts = state.as_mut().project();
+        if let Some(error) = parts.owed.take() {
             report::body_error(self.name, error);
         }
-        if !self.has_ended() {
-            let _inside = self.place.inside();
-            let future = self.future.get_mut();
-            *future.unwrap_or_else(PoisonError::into_inner) = None;
+        if *parts.stage != Stage::Ended {
+            let mut place = mem::replace(parts.place, Place::nowhere());
+            let _inside = place.inside();
+            drop(state);
         }
     }
 }
@@ -190,68 +258,59 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     }
 
     /// Has the code returned, or panicked?
-    pub(crate) fn has_ended(&self) -> bool {
-        self.stage == Stage::Ended
+    pub(crate) fn has_ended(&mut self) -> bool {
+        *self.state().stage == Stage::Ended
     }
 
     /// Is its enter still going on?
-    pub(crate) fn is_entering(&self) -> bool {
-        self.stage == Stage::Entering
+    pub(crate) fn is_entering(&mut self) -> bool {
+        *self.state().stage == Stage::Entering
     }
 
     /// Is it entering, in an await that may be given up?
-    pub(crate) fn is_cancellable(&self) -> bool {
-        is_cancellable(&self.link)
+    pub(crate) fn is_cancellable(&mut self) -> bool {
+        is_cancellable(self.state().link)
+    }
+
+    /// Is the value with the holder, or lent on?
+    pub(crate) fn is_lent(&mut self) -> bool {
+        *self.state().stage == Stage::Lent
+    }
+
+    /// For a value that the holder lends on: when the loan ends, the value is offered again.
+    pub(crate) fn loan(&mut self) -> Loan<V> {
+        Loan(Arc::clone(self.state().link))
+    }
+
+    pub(crate) fn take_offered(&mut self) -> Option<V> {
+        take_offered(self.state().link)
+    }
+
+    /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
+    pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, covers: Covers) {
+        let state = self.state();
+        state.place.close(covers);
+        *state.stage = Stage::Returned;
+        *lock(state.link) = Exchange::Returned(value, outcome);
     }
 
     /// From here on the caller is owed this error of the body.
     pub(crate) fn owe(&mut self, error: BodyError) {
-        self.owed = Some(error);
+        *self.state().owed = Some(error);
     }
 
     /// The caller gets the error, or exit has suppressed it.
     pub(crate) fn settle(&mut self) {
-        self.owed = None;
+        *self.state().owed = None;
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {
-        &mut self.place
-    }
-
-    /// When it was entered, as [`Place::entered_at`] counts it.
-    pub(crate) fn entered_at(&self) -> u64 {
-        self.place.entered_at()
-    }
-
-    /// Lists its exit as one that runs detached.
-    pub(crate) fn list(&self) -> Listing {
-        self.place.list()
+        self.state().place
     }
 
     /// Waits for the detached exits inside of it, and beside it once its body has ended.
     pub(crate) fn poll_inner_exits(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.inner.is_none() && !self.place.has_inner_exits() {
-            return Poll::Ready(());
-        }
-        self.place.note_runtime();
-        let place = &self.place;
-        let inner = self.inner.get_or_insert_with(|| {
-            let exits = place.inner_exits();
-            Mutex::new(Box::pin(async move { exits.ended().await }))
-        });
-        let inner = inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        ready!(inner.as_mut().poll(cx));
-        self.inner = None;
-        Poll::Ready(())
-    }
-
-    /// Is the value with the holder, or lent on?
-    pub(crate) fn is_lent(&self) -> bool {
-        self.stage == Stage::Lent
-    }
-
-    pub(crate) fn take_offered(&self) -> Option<V> {
-        take_offered(&self.link)
+        self.state().poll_inner_exits(cx)
     }
 }
 
@@ -432,10 +491,10 @@ fn count_marks<V>(link: &Link<V>, by: isize) {
 /// The context that a function under [`#[async_context]`](crate::async_context) returns.
 pub struct Generator<V, B, F> {
     name: &'static str,
-    state: State<V, B, F>,
+    progress: Progress<V, B, F>,
 }
 
-enum State<V, B, F> {
+enum Progress<V, B, F> {
     /// The function's code, not run yet.
     Built(B),
     Entered(ByHand<V, F>),
@@ -451,7 +510,7 @@ where
 {
     Generator {
         name,
-        state: State::Built(code),
+        progress: Progress::Built(code),
     }
 }
 
@@ -471,14 +530,13 @@ where
     ///
     /// If it was entered before.
     async fn enter(&mut self) -> Result<V, E> {
-        let State::Built(code) = mem::replace(&mut self.state, State::Moved) else {
+        let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
             panic!("the context `{}` is entered twice", self.name);
         };
-        let code = |lender| Box::pin(code(lender));
         let entered = ByHand(Coroutine::new(self.name, Covers::Neighbours, code));
-        self.state = State::Entered(entered);
-        match &mut self.state {
-            State::Entered(ByHand(coroutine)) => poll_fn(|cx| coroutine.poll_enter(cx)).await,
+        self.progress = Progress::Entered(entered);
+        match &mut self.progress {
+            Progress::Entered(ByHand(coroutine)) => poll_fn(|cx| coroutine.poll_enter(cx)).await,
             _ => unreachable!("the state was set one line before"),
         }
     }
@@ -486,9 +544,13 @@ where
     /// # Panics
     ///
     /// If it was not entered to its end before.
-    async fn exit(self, value: V, outcome: &Outcome) -> Result<D, E> {
-        let mut entered = match self.state {
-            State::Entered(entered) if entered.0.is_lent() => entered,
+    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
+        let is_lent = match &mut self.progress {
+            Progress::Entered(ByHand(coroutine)) => coroutine.is_lent(),
+            _ => false,
+        };
+        let mut entered = match self.progress {
+            Progress::Entered(entered) if is_lent => entered,
             _ => panic!("the context `{}` is exited before it is entered", self.name),
         };
         let coroutine = &mut entered.0;
@@ -504,7 +566,7 @@ where
     ///
     /// If it was entered before.
     fn __coroutine(self, lender: Lender<V>) -> impl Future<Output = Result<D, E>> + Send {
-        let State::Built(code) = self.state else {
+        let Progress::Built(code) = self.progress else {
             panic!("the context `{}` is entered twice", self.name);
         };
         code(lender)
@@ -525,7 +587,7 @@ struct ByHand<V, F>(Coroutine<V, F>);
 
 impl<V, F> Drop for ByHand<V, F> {
     fn drop(&mut self) {
-        let coroutine = &self.0;
+        let coroutine = &mut self.0;
         if !coroutine.has_ended() && !coroutine.is_cancellable() {
             report::plain(coroutine.name(), Kind::NotRun);
         }

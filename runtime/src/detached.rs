@@ -165,7 +165,7 @@ pub(crate) fn hand_over<V, D, E>(
     }
     let runtime = coroutine.place().take_runtime();
     let detached = Detached(Some(Box::new(Rest {
-        listing: coroutine.list(),
+        listing: coroutine.place().list(),
         coroutine,
         ended: None,
         counted: Counted::new(),

@@ -173,6 +173,16 @@ impl Place {
         }
     }
 
+    /// The place of what has none any more.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            here: None,
+            covers: Covers::Body,
+            beside: None,
+            runtime: None,
+        }
+    }
+
     /// When it was entered. Of two guards, the older one has the lower number.
     pub(crate) fn entered_at(&self) -> u64 {
         self.here.as_ref().map_or(0, |here| here.entered_at)

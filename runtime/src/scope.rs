@@ -147,12 +147,10 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
+        let name = context.__name();
+        let code = |lender| context.__coroutine(lender);
         Self {
-            coroutine: Some(Coroutine::new(
-                context.__name(),
-                Covers::Body,
-                |lender| -> Pin<Box<Code<D, E>>> { Box::pin(context.__coroutine(lender)) },
-            )),
+            coroutine: Some(Coroutine::erased(name, Covers::Body, code)),
             value: None,
             covers: Covers::Body,
             abandon: detached::hand_over,
@@ -164,10 +162,9 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        let mut coroutine =
-            Coroutine::new(context.__name(), covers, |lender| -> Pin<Box<Code<D, E>>> {
-                Box::pin(context.__coroutine(lender))
-            });
+        let name = context.__name();
+        let code = |lender| context.__coroutine(lender);
+        let mut coroutine = Coroutine::erased(name, covers, code);
         coroutine.place().note_runtime();
         Self {
             coroutine: Some(coroutine),
@@ -183,12 +180,12 @@ pub(crate) fn scoped<C: AsyncContext>(
     context: C,
 ) -> Live<C::Value, impl Future<Output = Result<C::Verdict, C::Error>> + Send> {
     let name = context.__name();
-    let code = |lender| Box::pin(context.__coroutine(lender));
+    let code = |lender| context.__coroutine(lender);
     Live {
         coroutine: Some(Coroutine::new(name, Covers::Body, code)),
         value: None,
         covers: Covers::Body,
-        abandon: |coroutine, value, _| {
+        abandon: |mut coroutine, value, _| {
             let name = coroutine.name();
             if !coroutine.is_cancellable() {
                 report::plain(name, Kind::NotRun);
@@ -262,12 +259,12 @@ where
     /// Hands the value on, for somebody else to lend it to the body.
     pub(crate) fn lend_on(&mut self) -> (V, Loan<V>) {
         let value = self.value.take().expect(LENT);
-        (value, self.coroutine().loan())
+        (value, self.coroutine_mut().loan())
     }
 
     /// The counterpart: has the value come back?
     pub(crate) fn take_back(&mut self) -> bool {
-        self.value = self.coroutine().take_offered();
+        self.value = self.coroutine_mut().take_offered();
         self.value.is_some()
     }
 
@@ -282,8 +279,8 @@ where
     }
 
     /// When it was entered: of two guards, the older one has the lower number.
-    pub(crate) fn entered_at(&self) -> u64 {
-        self.coroutine().entered_at()
+    pub(crate) fn entered_at(&mut self) -> u64 {
+        self.coroutine_mut().place().entered_at()
     }
 
     pub(crate) fn value(&self) -> &V {
@@ -311,7 +308,7 @@ const LENT: &str = "the value is there from enter to exit";
 
 impl<V, F: ?Sized> Drop for Live<V, F> {
     fn drop(&mut self) {
-        let Some(coroutine) = self.coroutine.take() else {
+        let Some(mut coroutine) = self.coroutine.take() else {
             return;
         };
         if !coroutine.has_ended() {

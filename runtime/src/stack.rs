@@ -267,8 +267,8 @@ where
         let mut entries = mem::take(&mut *self.entries());
         entries.append(&mut other.entries());
         // The older one waits for all that was entered beside it after its first entry.
-        let entered_at = |stack: &Self| stack.live.as_ref().map(Live::entered_at);
-        if entered_at(&other) < entered_at(self) {
+        let entered_at = |stack: &mut Self| stack.live.as_mut().map(Live::entered_at);
+        if entered_at(&mut other) < entered_at(self) {
             mem::swap(self, &mut other);
         }
         *self.entries() = entries;
