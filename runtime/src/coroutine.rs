@@ -29,6 +29,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::context::{AsyncContext, Verdict};
+use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind};
@@ -137,7 +138,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         let state = pin(State {
             stage: Stage::Entering,
             link,
-            place: Place::new(covers),
+            place: Place::new(covers, Watch::begin(name)),
             owed: None,
             inner: None,
             future: code(lender),
@@ -174,8 +175,11 @@ where
         let polled = state.poll(cx);
         let entered = settle_enter(name, state.link, polled);
         match entered {
-            Poll::Ready(Ok(_)) => *state.stage = Stage::Lent,
-            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Ok(_)) => {
+                *state.stage = Stage::Lent;
+                state.place.watch().entered(true);
+            }
+            Poll::Ready(Err(_)) => state.place.watch().entered(false),
             Poll::Pending => state.place.note_runtime(),
         }
         entered
@@ -193,8 +197,9 @@ where
             *state.stage = Stage::Exiting;
         }
         let exited = state.poll(cx);
-        if exited.is_pending() {
-            state.place.note_runtime();
+        match &exited {
+            Poll::Ready(exit) => state.place.watch().exited(exit.is_err()),
+            Poll::Pending => state.place.note_runtime(),
         }
         exited
     }
@@ -244,7 +249,9 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
         if let Some(error) = parts.owed.take() {
             report::body_error(self.name, error);
         }
-        if *parts.stage != Stage::Ended {
+        let has_ended = *parts.stage == Stage::Ended;
+        parts.place.watch().dropped(has_ended);
+        if !has_ended {
             let mut place = mem::replace(parts.place, Place::nowhere());
             let _inside = place.inside();
             drop(state);
@@ -290,6 +297,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, covers: Covers) {
         let state = self.state();
         state.place.close(covers);
+        state.place.watch().returned(&outcome);
         *state.stage = Stage::Returned;
         *lock(state.link) = Exchange::Returned(value, outcome);
     }

@@ -164,6 +164,7 @@ pub(crate) fn hand_over<V, D, E>(
         coroutine.give_back(value, Outcome::Cancelled, covers);
     }
     let runtime = coroutine.place().take_runtime();
+    coroutine.place().watch().detached();
     let detached = Detached(Some(Box::new(Rest {
         listing: coroutine.place().list(),
         coroutine,
@@ -196,6 +197,7 @@ where
     /// Gives the panic of the code. It does not panic itself.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Payload>> {
         if self.ended.is_none() {
+            let _traced = self.coroutine.place().watch().trace();
             let code = catch_unwind(AssertUnwindSafe(|| poll_code(&mut self.coroutine, cx)));
             self.ended = Some(match code {
                 Ok(Poll::Pending) => return Poll::Pending,

@@ -9,6 +9,7 @@ mod ext;
 mod failure;
 mod fallback;
 mod guard;
+pub mod observe;
 mod order;
 mod outcome;
 mod panic;

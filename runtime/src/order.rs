@@ -44,6 +44,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task;
 
+use crate::observe::{Traced, Watch};
+
 /// How many guards have been entered and exits been listed, in all threads.
 static EVENTS: AtomicU64 = AtomicU64::new(0);
 
@@ -74,6 +76,7 @@ pub(crate) struct Place {
     beside: Option<Box<[Beside]>>,
     /// The runtime that it was entered on, once it has to be known.
     runtime: Option<Handle>,
+    watch: Watch,
 }
 
 /// A context, for those that enter inside of it.
@@ -152,7 +155,7 @@ struct Entry {
 
 impl Place {
     /// The place of a context whose enter begins now.
-    pub(crate) fn new(covers: Covers) -> Self {
+    pub(crate) fn new(covers: Covers, watch: Watch) -> Self {
         let entered_at = match covers {
             Covers::Body => EVENTS.load(Ordering::Relaxed),
             Covers::Neighbours => {
@@ -170,6 +173,7 @@ impl Place {
             covers,
             beside: None,
             runtime: None,
+            watch,
         }
     }
 
@@ -180,6 +184,7 @@ impl Place {
             covers: Covers::Body,
             beside: None,
             runtime: None,
+            watch: Watch::default(),
         }
     }
 
@@ -196,6 +201,10 @@ impl Place {
         }
     }
 
+    pub(crate) fn watch(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
     pub(crate) fn take_runtime(&mut self) -> Option<Handle> {
         self.runtime.take()
     }
@@ -207,7 +216,10 @@ impl Place {
             here.task = task::try_id();
         }
         swap_here(&mut self.here);
-        Polling(self)
+        Polling {
+            _traced: self.watch.trace(),
+            place: self,
+        }
     }
 
     /// The body of this context has ended now.
@@ -292,13 +304,15 @@ pub(crate) enum Covers {
 }
 
 /// See [`Place::inside`].
-#[derive(Debug)]
-pub(crate) struct Polling<'a>(&'a mut Place);
+pub(crate) struct Polling<'a> {
+    place: &'a mut Place,
+    _traced: Traced,
+}
 
 impl Drop for Polling<'_> {
     #[inline]
     fn drop(&mut self) {
-        swap_here(&mut self.0.here);
+        swap_here(&mut self.place.here);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::context::{AsyncContext, Suppression, Verdict};
 use crate::coroutine::{Code, Loan, generator};
 use crate::ext::SendBody;
 use crate::failure::{ExitFailure, StackFailure};
+use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch};
@@ -157,7 +158,7 @@ where
 
     async fn run<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<D::Output<R>, E> {
         // What the body enters is inside of it, and not beside what others enter.
-        let mut around = Place::new(Covers::Body);
+        let mut around = Place::new(Covers::Body, Watch::default());
         let scope = Inside::new(&mut around, || async {
             let mut stack = Self::empty();
             let body = Body::caught(catch(async { body(&mut stack).await }).await);

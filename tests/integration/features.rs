@@ -29,11 +29,14 @@ mod anyhow {
 
 #[cfg(feature = "tracing")]
 mod tracing {
-    use std::fmt::Debug;
+    use std::fmt::{Debug, Write as _};
     use std::sync::{Arc, Mutex};
 
     use ::tracing::field::{Field, Visit};
     use ::tracing::{Event, Level, Metadata, Subscriber, span};
+    use ::tracing_subscriber::Layer;
+    use ::tracing_subscriber::layer::{Context, SubscriberExt as _};
+    use ::tracing_subscriber::registry::{LookupSpan, Scope};
     use async_context_manager::prelude::*;
     use async_context_manager::report;
     use tests::{End, Ledger, Script, Stage, generated};
@@ -96,5 +99,142 @@ mod tracing {
             events[0].ends_with("exit failed: Fault(\"rollback\")"),
             "{events:?}"
         );
+    }
+
+    /// Each span's line of ancestors, and what has been recorded on it.
+    #[derive(Clone, Default)]
+    struct Spans(Arc<Mutex<Vec<(String, String)>>>);
+
+    struct Fields(String);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            let _ = write!(self.0, " {field}={value:?}");
+        }
+    }
+
+    impl<S> Layer<S> for Spans
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        fn on_new_span(&self, fields: &span::Attributes<'_>, id: &span::Id, cx: Context<'_, S>) {
+            let mut visitor = Fields(String::new());
+            fields.record(&mut visitor);
+            let span = cx.span(id).expect("it is new");
+            span.extensions_mut().insert(visitor);
+        }
+
+        fn on_record(&self, id: &span::Id, values: &span::Record<'_>, cx: Context<'_, S>) {
+            let span = cx.span(id).expect("it is open");
+            values.record(
+                span.extensions_mut()
+                    .get_mut::<Fields>()
+                    .expect("it has some"),
+            );
+        }
+
+        fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            self.add(names(cx.event_scope(event)), fields.0);
+        }
+
+        fn on_close(&self, id: span::Id, cx: Context<'_, S>) {
+            let span = cx.span(&id).expect("it closes now");
+            let scope = names(Some(span.scope()));
+            let fields = span.extensions_mut().remove::<Fields>();
+            self.add(scope, fields.expect("it has some").0);
+        }
+    }
+
+    impl Spans {
+        fn add(&self, scope: String, fields: String) {
+            self.0
+                .lock()
+                .expect("no test panics in here")
+                .push((scope, fields));
+        }
+    }
+
+    fn names<S: for<'a> LookupSpan<'a>>(scope: Option<Scope<'_, S>>) -> String {
+        let spans = scope.into_iter().flatten();
+        let names = spans.map(|span| {
+            let extensions = span.extensions();
+            let fields = extensions.get::<Fields>().map_or("", |fields| &fields.0);
+            let name = fields.split_whitespace().next().unwrap_or_default();
+            name.rsplit("::")
+                .next()
+                .unwrap_or_default()
+                .replace('"', "")
+        });
+        names.collect::<Vec<_>>().join(" in ")
+    }
+
+    #[async_context]
+    async fn traced(name: &'static str) -> Result<(), &'static str> {
+        ::tracing::info!(name, "enters");
+        let ((), _) = yield_!(());
+        tokio::task::yield_now().await;
+        ::tracing::info!(name, "exits");
+        Err("exit")
+    }
+
+    #[async_context]
+    async fn around() -> Result<(), &'static str> {
+        let ((), _) = yield_!(());
+        Ok(())
+    }
+
+    #[test]
+    fn a_detached_exit_runs_in_its_own_span_whose_parent_is_where_it_was_entered() {
+        let stage = Stage::alone();
+        report::reset_hook();
+        let spans = Spans::default();
+        let subscriber = ::tracing_subscriber::registry().with(spans.clone());
+        ::tracing::subscriber::with_default(subscriber, || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().start_paused(true).build();
+            runtime.expect("a runtime").block_on(async {
+                let used = around().with(async |()| {
+                    let inner = traced("inner").with(async |()| {
+                        ::tracing::info!("body");
+                        std::future::pending::<Result<(), &str>>().await
+                    });
+                    let limit = std::time::Duration::from_secs(1);
+                    let _ = tokio::time::timeout(limit, inner).await;
+                    Ok(())
+                });
+                used.await.expect("the outer one exits well");
+                async_context_manager::detached::drain().await;
+            });
+        });
+        assert_eq!(stage.reports(), []);
+        let spans = spans.0.lock().expect("no test panics in here");
+        let scopes: Vec<_> = spans.iter().map(|(scope, _)| scope.as_str()).collect();
+        let inner = "traced in around";
+        assert_eq!(
+            scopes,
+            [inner, inner, inner, inner, inner, "around"],
+            "{spans:?}"
+        );
+        assert_eq!(spans[0].1, " message=enters name=\"inner\"");
+        assert_eq!(spans[1].1, " message=body");
+        assert_eq!(spans[2].1, " message=exits name=\"inner\"");
+        assert!(spans[3].1.contains("exit failed: \"exit\""), "{spans:?}");
+        for recorded in [
+            " phase=\"enter\"",
+            " phase=body",
+            " phase=exit",
+            " enter=0ns",
+            " body=1s",
+            " exit=0ns",
+            " outcome=cancelled",
+            " detached=true",
+            " exit_failed=true",
+        ] {
+            assert!(spans[4].1.contains(recorded), "{recorded}: {spans:?}");
+        }
+        assert!(spans[5].1.contains(" outcome=completed"), "{spans:?}");
+        assert!(!spans[5].1.contains("detached"), "{spans:?}");
     }
 }

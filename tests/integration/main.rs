@@ -13,6 +13,7 @@ mod errors;
 mod features;
 mod limits;
 mod nursery;
+mod observe;
 mod order;
 mod outcome;
 mod outcome_table;

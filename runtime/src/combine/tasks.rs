@@ -11,6 +11,7 @@ use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::coroutine::generator;
 use crate::fallback;
+use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::panic::Payload;
 use crate::report::{self, Kind};
@@ -79,7 +80,7 @@ where
             group: Mutex::new(Group {
                 set: JoinSet::new(),
                 trouble: Trouble::new(Kind::ExitFailed),
-                room: Place::new(Covers::Body),
+                room: Place::new(Covers::Body, Watch::default()),
             }),
         };
         let (tasks, outcome) = lender.yield_(tasks).await;
@@ -134,7 +135,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         }
         let mut place = {
             let _inside = group.room.inside();
-            Place::new(Covers::Body)
+            Place::new(Covers::Body, Watch::default())
         };
         let task = async move { Inside::new(&mut place, || future).await };
         group.set.spawn_on(task, &self.runtime);

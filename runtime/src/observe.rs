@@ -1,0 +1,451 @@
+//! What every context does, for whoever counts or times it.
+//!
+//! One observer for the whole program is told when a context has been entered, when its exit has ended and
+//! after which outcome, when its exit goes on in the background, and when it is lost. [`Counters`] is
+//! one that is ready made:
+//!
+//! ```
+//! use async_context_manager::observe::{self, Counters};
+//! use async_context_manager::prelude::*;
+//!
+//! static COUNTERS: Counters = Counters::new();
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), String> {
+//! observe::set_observer(|event| COUNTERS.count(event));
+//! ready("a value").with(async |_value| Ok::<_, String>(())).await?;
+//! observe::reset_observer();
+//!
+//! let counts = COUNTERS.counts();
+//! assert_eq!((counts.entered, counts.completed, counts.in_use()), (1, 1, 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Without an observer, a use of a context pays for one look at whether there is one. What goes *wrong*
+//! where nobody is left to receive it is told to another hook: see [`report`](crate::report).
+//!
+//! With the feature `tracing` each context is also a span of level `INFO` with the name `async_context`, in
+//! which its enter, its body and its exit run, the detached ones too. Its parent is the span that it was
+//! entered in. Its fields: `name`; `phase`, which is `enter`, `body` or `exit`; `outcome`; `enter`, `body` and
+//! `exit`, the time in each; `detached` and `exit_failed`, where they are true.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outcome::Outcome;
+use crate::panic::drop_payload;
+
+/// One step in the life of a context.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    pub context: &'static str,
+    /// What it has done.
+    pub step: Step<'a>,
+}
+
+/// What an [`Event`] is about.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// Enter has given the value: from now on exit is owed.
+    #[non_exhaustive]
+    Entered {
+        /// The time in enter.
+        after: Duration,
+    },
+    /// Enter has failed, has panicked, or was given up where that is safe: there is nothing to exit.
+    NotEntered,
+    /// Whoever used it has gone away: what is left of it goes on in the background.
+    Detached,
+    /// Exit has ended.
+    #[non_exhaustive]
+    Exited {
+        /// How the body had ended.
+        outcome: &'a Outcome,
+        /// Did exit give an error, or panic?
+        exit_failed: bool,
+        /// Did it end in the background?
+        detached: bool,
+        /// The time in the body.
+        body: Duration,
+        /// The time in exit, and in the wait for exits inside of it.
+        exit: Duration,
+    },
+    /// It was entered, and dropped before its exit had ended.
+    Lost,
+}
+
+type Hook = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+static OBSERVER: RwLock<Option<Hook>> = RwLock::new(None);
+
+/// Is there one? Read in each use of a context, and written almost never.
+static IS_OBSERVED: AtomicBool = AtomicBool::new(false);
+
+/// Replaces the observer. A context that is entered from now on is observed, from its enter to its end.
+///
+/// It is called inside of the steps themselves, on whichever thread they are: it must not block. An
+/// observer that panics is caught, and the panic is dropped.
+pub fn set_observer(observer: impl Fn(&Event<'_>) + Send + Sync + 'static) {
+    replace_observer(Some(Arc::new(observer)));
+}
+
+/// Goes back to no observer.
+pub fn reset_observer() {
+    replace_observer(None);
+}
+
+fn replace_observer(observer: Option<Hook>) {
+    let mut place = OBSERVER.write().unwrap_or_else(PoisonError::into_inner);
+    IS_OBSERVED.store(observer.is_some(), Ordering::Relaxed);
+    let old = std::mem::replace(&mut *place, observer);
+    drop(place);
+    drop(old);
+}
+
+fn tell(context: &'static str, step: Step<'_>) {
+    let observer = OBSERVER
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let Some(observer) = observer else { return };
+    let event = Event { context, step };
+    let told = catch_unwind(AssertUnwindSafe(move || observer(&event)));
+    if let Err(payload) = told {
+        drop_payload(payload);
+    }
+}
+
+/// Counts what contexts do. `Counters::new` is `const`: it can be a `static`.
+///
+/// See the [module](self) for an example.
+#[derive(Debug, Default)]
+pub struct Counters {
+    entered: AtomicU64,
+    not_entered: AtomicU64,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    panicked: AtomicU64,
+    cancelled: AtomicU64,
+    exit_failed: AtomicU64,
+    detached: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// What [`Counters`] have counted so far.
+///
+/// ```
+/// use async_context_manager::observe::Counters;
+///
+/// assert_eq!(Counters::new().counts().entered, 0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Enters that gave a value.
+    pub entered: u64,
+    /// Enters that did not.
+    pub not_entered: u64,
+    /// Exits after a body that returned `Ok`.
+    pub completed: u64,
+    /// Exits after a body that returned an error.
+    pub failed: u64,
+    /// Exits after a body that panicked.
+    pub panicked: u64,
+    /// Exits after a body that was cancelled.
+    pub cancelled: u64,
+    /// Exits, of all these, that gave an error or panicked.
+    pub exit_failed: u64,
+    /// Contexts that went on in the background.
+    pub detached: u64,
+    /// Contexts that were entered, and dropped before their exit had ended.
+    pub lost: u64,
+}
+
+impl Counts {
+    /// How many contexts are between their enter and the end of their exit. Counts are read one after the
+    /// other: while contexts are busy the answer is near, and not exact.
+    #[must_use]
+    pub fn in_use(&self) -> u64 {
+        let over = self.completed + self.failed + self.panicked + self.cancelled + self.lost;
+        self.entered.saturating_sub(over)
+    }
+}
+
+impl Counters {
+    /// All at zero.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            entered: AtomicU64::new(0),
+            not_entered: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            exit_failed: AtomicU64::new(0),
+            detached: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one event: to be called by the [observer](set_observer).
+    pub fn count(&self, event: &Event<'_>) {
+        let counter = match &event.step {
+            Step::Entered { .. } => &self.entered,
+            Step::NotEntered => &self.not_entered,
+            Step::Detached => &self.detached,
+            Step::Lost => &self.lost,
+            Step::Exited {
+                outcome,
+                exit_failed,
+                ..
+            } => {
+                if *exit_failed {
+                    self.exit_failed.fetch_add(1, Ordering::Relaxed);
+                }
+                match outcome {
+                    Outcome::Completed => &self.completed,
+                    Outcome::Failed(_) => &self.failed,
+                    Outcome::Panicked(_) => &self.panicked,
+                    Outcome::Cancelled => &self.cancelled,
+                }
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            // What is over is read before what was begun: never more of it.
+            completed: get(&self.completed),
+            failed: get(&self.failed),
+            panicked: get(&self.panicked),
+            cancelled: get(&self.cancelled),
+            lost: get(&self.lost),
+            exit_failed: get(&self.exit_failed),
+            detached: get(&self.detached),
+            not_entered: get(&self.not_entered),
+            entered: get(&self.entered),
+        }
+    }
+}
+
+/// One context, watched. `None` if nobody watches.
+#[derive(Default)]
+pub(crate) struct Watch(Option<Box<Watched>>);
+
+struct Watched {
+    context: &'static str,
+    /// When the phase began that it is in.
+    since: Instant,
+    /// The time in the body; `None` before its end.
+    body: Option<Duration>,
+    outcome: Outcome,
+    is_entered: bool,
+    is_detached: bool,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
+}
+
+/// While it is there, what is traced belongs to the context.
+#[cfg(feature = "tracing")]
+pub(crate) type Traced = Option<tracing::span::EnteredSpan>;
+#[cfg(not(feature = "tracing"))]
+pub(crate) struct Traced;
+
+impl Watch {
+    /// A context whose enter begins now.
+    #[inline]
+    pub(crate) fn begin(context: &'static str) -> Self {
+        let is_watched = IS_OBSERVED.load(Ordering::Relaxed);
+        #[cfg(feature = "tracing")]
+        let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
+        if is_watched {
+            Self(Some(Box::new(Watched::new(context))))
+        } else {
+            Self(None)
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn trace(&self) -> Traced {
+        let watched = self.0.as_ref()?;
+        Some(watched.span.clone().entered())
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[expect(clippy::unused_self, reason = "it has no span")]
+    pub(crate) fn trace(&self) -> Traced {
+        Traced
+    }
+
+    /// Enter has ended.
+    #[inline]
+    pub(crate) fn entered(&mut self, gave_value: bool) {
+        if let Some(watched) = &mut self.0 {
+            watched.entered(gave_value);
+            if !gave_value {
+                self.0 = None;
+            }
+        }
+    }
+
+    /// The body has ended.
+    #[inline]
+    pub(crate) fn returned(&mut self, outcome: &Outcome) {
+        if let Some(watched) = &mut self.0 {
+            watched.returned(outcome);
+        }
+    }
+
+    /// The rest goes on in the background.
+    #[inline]
+    pub(crate) fn detached(&mut self) {
+        if let Some(watched) = &mut self.0 {
+            watched.detached();
+        }
+    }
+
+    /// Exit has ended.
+    #[inline]
+    pub(crate) fn exited(&mut self, exit_failed: bool) {
+        if let Some(mut watched) = self.0.take() {
+            watched.exited(exit_failed);
+        }
+    }
+
+    /// The context drops. Had its code ended, by a panic if nothing was said before?
+    #[inline]
+    pub(crate) fn dropped(&mut self, has_ended: bool) {
+        match &mut self.0 {
+            Some(watched) if !watched.is_entered => watched.entered(false),
+            Some(_) if has_ended => self.exited(true),
+            Some(watched) => watched.lost(),
+            None => {}
+        }
+    }
+}
+
+impl Watched {
+    fn new(context: &'static str) -> Self {
+        Self {
+            context,
+            since: Instant::now(),
+            body: None,
+            outcome: Outcome::Completed,
+            is_entered: false,
+            is_detached: false,
+            #[cfg(feature = "tracing")]
+            span: span(context),
+        }
+    }
+
+    /// The time in the phase that ends now.
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let time = now - self.since;
+        self.since = now;
+        time
+    }
+
+    fn entered(&mut self, gave_value: bool) {
+        let after = self.lap();
+        self.record("enter", &after);
+        if gave_value {
+            self.is_entered = true;
+            self.record("phase", &format_args!("body"));
+            tell(self.context, Step::Entered { after });
+        } else {
+            tell(self.context, Step::NotEntered);
+        }
+    }
+
+    fn returned(&mut self, outcome: &Outcome) {
+        let time = self.lap();
+        self.body = Some(time);
+        self.outcome = outcome.share();
+        self.record("body", &time);
+        let name = match outcome {
+            Outcome::Completed => "completed",
+            Outcome::Failed(_) => "failed",
+            Outcome::Panicked(_) => "panicked",
+            Outcome::Cancelled => "cancelled",
+        };
+        self.record("outcome", &format_args!("{name}"));
+        self.record("phase", &format_args!("exit"));
+    }
+
+    fn detached(&mut self) {
+        self.is_detached = true;
+        self.record("detached", &true);
+        tell(self.context, Step::Detached);
+    }
+
+    fn exited(&mut self, exit_failed: bool) {
+        let time = self.lap();
+        self.record("exit", &time);
+        if exit_failed {
+            self.record("exit_failed", &true);
+        }
+        let step = Step::Exited {
+            outcome: &self.outcome,
+            exit_failed,
+            detached: self.is_detached,
+            body: self.body.unwrap_or_default(),
+            exit: time,
+        };
+        tell(self.context, step);
+    }
+
+    fn lost(&mut self) {
+        tell(self.context, Step::Lost);
+    }
+
+    #[cfg(feature = "tracing")]
+    fn record(&self, field: &str, value: &dyn fmt::Debug) {
+        self.span.record(field, tracing::field::debug(value));
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[expect(clippy::unused_self, reason = "it has no span")]
+    fn record(&self, _field: &str, _value: &dyn fmt::Debug) {}
+}
+
+#[cfg(feature = "tracing")]
+const TARGET: &str = "async_context_manager";
+
+#[cfg(feature = "tracing")]
+fn span(context: &'static str) -> tracing::Span {
+    use tracing::field::Empty;
+
+    tracing::info_span!(
+        target: TARGET,
+        "async_context",
+        name = context,
+        phase = "enter",
+        outcome = Empty,
+        enter = Empty,
+        body = Empty,
+        exit = Empty,
+        detached = Empty,
+        exit_failed = Empty,
+    )
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.0.is_some()).finish()
+    }
+}

@@ -1,0 +1,226 @@
+//! What an observer is told, and when.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_context_manager::detached;
+use async_context_manager::observe::{self, Counters, Event, Step};
+use async_context_manager::prelude::*;
+use tests::Stage;
+use tokio::runtime::Builder;
+use tokio::time::sleep;
+
+/// One second in enter, three in exit.
+#[async_context]
+async fn slow(exit: Result<(), &'static str>) -> Result<(), &'static str> {
+    sleep(Duration::from_secs(1)).await;
+    let ((), _) = yield_!(());
+    sleep(Duration::from_secs(3)).await;
+    exit
+}
+
+#[async_context]
+async fn closed() -> Result<(), &'static str> {
+    let opened: Result<(), _> = Err("enter");
+    opened?;
+    let ((), _) = yield_!(());
+    Ok(())
+}
+
+#[async_context]
+async fn waiting() -> Result<(), &'static str> {
+    cancellable!(std::future::pending::<()>()).await;
+    let ((), _) = yield_!(());
+    Ok(())
+}
+
+/// Runs the program on a paused clock, and gives what the observer was told of the contexts above.
+fn told(program: impl AsyncFnOnce()) -> Vec<String> {
+    let stage = Stage::alone();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&events);
+    observe::set_observer(move |event| {
+        if event.context.contains("::observe::") {
+            log.lock().expect("no observer panics").push(line(event));
+        }
+    });
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        program().await;
+        detached::drain().await;
+    });
+    observe::reset_observer();
+    drop(stage.reports());
+    let events = events.lock().expect("no observer panics");
+    events.clone()
+}
+
+fn line(event: &Event<'_>) -> String {
+    let step = match &event.step {
+        Step::Entered { after, .. } => format!("entered after {after:?}"),
+        Step::NotEntered => "not entered".to_owned(),
+        Step::Detached => "detached".to_owned(),
+        Step::Exited {
+            outcome,
+            exit_failed,
+            detached,
+            body,
+            exit,
+            ..
+        } => {
+            let failed = if *exit_failed { ", failed" } else { "" };
+            let detached = if *detached { ", detached" } else { "" };
+            format!("exited after {outcome:?}, {body:?}, {exit:?}{failed}{detached}")
+        }
+        Step::Lost => "lost".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let name = event.context.rsplit("::").next();
+    format!("{}: {step}", name.unwrap_or_default())
+}
+
+async fn two_seconds((): &mut ()) -> Result<(), &'static str> {
+    sleep(Duration::from_secs(2)).await;
+    Ok(())
+}
+
+async fn fails_hard((): &mut ()) -> Result<(), &'static str> {
+    panic!("body")
+}
+
+#[test]
+fn each_step_is_told_with_the_time_that_it_took() {
+    let told = told(async || slow(Ok(())).with(two_seconds).await.expect("it ends well"));
+    assert_eq!(
+        told,
+        [
+            "slow: entered after 1s",
+            "slow: exited after Completed, 2s, 3s"
+        ]
+    );
+}
+
+#[test]
+fn an_exit_is_told_with_how_the_body_ended() {
+    let told = told(async || {
+        let _ = slow(Ok(())).with(async |()| Err::<(), _>("body")).await;
+        let panics = tokio::spawn(slow(Ok(())).with_send(fails_hard));
+        assert!(panics.await.is_err());
+    });
+    assert_eq!(told[1], "slow: exited after Failed(\"body\"), 0ns, 3s");
+    assert_eq!(
+        told[3],
+        "slow: exited after Panicked(BodyPanic(\"body\")), 0ns, 3s"
+    );
+    assert_eq!(told.len(), 4);
+}
+
+#[test]
+fn a_failing_exit_is_told_as_such() {
+    let told = told(async || {
+        let result = slow(Err("exit")).with(two_seconds).await;
+        assert_eq!(result, Err("exit"));
+    });
+    assert_eq!(told[1], "slow: exited after Completed, 2s, 3s, failed");
+}
+
+#[test]
+fn a_context_that_goes_on_in_the_background_is_told_twice() {
+    let told = told(async || {
+        let used = slow(Ok(())).with(two_seconds);
+        let limit = Duration::from_millis(1500);
+        assert!(tokio::time::timeout(limit, used).await.is_err());
+    });
+    assert_eq!(
+        told,
+        [
+            "slow: entered after 1s",
+            "slow: detached",
+            "slow: exited after Cancelled, 500ms, 3s, detached"
+        ]
+    );
+}
+
+#[test]
+fn what_never_entered_is_told_as_not_entered() {
+    let told = told(async || {
+        assert_eq!(closed().with(two_seconds).await, Err("enter"));
+        let used = waiting().with(two_seconds);
+        let limit = Duration::from_secs(1);
+        assert!(tokio::time::timeout(limit, used).await.is_err());
+    });
+    assert_eq!(told, ["closed: not entered", "waiting: not entered"]);
+}
+
+#[test]
+fn what_can_not_exit_is_told_as_lost() {
+    let told = told(async || {
+        let used = slow(Ok(())).with_scoped(two_seconds);
+        let limit = Duration::from_secs(2);
+        assert!(tokio::time::timeout(limit, used).await.is_err());
+    });
+    assert_eq!(told, ["slow: entered after 1s", "slow: lost"]);
+}
+
+#[test]
+fn an_observer_that_panics_changes_nothing() {
+    let _stage = Stage::alone();
+    observe::set_observer(|event| assert!(!event.context.contains("::observe::"), "observer"));
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    let result = runtime
+        .expect("a runtime")
+        .block_on(slow(Ok(())).with(two_seconds));
+    observe::reset_observer();
+    assert_eq!(result, Ok(()));
+}
+
+#[test]
+fn counters_add_up() {
+    let counters = Arc::new(Counters::new());
+    let stage = Stage::alone();
+    let counting = Arc::clone(&counters);
+    observe::set_observer(move |event| {
+        if event.context.contains("::observe::") {
+            counting.count(event);
+        }
+    });
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let _ = slow(Ok(())).with(two_seconds).await;
+        let _ = slow(Err("exit"))
+            .with(async |()| Err::<(), _>("body"))
+            .await;
+        let _ = closed().with(two_seconds).await;
+        let used = slow(Ok(())).with(two_seconds);
+        let _ = tokio::time::timeout(Duration::from_secs(2), used).await;
+        let guard = slow(Ok(())).guard().await.expect("it enters");
+        let counts = counters.counts();
+        assert_eq!(
+            (counts.entered, counts.in_use(), counts.cancelled),
+            (4, 2, 0)
+        );
+        Guard::close(guard).await.expect("it exits");
+        detached::drain().await;
+        let panics = tokio::spawn(slow(Ok(())).with_send(fails_hard));
+        assert!(panics.await.is_err());
+        let used = slow(Ok(())).with_scoped(two_seconds);
+        let _ = tokio::time::timeout(Duration::from_secs(2), used).await;
+    });
+    observe::reset_observer();
+    drop(stage.reports());
+    let counts = counters.counts();
+    assert_eq!(counts.entered, 6);
+    assert_eq!(counts.not_entered, 1);
+    assert_eq!((counts.completed, counts.failed), (2, 1));
+    assert_eq!((counts.panicked, counts.cancelled), (1, 1));
+    assert_eq!(
+        (counts.exit_failed, counts.detached, counts.lost),
+        (1, 1, 1)
+    );
+    assert_eq!(counts.in_use(), 0);
+}
