@@ -6,28 +6,39 @@
 //! valgrind --tool=callgrind target/release/profile generator 100000
 //! ```
 
-use benches::ways;
+use benches::work::Way;
+use benches::{dropped, large, neighbours, nested, ways};
 use clap::Parser;
 
 #[derive(Parser)]
 struct Args {
-    /// `empty` starts the runtime, and does nothing on it.
+    /// One that does not exist lists all.
     way: String,
-    times: u32,
+    /// With none, the runtime starts and ends.
+    uses: u32,
 }
+
+const WAYS: [&[Way]; 8] = [
+    &ways::ALL,
+    &nested::BOXES,
+    &nested::GENERATORS,
+    &nested::STACKS,
+    &dropped::ONE,
+    &dropped::MANY,
+    &large::ALL,
+    &neighbours::ALL,
+];
 
 fn main() {
     let args = Args::parse();
-    let mut all = ways::ALL.iter().chain(&ways::DROPPED);
-    match all.find(|way| way.key == args.way) {
-        Some(way) => (way.run)(args.times),
-        None if args.way == "empty" => (ways::ALL[0].run)(0),
-        None => {
-            eprintln!("no way is called `{}`; there are:", args.way);
-            for way in ways::ALL.iter().chain(&ways::DROPPED) {
-                eprintln!("  {:<14} {}", way.key, way.name);
-            }
-            std::process::exit(2);
+    let mut all = WAYS.into_iter().flatten();
+    if let Some(way) = all.find(|way| way.key == args.way) {
+        way.run(args.uses);
+    } else {
+        eprintln!("no way is called `{}`; there are:", args.way);
+        for way in WAYS.into_iter().flatten() {
+            eprintln!("  {:<16} {}", way.key, way.name);
         }
+        std::process::exit(2);
     }
 }

@@ -1,0 +1,142 @@
+//! Many short turns, one after the other, so that what else the machine does hits all alike.
+
+use std::time::{Duration, Instant};
+
+use benches::work::Way;
+
+/// What is measured together.
+#[derive(Default)]
+pub(crate) struct Group<'a>(Vec<Entry<'a>>);
+
+/// Something that is measured.
+pub(crate) struct Entry<'a> {
+    pub(crate) name: String,
+    pub(crate) allocations: Option<Allocations>,
+    /// Does so many uses, and says how many nanoseconds each took.
+    run: Box<dyn FnMut(u32) -> f64 + 'a>,
+    /// In a turn.
+    uses: u32,
+    times: Vec<f64>,
+}
+
+/// Of one use.
+#[derive(Clone, Copy)]
+pub(crate) struct Allocations {
+    pub(crate) count: f64,
+    pub(crate) bytes: f64,
+}
+
+/// How long a turn takes, about: shorter than what a scheduler gives.
+const TURN: Duration = Duration::from_micros(250);
+
+impl<'a> Group<'a> {
+    pub(crate) fn new(ways: &[&[Way]]) -> Self {
+        Self(
+            ways.iter()
+                .copied()
+                .flatten()
+                .map(|way| Entry::new(*way))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry<'a>) {
+        self.0.push(entry);
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry<'a>] {
+        &self.0
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Entry<'a>> {
+        self.0.iter().find(|entry| entry.name == name)
+    }
+
+    /// # Panics
+    ///
+    /// If that way is not in this group.
+    pub(crate) fn of(&self, way: Way) -> &Entry<'a> {
+        self.find(way.name)
+            .expect("what is compared is measured together")
+    }
+
+    /// Measures all of them in turns.
+    pub(crate) fn measure(mut self, rounds: usize) -> Self {
+        for _ in 0..rounds {
+            for entry in &mut self.0 {
+                entry.times.push((entry.run)(entry.uses));
+            }
+        }
+        self
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// With so many uses in a turn as fit.
+    pub(crate) fn new(way: Way) -> Self {
+        let mut entry = Self::timed(way.name, move |uses| timed(way, uses));
+        let (one, many) = (allocations(way, 100), allocations(way, 1_100));
+        entry.allocations = Some(Allocations {
+            count: (many.count - one.count) / 1_000.0,
+            bytes: (many.bytes - one.bytes) / 1_000.0,
+        });
+        entry
+    }
+
+    /// With so many uses in a turn.
+    pub(crate) fn of(way: Way, uses: u32) -> Self {
+        Self {
+            uses,
+            ..Self::new(way)
+        }
+    }
+
+    /// Of something that knows its own time, and allocates elsewhere.
+    pub(crate) fn timed(name: &str, mut run: impl FnMut(u32) -> f64 + 'a) -> Self {
+        let mut uses = 100; // Of the deepest nest, one.
+        // The first pays for what is set up once.
+        run(uses);
+        while run(uses) * f64::from(uses) < TURN.as_secs_f64() * 5e8 {
+            uses *= 2;
+        }
+        Self {
+            name: name.to_owned(),
+            allocations: None,
+            run: Box::new(run),
+            uses,
+            times: Vec::new(),
+        }
+    }
+
+    /// The median, in nanoseconds.
+    pub(crate) fn nanos(&self) -> f64 {
+        median(self.times.iter().copied())
+    }
+
+    /// How many times as long as another one of the group: the median over the rounds, whose turns are close
+    /// in time.
+    pub(crate) fn ratio(&self, other: &Self) -> f64 {
+        let rounds = self.times.iter().zip(&other.times);
+        median(rounds.map(|(time, other)| time / other))
+    }
+}
+
+/// Nanoseconds a use, by the clock.
+pub(crate) fn timed(way: Way, uses: u32) -> f64 {
+    let begun = Instant::now();
+    way.run(uses);
+    begun.elapsed().as_secs_f64() * 1e9 / f64::from(uses)
+}
+
+fn allocations(way: Way, uses: u32) -> Allocations {
+    let counted = allocation_counter::measure(|| way.run(uses));
+    #[expect(clippy::cast_precision_loss, reason = "they are far fewer than 2^52")]
+    let [count, bytes] = [counted.count_total, counted.bytes_total].map(|number| number as f64);
+    Allocations { count, bytes }
+}
+
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

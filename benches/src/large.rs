@@ -1,0 +1,83 @@
+//! The work with a value of 64 KiB, against the same with a pointer: what is large must not be copied
+//! around.
+
+#![expect(
+    clippy::large_futures,
+    clippy::large_stack_arrays,
+    reason = "large is what is measured"
+)]
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::hint::black_box;
+
+use async_context_manager::prelude::*;
+
+use crate::ways::counter;
+use crate::work::{Way, close, open, repeat, work};
+
+const WORDS: usize = 64 * 1024 / size_of::<u64>();
+
+/// What a value of that size costs by itself: it is made, and moves to where it stays.
+pub const BOXED: Way = Way {
+    name: "Box::pin, 64 KiB in it",
+    key: "boxed-64k",
+    work: |uses| {
+        repeat(uses, |start| {
+            Box::pin(async move {
+                let mut value = large(start);
+                let result = work(&mut value[0]);
+                ready(()).await; // Over an await, it is a part of the future.
+                close(value[0]);
+                result
+            })
+        })
+    },
+};
+
+/// As what is lent.
+pub const VALUE: Way = Way {
+    name: "generator, 64 KiB as its value",
+    key: "generator-64k",
+    work: |uses| repeat(uses, generator),
+};
+
+/// In what runs inside.
+pub const BODY: Way = Way {
+    name: "generator, 64 KiB in its body",
+    key: "body-64k",
+    work: |uses| repeat(uses, large_body),
+};
+
+/// All of them.
+pub const ALL: [Way; 3] = [BOXED, VALUE, BODY];
+
+fn large(start: u64) -> [u64; WORDS] {
+    let mut value = [0; WORDS];
+    value[0] = open(start);
+    value
+}
+
+#[async_context]
+async fn counters(start: u64) -> Result<[u64; WORDS], Infallible> {
+    let (value, _) = yield_!(large(start));
+    close(value[0]);
+    Ok(())
+}
+
+async fn generator(start: u64) -> u64 {
+    let used = counters(start).with(async |value| Ok(work(&mut value[0])));
+    let Ok(result) = used.await;
+    result
+}
+
+async fn large_body(start: u64) -> u64 {
+    let used = counter(start).with(async |value| {
+        let mut scratch = large(*value);
+        ready(()).await;
+        scratch[0] += work(value);
+        Ok(black_box(&scratch)[0])
+    });
+    let Ok(result) = used.await;
+    result
+}
