@@ -54,9 +54,19 @@ impl Kind {
     fn legend(self) -> &'static str {
         match self {
             Self::Ours => "this crate",
-            Self::Surviving => "cleans up after a drop, in some way",
-            Self::Lost => "does not, when dropped",
+            Self::Surviving => "survives a drop in some way",
+            Self::Lost => "does not survive a drop",
             Self::Python => "CPython",
+        }
+    }
+
+    /// Where its legend begins.
+    fn place(self) -> f64 {
+        match self {
+            Self::Ours => 16.0,
+            Self::Surviving => 130.0,
+            Self::Lost => 370.0,
+            Self::Python => 590.0,
         }
     }
 }
@@ -74,6 +84,7 @@ const STYLE: &str = "
     .title { font-size: 16px; font-weight: 600 }
     .name { text-anchor: end }
     .tick { text-anchor: middle; fill: #59636e; font-size: 11px }
+    .ratio { stroke: #ffffff; stroke-width: 4px; paint-order: stroke }
     .page { fill: #ffffff }
     line { stroke: #d1d9e0 }
     .floor { stroke: #59636e; stroke-dasharray: 4 3 }
@@ -81,6 +92,7 @@ const STYLE: &str = "
     @media (prefers-color-scheme: dark) {
       text { fill: #f0f6fc }
       .tick { fill: #9198a1 }
+      .ratio { stroke: #0d1117 }
       .page { fill: #0d1117 }
       line { stroke: #3d444d }
       .floor { stroke: #9198a1 }
@@ -111,7 +123,7 @@ pub(crate) fn draw(uses: &Group<'_>) -> String {
             r#"
   <text class="name" x="{:.1}" y="{text:.1}">{name}</text>
   <rect class="{class}" x="{LEFT}" y="{row:.1}" width="{:.1}" height="17" rx="2"/>
-  <text x="{:.1}" y="{text:.1}">{ratio:.digits$} ×</text>"#,
+  <text class="ratio" x="{:.1}" y="{text:.1}">{ratio:.digits$} ×</text>"#,
             LEFT - 8.0,
             (end - LEFT).max(1.0),
             end + 6.0,
@@ -136,10 +148,9 @@ pub(crate) fn draw(uses: &Group<'_>) -> String {
     }
 
     let mut legend = String::new();
-    let mut at = 16.0;
     let is_there = |kind: &Kind| bars.iter().any(|(name, _)| Kind::of(name) == *kind);
     for kind in Kind::ALL.into_iter().filter(is_there) {
-        let (class, text) = (kind.class(), kind.legend());
+        let (class, text, at) = (kind.class(), kind.legend(), kind.place());
         let _ = write!(
             legend,
             r#"
@@ -147,8 +158,6 @@ pub(crate) fn draw(uses: &Group<'_>) -> String {
   <text x="{:.1}" y="54">{text}</text>"#,
             at + 18.0,
         );
-        let letters = u32::try_from(text.len()).unwrap_or_default();
-        at += 44.0 + 6.6 * f64::from(letters);
     }
 
     let height = row + 26.0;
