@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! What is measured: the same small work, in all the ways there are to do it.
 
+pub mod command;
 pub mod dropped;
 pub mod large;
 pub mod neighbours;

@@ -14,8 +14,9 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::{env, fs, str};
+use std::{env, fs};
 
+use benches::command::output;
 use benches::work::Way;
 use benches::{large, nested, ways};
 use clap::Parser;
@@ -123,17 +124,4 @@ fn count(profile: &Path, way: Way, uses: u32) -> Result<u64, Box<dyn Error>> {
         .lines()
         .find_map(|line| line.strip_prefix("totals: "));
     Ok(totals.ok_or("callgrind wrote no totals")?.trim().parse()?)
-}
-
-/// What it prints, if it ends well.
-fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
-    let program = command.get_program().display().to_string();
-    let output = command
-        .output()
-        .map_err(|error| format!("{program}: {error}"))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{program}: {}\n{errors}", output.status).into());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }
