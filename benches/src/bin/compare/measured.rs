@@ -157,7 +157,7 @@ impl<'a> Measured<'a> {
         at_most(
             "a level of 100 nested / a level of 10".into(),
             deep(nested::GENERATORS[2]) / deep(nested::GENERATORS[1]),
-            1.2,
+            1.5,
         );
         let [spawned, detached] = dropped::MANY.map(|way| self.drained.of(way));
         at_most(
