@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release -p benches --bin compare` prints a line for each: name, nanoseconds, allocations,
 //! and the ratio to a bare `Box::pin` of the work, which is the floor for whatever survives a drop.
-//! The turns are short and interleaved, and the medians over the rounds are printed: of the times, and of the
-//! ratios within each round. So the ratios hold on a busy machine as well; the nanoseconds do not.
+//! The turns are short and interleaved. The time is their median; the ratio is of the tenth of them that
+//! was disturbed the least, so that it holds on a busy machine as well. The time does not.
 //!
 //! More tables follow: the bytes of state, two threads at the same time, and the aims. `--python` adds
 //! the ways that Python has, in turns with ours. What else is on crates.io, which versions, and what is not here

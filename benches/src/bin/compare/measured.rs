@@ -2,7 +2,6 @@
 
 use std::io;
 
-use benches::work::Way;
 use benches::{dropped, large, neighbours, nested, ways};
 
 use crate::python::Python;
@@ -28,8 +27,6 @@ const IN_PYTHON: &str = "Python: @asynccontextmanager";
 
 impl<'a> Measured<'a> {
     pub(crate) fn all(rounds: usize, python: Option<&'a Python>) -> io::Result<Self> {
-        let with_floor = |ways: &[Way]| Group::new(&[&[ways::BOXED], ways]);
-
         let mut uses = Group::new(&[&ways::ALL, &neighbours::ALL]);
         let blocking = neighbours::BLOCKING;
         // What it allocates is on other threads.
@@ -41,22 +38,17 @@ impl<'a> Measured<'a> {
             uses.push(python.entry("Python: a class with __aenter__", "class"));
             uses.push(python.entry(IN_PYTHON, "asynccontextmanager"));
         }
-        let mut drained = with_floor(&[]);
+        let mut drained = Group::new(&[]);
         for way in dropped::MANY {
             drained.push(Entry::of(way, DETACHED));
         }
         Ok(Self {
             uses: uses.measure(rounds),
-            nested: Group::new(&[
-                &[ways::BOXED],
-                &nested::BOXES,
-                &nested::GENERATORS,
-                &nested::STACKS,
-            ])
-            .measure(rounds),
-            dropped: with_floor(&dropped::ONE).measure(rounds),
+            nested: Group::new(&[&nested::BOXES, &nested::GENERATORS, &nested::STACKS])
+                .measure(rounds),
+            dropped: Group::new(&[&dropped::ONE]).measure(rounds),
             drained: drained.measure(rounds.div_ceil(60)),
-            large: with_floor(&large::ALL).measure(rounds.div_ceil(5)),
+            large: Group::new(&[&large::ALL]).measure(rounds.div_ceil(5)),
             threads: [ways::BOXED, ways::HAND_WRITTEN, ways::GENERATOR]
                 .into_iter()
                 .flat_map(|way| [(way, Runtimes::OneEach), (way, Runtimes::Shared)])
@@ -79,17 +71,12 @@ impl<'a> Measured<'a> {
             &self.large,
         ];
         for group in groups {
-            let floor = group.of(ways::BOXED);
             for entry in group.entries() {
-                // Each group has the floor; one line is enough.
-                if entry.name == floor.name && table.rows.len() > 1 {
-                    continue;
-                }
                 table.rows.push(vec![
                     entry.name.as_str().into(),
                     Cell::Number(entry.nanos(), 1),
                     Cell::some(entry.allocations.map(|of| of.count), 1),
-                    Cell::Number(entry.ratio(floor), 2),
+                    Cell::Number(entry.ratio(), 2),
                 ]);
             }
         }
@@ -144,16 +131,16 @@ impl<'a> Measured<'a> {
         let mut at_most = |aim: String, measured: f64, limit: f64| {
             table.aim(aim, measured, "at most", limit, measured <= limit);
         };
-        let [boxed, spawn] = [ways::BOXED, ways::SPAWN].map(|way| self.uses.of(way));
+        let spawn = self.uses.of(ways::SPAWN);
         for way in [ways::HAND_WRITTEN, ways::GENERATOR] {
             let name = way.name;
             let entry = self.uses.of(way);
             let count = entry.allocations.map_or(f64::NAN, |of| of.count);
             at_most(format!("{name}, allocations"), count, 1.0);
-            at_most(format!("{name} / Box::pin"), entry.ratio(boxed), 2.0);
-            at_most(format!("{name} / tokio::spawn"), entry.ratio(spawn), 0.4);
+            at_most(format!("{name} / Box::pin"), entry.ratio(), 2.0);
+            at_most(format!("{name} / tokio::spawn"), entry.ratio_to(spawn), 0.4);
         }
-        let deep = |way| self.nested.of(way).nanos();
+        let deep = |way| self.nested.of(way).ratio();
         at_most(
             "a level of 100 nested / a level of 10".into(),
             deep(nested::GENERATORS[2]) / deep(nested::GENERATORS[1]),
@@ -162,14 +149,14 @@ impl<'a> Measured<'a> {
         let [spawned, detached] = dropped::MANY.map(|way| self.drained.of(way));
         at_most(
             "a detached exit / a spawn".into(),
-            detached.ratio(spawned),
+            detached.ratio_to(spawned),
             1.5,
         );
-        let large = |way| self.large.of(way).nanos();
+        let large = |way| self.large.of(way).ratio();
         at_most(
             "a context of 64 KiB / of 8 bytes, each without its Box::pin".into(),
             (large(large::VALUE) - large(large::BOXED))
-                / (self.uses.of(ways::GENERATOR).nanos() - boxed.nanos()),
+                / (self.uses.of(ways::GENERATOR).ratio() - 1.0),
             1.5,
         );
         let mut at_least = |aim: String, measured: f64, limit: f64| {
@@ -183,7 +170,7 @@ impl<'a> Measured<'a> {
             let generator = self.uses.of(ways::GENERATOR);
             at_least(
                 format!("{IN_PYTHON} / generator"),
-                python.ratio(generator),
+                python.ratio_to(generator),
                 30.0,
             );
         }

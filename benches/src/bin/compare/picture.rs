@@ -101,11 +101,10 @@ const STYLE: &str = "
 
 /// The bars on a logarithmic scale, shortest first.
 pub(crate) fn draw(uses: &Group<'_>) -> String {
-    let floor = uses.of(ways::BOXED);
     let mut bars: Vec<_> = uses
         .entries()
         .iter()
-        .map(|entry| (entry.name.as_str(), entry.ratio(floor)))
+        .map(|entry| (entry.name.as_str(), entry.ratio()))
         .collect();
     bars.sort_by(|(_, one), (_, other)| one.total_cmp(other));
 

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use benches::ways;
 use benches::work::Way;
 
 /// What is measured together.
-#[derive(Default)]
-pub(crate) struct Group<'a>(Vec<Entry<'a>>);
+pub(crate) struct Group<'a> {
+    /// Has a turn before each of the others, which are compared with it.
+    floor: Entry<'a>,
+    entries: Vec<Entry<'a>>,
+}
 
 /// Something that is measured.
 pub(crate) struct Entry<'a> {
@@ -16,7 +20,15 @@ pub(crate) struct Entry<'a> {
     run: Box<dyn FnMut(u32) -> f64 + 'a>,
     /// In a turn.
     uses: u32,
-    times: Vec<f64>,
+    turns: Vec<Turn>,
+}
+
+/// Nanoseconds of a use.
+#[derive(Clone, Copy)]
+struct Turn {
+    time: f64,
+    /// Of the floor, just before.
+    floor: f64,
 }
 
 /// Of one use.
@@ -29,27 +41,30 @@ pub(crate) struct Allocations {
 /// How long a turn takes, about: shorter than what a scheduler gives.
 const TURN: Duration = Duration::from_micros(250);
 
+/// The share of the turns that were disturbed the least. What disturbs, such as a neighbour on the same core, does
+/// not hit all alike: an atomic operation takes its time anyway, an allocation much longer. So the ratios are
+/// of turns that had the machine for themselves; a busy one has some, too.
+const QUIET: f64 = 0.1;
+
 impl<'a> Group<'a> {
     pub(crate) fn new(ways: &[&[Way]]) -> Self {
-        Self(
-            ways.iter()
-                .copied()
-                .flatten()
-                .map(|way| Entry::new(*way))
-                .collect(),
-        )
+        let ways = ways.iter().copied().flatten();
+        Self {
+            floor: Entry::new(ways::BOXED),
+            entries: ways.map(|way| Entry::new(*way)).collect(),
+        }
     }
 
     pub(crate) fn push(&mut self, entry: Entry<'a>) {
-        self.0.push(entry);
+        self.entries.push(entry);
     }
 
     pub(crate) fn entries(&self) -> &[Entry<'a>] {
-        &self.0
+        &self.entries
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Entry<'a>> {
-        self.0.iter().find(|entry| entry.name == name)
+        self.entries.iter().find(|entry| entry.name == name)
     }
 
     /// # Panics
@@ -63,8 +78,10 @@ impl<'a> Group<'a> {
     /// Measures all of them in turns.
     pub(crate) fn measure(mut self, rounds: usize) -> Self {
         for _ in 0..rounds {
-            for entry in &mut self.0 {
-                entry.times.push((entry.run)(entry.uses));
+            for entry in &mut self.entries {
+                let floor = (self.floor.run)(self.floor.uses);
+                let time = (entry.run)(entry.uses);
+                entry.turns.push(Turn { time, floor });
             }
         }
         self
@@ -104,20 +121,27 @@ impl<'a> Entry<'a> {
             allocations: None,
             run: Box::new(run),
             uses,
-            times: Vec::new(),
+            turns: Vec::new(),
         }
     }
 
     /// The median, in nanoseconds.
     pub(crate) fn nanos(&self) -> f64 {
-        median(self.times.iter().copied())
+        median(self.turns.iter().map(|turn| turn.time))
     }
 
-    /// How many times as long as another one of the group: the median over the rounds, whose turns are close
-    /// in time.
-    pub(crate) fn ratio(&self, other: &Self) -> f64 {
-        let rounds = self.times.iter().zip(&other.times);
-        median(rounds.map(|(time, other)| time / other))
+    /// How many times as long as the floor.
+    pub(crate) fn ratio(&self) -> f64 {
+        self.quiet() / quantile(self.turns.iter().map(|turn| turn.floor), QUIET)
+    }
+
+    /// How many times as long as another one of the group.
+    pub(crate) fn ratio_to(&self, other: &Self) -> f64 {
+        self.quiet() / other.quiet()
+    }
+
+    fn quiet(&self) -> f64 {
+        quantile(self.turns.iter().map(|turn| turn.time), QUIET)
     }
 }
 
@@ -136,7 +160,18 @@ fn allocations(way: Way, uses: u32) -> Allocations {
 }
 
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "it is an index, rounded down"
+    )]
+    let index = (values.len() as f64 * share) as usize;
+    values.get(index).copied().unwrap_or(f64::NAN)
 }
