@@ -1,7 +1,33 @@
 //! Other programs that a measurement needs.
 
+use std::env;
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::Command;
+
+/// Another program of this package, as its source is now.
+///
+/// # Errors
+///
+/// If it can't be built.
+pub fn sibling(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "benches",
+        "--bin",
+        name,
+    ]);
+    output(cargo.current_dir(env!("CARGO_MANIFEST_DIR")))?;
+    // Next to this one, which may be no release build.
+    let target = env::current_exe()?;
+    let target = target.parent().and_then(|profile| profile.parent());
+    let target = target.ok_or("this program is not in a target folder")?;
+    Ok(target.join("release").join(name))
+}
 
 /// What it prints, if it ends well.
 ///

@@ -12,11 +12,11 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::{env, fs};
 
-use benches::command::output;
+use benches::command::{output, sibling};
 use benches::work::Way;
 use benches::{large, nested, ways};
 use clap::Parser;
@@ -59,7 +59,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         .into());
     }
 
-    let profile = build()?;
+    let profile = sibling("profile")?;
     let mut blessed = format!("{compiler}\n");
     let mut is_worse = false;
     println!("way\tinstructions\tlimit");
@@ -88,26 +88,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         fs::write(LIMITS, blessed)?;
     }
     Ok(ExitCode::from(u8::from(is_worse)))
-}
-
-/// The program that is counted, as it is now.
-fn build() -> Result<PathBuf, Box<dyn Error>> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = [
-        "build",
-        "--release",
-        "--quiet",
-        "--package",
-        "benches",
-        "--bin",
-        "profile",
-    ];
-    output(
-        Command::new(cargo)
-            .args(build)
-            .current_dir(env!("CARGO_MANIFEST_DIR")),
-    )?;
-    Ok(env::current_exe()?.with_file_name("profile"))
 }
 
 /// The instructions of the whole program.

@@ -10,8 +10,7 @@
 //! the ways that Python has, in turns with ours. What else is on crates.io, which versions, and what is not here
 //! and why, is in the documentation of `benches::neighbours`.
 //!
-//! The allocations are counted by an allocator that every allocation of this program pays for, those of
-//! the floor as well: it makes the ratios smaller, by less than what they vary.
+//! The allocations are counted by another program, `allocations`: counting them makes them dearer.
 
 mod measured;
 mod picture;
@@ -20,8 +19,8 @@ mod rounds;
 mod table;
 mod threads;
 
+use std::error::Error;
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -50,7 +49,7 @@ struct Args {
     svg: Option<PathBuf>,
 }
 
-fn main() -> io::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let python = args.python.then(Python::start).transpose()?;
     let measured = Measured::all(args.rounds, python.as_ref())?;

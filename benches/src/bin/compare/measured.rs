@@ -1,11 +1,15 @@
 //! What is compared with what, and what is aimed at.
 
+use std::collections::HashMap;
+use std::error::Error;
 use std::io;
+use std::process::Command;
 
+use benches::command::{output, sibling};
 use benches::{dropped, large, neighbours, nested, ways};
 
 use crate::python::Python;
-use crate::rounds::{Entry, Group, timed};
+use crate::rounds::{Entry, Group};
 use crate::table::{Cell, Table};
 use crate::threads::{Runtimes, Threads};
 
@@ -17,6 +21,15 @@ pub(crate) struct Measured<'a> {
     drained: Group<'a>,
     large: Group<'a>,
     threads: Vec<Threads>,
+    /// By the name of the way; not of those that allocate on other threads, or in Python.
+    allocations: HashMap<String, Allocations>,
+}
+
+/// Of one use.
+#[derive(Clone, Copy)]
+struct Allocations {
+    count: f64,
+    bytes: f64,
 }
 
 /// How many exits are detached at a time.
@@ -26,13 +39,9 @@ const DETACHED: u32 = 100_000;
 const IN_PYTHON: &str = "Python: @asynccontextmanager";
 
 impl<'a> Measured<'a> {
-    pub(crate) fn all(rounds: usize, python: Option<&'a Python>) -> io::Result<Self> {
+    pub(crate) fn all(rounds: usize, python: Option<&'a Python>) -> Result<Self, Box<dyn Error>> {
         let mut uses = Group::new(&[&ways::ALL, &neighbours::ALL]);
-        let blocking = neighbours::BLOCKING;
-        // What it allocates is on other threads.
-        uses.push(Entry::timed(blocking.name, move |uses| {
-            timed(blocking, uses)
-        }));
+        uses.push(Entry::new(neighbours::BLOCKING));
         if let Some(python) = python {
             uses.push(python.entry("Python: inline, by hand", "inline"));
             uses.push(python.entry("Python: a class with __aenter__", "class"));
@@ -43,6 +52,7 @@ impl<'a> Measured<'a> {
             drained.push(Entry::of(way, DETACHED));
         }
         Ok(Self {
+            allocations: allocations()?,
             uses: uses.measure(rounds),
             nested: Group::new(&[&nested::BOXES, &nested::GENERATORS, &nested::STACKS])
                 .measure(rounds),
@@ -61,6 +71,10 @@ impl<'a> Measured<'a> {
         [self.ways(), self.state(), self.threads(), self.aims()]
     }
 
+    fn allocated(&self, name: &str) -> Option<Allocations> {
+        self.allocations.get(name).copied()
+    }
+
     fn ways(&self) -> Table {
         let mut table = Table::new("ways", &["way", "ns", "allocations", "ratio to Box::pin"]);
         let groups = [
@@ -75,7 +89,7 @@ impl<'a> Measured<'a> {
                 table.rows.push(vec![
                     entry.name.as_str().into(),
                     Cell::Number(entry.nanos(), 1),
-                    Cell::some(entry.allocations.map(|of| of.count), 1),
+                    Cell::some(self.allocated(&entry.name).map(|of| of.count), 1),
                     Cell::Number(entry.ratio(), 2),
                 ]);
             }
@@ -94,7 +108,7 @@ impl<'a> Measured<'a> {
             (ways::STACK, future_size(ways::stack)),
         ];
         for (way, future) in ways {
-            let boxes = self.uses.of(way).allocations.map(|of| of.bytes);
+            let boxes = self.allocated(way.name).map(|of| of.bytes);
             table.rows.push(vec![
                 way.name.into(),
                 Cell::Number(future, 0),
@@ -135,7 +149,7 @@ impl<'a> Measured<'a> {
         for way in [ways::HAND_WRITTEN, ways::GENERATOR] {
             let name = way.name;
             let entry = self.uses.of(way);
-            let count = entry.allocations.map_or(f64::NAN, |of| of.count);
+            let count = self.allocated(name).map_or(f64::NAN, |of| of.count);
             at_most(format!("{name}, allocations"), count, 1.0);
             at_most(format!("{name} / Box::pin"), entry.ratio(), 2.0);
             at_most(format!("{name} / tokio::spawn"), entry.ratio_to(spawn), 0.4);
@@ -176,6 +190,21 @@ impl<'a> Measured<'a> {
         }
         table
     }
+}
+
+fn allocations() -> Result<HashMap<String, Allocations>, Box<dyn Error>> {
+    let counted = output(&mut Command::new(sibling("allocations")?))?;
+    let line = |line: &str| {
+        let [name, count, bytes] = line.split('\t').collect::<Vec<_>>()[..] else {
+            return Err(format!("`allocations` has a line `{line}`").into());
+        };
+        let of = Allocations {
+            count: count.parse()?,
+            bytes: bytes.parse()?,
+        };
+        Ok((name.to_owned(), of))
+    };
+    counted.lines().map(line).collect()
 }
 
 /// What the caller's own future grows by where it awaits this one.

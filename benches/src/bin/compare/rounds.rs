@@ -15,7 +15,6 @@ pub(crate) struct Group<'a> {
 /// Something that is measured.
 pub(crate) struct Entry<'a> {
     pub(crate) name: String,
-    pub(crate) allocations: Option<Allocations>,
     /// Does so many uses, and says how many nanoseconds each took.
     run: Box<dyn FnMut(u32) -> f64 + 'a>,
     /// In a turn.
@@ -29,13 +28,6 @@ struct Turn {
     time: f64,
     /// Of the floor, just before.
     floor: f64,
-}
-
-/// Of one use.
-#[derive(Clone, Copy)]
-pub(crate) struct Allocations {
-    pub(crate) count: f64,
-    pub(crate) bytes: f64,
 }
 
 /// How long a turn takes, about: shorter than what a scheduler gives.
@@ -91,13 +83,7 @@ impl<'a> Group<'a> {
 impl<'a> Entry<'a> {
     /// With so many uses in a turn as fit.
     pub(crate) fn new(way: Way) -> Self {
-        let mut entry = Self::timed(way.name, move |uses| timed(way, uses));
-        let (one, many) = (allocations(way, 100), allocations(way, 1_100));
-        entry.allocations = Some(Allocations {
-            count: (many.count - one.count) / 1_000.0,
-            bytes: (many.bytes - one.bytes) / 1_000.0,
-        });
-        entry
+        Self::timed(way.name, move |uses| timed(way, uses))
     }
 
     /// With so many uses in a turn.
@@ -108,7 +94,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Of something that knows its own time, and allocates elsewhere.
+    /// Of something that knows its own time.
     pub(crate) fn timed(name: &str, mut run: impl FnMut(u32) -> f64 + 'a) -> Self {
         let mut uses = 100; // Of the deepest nest, one.
         // The first pays for what is set up once.
@@ -118,7 +104,6 @@ impl<'a> Entry<'a> {
         }
         Self {
             name: name.to_owned(),
-            allocations: None,
             run: Box::new(run),
             uses,
             turns: Vec::new(),
@@ -146,17 +131,10 @@ impl<'a> Entry<'a> {
 }
 
 /// Nanoseconds a use, by the clock.
-pub(crate) fn timed(way: Way, uses: u32) -> f64 {
+fn timed(way: Way, uses: u32) -> f64 {
     let begun = Instant::now();
     way.run(uses);
     begun.elapsed().as_secs_f64() * 1e9 / f64::from(uses)
-}
-
-fn allocations(way: Way, uses: u32) -> Allocations {
-    let counted = allocation_counter::measure(|| way.run(uses));
-    #[expect(clippy::cast_precision_loss, reason = "they are far fewer than 2^52")]
-    let [count, bytes] = [counted.count_total, counted.bytes_total].map(|number| number as f64);
-    Allocations { count, bytes }
 }
 
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -1,0 +1,36 @@
+#![forbid(unsafe_code)]
+//! How many allocations, and how many bytes of them, a use takes: a line for each way, for `compare`.
+//!
+//! A program of its own, because what counts is an allocator that makes an allocation almost twice as dear:
+//! timed with it, the floor would be too high, and all ratios to it too low.
+
+use benches::work::Way;
+use benches::{dropped, large, neighbours, nested, ways};
+
+const WAYS: [&[Way]; 8] = [
+    &ways::ALL,
+    &neighbours::ALL,
+    &nested::BOXES,
+    &nested::GENERATORS,
+    &nested::STACKS,
+    &dropped::ONE,
+    &dropped::MANY,
+    &large::ALL,
+];
+
+fn main() {
+    for way in WAYS.into_iter().flatten() {
+        // What is left is the uses alone: the first also pays for what is set up once.
+        way.run(100);
+        let ([count, bytes], [more, more_bytes]) = (allocated(*way, 100), allocated(*way, 1_100));
+        let each = |few: f64, many: f64| (many - few) / 1_000.0;
+        let (count, bytes) = (each(count, more), each(bytes, more_bytes));
+        println!("{}\t{count}\t{bytes}", way.name);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "they are far fewer than 2^52")]
+fn allocated(way: Way, uses: u32) -> [f64; 2] {
+    let counted = allocation_counter::measure(|| way.run(uses));
+    [counted.count_total as f64, counted.bytes_total as f64]
+}
