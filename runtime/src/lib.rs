@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-#![doc = include_str!("../README.md")]
+#![doc = include_str!("guide/index.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod combine;
 mod context;
@@ -10,6 +11,8 @@ mod failure;
 mod fallback;
 mod guard;
 pub mod observe;
+#[cfg(doc)]
+pub mod guide;
 mod order;
 mod outcome;
 mod panic;
@@ -35,6 +38,16 @@ pub use stack::{ExitStack, FitsIn, Lease, SendClose};
 pub use timed::{Phase, Timed};
 
 /// What most users need: `use async_context_manager::prelude::*;`.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let length = ready::<_, std::io::Error>("value").with(async |text| Ok(text.len())).await;
+/// assert_eq!(length.unwrap(), 5);
+/// # }
+/// ```
 pub mod prelude {
     pub use crate::{
         AsyncContext, AsyncContextExt, BoxContext, ExitStack, Failure, Guard, Outcome, Suppression,
@@ -46,6 +59,23 @@ pub mod prelude {
 /// Lends a value to the body, in a function under [`#[async_context]`](macro@async_context).
 ///
 /// Evaluates to `(value, &Outcome)`: the value goes out, comes back, and brings how the body ended.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+///
+/// #[async_context]
+/// async fn list() -> Result<Vec<u32>, std::io::Error> {
+///     let (list, outcome) = yield_!(vec![1, 2]);
+///     assert!(outcome.is_completed());
+///     assert_eq!(list, [1, 2, 3]); // as the body left it
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// list().with(async |list| Ok(list.push(3))).await.unwrap();
+/// # }
+/// ```
 #[macro_export]
 macro_rules! yield_ {
     // What `#[async_context]` leaves of a call, so that its import counts as used.
@@ -65,6 +95,28 @@ macro_rules! yield_ {
 /// goes away in it, the function is dropped on the spot, with all its locals, instead of going on in
 /// the background; the exit does not run. So what the function has opened before that await is closed by
 /// its `Drop` alone.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::{convert::Infallible, sync::Arc, time::Duration};
+/// use tokio::sync::{Mutex, OwnedMutexGuard};
+///
+/// #[async_context]
+/// async fn exclusive(lock: Arc<Mutex<u32>>) -> Result<OwnedMutexGuard<u32>, Infallible> {
+///     let guard = cancellable!(lock.lock_owned()).await;
+///     let (_guard, _) = yield_!(guard);
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let lock = Arc::new(Mutex::new(0));
+/// let _held = lock.clone().lock_owned().await;
+/// let waiting = exclusive(lock).with(async |number| Ok(**number));
+/// assert!(tokio::time::timeout(Duration::from_secs(1), waiting).await.is_err());
+/// assert_eq!(detached::count(), 0); // nothing waits for the lock in the background
+/// # }
+/// ```
 #[macro_export]
 macro_rules! cancellable {
     // What `#[async_context]` leaves of a call, so that its import counts as used.
@@ -76,6 +128,11 @@ macro_rules! cancellable {
         )
     };
 }
+
+/// The programs of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 /// What the macros expand to. Not for use by hand.
 #[doc(hidden)]

@@ -1,0 +1,69 @@
+//! The guide: one subject a page, each with programs that run.
+//!
+//! | page | |
+//! | --- | --- |
+//! | [`why`] | what goes wrong without a context, six times, as programs |
+//! | [`first_context`] | from nothing to a working context |
+//! | [`errors`] | who gets which error; suppression |
+//! | [`cancellation`] | the life of a context, as a picture; what a drop does in each place |
+//! | [`order`] | last in, first out, also in the background |
+//! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
+//! | [`shutdown`] | how a program ends without cutting off what still closes |
+//! | [`testing_contexts`] | prove that your contexts survive being dropped anywhere |
+//! | [`by_hand`] | the trait, and who owes what |
+//! | [`web_handlers`] | axum, `with_send` |
+//! | [`in_tests`] | contexts as fixtures |
+//! | [`select_loops`] | contexts in `select!` loops |
+//! | [`limits`] | what can't be guaranteed |
+//! | [`faq`] | questions that come up |
+//! | [`for_python`] | every name of `contextlib`, and ours |
+//! | [`coming_from`] | scopeguard, async-dropper, transaction closures |
+
+#[doc = include_str!("why.md")]
+pub mod why {}
+
+#[doc = include_str!("first_context.md")]
+pub mod first_context {}
+
+#[doc = include_str!("errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("cancellation.md")]
+pub mod cancellation {}
+
+#[doc = include_str!("order.md")]
+pub mod order {}
+
+#[doc = include_str!("many_contexts.md")]
+pub mod many_contexts {}
+
+#[doc = include_str!("shutdown.md")]
+pub mod shutdown {}
+
+#[cfg_attr(feature = "testing", doc = include_str!("testing_contexts.md"))]
+#[cfg_attr(not(feature = "testing"), doc = "Needs the feature `testing`.")]
+pub mod testing_contexts {}
+
+#[doc = include_str!("by_hand.md")]
+pub mod by_hand {}
+
+#[doc = include_str!("web_handlers.md")]
+pub mod web_handlers {}
+
+#[doc = include_str!("in_tests.md")]
+pub mod in_tests {}
+
+#[doc = include_str!("select_loops.md")]
+pub mod select_loops {}
+
+#[doc = include_str!("limits.md")]
+pub mod limits {}
+
+#[doc = include_str!("faq.md")]
+pub mod faq {}
+
+#[doc = include_str!("for_python.md")]
+pub mod for_python {}
+
+#[doc = include_str!("coming_from.md")]
+pub mod coming_from {}
