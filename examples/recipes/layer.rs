@@ -1,0 +1,95 @@
+//! A context around each request of an axum router, as a layer.
+//!
+//! What it lends goes to the handlers as an extension. An answer with a server error fails the body, so
+//! that the context sees it; the client still gets the answer.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_context_manager::{detached, prelude::*};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+#[derive(Clone)]
+struct RequestId(u32);
+
+/// The error of the body: an answer that counts as a failure. The answer itself is no error, and could
+/// not be one, since it is not `Sync`.
+#[derive(Debug)]
+struct Failed(StatusCode);
+
+#[async_context]
+async fn logged(log: Log, path: String) -> Result<RequestId, Failed> {
+    let id = u32::try_from(log.lock().expect("no one panics with it").len());
+    let (id, outcome) = yield_!(RequestId(id.expect("there are few")));
+    let end = match outcome {
+        Outcome::Completed => "ok",
+        Outcome::Failed(_) => "failed",
+        Outcome::Cancelled => "the client hung up",
+        _ => "panicked",
+    };
+    let mut log = log.lock().expect("no one panics with it");
+    log.push(format!("{} {path}: {end}", id.0));
+    Ok(())
+}
+
+async fn layer(State(log): State<Log>, mut request: Request, next: Next) -> Response {
+    let mut answer = None;
+    let ended = logged(log, request.uri().path().to_owned())
+        .with(async |id| {
+            request.extensions_mut().insert(id.clone());
+            let response = answer.insert(next.run(request).await);
+            if response.status().is_server_error() {
+                return Err(Failed(response.status()));
+            }
+            Ok(())
+        })
+        .await;
+    // No answer: the context could not be entered.
+    let status = ended.err().map_or(StatusCode::OK, |Failed(status)| status);
+    answer.unwrap_or_else(|| status.into_response())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_is_logged_with_its_end() {
+    let log = Log::default();
+    let app = Router::new()
+        .route(
+            "/id",
+            get(async |id: Extension<RequestId>| id.0.0.to_string()),
+        )
+        .route(
+            "/broken",
+            get(async || StatusCode::BAD_GATEWAY.into_response()),
+        )
+        .route("/slow", get(std::future::pending::<Response>))
+        .layer(from_fn_with_state(log.clone(), layer));
+    let get = |path: &str| {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        app.clone().oneshot(request)
+    };
+    assert_eq!(get("/id").await.unwrap().status(), StatusCode::OK);
+    let broken = get("/broken").await.unwrap();
+    assert_eq!(broken.status(), StatusCode::BAD_GATEWAY);
+    let slow = timeout(Duration::from_secs(1), get("/slow"));
+    assert!(slow.await.is_err());
+    detached::drain().await;
+    let lines = log.lock().unwrap();
+    assert_eq!(
+        *lines,
+        [
+            "0 /id: ok",
+            "1 /broken: failed",
+            "2 /slow: the client hung up"
+        ]
+    );
+}

@@ -1,0 +1,33 @@
+//! Short programs to copy from, each with its tests: contexts in other crates' places, and five contexts
+//! that people ask for.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `extractor.rs` | a transaction as an axum extractor; the client hangs up |
+//! | `layer.rs` | a context around each request of an axum router |
+//! | `tower_service.rs` | a context around each call of a `tower` service |
+//! | `fixtures.rs` | contexts as fixtures of rstest and test-context |
+//! | `error_types.rs` | with eyre, thiserror and `Box<dyn Error>` |
+//! | `advisory_lock.rs` | an advisory lock of Postgres |
+//! | `temporary_directory.rs` | a directory that goes with its body |
+//! | `session.rs` | a session, as over a WebSocket, with a farewell message |
+//! | `savepoint.rs` | a savepoint in a transaction |
+//! | `test_fixture.rs` | a database for a test, kept when it fails |
+//!
+//! ```sh
+//! cargo test -p examples --test recipes
+//! ```
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
+
+mod advisory_lock;
+mod error_types;
+mod extractor;
+mod fixtures;
+mod layer;
+mod savepoint;
+mod session;
+mod temporary_directory;
+mod test_fixture;
+mod tower_service;
