@@ -79,9 +79,62 @@ pub trait AsyncContext: Sized + Send {
     type Verdict: Verdict;
 
     /// Opens the resource. Called once.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    ///
+    /// struct Twice<C>(C);
+    ///
+    /// /// A context made of another: by hand, it calls both halves.
+    /// impl<C: AsyncContext<Value = u32>> AsyncContext for Twice<C> {
+    ///     type Value = u32;
+    ///     type Error = C::Error;
+    ///     type Verdict = C::Verdict;
+    ///
+    ///     async fn enter(&mut self) -> Result<u32, C::Error> {
+    ///         Ok(self.0.enter().await? * 2)
+    ///     }
+    ///
+    ///     async fn exit(self, value: u32, outcome: &Outcome) -> Result<C::Verdict, C::Error> {
+    ///         self.0.exit(value, outcome).await
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let number = Twice(ready::<_, std::io::Error>(21)).with(async |number| Ok(*number)).await;
+    /// assert_eq!(number.unwrap(), 42);
+    /// # }
+    /// ```
     fn enter(&mut self) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
 
     /// Closes the resource. Called once, after an enter that succeeded.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    ///
+    /// struct Forgiving;
+    ///
+    /// impl AsyncContext for Forgiving {
+    ///     type Value = ();
+    ///     type Error = &'static str;
+    ///     type Verdict = Suppression;
+    ///
+    ///     async fn enter(&mut self) -> Result<(), &'static str> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     async fn exit(self, _: (), outcome: &Outcome) -> Result<Suppression, &'static str> {
+    ///         Ok(if outcome.is_failed() { Suppression::Suppress } else { Suppression::Propagate })
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// assert_eq!(Forgiving.with(async |()| Err::<u32, _>("no")).await, Ok(None));
+    /// assert_eq!(Forgiving.with(async |()| Ok(1)).await, Ok(Some(1)));
+    /// # }
+    /// ```
     fn exit(
         self,
         value: Self::Value,
@@ -115,6 +168,15 @@ pub trait AsyncContext: Sized + Send {
 /// The choice is in the type: using a context with the verdict `()` gives the body's result as it
 /// is, using one with the verdict `Suppression` gives an `Option` of it, so that nobody takes a
 /// result for granted that may be missing.
+///
+/// ```
+/// use async_context_manager::{Suppression, Verdict};
+///
+/// fn is_plain(_: <() as Verdict>::Output<u32>) -> u32 { 0 }                       // it is a `u32`
+/// fn may_be_missing(_: <Suppression as Verdict>::Output<u32>) -> Option<u32> { None } // an `Option<u32>`
+/// assert_eq!(is_plain(1), 0);
+/// assert_eq!(may_be_missing(Some(1)), None);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a verdict of an async context",
     label = "neither `()` nor `Suppression`",
@@ -139,6 +201,23 @@ pub trait Verdict: sealed::Sealed + Send + 'static {
 /// The verdict of an exit that may suppress the body's error.
 ///
 /// Only an error can be suppressed: never a panic, never a cancellation.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// #[async_context(suppress)]
+/// async fn forgiving() -> io::Result<()> {
+///     let ((), outcome) = yield_!(());
+///     Ok(if outcome.is_failed() { Suppression::Suppress } else { Suppression::Propagate })
+/// }
+///
+/// let failed = forgiving().with(async |()| Err::<(), _>(io::ErrorKind::NotFound.into())).await?;
+/// assert_eq!(failed, None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Suppression {
     /// The body's error goes to the caller.

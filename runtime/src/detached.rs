@@ -47,6 +47,19 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 static NONE: Notify = Notify::const_new();
 
 /// How many exits are running in the background now.
+///
+/// ```
+/// # use async_context_manager::{detached, prelude::*};
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let guard = defer(async |_: &Outcome| Ok::<_, io::Error>(tokio::task::yield_now().await)).guard().await?;
+/// drop(guard); // exits in the background
+/// assert_eq!(detached::count(), 1);
+/// # detached::drain().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
 pub fn count() -> usize {
     COUNT.load(Ordering::Acquire)
@@ -59,6 +72,19 @@ pub fn count() -> usize {
 /// exits when it drops them. Join the tasks first.
 ///
 /// Inside of an enter or an exit it would wait for itself: don't call it there.
+///
+/// ```
+/// # use async_context_manager::{detached, prelude::*};
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let guard = defer(async |_: &Outcome| Ok::<_, io::Error>(tokio::task::yield_now().await)).guard().await?;
+/// drop(guard); // exits in the background
+/// detached::drain().await;
+/// assert_eq!(detached::count(), 0);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///
@@ -78,6 +104,19 @@ pub async fn drain() {
 ///
 /// Call it on a tokio runtime with its timer enabled; elsewhere there is [`drain_blocking`].
 ///
+/// ```
+/// # use async_context_manager::{detached, prelude::*};
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> io::Result<()> {
+/// let guard = defer(async |_: &Outcome| std::future::pending::<io::Result<()>>().await).guard().await?;
+/// drop(guard); // exits in the background, and never ends
+/// let left = detached::drain_timeout(std::time::Duration::from_secs(1)).await;
+/// assert_eq!(left, 1);
+/// # std::process::exit(0);
+/// # }
+/// ```
+///
 /// # Panics
 ///
 /// Outside of a tokio runtime, or on one without a timer, as `tokio::time::timeout` does.
@@ -93,6 +132,17 @@ pub async fn drain_timeout(limit: Duration) -> usize {
 /// For a `main` whose runtime is gone. On a thread of a runtime that is still running the exits it
 /// would drive can't go on meanwhile, nor those on a current-thread runtime that nobody drives: use
 /// [`drain`] there.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::{io, time::Duration};
+///
+/// let runtime = tokio::runtime::Runtime::new().unwrap();
+/// let guard = runtime.block_on(defer(async |_: &Outcome| Ok::<_, io::Error>(())).guard()).unwrap();
+/// drop(runtime);
+/// drop(guard);
+/// assert_eq!(detached::drain_blocking(Duration::from_secs(5)), 0);
+/// ```
 #[expect(clippy::must_use_candidate, reason = "waiting is the point")]
 pub fn drain_blocking(limit: Duration) -> usize {
     struct Unpark(Thread);
@@ -126,6 +176,22 @@ pub fn drain_blocking(limit: Duration) -> usize {
 /// A signal such as Ctrl-C ends the process on the spot, unless the program handles it: let the
 /// future end at it, with a `select!` over `tokio::signal::ctrl_c()`, and everything that the
 /// `select!` drops is exited before `drained` returns.
+///
+/// ```
+/// # use async_context_manager::{detached, prelude::*};
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let answer = detached::drained(async {
+///     let guard = defer(async |_: &Outcome| Ok::<_, io::Error>(())).guard().await?;
+///     drop(guard); // exits in the background
+///     Ok::<_, io::Error>(42)
+/// });
+/// assert_eq!(answer.await?, 42);
+/// assert_eq!(detached::count(), 0);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///

@@ -12,11 +12,47 @@ use crate::scope::{self, Live, Output};
 use crate::timed::Timed;
 
 /// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let result = number()
+///     .err_into::<Box<dyn std::error::Error + Send + Sync>>() // change it,
+///     .with(async |number| Ok(*number + "1".parse::<u32>()?)) // and use it
+///     .await;
+/// assert_eq!(result.unwrap(), 43);
+/// # Ok(())
+/// # }
+/// ```
 pub trait AsyncContextExt: AsyncContext {
     /// Enters the context, runs the body with its value, and exits: `async with`.
     ///
     /// The body may borrow from around it, use `?`, and need not be `Send`; the future is `Send` when
     /// the body and its result are.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let mut seen = Vec::new();
+    /// let next = number()
+    ///     .with(async |number| {
+    ///         seen.push(*number); // a borrow from around
+    ///         tokio::task::yield_now().await;
+    ///         Ok(*number + 1)
+    ///     })
+    ///     .await?;
+    /// assert_eq!((next, seen), (43, vec![42]));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -102,6 +138,23 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Like [`with`](Self::with), and tells all that went wrong, with its origin.
     ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// #[async_context]
+    /// async fn file() -> Result<(), &'static str> {
+    ///     let ((), _) = yield_!(());
+    ///     Err("disk full")
+    /// }
+    ///
+    /// let ended = file().try_with(async |()| Err::<(), _>("no such user")).await;
+    /// assert_eq!(ended, Err(Failure::BodyAndExit { body: "no such user", exit: "disk full" }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// A [`Failure`].
@@ -123,6 +176,19 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Like [`try_with`](Self::try_with), with a future that is `Send` by promise: see
     /// [`with_send`](Self::with_send).
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let task = tokio::spawn(number().try_with_send(async |number| Ok(*number)));
+    /// assert_eq!(task.await?.unwrap(), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -147,6 +213,30 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Enters the context, and gives a guard that derefs to its value.
     ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// async fn first_above(limit: u32) -> io::Result<Option<u32>> {
+    ///     let mut number = number().guard().await?;
+    ///     while *number < 100 {
+    ///         *number += 1;
+    ///         if *number > limit {
+    ///             let found = *number;
+    ///             return Guard::exit(number, Ok(Some(found))).await; // `return` works here
+    ///         }
+    ///     }
+    ///     Guard::exit(number, Ok(None)).await
+    /// }
+    /// assert_eq!(first_above(50).await?, Some(51));
+    /// assert_eq!(first_above(200).await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The error of enter.
@@ -163,6 +253,26 @@ pub trait AsyncContextExt: AsyncContext {
         Self: 'static;
 
     /// Like [`with`](Self::with), for a context that borrows.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// #[async_context]
+    /// async fn indented(text: &mut String) -> io::Result<()> {
+    ///     text.push('{');
+    ///     let ((), _) = yield_!(());
+    ///     text.push('}');
+    ///     Ok(())
+    /// }
+    ///
+    /// let mut text = String::new();
+    /// indented(&mut text).with_scoped(async |()| Ok(())).await?;
+    /// assert_eq!(text, "{}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -187,6 +297,23 @@ pub trait AsyncContextExt: AsyncContext {
     /// Like [`with_scoped`](Self::with_scoped), with a future that is `Send` by promise: see
     /// [`with_send`](Self::with_send).
     ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// fn is_send<T: Send>(value: T) -> T {
+    ///     value
+    /// }
+    /// let text = String::from("text");
+    /// let length = is_send(ready::<_, io::Error>(&text).with_scoped_send(async |text| Ok(text.len())));
+    /// assert_eq!(length.await?, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As `with`.
@@ -207,6 +334,24 @@ pub trait AsyncContextExt: AsyncContext {
         F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
 
     /// The same context with its errors converted, for a body that fails with `E`.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// #[derive(Debug)]
+    /// enum Error { Io(io::Error), Number(std::num::ParseIntError) }
+    /// # impl From<io::Error> for Error { fn from(error: io::Error) -> Self { Self::Io(error) } }
+    /// # impl From<std::num::ParseIntError> for Error { fn from(error: std::num::ParseIntError) -> Self { Self::Number(error) } }
+    ///
+    /// let result = number().err_into::<Error>().with(async |_| Ok("x".parse::<u32>()?)).await;
+    /// assert!(matches!(result, Err(Error::Number(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn err_into<E>(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
@@ -216,6 +361,19 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// The same context with its errors, of enter and of exit, mapped, for a body that fails with
     /// `E`.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let context = number().map_err(|error| error.to_string());
+    /// assert_eq!(context.with(async |_| Err::<(), _>("no".to_owned())).await, Err("no".to_owned()));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn map_err<E, F>(
         self,
         map: F,
@@ -313,6 +471,23 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// The same context, whose exit's errors go to the [report hook](crate::report) only. Errors of
     /// enter and of the body stay as they are. An exit that fails suppresses nothing.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// #[async_context]
+    /// async fn session() -> Result<(), &'static str> {
+    ///     let ((), _) = yield_!(());
+    ///     Err("the other side has gone")
+    /// }
+    ///
+    /// # async_context_manager::report::set_hook(|_| {});
+    /// assert_eq!(session().ignore_exit_errors().with(async |()| Ok(1)).await, Ok(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     fn ignore_exit_errors(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
@@ -320,12 +495,45 @@ pub trait AsyncContextExt: AsyncContext {
     /// The same context, whose whole enter is safe to give up: when its caller goes away in the
     /// middle of it, the context is dropped on the spot instead of entered and exited in the
     /// background. In a generator, [`cancellable!`](crate::cancellable) marks a single await.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> io::Result<()> {
+    /// #[async_context]
+    /// async fn slow() -> io::Result<()> {
+    ///     std::future::pending::<()>().await;
+    ///     let ((), _) = yield_!(());
+    ///     Ok(())
+    /// }
+    ///
+    /// let waiting = slow().cancellable_enter().with(async |()| Ok(()));
+    /// assert!(tokio::time::timeout(std::time::Duration::from_secs(1), waiting).await.is_err());
+    /// assert_eq!(async_context_manager::detached::count(), 0); // it was dropped there
+    /// # Ok(())
+    /// # }
+    /// ```
     fn cancellable_enter(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
 
     /// The same context as a type that can be named: for struct fields (a guard of it is a
     /// `Guard<BoxContext<V, E>>`), collections and recursion.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let contexts: Vec<BoxContext<u32, io::Error>> = vec![number().boxed(), ready(1).boxed()];
+    /// let sum = contexts.with(async |numbers| Ok(numbers.iter().sum::<u32>())).await?;
+    /// assert_eq!(sum, 43);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
     where
         Self: 'static;
@@ -458,6 +666,26 @@ impl<C: AsyncContext> AsyncContextExt for C {
 
 /// A body whose future is `Send`: an `async` closure or function, as
 /// [`with_send`](AsyncContextExt::with_send) takes it. Implemented for all of them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// use async_context_manager::SendBody;
+///
+/// async fn in_a_task<F>(body: F) -> io::Result<u32>
+/// where
+///     F: for<'a> SendBody<&'a mut u32, io::Result<u32>> + 'static,
+/// {
+///     tokio::spawn(number().with_send(body)).await?
+/// }
+/// assert_eq!(in_a_task(async |number: &mut u32| Ok(*number)).await?, 42);
+/// # Ok(())
+/// # }
+/// ```
 pub trait SendBody<T, R>: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
     /// What the body gives when it is called.
     type Future: Future<Output = R> + Send;

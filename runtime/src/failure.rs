@@ -46,6 +46,13 @@ pub enum Failure<R, E> {
 impl<R, E> Failure<R, E> {
     /// The error that [`with`](crate::AsyncContextExt::with) returns: the body's where there is
     /// one, else the only one. The rest is dropped.
+    ///
+    /// ```
+    /// use async_context_manager::Failure;
+    ///
+    /// let both = Failure::<(), _>::BodyAndExit { body: "no such user", exit: "disk full" };
+    /// assert_eq!(both.into_primary(), "no such user");
+    /// ```
     pub fn into_primary(self) -> E {
         match self {
             Self::Enter(error)
@@ -105,6 +112,22 @@ impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
 
 /// What went wrong in a [`try_exit`](crate::ExitStack::try_exit): the body's error, and those of all
 /// exits that failed.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let stack = ExitStack::new();
+/// stack.defer(async |_| Err("the first"));
+/// stack.defer(async |_| Err("the second"));
+/// let failure = stack.try_exit(Err::<(), _>("the body")).await.unwrap_err();
+/// assert_eq!(failure.body, Some("the body"));
+/// let exits: Vec<_> = failure.exits.iter().map(|exit| exit.error).collect();
+/// assert_eq!(exits, ["the second", "the first"]); // as they ran
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StackFailure<R, E> {
@@ -117,6 +140,22 @@ pub struct StackFailure<R, E> {
 }
 
 /// An exit of a stack that failed.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let stack = ExitStack::new();
+/// stack.defer(async |_| Err("the first"));
+/// stack.defer(async |_| Err("the second"));
+/// let failure = stack.try_exit(Err::<(), _>("the body")).await.unwrap_err();
+/// let exit = &failure.exits[0];
+/// assert_eq!(exit.error, "the second");
+/// assert!(!exit.context.is_empty()); // the name of its function, or of its context
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExitFailure<E> {
@@ -133,6 +172,21 @@ impl<R, E> StackFailure<R, E> {
     }
 
     /// All errors: the body's, where there is one, and then those of the exits, in order.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::new();
+    /// stack.defer(async |_| Err("the first"));
+    /// stack.defer(async |_| Err("the second"));
+    /// let failure = stack.try_exit(Err::<(), _>("the body")).await.unwrap_err();
+    /// let errors: Vec<_> = failure.errors().copied().collect();
+    /// assert_eq!(errors, ["the body", "the second", "the first"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn errors(&self) -> impl Iterator<Item = &E> {
         let exits = self.exits.iter().map(|exit| &exit.error);
         self.body.iter().chain(exits)

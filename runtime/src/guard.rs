@@ -64,6 +64,21 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// Exits the context; gives what [`with`](crate::AsyncContextExt::with) gives for a body that
     /// returned this result.
     ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let mut number = number().guard().await?;
+    /// *number += 1;
+    /// let result = Ok(*number); // or an error, which exit then sees
+    /// assert_eq!(Guard::exit(number, result).await?, 43);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The result's error; the exit's where the result is `Ok`. A second error is reported.
@@ -86,6 +101,20 @@ impl<C: AsyncContext + 'static> Guard<C> {
     }
 
     /// Exits the context as completed.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let number = number().guard().await?;
+    /// assert_eq!(*number, 42);
+    /// Guard::close(number).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -23,12 +23,99 @@ mod stack;
 pub mod testing;
 mod timed;
 
-pub use async_context_manager_macros::{async_context, contexts, within};
+/// The attribute that writes a context as one function.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// use std::io;
+///
+/// #[async_context]
+/// async fn list(first: u32) -> io::Result<Vec<u32>> {
+///     let (list, outcome) = yield_!(vec![first]);
+///     println!("{list:?}, {outcome:?}");
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let length = list(1)
+///     .with(async |list| {
+///         list.push(2);
+///         Ok(list.len())
+///     })
+///     .await?;
+/// assert_eq!(length, 2);
+/// # Ok(())
+/// # }
+/// ```
+pub use async_context_manager_macros::async_context;
+/// Contexts written with the keyword `yield`, on stable Rust.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+///
+/// contexts! {
+///     async fn number() -> Result<u32, std::io::Error> {
+///         let (_number, _outcome) = yield 42;
+///         Ok(())
+///     }
+///
+///     #[async_context(suppress)]
+///     async fn forgiving() -> Result<(), std::io::Error> {
+///         let (_, _) = yield;
+///         Ok(Suppression::Suppress)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// assert_eq!(number().with(async |number| Ok(*number)).await.unwrap(), 42);
+/// # assert_eq!(forgiving().with(async |()| Ok(1)).await.unwrap(), Some(1));
+/// # }
+/// ```
+pub use async_context_manager_macros::contexts;
+/// The attribute that runs a function inside of a context: a decorator.
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// use std::io;
+///
+/// #[async_context]
+/// async fn list(first: u32) -> io::Result<Vec<u32>> {
+///     let (_list, _) = yield_!(vec![first]);
+///     Ok(())
+/// }
+///
+/// #[within(list(first) => list)]
+/// async fn sum(first: u32, second: u32) -> io::Result<u32> {
+///     list.push(second);
+///     Ok(list.iter().sum())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// assert_eq!(sum(1, 2).await.unwrap(), 3);
+/// # }
+/// ```
+pub use async_context_manager_macros::within;
 pub use combine::{
     BoxContext, Either, Join, JoinAll, Tasks, closing, defer, join, join_all, ready, suppress,
     suppress_if, tasks,
 };
 pub use context::{AsyncContext, Suppression, Verdict};
+/// The type behind the `impl AsyncContext` of a function under [`#[async_context]`](macro@async_context).
+///
+/// It has no name that can be written, and is met in messages of the compiler alone.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// #[async_context]
+/// async fn number() -> Result<u32, std::io::Error> {
+///     let (_number, _) = yield_!(42);
+///     Ok(())
+/// }
+/// assert!(std::any::type_name_of_val(&number()).contains("Generator"));
+/// ```
 pub use coroutine::Generator;
 pub use ext::{AsyncContextExt, SendBody};
 pub use failure::{ExitFailure, Failure, StackFailure};

@@ -38,30 +38,99 @@ pub enum Outcome {
 
 impl Outcome {
     /// Is this [`Outcome::Completed`]?
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let context = defer(async |outcome: &Outcome| {
+    ///     assert!(outcome.is_completed());
+    ///     Ok(())
+    /// });
+    /// let _: Result<(), &str> = context.with(async |()| Ok(())).await;
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_completed(&self) -> bool {
         matches!(self, Self::Completed)
     }
 
     /// Is this [`Outcome::Failed`]?
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let context = defer(async |outcome: &Outcome| {
+    ///     assert!(outcome.is_failed());
+    ///     Ok(())
+    /// });
+    /// let _: Result<(), &str> = context.with(async |()| Err::<(), _>("no")).await;
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_))
     }
 
     /// Is this [`Outcome::Panicked`]?
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # std::panic::set_hook(Box::new(|_| {}));
+    /// let task = tokio::spawn(
+    ///     defer(async |outcome: &Outcome| {
+    ///         assert!(outcome.is_panicked());
+    ///         Ok(())
+    ///     })
+    ///     .with(async |()| -> Result<(), &str> { panic!("a bug") }),
+    /// );
+    /// assert!(task.await.unwrap_err().is_panic()); // it goes on, after exit
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_panicked(&self) -> bool {
         matches!(self, Self::Panicked(_))
     }
 
     /// Is this [`Outcome::Cancelled`]?
+    ///
+    /// ```
+    /// use async_context_manager::{Outcome, detached, prelude::*};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let guard = defer(async |outcome: &Outcome| {
+    ///     assert!(outcome.is_cancelled());
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// .guard()
+    /// .await
+    /// .unwrap();
+    /// drop(guard);
+    /// detached::drain().await;
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
     }
 
     /// The body's error, where it failed.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let context = defer(async |outcome: &Outcome| {
+    ///     assert_eq!(format!("{:?}", outcome.error().unwrap()), "\"no\"");
+    ///     Ok(())
+    /// });
+    /// let _: Result<(), &str> = context.with(async |()| Err::<(), _>("no")).await;
+    /// # }
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&BodyError> {
         match self {
@@ -71,6 +140,22 @@ impl Outcome {
     }
 
     /// The body's panic, where it panicked.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # std::panic::set_hook(Box::new(|_| {}));
+    /// let task = tokio::spawn(
+    ///     defer(async |outcome: &Outcome| {
+    ///         assert_eq!(outcome.panic().unwrap().message(), "a bug");
+    ///         Ok(())
+    ///     })
+    ///     .with(async |()| -> Result<(), &str> { panic!("a bug") }),
+    /// );
+    /// assert!(task.await.unwrap_err().is_panic()); // it goes on, after exit
+    /// # }
+    /// ```
     #[must_use]
     pub fn panic(&self) -> Option<&BodyPanic> {
         match self {
@@ -125,18 +210,62 @@ impl BodyError {
     }
 
     /// The name of the error's type, as [`std::any::type_name`] gives it.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let context = defer(async |outcome: &Outcome| {
+    ///     assert_eq!(outcome.error().unwrap().type_name(), "&str");
+    ///     Ok(())
+    /// });
+    /// let _: Result<(), &str> = context.with(async |()| Err::<(), _>("no")).await;
+    /// # }
+    /// ```
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         (*self.0).type_name()
     }
 
     /// Is the error, or the one inside its box, a `T`?
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// let context = defer(async |outcome: &Outcome| {
+    ///     let error = outcome.error().unwrap();
+    ///     assert!(error.is::<Error>() && !error.is::<std::fmt::Error>());
+    ///     Ok(())
+    /// });
+    /// let result = context.with(async |()| Err::<(), _>(Error::from(ErrorKind::NotFound))).await;
+    /// assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound); // it still goes to the caller
+    /// # }
+    /// ```
     #[must_use]
     pub fn is<T: Error + Send + Sync + 'static>(&self) -> bool {
         self.downcast_ref::<T>().is_some()
     }
 
     /// The error, or the one inside its box, if it is a `T`.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// let context = defer(async |outcome: &Outcome| {
+    ///     let error = outcome.error().unwrap();
+    ///     assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::NotFound);
+    ///     Ok(())
+    /// });
+    /// let result = context.with(async |()| Err::<(), _>(Error::from(ErrorKind::NotFound))).await;
+    /// assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound); // it still goes to the caller
+    /// # }
+    /// ```
     #[must_use]
     pub fn downcast_ref<T: Error + Send + Sync + 'static>(&self) -> Option<&T> {
         let error = self.as_any();
@@ -157,6 +286,18 @@ impl BodyError {
     }
 
     /// The error just as the body returned it, for types that are no [`Error`].
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let context = defer(async |outcome: &Outcome| {
+    ///     assert_eq!(outcome.error().unwrap().as_any().downcast_ref::<&str>(), Some(&"no"));
+    ///     Ok(())
+    /// });
+    /// let _: Result<(), &str> = context.with(async |()| Err::<(), _>("no")).await;
+    /// # }
+    /// ```
     #[must_use]
     pub fn as_any(&self) -> &(dyn Any + Send + Sync) {
         // Not on the `Arc`, which is an `AnyError` as well.
@@ -187,6 +328,22 @@ impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
 }
 
 /// A panic, seen without its payload: that one stays with the runtime and resumes.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # std::panic::set_hook(Box::new(|_| {}));
+/// let task = tokio::spawn(
+///     defer(async |outcome: &Outcome| {
+///         assert_eq!(format!("{:?}", outcome.panic().unwrap()), r#"BodyPanic("a bug")"#);
+///         Ok(())
+///     })
+///     .with(async |()| -> Result<(), &str> { panic!("a bug") }),
+/// );
+/// assert!(task.await.unwrap_err().is_panic()); // it goes on, after exit
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct BodyPanic(Arc<str>);
 
@@ -204,6 +361,22 @@ impl BodyPanic {
 
     /// The panic's message; `Box<dyn Any>`, as the standard library prints it, where the payload is
     /// no string.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # std::panic::set_hook(Box::new(|_| {}));
+    /// let task = tokio::spawn(
+    ///     defer(async |outcome: &Outcome| {
+    ///         assert_eq!(outcome.panic().unwrap().message(), "a bug");
+    ///         Ok(())
+    ///     })
+    ///     .with(async |()| -> Result<(), &str> { panic!("a bug") }),
+    /// );
+    /// assert!(task.await.unwrap_err().is_panic()); // it goes on, after exit
+    /// # }
+    /// ```
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0

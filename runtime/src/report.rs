@@ -25,6 +25,25 @@ use crate::panic::{Payload, drop_caught, drop_payload};
 /// One thing that went wrong where nobody was left to receive it.
 ///
 /// `Display` gives it in one line, with the error as its `Debug` prints it.
+///
+/// ```
+/// use async_context_manager::{prelude::*, report};
+///
+/// #[async_context]
+/// async fn session() -> Result<(), &'static str> {
+///     let ((), _) = yield_!(());
+///     Err("the other side has gone")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// report::set_hook(|report| {
+///     assert!(report.to_string().ends_with(r#"session`: exit failed: "the other side has gone""#));
+/// });
+/// let result = session().with(async |()| Err::<(), _>("no such user")).await;
+/// assert_eq!(result, Err("no such user")); // and the other one is reported
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Report {
     context: &'static str,
@@ -33,6 +52,28 @@ pub struct Report {
 }
 
 /// What a [`Report`] is about.
+///
+/// ```
+/// use async_context_manager::{prelude::*, report};
+///
+/// #[async_context]
+/// async fn session() -> Result<(), &'static str> {
+///     let ((), _) = yield_!(());
+///     Err("the other side has gone")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// report::set_hook(|report| {
+///     match report.kind() {
+///         report::Kind::ExitFailed => println!("as sessions do: {report}"),
+///         _ => panic!("{report}"),
+///     }
+/// });
+/// let result = session().with(async |()| Err::<(), _>("no such user")).await;
+/// assert_eq!(result, Err("no such user")); // and the other one is reported
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -69,18 +110,76 @@ enum Cause {
 
 impl Report {
     /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    ///
+    /// ```
+    /// use async_context_manager::{prelude::*, report};
+    ///
+    /// #[async_context]
+    /// async fn session() -> Result<(), &'static str> {
+    ///     let ((), _) = yield_!(());
+    ///     Err("the other side has gone")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// report::set_hook(|report| {
+    ///     assert!(report.context().ends_with("::session"));
+    /// });
+    /// let result = session().with(async |()| Err::<(), _>("no such user")).await;
+    /// assert_eq!(result, Err("no such user")); // and the other one is reported
+    /// # }
+    /// ```
     #[must_use]
     pub fn context(&self) -> &'static str {
         self.context
     }
 
     /// What happened.
+    ///
+    /// ```
+    /// use async_context_manager::{prelude::*, report};
+    ///
+    /// #[async_context]
+    /// async fn session() -> Result<(), &'static str> {
+    ///     let ((), _) = yield_!(());
+    ///     Err("the other side has gone")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// report::set_hook(|report| {
+    ///     assert_eq!(report.kind(), report::Kind::ExitFailed);
+    /// });
+    /// let result = session().with(async |()| Err::<(), _>("no such user")).await;
+    /// assert_eq!(result, Err("no such user")); // and the other one is reported
+    /// # }
+    /// ```
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
     /// The error, where there is one.
+    ///
+    /// ```
+    /// use async_context_manager::{prelude::*, report};
+    ///
+    /// #[async_context]
+    /// async fn session() -> Result<(), &'static str> {
+    ///     let ((), _) = yield_!(());
+    ///     Err("the other side has gone")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// report::set_hook(|report| {
+    ///     let error = report.error().unwrap();
+    ///     assert_eq!(error.as_any().downcast_ref::<&str>(), Some(&"the other side has gone"));
+    /// });
+    /// let result = session().with(async |()| Err::<(), _>("no such user")).await;
+    /// assert_eq!(result, Err("no such user")); // and the other one is reported
+    /// # }
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&BodyError> {
         match &self.cause {
@@ -90,6 +189,25 @@ impl Report {
     }
 
     /// The panic, where there was one.
+    ///
+    /// ```
+    /// use async_context_manager::{prelude::*, report};
+    ///
+    /// #[async_context]
+    /// async fn session() -> Result<(), &'static str> {
+    ///     let ((), _) = yield_!(());
+    ///     Err("the other side has gone")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// report::set_hook(|report| {
+    ///     assert!(report.panic().is_none()); // it was an error
+    /// });
+    /// let result = session().with(async |()| Err::<(), _>("no such user")).await;
+    /// assert_eq!(result, Err("no such user")); // and the other one is reported
+    /// # }
+    /// ```
     #[must_use]
     pub fn panic(&self) -> Option<&BodyPanic> {
         match &self.cause {
@@ -126,11 +244,37 @@ static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 
 /// Replaces the hook. It runs on whichever thread the trouble is on, at times inside of a `Drop`:
 /// it must not block for long. A hook that panics is caught, and the report is written to stderr.
+///
+/// ```
+/// use async_context_manager::{prelude::*, report};
+///
+/// #[async_context]
+/// async fn session() -> Result<(), &'static str> {
+///     let ((), _) = yield_!(());
+///     Err("the other side has gone")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// report::set_hook(|report| {
+///     println!("clean-up trouble: {report}");
+/// });
+/// let result = session().with(async |()| Err::<(), _>("no such user")).await;
+/// assert_eq!(result, Err("no such user")); // and the other one is reported
+/// # }
+/// ```
 pub fn set_hook(hook: impl Fn(&Report) + Send + Sync + 'static) {
     replace_hook(Some(Arc::new(hook)));
 }
 
 /// Goes back to the default hook.
+///
+/// ```
+/// use async_context_manager::report;
+///
+/// report::set_hook(|_| {});
+/// report::reset_hook(); // a line on stderr again
+/// ```
 pub fn reset_hook() {
     replace_hook(None);
 }

@@ -87,11 +87,45 @@ where
 
 impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     /// An empty stack that does not accept a suppressing context.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::<io::Error>::new();
+    /// let number = stack.enter(number()).await?;
+    /// assert_eq!(*number, 42);
+    /// drop(number);
+    /// stack.exit(Ok(())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new() -> Self {
         Self::empty()
     }
 
     /// Runs the body with a new stack, and then exits it: `async with AsyncExitStack() as stack`.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let sum = ExitStack::<io::Error>::scope(async |stack| {
+    ///     let one = stack.enter(number()).await?;
+    ///     let two = stack.enter(number()).await?;
+    ///     Ok(*one + *two)
+    /// })
+    /// .await?;
+    /// assert_eq!(sum, 84);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -112,12 +146,44 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
 
 impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// An empty stack that accepts suppressing contexts as well.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::suppressing();
+    /// drop(stack.enter(suppress::<io::Error>()).await?);
+    /// let result = stack.exit(Err::<(), io::Error>(io::ErrorKind::NotFound.into())).await?;
+    /// assert_eq!(result, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn suppressing() -> Self {
         Self::empty()
     }
 
     /// As [`ExitStack::scope`], with a stack that accepts suppressing contexts as well. It gives `None`
     /// where the body's error, or that of an inner exit, was suppressed.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let text = ExitStack::<io::Error, Suppression>::suppressing_scope(async |stack| {
+    ///     stack.enter(suppress::<io::Error>()).await?;
+    ///     tokio::fs::read_to_string("no such file").await
+    /// })
+    /// .await?;
+    /// assert_eq!(text, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -169,6 +235,23 @@ where
     }
 
     /// Enters the context, and lends its value. It exits with the stack.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::<io::Error>::new();
+    /// let mut one = stack.enter(number()).await?;
+    /// let mut two = stack.enter(number()).await?;
+    /// std::mem::swap(&mut *one, &mut *two); // both are there at once
+    /// # drop((one, two));
+    /// stack.exit(Ok(())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -223,6 +306,23 @@ where
 
     /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from the
     /// code around it (`async move |outcome| …`), because it may run in the background.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::<io::Error>::new();
+    /// let (send, said) = tokio::sync::oneshot::channel();
+    /// stack.defer(async move |outcome| {
+    ///     send.send(outcome.is_completed()).ok();
+    ///     Ok(())
+    /// });
+    /// stack.exit(Ok(())).await?;
+    /// assert_eq!(said.await, Ok(true));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn defer<F>(&self, call: F)
     where
         F: for<'o> SendBody<&'o Outcome, Result<(), E>> + 'static,
@@ -237,6 +337,24 @@ where
     }
 
     /// Keeps a value, and drops it in its turn when the stack exits.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// use std::sync::Arc;
+    ///
+    /// let stack = ExitStack::<io::Error>::new();
+    /// let guard = Arc::new("a plain guard");
+    /// let seen = Arc::downgrade(&guard);
+    /// stack.keep(guard);
+    /// assert!(seen.upgrade().is_some());
+    /// stack.exit(Ok(())).await?;
+    /// assert!(seen.upgrade().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn keep<T: Send + 'static>(&self, value: T) {
         self.defer(async move |_: &Outcome| {
             drop(value);
@@ -245,12 +363,34 @@ where
     }
 
     /// How many entries there are.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::<io::Error>::new();
+    /// drop(stack.enter(number()).await?); // the lease is given back; the context stays
+    /// stack.keep("a value");
+    /// assert_eq!(stack.len(), 2);
+    /// # stack.exit(Ok(())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries().len()
     }
 
     /// Are there none?
+    ///
+    /// ```
+    /// use async_context_manager::ExitStack;
+    ///
+    /// assert!(ExitStack::<std::io::Error>::new().is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -259,11 +399,46 @@ where
     /// Moves all entries to a new stack, and leaves this one empty. Nothing runs.
     ///
     /// The new stack is a value like others: held beside the old one, it drops as Rust's locals do.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let kept = ExitStack::<io::Error>::scope(async |stack| {
+    ///     drop(stack.enter(number()).await?);
+    ///     Ok(stack.take()) // all have opened: now they outlive the block
+    /// })
+    /// .await?;
+    /// assert_eq!(kept.len(), 1);
+    /// kept.exit(Ok(())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn take(&mut self) -> Self {
         mem::take(self)
     }
 
     /// Moves all entries of the other stack onto this one, in their order. Nothing runs.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let mut stack = ExitStack::<io::Error>::new();
+    /// let more = ExitStack::new();
+    /// drop(more.enter(number()).await?);
+    /// stack.extend(more);
+    /// assert_eq!(stack.len(), 1);
+    /// stack.exit(Ok(())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn extend(&mut self, mut other: Self) {
         let mut entries = mem::take(&mut *self.entries());
         entries.append(&mut other.entries());
@@ -281,6 +456,22 @@ where
     /// exit is a failure to the outer ones, unless the body has failed already; after a suppression
     /// they see [`Completed`](Outcome::Completed); and where the caller goes away meanwhile, those that
     /// have not begun see [`Cancelled`](Outcome::Cancelled).
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::<io::Error>::new();
+    /// let number = stack.enter(number()).await?;
+    /// let result = Ok(*number);
+    /// drop(number); // a stack can't exit while a lease is out
+    /// assert_eq!(stack.exit(result).await?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -300,6 +491,20 @@ where
     }
 
     /// Like [`exit`](Self::exit), and tells all that went wrong.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::new();
+    /// stack.defer(async |_| Err("disk full"));
+    /// let failure = stack.try_exit(Ok(7)).await.unwrap_err();
+    /// assert_eq!(failure.value, Some(7));
+    /// assert_eq!(failure.exits[0].error, "disk full");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -427,6 +632,29 @@ where
 }
 
 /// Which verdicts a stack with the verdict `D` accepts: its own, and `()`.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// use async_context_manager::{FitsIn, Verdict};
+///
+/// /// Enters it in a stack of either kind.
+/// async fn push<D: Verdict>(stack: &ExitStack<io::Error, D>) -> io::Result<()>
+/// where
+///     (): FitsIn<D>,
+/// {
+///     stack.enter(number()).await.map(drop)
+/// }
+/// let stack = ExitStack::new();
+/// push(&stack).await?;
+/// stack.exit(Ok(())).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this stack does not accept a context that may suppress errors",
     label = "the context's verdict is `{Self}`, the stack's is `{D}`",
@@ -451,6 +679,26 @@ impl FitsIn<Suppression> for () {
 
 /// A closing function for [`ExitStack::adopt`] whose future is `Send`: an `async` closure or function
 /// of a value and the [`Outcome`]. Implemented for all of them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// use async_context_manager::SendClose;
+///
+/// fn open<F>(stack: &ExitStack<io::Error>, close: F)
+/// where
+///     F: for<'o> SendClose<u32, &'o Outcome, io::Result<()>> + 'static,
+/// {
+///     drop(stack.adopt(42, close));
+/// }
+/// let stack = ExitStack::new();
+/// open(&stack, async |number: u32, _: &Outcome| Ok(assert_eq!(number, 42)));
+/// stack.exit(Ok(())).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait SendClose<V, O, R>: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Self::Future {
     /// What the function gives when it is called.
     type Future: Future<Output = R> + Send;
@@ -469,6 +717,22 @@ where
 ///
 /// A lease that is forgotten (`mem::forget`) never gives its value back: its context can't be exited,
 /// which is [reported](crate::report::Kind::NotRun), and the others are.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let stack = ExitStack::<io::Error>::new();
+/// let mut number = stack.enter(number()).await?;
+/// *number += 1; // it derefs to the value
+/// drop(number); // which goes back, for the exit
+/// stack.exit(Ok(())).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Lease<'s, V, E> {
     value: Option<V>,
     loan: Loan<V>,
@@ -478,6 +742,21 @@ pub struct Lease<'s, V, E> {
 
 impl<V, E> Lease<'_, V, E> {
     /// Exits this context now, as [`Completed`](Outcome::Completed), and not again with the stack.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let stack = ExitStack::<io::Error>::new();
+    /// let number = stack.enter(number()).await?;
+    /// number.release().await?; // its exit has run
+    /// assert!(stack.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -49,6 +49,15 @@ use crate::detached;
 use crate::report::{Report, Tap};
 
 /// One run of a program under [`cancel_everywhere`] or [`cancel_after`].
+///
+/// ```
+/// # use async_context_manager::{prelude::*, testing::cancel_after};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let run = cancel_after(1, ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await))).await;
+/// assert!(run.is_cancelled() && run.reports().is_empty());
+/// # }
+/// ```
 pub struct Run<T> {
     polls: usize,
     output: Option<T>,
@@ -57,24 +66,61 @@ pub struct Run<T> {
 
 impl<T> Run<T> {
     /// How often the program was polled before it was dropped, or came to its end.
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let run = cancel_after(1, ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await))).await;
+    /// assert_eq!(run.polls(), 1);
+    /// # }
+    /// ```
     #[must_use]
     pub fn polls(&self) -> usize {
         self.polls
     }
 
     /// What the program gave, where it came to its end.
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let run = cancel_after(9, async { "done" }).await;
+    /// assert_eq!(run.output(), Some(&"done"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn output(&self) -> Option<&T> {
         self.output.as_ref()
     }
 
     /// Was it dropped before its end?
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let run = cancel_after(9, std::future::ready(())).await;
+    /// assert!(!run.is_cancelled());
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.output.is_none()
     }
 
     /// What was reported during the run, in this process.
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let session = defer(async |_: &Outcome| Err("the other side has gone"));
+    /// let run = cancel_after(1, session.with(async |()| std::future::pending::<Result<(), _>>().await)).await;
+    /// assert!(run.reports()[0].to_string().contains("the other side has gone"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn reports(&self) -> &[Arc<Report>] {
         &self.reports
@@ -96,6 +142,19 @@ impl<T: fmt::Debug> fmt::Debug for Run<T> {
 /// of runs.
 ///
 /// A program is polled when it is woken, so a paused tokio clock goes on by itself.
+///
+/// ```
+/// # use async_context_manager::{prelude::*, testing::cancel_everywhere};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let runs = cancel_everywhere(
+///     || ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await)),
+///     |run| assert!(run.reports().is_empty()),
+/// )
+/// .await;
+/// assert!(runs > 2);
+/// # }
+/// ```
 ///
 /// # Panics
 ///
@@ -124,6 +183,15 @@ pub async fn cancel_everywhere<F: Future>(
 
 /// Runs the future, drops it after so many polls unless it has come to its end by then, and waits until
 /// no exit is running in the background.
+///
+/// ```
+/// # use async_context_manager::{prelude::*, testing::cancel_after};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let run = cancel_after(0, ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await))).await; // not even begun
+/// assert!(run.is_cancelled());
+/// # }
+/// ```
 pub async fn cancel_after<F: Future>(polls: usize, future: F) -> Run<F::Output> {
     let tap = Tap::open();
     let mut polled = 0;

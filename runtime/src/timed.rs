@@ -10,6 +10,28 @@ use std::time::Duration;
 ///
 /// `From<E>` makes `?` work in the body. Two limits give a `Timed<Timed<E>>`, which
 /// [`err_into::<Timed<E>>()`](crate::AsyncContextExt::err_into) makes a plain `Timed<E>` again.
+///
+/// ```
+/// use async_context_manager::{Phase, Timed, prelude::*};
+/// use std::{future::pending, io, time::Duration};
+///
+/// #[async_context]
+/// async fn slow() -> io::Result<()> {
+///     cancellable!(pending::<()>()).await;
+///     let ((), _) = yield_!(());
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let limit = Duration::from_secs(1);
+/// let result = slow().enter_timeout(limit).with(async |()| Ok(())).await;
+/// match result.unwrap_err() {
+///     Timed::Elapsed { phase, after } => assert_eq!((phase, after), (Phase::Enter, limit)),
+///     Timed::Context(error) => panic!("{error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Timed<E> {
     /// The limit was over.
@@ -24,6 +46,12 @@ pub enum Timed<E> {
 }
 
 /// The half of a context that a time limit is for.
+///
+/// ```
+/// use async_context_manager::Phase;
+///
+/// assert_eq!(Phase::Exit.to_string(), "exit");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Enter.
@@ -34,6 +62,12 @@ pub enum Phase {
 
 impl<E> Timed<E> {
     /// Is this [`Timed::Elapsed`]?
+    ///
+    /// ```
+    /// use async_context_manager::Timed;
+    ///
+    /// assert!(!Timed::Context("the context's own error").is_elapsed());
+    /// ```
     #[must_use]
     pub fn is_elapsed(&self) -> bool {
         matches!(self, Self::Elapsed { .. })

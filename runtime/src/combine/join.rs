@@ -61,6 +61,19 @@ pub fn join<J: Join>(
 }
 
 /// What [`join`] takes: tuples of up to eight contexts, and arrays of any number.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let sum = join([number(), number()]).with(async |numbers| Ok(numbers.iter().sum::<u32>())).await?;
+/// assert_eq!(sum, 84);
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be joined",
     label = "not a tuple or an array of contexts that have the same error, and never suppress one",

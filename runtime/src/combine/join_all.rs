@@ -49,11 +49,46 @@ where
 }
 
 /// What [`join_all`] gives.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// use async_context_manager::JoinAll;
+///
+/// fn first<C>(contexts: impl IntoIterator<Item = C>) -> JoinAll<C>
+/// where
+///     C: AsyncContext<Verdict = ()> + 'static,
+/// {
+///     join_all(contexts.into_iter().take(2))
+/// }
+/// let count = first([number(), number(), number()]).with(async |numbers| Ok(numbers.len())).await?;
+/// assert_eq!(count, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub struct JoinAll<C: AsyncContext<Verdict = ()> + 'static>(Joined<Vec<Member<C>>>);
 
 impl<C: AsyncContext<Verdict = ()> + 'static> JoinAll<C> {
     /// No more than so many are entered, or exited, at the same time; 0 counts as 1.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let contexts = (0..10).map(|_| number());
+    /// let count = join_all(contexts).limit(3).with(async |numbers| Ok(numbers.len())).await?;
+    /// assert_eq!(count, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn limit(mut self, limit: usize) -> Self {
         self.0.limit = limit.max(1);
         self

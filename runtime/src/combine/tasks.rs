@@ -106,6 +106,22 @@ where
 const NAME: &str = "async_context_manager::tasks";
 
 /// The value of [`tasks`]: what spawns them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let answer = tasks::<io::Error>()
+///     .with(async |tasks| {
+///         tasks.spawn(async { Ok(()) });
+///         Ok(tasks.len())
+///     })
+///     .await?;
+/// assert_eq!(answer, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Tasks<E: fmt::Debug + Send + Sync + 'static> {
     runtime: Handle,
     group: Mutex<Group<E>>,
@@ -124,6 +140,22 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     ///
     /// A context that is used in the task is inside of the one of [`tasks`]: where the task is aborted, its
     /// exit has ended before the exits of contexts around begin.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let result = tasks()
+    ///     .with(async |tasks| {
+    ///         tasks.spawn(async { Err(io::Error::from(io::ErrorKind::NotFound)) });
+    ///         Ok(())
+    ///     })
+    ///     .await;
+    /// assert_eq!(result.unwrap_err().kind(), io::ErrorKind::NotFound);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spawn<F>(&self, future: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -142,6 +174,23 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     }
 
     /// How many tasks are running.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// tasks::<io::Error>()
+    ///     .with(async |tasks| {
+    ///         tasks.spawn(std::future::pending());
+    ///         assert_eq!(tasks.len(), 1);
+    ///         Err::<(), _>(io::Error::from(io::ErrorKind::TimedOut)) // which aborts it
+    ///     })
+    ///     .await
+    ///     .unwrap_err();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         let mut group = self.group();
@@ -152,6 +201,16 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     }
 
     /// Is none running?
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// tasks::<io::Error>().with(async |tasks| Ok(assert!(tasks.is_empty()))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
