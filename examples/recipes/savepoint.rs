@@ -87,3 +87,16 @@ async fn what_fails_around_a_savepoint_undoes_it_too() -> Result<(), sqlx::Error
     assert!(numbers(&pool).await?.is_empty());
     Ok(())
 }
+
+#[tokio::test]
+async fn in_a_spawned_task_both_promise_to_be_send() -> Result<(), sqlx::Error> {
+    let pool = database().await?;
+    let task = tokio::spawn(transaction(pool.clone()).with_send(async |tx| {
+        savepoint(tx)
+            .with_scoped_send(async |tx| add(tx, 1).await)
+            .await
+    }));
+    task.await.expect("it does not panic")?;
+    assert_eq!(numbers(&pool).await?, [1]);
+    Ok(())
+}
