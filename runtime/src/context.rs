@@ -10,7 +10,8 @@ use crate::outcome::Outcome;
 ///
 /// Most contexts are written as one function under [`#[async_context]`](crate::async_context). By
 /// hand, a context is a type with two `async fn`s, like a Python class with `__aenter__` and
-/// `__aexit__`. Either is used through [`AsyncContextExt`](crate::AsyncContextExt).
+/// `__aexit__`. Either is used through [`AsyncContextExt`](crate::AsyncContextExt). The guide has a page
+/// on [contexts by hand](crate::guide::by_hand), and one on [the life of a context](crate::guide::cancellation).
 ///
 /// ```
 /// use async_context_manager::prelude::*;

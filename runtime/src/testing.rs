@@ -36,7 +36,8 @@
 //! ```
 //!
 //! The reports of the whole process are caught meanwhile: run such a test alone in its process, as
-//! `cargo nextest` does, or behind a lock, where others make reports too.
+//! `cargo nextest` does, or behind a lock, where others make reports too. The guide has [a page on
+//! it](crate::guide::testing_contexts).
 
 use std::fmt;
 use std::future::{Future, poll_fn};
