@@ -10,9 +10,9 @@ mod ext;
 mod failure;
 mod fallback;
 mod guard;
-pub mod observe;
 #[cfg(doc)]
 pub mod guide;
+pub mod observe;
 mod order;
 mod outcome;
 mod panic;
