@@ -115,11 +115,11 @@ impl Returns {
     }
 
     // Input:  io::Result<File>
-    // Output: <io::Result<File> as Yields>::Value and <io::Result<File> as Yields>::Error
+    // Output: <io::Result<File> as IsResult>::Value and <io::Result<File> as IsResult>::Error
     fn from_alias(ty: &Type, krate: &TokenStream) -> Self {
         let (start, end) = ends(ty);
-        let value = quote_spanned!(start=> <#ty as #krate::__private::Yields>::Value);
-        let error = quote_spanned!(start=> <#ty as #krate::__private::Yields>::Error);
+        let value = quote_spanned!(start=> <#ty as #krate::generator::IsResult>::Value);
+        let error = quote_spanned!(start=> <#ty as #krate::generator::IsResult>::Error);
         Self {
             value_in_body: value.clone(),
             error_in_body: error.clone(),

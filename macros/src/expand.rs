@@ -24,7 +24,7 @@ use crate::yields::{Rewrite, context_at};
 //     fn connect(url: Url)
 //         -> impl ::async_context_manager::AsyncContext<Value = Conn, Error = DbError, Verdict = ()>
 //     {
-//         ::async_context_manager::__private::generator::<Conn, _, _>(
+//         ::async_context_manager::generator::generator::<Conn, _, _>(
 //             ::core::concat!(::core::module_path!(), "::connect"),
 //             async move |__context| -> ::core::result::Result<(), DbError> {
 //                 let url = url;
@@ -90,7 +90,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         body
     };
     let call = quote_spanned! {at_return=>
-        #krate::__private::generator::<#value, _, _>(
+        #krate::generator::generator::<#value, _, _>(
             ::core::concat!(::core::module_path!(), "::", #name),
             #arguments -> #result {
                 #shared

@@ -24,7 +24,7 @@ pub(crate) fn other_item(item: &TokenStream, errors: Errors) -> TokenStream {
 //     #[allow(unused, clippy::all)]
 //     fn connect(url: Url) -> impl ::async_context_manager::AsyncContext<…> {
 //         ::core::compile_error! { "…" }
-//         ::async_context_manager::__private::generator::<Conn, _, _>(
+//         ::async_context_manager::generator::generator::<Conn, _, _>(
 //             "",
 //             async move |_| -> ::core::result::Result<(), DbError> {
 //                 let url = url;
@@ -89,7 +89,7 @@ pub(crate) fn fallback(
             #(#inner_attrs)*
             #imports
             #errors
-            #krate::__private::generator::<#value, _, _>(
+            #krate::generator::generator::<#value, _, _>(
                 "",
                 async move |_| -> ::core::result::Result<#verdict, #error> {
                     #captures

@@ -49,7 +49,7 @@ fn a_function_becomes_one_call() {
                 yield_! {
                     @ used
                 }
-                ::async_context_manager::__private::generator::<
+                ::async_context_manager::generator::generator::<
                     Conn,
                     _,
                     _,
@@ -114,7 +114,7 @@ fn arguments_move_inside_with_their_patterns() {
                 yield_! {
                     @ used
                 }
-                ::async_context_manager::__private::generator::<
+                ::async_context_manager::generator::generator::<
                     &'a T,
                     _,
                     _,
@@ -167,15 +167,15 @@ fn an_alias_is_projected() {
             fn temp_file(
                 dir: &Path,
             ) -> impl ::async_context_manager::AsyncContext<
-                Value = <io::Result<File> as ::async_context_manager::__private::Yields>::Value,
-                Error = <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
+                Value = <io::Result<File> as ::async_context_manager::generator::IsResult>::Value,
+                Error = <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
                 Verdict = (),
             > {
                 yield_! {
                     @ used
                 }
-                ::async_context_manager::__private::generator::<
-                    <io::Result<File> as ::async_context_manager::__private::Yields>::Value,
+                ::async_context_manager::generator::generator::<
+                    <io::Result<File> as ::async_context_manager::generator::IsResult>::Value,
                     _,
                     _,
                 >(
@@ -184,13 +184,13 @@ fn an_alias_is_projected() {
                         __context,
                     | -> ::core::result::Result<
                         (),
-                        <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
+                        <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
                     > {
                         #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let dir = dir;
                         let __context_exit: ::core::result::Result<
                             (),
-                            <io::Result<File> as ::async_context_manager::__private::Yields>::Error,
+                            <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
                         > = {
                             let (file, _) = __context.yield_(File::create(dir).await?).await;
                             file.remove().await
@@ -227,7 +227,7 @@ fn impl_trait_is_inferred_in_the_body() {
                 yield_! {
                     @ used
                 }
-                ::async_context_manager::__private::generator::<
+                ::async_context_manager::generator::generator::<
                     _,
                     _,
                     _,
@@ -270,7 +270,7 @@ fn suppress_and_crate_are_arguments() {
                 yield_! {
                     @ used
                 }
-                crate::reexport::__private::generator::<
+                crate::reexport::generator::generator::<
                     (),
                     _,
                     _,
@@ -324,7 +324,7 @@ fn cancellable_is_rewritten_inside_of_other_macros() {
                 yield_! {
                     @ used
                 }
-                ::async_context_manager::__private::generator::<
+                ::async_context_manager::generator::generator::<
                     (Guard, Guard),
                     _,
                     _,
@@ -395,7 +395,7 @@ fn a_body_that_always_fails_needs_no_yield() {
             Error = DbError,
             Verdict = (),
         > {
-            ::async_context_manager::__private::generator::<
+            ::async_context_manager::generator::generator::<
                 Conn,
                 _,
                 _,
@@ -441,7 +441,7 @@ fn a_function_with_errors_survives_them() {
                 ::core::compile_error! {
                     "`yield_!` cannot be inside a loop, because it could run more than once\nhelp: move the loop before or after the `yield_!`"
                 }
-                ::async_context_manager::__private::generator::<
+                ::async_context_manager::generator::generator::<
                     Conn,
                     _,
                     _,
@@ -495,7 +495,7 @@ fn contexts_yield_with_the_keyword() {
             Error = DbError,
             Verdict = (),
         > {
-            ::async_context_manager::__private::generator::<
+            ::async_context_manager::generator::generator::<
                 Conn,
                 _,
                 _,
@@ -517,7 +517,7 @@ fn contexts_yield_with_the_keyword() {
             Error = Never,
             Verdict = ::async_context_manager::Suppression,
         > {
-            ::async_context_manager::__private::generator::<
+            ::async_context_manager::generator::generator::<
                 (),
                 _,
                 _,

@@ -28,6 +28,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
+use crate::cancellable::Cancellable;
 use crate::context::{AsyncContext, Verdict};
 use crate::observe::Watch;
 use crate::order::{Covers, Place};
@@ -362,7 +363,8 @@ impl<V> Loan<V> {
     }
 }
 
-/// The future's end of the exchange: what `yield_!` and `cancellable!` stand for.
+/// Lends the value of a context to the body: what [`yield_!`](crate::yield_) and
+/// [`cancellable!`](crate::cancellable) are calls of.
 pub struct Lender<V> {
     link: Link<V>,
     outcome: OnceLock<Outcome>,
@@ -395,10 +397,13 @@ impl<V> Lender<V> {
         (value, outcome)
     }
 
-    /// Marks an await of enter that is safe to give up.
-    pub async fn cancellable<F: IntoFuture>(&self, future: F) -> F::Output {
-        let _mark = self.mark();
-        future.into_future().await
+    /// Marks an await of enter that is safe to give up: see [`cancellable!`](crate::cancellable).
+    pub fn cancellable<I, F, T>(&self, future: I) -> Cancellable<'_, V, F, T>
+    where
+        I: IntoFuture<IntoFuture = F, Output = T>,
+        F: Future<Output = T>,
+    {
+        Cancellable::new(self, future.into_future())
     }
 
     /// While the mark is there, a caller who gives up drops the context on the spot.
@@ -510,8 +515,8 @@ enum Progress<V, B, F> {
     Moved,
 }
 
-/// What [`#[async_context]`](crate::async_context) expands to a call of.
-#[doc(hidden)]
+/// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name, of a
+/// function that [yields](Lender::yield_) once.
 pub fn generator<V, B, F>(name: &'static str, code: B) -> Generator<V, B, F>
 where
     B: FnOnce(Lender<V>) -> F,

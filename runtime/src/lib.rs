@@ -2,6 +2,7 @@
 #![doc = include_str!("guide/index.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cancellable;
 mod combine;
 mod context;
 mod coroutine;
@@ -9,6 +10,7 @@ pub mod detached;
 mod ext;
 mod failure;
 mod fallback;
+pub mod generator;
 mod guard;
 #[cfg(doc)]
 pub mod guide;

@@ -1,0 +1,66 @@
+//! The await that `cancellable!` marks.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::coroutine::{Lender, Mark};
+
+pin_project! {
+    /// What [`cancellable!`](crate::cancellable) evaluates to: a future that gives what the one in it
+    /// gives.
+    //
+    // A type of its own, and one that asks nothing of its parameters: where the argument is no future, only
+    // the call is wrong. An `async fn` would be wrong once more as a type, and once more where it is awaited.
+    #[must_use = "a future does nothing unless it is awaited"]
+    pub struct Cancellable<'l, V, F, T> {
+        lender: &'l Lender<V>,
+        // `None` when it has ended.
+        #[pin]
+        future: Option<F>,
+        poll: fn(Pin<&mut F>, &mut Context<'_>) -> Poll<T>,
+        // Dropped after the future: what that does in its drop may be given up as well.
+        mark: Option<Mark<V>>,
+    }
+}
+
+impl<'l, V, F: Future> Cancellable<'l, V, F, F::Output> {
+    pub(crate) fn new(lender: &'l Lender<V>, future: F) -> Self {
+        Self {
+            lender,
+            future: Some(future),
+            poll: F::poll,
+            mark: None,
+        }
+    }
+}
+
+impl<V, F, T> Future for Cancellable<'_, V, F, T> {
+    type Output = T;
+
+    /// # Panics
+    ///
+    /// If it is polled after it has ended.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let mut this = self.project();
+        let future = this.future.as_mut().as_pin_mut();
+        let future = future.expect("it is polled until it has ended");
+        let lender = *this.lender;
+        this.mark.get_or_insert_with(|| lender.mark());
+        let polled = (this.poll)(future, cx);
+        if polled.is_ready() {
+            this.future.set(None);
+            *this.mark = None;
+        }
+        polled
+    }
+}
+
+impl<V, F, T> fmt::Debug for Cancellable<'_, V, F, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancellable").finish_non_exhaustive()
+    }
+}
