@@ -68,7 +68,8 @@ use crate::outcome::Outcome;
     message = "`{Self}` is not an async context",
     label = "not an async context",
     note = "a future has to be awaited first: `.await` it to get at the context",
-    note = "a context is a function under `#[async_context]`, or a type with `impl AsyncContext`"
+    note = "a context is a function under `#[async_context]`, or a type with `impl AsyncContext`",
+    note = "a guard that has only a `Drop` needs no context: keep it in a variable, or in a stack by `keep`"
 )]
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub trait AsyncContext: Sized + Send {

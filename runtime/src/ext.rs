@@ -75,8 +75,8 @@ pub trait AsyncContextExt: AsyncContext {
         body: F,
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
     where
-        Self: 'static,
-        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
+        Self: 'static, // a context that borrows is for `with_scoped`
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>;
 
     /// Like [`with`](Self::with), with a future that is `Send` by promise, for a body that is.
     ///
@@ -132,7 +132,7 @@ pub trait AsyncContextExt: AsyncContext {
         body: F,
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
     where
-        Self: 'static,
+        Self: 'static, // a context that borrows is for `with_scoped`
         R: Send,
         F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
 
@@ -171,8 +171,8 @@ pub trait AsyncContextExt: AsyncContext {
         body: F,
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>>
     where
-        Self: 'static,
-        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
+        Self: 'static, // a context that borrows is for `with_scoped`
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>;
 
     /// Like [`try_with`](Self::try_with), with a future that is `Send` by promise: see
     /// [`with_send`](Self::with_send).
@@ -207,7 +207,7 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>>
     + Send
     where
-        Self: 'static,
+        Self: 'static, // a context that borrows is for `with_scoped`
         R: Send,
         F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
 
@@ -250,7 +250,7 @@ pub trait AsyncContextExt: AsyncContext {
     /// Dropped in enter, enter goes on in the background, and exit follows.
     fn guard(self) -> impl Future<Output = Result<Guard<Self>, Self::Error>>
     where
-        Self: 'static;
+        Self: 'static; // a context that borrows is for `with_scoped`
 
     /// Like [`with`](Self::with), for a context that borrows.
     ///
@@ -292,7 +292,7 @@ pub trait AsyncContextExt: AsyncContext {
         body: F,
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
     where
-        F: AsyncFnOnce(&mut Self::Value) -> Result<R, Self::Error>;
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>;
 
     /// Like [`with_scoped`](Self::with_scoped), with a future that is `Send` by promise: see
     /// [`with_send`](Self::with_send).
@@ -428,7 +428,7 @@ pub trait AsyncContextExt: AsyncContext {
         limit: Duration,
     ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
     where
-        Self: 'static;
+        Self: 'static; // a context that borrows is for `with_scoped`
 
     /// The same context, whose exit is given so much time: from the moment when its own code begins,
     /// after detached exits inside of it have ended. In Python, `asyncio.timeout` around `__aexit__`.
@@ -536,14 +536,18 @@ pub trait AsyncContextExt: AsyncContext {
     /// ```
     fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
     where
-        Self: 'static;
+        Self: 'static; // a context that borrows is for `with_scoped`
 }
 
-impl<C: AsyncContext> AsyncContextExt for C {
+#[expect(
+    clippy::needless_maybe_sized,
+    reason = "for what derefs to a slice, `[T]: Sized` would be missing as well, and our message with it"
+)]
+impl<C: AsyncContext + ?Sized> AsyncContextExt for C {
     fn with<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>>
     where
         Self: 'static,
-        F: AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
+        F: for<'a> Body<&'a mut C::Value, Result<R, C::Error>>,
     {
         scope::run(self, Live::new_inside, body, Failure::reporting)
     }
@@ -563,7 +567,7 @@ impl<C: AsyncContext> AsyncContextExt for C {
     ) -> impl Future<Output = Result<Output<C, R>, Failure<R, C::Error>>>
     where
         Self: 'static,
-        F: AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
+        F: for<'a> Body<&'a mut C::Value, Result<R, C::Error>>,
     {
         scope::run(self, Live::new_inside, body, |_, result| result)
     }
@@ -589,7 +593,7 @@ impl<C: AsyncContext> AsyncContextExt for C {
 
     fn with_scoped<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>>
     where
-        F: AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
+        F: for<'a> Body<&'a mut C::Value, Result<R, C::Error>>,
     {
         scope::run(self, scope::scoped, body, Failure::reporting)
     }
@@ -663,6 +667,18 @@ impl<C: AsyncContext> AsyncContextExt for C {
         BoxContext::new(self)
     }
 }
+
+/// A body: an `async` closure or function, as [`with`](AsyncContextExt::with) takes it. Implemented for all
+/// of them: `F: AsyncFnOnce(T) -> R`.
+#[diagnostic::on_unimplemented(
+    message = "a body is an `async` closure that gives a `Result` with the error of the context",
+    label = "takes such a body",
+    note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
+)]
+pub trait Body<T, R>: AsyncFnOnce(T) -> R {}
+
+#[diagnostic::do_not_recommend]
+impl<F, T, R> Body<T, R> for F where F: AsyncFnOnce(T) -> R {}
 
 /// A body whose future is `Send`: an `async` closure or function, as
 /// [`with_send`](AsyncContextExt::with_send) takes it. Implemented for all of them.

@@ -120,6 +120,7 @@ pub use context::{AsyncContext, Suppression, Verdict};
 /// ```
 pub use coroutine::Generator;
 pub use ext::{AsyncContextExt, SendBody};
+pub use ext::{AsyncContextExt, Body, SendBody};
 pub use failure::{ExitFailure, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::context::{AsyncContext, Suppression, Verdict};
 use crate::coroutine::{Code, Loan, generator};
-use crate::ext::SendBody;
+use crate::ext::{Body as AsyncBody, SendBody};
 use crate::failure::{ExitFailure, StackFailure};
 use crate::observe::Watch;
 use crate::order::{Covers, Place};
@@ -139,7 +139,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     ///
     /// Dropped in the body, what the body holds drops first, and then the entries exit in the
     /// background; dropped while they exit, that goes on.
-    pub async fn scope<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
+    pub async fn scope<R>(
+        body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
+    ) -> Result<R, E> {
         Self::run(body).await
     }
 }
@@ -197,7 +199,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     ///
     /// As `scope`.
     pub async fn suppressing_scope<R>(
-        body: impl AsyncFnOnce(&mut Self) -> Result<R, E>,
+        body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
     ) -> Result<Option<R>, E> {
         Self::run(body).await
     }
@@ -267,7 +269,7 @@ where
     /// [`with`](crate::AsyncContextExt::with); the stack is as it was before.
     pub async fn enter<C>(&self, context: C) -> Result<Lease<'_, C::Value, E>, E>
     where
-        C: AsyncContext<Verdict: FitsIn<D>, Error: Into<E>> + 'static,
+        C: AsyncContext<Verdict: FitsIn<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
     {
         let mut live = Live::new(context, Covers::Body);
         live.enter().await.map_err(Into::into)?;
