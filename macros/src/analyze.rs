@@ -28,7 +28,9 @@ pub(crate) fn analyze(
     let returns = Returns::read(&input.signature, &args.krate, errors);
     let found = match &input.body {
         Body::Missing(_) => Found::default(),
-        Body::Parsed { stmts, .. } => paths::check(stmts, &input.signature.ident, word, errors),
+        Body::Parsed { stmts, .. } => {
+            paths::check(stmts, &input.signature.ident, args.suppress, word, errors)
+        }
         Body::Unparsed { tokens, error, .. } => paths::check_tokens(tokens, error, word, errors),
     };
     Analysis { returns, found }

@@ -300,6 +300,24 @@ pub(crate) fn raw_yield(name: impl ToTokens) -> Error {
     )
 }
 
+// What an exit ends with.
+
+pub(crate) fn no_suppression(unit: impl ToTokens) -> Error {
+    over(
+        unit,
+        "under `suppress`, an exit says by a `Suppression` whether it suppresses",
+        "write `Ok(Suppression::Propagate)`, or remove `suppress` from the attribute",
+    )
+}
+
+pub(crate) fn unexpected_suppression(value: impl ToTokens) -> Error {
+    over(
+        value,
+        "this exit ends with a `Suppression`, but its attribute does not say so",
+        "write `#[async_context(suppress)]`, or end with `Ok(())`",
+    )
+}
+
 // `cancellable!`.
 
 pub(crate) fn cancellable_takes_a_future(call: impl ToTokens) -> Error {

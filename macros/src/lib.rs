@@ -9,6 +9,7 @@
 mod analyze;
 mod args;
 mod contexts;
+mod endings;
 mod errors;
 mod expand;
 mod fallback;

@@ -14,6 +14,7 @@ use syn::{
     Pat, Stmt, TypeArray,
 };
 
+use crate::endings;
 use crate::errors::{self, Errors, Place};
 use crate::yields::{self, Hidden, Own, Yield};
 
@@ -41,10 +42,17 @@ impl Found {
 }
 
 /// Checks the body of the function `name`. `word` is how this function would spell its yield.
-pub(crate) fn check(body: &[Stmt], name: &Ident, word: &'static str, errors: &mut Errors) -> Found {
+pub(crate) fn check(
+    body: &[Stmt],
+    name: &Ident,
+    suppresses: bool,
+    word: &'static str,
+    errors: &mut Errors,
+) -> Found {
     let mut paths = Paths {
         errors,
         word,
+        suppresses,
         here: Position::default(),
         first: None,
         is_settled: false,
@@ -86,7 +94,7 @@ pub(crate) fn check_tokens(
 /// Does control reach the end of the body?
 pub(crate) fn ends_with_a_value(body: &[Stmt]) -> bool {
     let name = Ident::new("body", Span::call_site());
-    check(body, &name, "yield_!", &mut Errors::default()).ends_with_a_value
+    check(body, &name, false, "yield_!", &mut Errors::default()).ends_with_a_value
 }
 
 /// How far the path has come that is walked now.
@@ -118,6 +126,7 @@ struct Target {
 struct Paths<'e> {
     errors: &'e mut Errors,
     word: &'static str,
+    suppresses: bool,
     here: Position,
     first: Option<Yield>,
     /// An error about the place of a yield was pushed: no more of them about paths.
@@ -209,7 +218,7 @@ impl Paths<'_> {
     fn walk_stmt(&mut self, stmt: &Stmt) {
         let before = self.here;
         self.visit_stmt(stmt);
-        if is_conditional(stmt) {
+        if endings::is_conditional(stmt) {
             self.here = self.join([before, self.here]);
         }
     }
@@ -271,16 +280,34 @@ impl Paths<'_> {
             Expr::Verbatim(tokens) => self.search_tokens(tokens),
             Expr::Try(inner) => {
                 self.visit_expr(&inner.expr);
-                if is_error(&inner.expr) {
+                if endings::is_error(&inner.expr) {
                     self.here.has_left = true;
                 }
             }
             _ => {
                 visit::visit_expr(self, expr);
-                if is_tail && is_error(expr) || ends_the_process(expr) {
+                if is_tail {
+                    self.check_verdict(expr);
+                }
+                if is_tail && endings::is_error(expr) || endings::ends_the_process(expr) {
                     self.here.has_left = true;
                 }
             }
+        }
+    }
+
+    /// What the function returns says whether it suppresses, where that can be read.
+    fn check_verdict(&mut self, result: &Expr) {
+        let Some(value) = endings::ok_value(result) else {
+            return;
+        };
+        if self.inside.is_foreign || !self.here.has_yielded || self.here.has_left {
+            return;
+        }
+        if self.suppresses && endings::is_unit(value) {
+            self.errors.push(errors::no_suppression(value));
+        } else if !self.suppresses && endings::is_suppression(value) {
+            self.errors.push(errors::unexpected_suppression(value));
         }
     }
 
@@ -503,7 +530,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
             Some(Own::Contexts) => {}
             None => {
                 self.search_tokens(&mac.tokens);
-                if is_leaving(mac) {
+                if endings::is_leaving(mac) {
                     self.here.has_left = true;
                 }
             }
@@ -537,60 +564,4 @@ impl<'ast> Visit<'ast> for Paths<'_> {
             }
         });
     }
-}
-
-/// May it be left out by a `#[cfg]`?
-fn is_conditional(stmt: &Stmt) -> bool {
-    let attrs = match stmt {
-        Stmt::Local(local) => &local.attrs,
-        Stmt::Macro(call) => &call.attrs,
-        Stmt::Expr(Expr::Block(block), _) => &block.attrs,
-        Stmt::Expr(Expr::If(branches), _) => &branches.attrs,
-        Stmt::Expr(Expr::Match(branches), _) => &branches.attrs,
-        Stmt::Expr(Expr::Return(exit), _) => &exit.attrs,
-        Stmt::Expr(Expr::Yield(call), _) => &call.attrs,
-        Stmt::Expr(Expr::Macro(call), _) => &call.attrs,
-        Stmt::Expr(..) | Stmt::Item(_) => return false,
-    };
-    attrs.iter().any(|attr| attr.path().is_ident("cfg"))
-}
-
-/// Is it made from `Err(…)`, or by snafu's `.fail()`?
-fn is_error(expr: &Expr) -> bool {
-    match expr {
-        Expr::Paren(inner) => is_error(&inner.expr),
-        Expr::Group(inner) => is_error(&inner.expr),
-        Expr::Call(call) => last_names(&call.func).is_some_and(|(_, name)| name == "Err"),
-        Expr::MethodCall(call) => {
-            is_error(&call.receiver) || (call.method == "fail" && call.args.is_empty())
-        }
-        _ => false,
-    }
-}
-
-fn ends_the_process(expr: &Expr) -> bool {
-    let Expr::Call(call) = expr else { return false };
-    last_names(&call.func).is_some_and(|(module, name)| {
-        module.is_some_and(|module| module == "process") && (name == "exit" || name == "abort")
-    })
-}
-
-/// `b` and `c` of the path `a::b::c`.
-fn last_names(expr: &Expr) -> Option<(Option<&Ident>, &Ident)> {
-    let Expr::Path(path) = expr else { return None };
-    let mut names = path
-        .path
-        .segments
-        .iter()
-        .rev()
-        .map(|segment| &segment.ident);
-    let last = names.next()?;
-    Some((names.next(), last))
-}
-
-/// Does control never come back from this macro?
-fn is_leaving(mac: &Macro) -> bool {
-    const LEAVING: [&str; 5] = ["panic", "unreachable", "todo", "unimplemented", "bail"];
-    let name = mac.path.segments.last().map(|segment| &segment.ident);
-    name.is_some_and(|name| LEAVING.iter().any(|leaving| name == leaving))
 }

@@ -1,0 +1,76 @@
+//! How a path through a function ends, as far as its syntax tells.
+
+use syn::{Expr, Ident, Macro, Stmt};
+
+/// May it be left out by a `#[cfg]`?
+pub(crate) fn is_conditional(stmt: &Stmt) -> bool {
+    let attrs = match stmt {
+        Stmt::Local(local) => &local.attrs,
+        Stmt::Macro(call) => &call.attrs,
+        Stmt::Expr(Expr::Block(block), _) => &block.attrs,
+        Stmt::Expr(Expr::If(branches), _) => &branches.attrs,
+        Stmt::Expr(Expr::Match(branches), _) => &branches.attrs,
+        Stmt::Expr(Expr::Return(exit), _) => &exit.attrs,
+        Stmt::Expr(Expr::Yield(call), _) => &call.attrs,
+        Stmt::Expr(Expr::Macro(call), _) => &call.attrs,
+        Stmt::Expr(..) | Stmt::Item(_) => return false,
+    };
+    attrs.iter().any(|attr| attr.path().is_ident("cfg"))
+}
+
+/// Is it made from `Err(…)`, or by snafu's `.fail()`?
+pub(crate) fn is_error(expr: &Expr) -> bool {
+    match expr {
+        Expr::Paren(inner) => is_error(&inner.expr),
+        Expr::Group(inner) => is_error(&inner.expr),
+        Expr::Call(call) => last_names(&call.func).is_some_and(|(_, name)| name == "Err"),
+        Expr::MethodCall(call) => {
+            is_error(&call.receiver) || (call.method == "fail" && call.args.is_empty())
+        }
+        _ => false,
+    }
+}
+
+pub(crate) fn ends_the_process(expr: &Expr) -> bool {
+    let Expr::Call(call) = expr else { return false };
+    last_names(&call.func).is_some_and(|(module, name)| {
+        module.is_some_and(|module| module == "process") && (name == "exit" || name == "abort")
+    })
+}
+
+/// `b` and `c` of the path `a::b::c`.
+fn last_names(expr: &Expr) -> Option<(Option<&Ident>, &Ident)> {
+    let Expr::Path(path) = expr else { return None };
+    let mut names = path
+        .path
+        .segments
+        .iter()
+        .rev()
+        .map(|segment| &segment.ident);
+    let last = names.next()?;
+    Some((names.next(), last))
+}
+
+/// Does control never come back from this macro?
+pub(crate) fn is_leaving(mac: &Macro) -> bool {
+    const LEAVING: [&str; 5] = ["panic", "unreachable", "todo", "unimplemented", "bail"];
+    let name = mac.path.segments.last().map(|segment| &segment.ident);
+    name.is_some_and(|name| LEAVING.iter().any(|leaving| name == leaving))
+}
+
+/// What the function ends with, where it is `Ok(…)`.
+pub(crate) fn ok_value(expr: &Expr) -> Option<&Expr> {
+    let Expr::Call(call) = expr else { return None };
+    let (_, name) = last_names(&call.func)?;
+    let value = call.args.first()?;
+    (name == "Ok" && call.args.len() == 1).then_some(value)
+}
+
+pub(crate) fn is_unit(expr: &Expr) -> bool {
+    matches!(expr, Expr::Tuple(tuple) if tuple.elems.is_empty())
+}
+
+/// Is it `Suppression::Suppress` or `Suppression::Propagate`?
+pub(crate) fn is_suppression(expr: &Expr) -> bool {
+    last_names(expr).is_some_and(|(module, _)| module.is_some_and(|module| module == "Suppression"))
+}
