@@ -13,6 +13,8 @@ mod endings;
 mod errors;
 mod expand;
 mod fallback;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod paths;
 #[cfg(test)]
@@ -101,12 +103,7 @@ pub fn async_context(
     args: proc_macro::TokenStream,
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
-    let item = TokenStream::from(item);
-    match syn::parse2(item.clone()) {
-        Ok(input) => context(args.into(), input, "yield_!"),
-        Err(error) => not_a_function(args.into(), &item, error),
-    }
-    .into()
+    attribute(args.into(), &item.into()).into()
 }
 
 /// Takes functions like those under [`#[async_context]`](macro@async_context), which yield with the keyword.
@@ -172,6 +169,13 @@ pub fn within(
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
     within::within(args.into(), &item.into()).into()
+}
+
+fn attribute(args: TokenStream, item: &TokenStream) -> TokenStream {
+    match syn::parse2(item.clone()) {
+        Ok(input) => context(args, input, "yield_!"),
+        Err(error) => not_a_function(args, item, error),
+    }
 }
 
 /// Expands a function. `word` is how a function of this kind spells its yield.
