@@ -138,11 +138,13 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn new(signature: &Signature, args: &Args, returns: &Returns) -> Self {
         let mut signature = signature.clone();
+        let names: Vec<_> = signature.inputs.iter().filter_map(name).collect();
+        let is_repeated = |name: &Ident| names.iter().filter(|&it| it == name).count() > 1;
         let captures = signature
             .inputs
             .iter_mut()
             .enumerate()
-            .map(|(index, input)| capture(index, input))
+            .map(|(index, input)| capture(index, input, &is_repeated))
             .collect();
         let krate = &args.krate;
         let verdict = verdict(args);
@@ -169,7 +171,7 @@ impl Header {
 
 /// Moves an argument into the generator, used or not, so that it drops when it would drop in an
 /// `async fn`. The pattern moves along; its name stays in the signature where it has one.
-fn capture(index: usize, input: &mut FnArg) -> TokenStream {
+fn capture(index: usize, input: &mut FnArg, is_repeated: &impl Fn(&Ident) -> bool) -> TokenStream {
     match input {
         // Input:  &self
         // Output: let _ = &self;
@@ -183,29 +185,36 @@ fn capture(index: usize, input: &mut FnArg) -> TokenStream {
             // What is expected is found where the argument is used: inside.
             argument.attrs.retain(|attr| !has_expect(attr));
             let pat = argument.pat.clone();
-            if let Some(name) = plain_name(&pat) {
+            let name = plain_name(&pat);
+            // To lints, a call has an effect, where a name that begins so has none.
+            let is_underscored = name.is_some_and(|name| name.to_string().starts_with('_'));
+            let value = |outer: &Ident| {
+                if is_underscored {
+                    quote!(::core::convert::identity(#outer))
+                } else {
+                    outer.to_token_stream()
+                }
+            };
+            // Names of macros may be the same to us, and different to rustc.
+            if let Some(name) = name.filter(|name| !is_repeated(name)) {
                 // Input:  mut url: Url
                 // Output: let mut url = url;
-                *argument.pat = Pat::Verbatim(name.to_token_stream());
-                let underscored = name.to_string().starts_with('_').then(|| {
-                    quote!(
-                        clippy::used_underscore_binding,
-                        clippy::no_effect_underscore_binding,
-                    )
-                });
-                quote! {
-                    #(#attrs)*
-                    #[allow(clippy::shadow_same, #underscored reason = "moves the argument inside")]
-                    let #pat = #name;
-                }
+                //
+                // The outer one is of this crate, so that lints see nothing of the user's shadowed.
+                let mut outer = name.clone();
+                outer.set_span(Span::mixed_site().located_at(name.span()));
+                *argument.pat = Pat::Verbatim(outer.to_token_stream());
+                let value = value(&outer);
+                quote!(#(#attrs)* let #pat = #value;)
             } else {
                 // Input:  (a, b): (A, B)
                 // Output: let __context_arg0 = __context_arg0; let (a, b) = __context_arg0;
-                let name = invented_name(index, argument);
+                let outer = invented_name(index, argument);
                 let conditions = conditions(&attrs);
+                let value = value(&outer);
                 quote! {
-                    #(#conditions)* let #name = #name;
-                    #(#attrs)* let #pat = #name;
+                    #(#conditions)* let #outer = #outer;
+                    #(#attrs)* let #pat = #value;
                 }
             }
         }
@@ -219,6 +228,13 @@ fn has_expect(attr: &Attribute) -> bool {
             tokens.any(|token| matches!(token, TokenTree::Ident(name) if name == "expect"))
         }
         meta => meta.path().is_ident("expect"),
+    }
+}
+
+fn name(input: &FnArg) -> Option<Ident> {
+    match input {
+        FnArg::Typed(argument) => plain_name(&argument.pat).cloned(),
+        FnArg::Receiver(_) => None,
     }
 }
 

@@ -21,7 +21,6 @@ pub(crate) fn other_item(item: &TokenStream, errors: Errors) -> TokenStream {
 }
 
 // Output:
-//     #[allow(unused, clippy::all)]
 //     fn connect(url: Url) -> impl ::async_context_manager::AsyncContext<…> {
 //         ::core::compile_error! { "…" }
 //         ::async_context_manager::generator::generator::<Conn, _, _>(
@@ -84,7 +83,6 @@ pub(crate) fn fallback(
     });
     quote! {
         #(#attrs)*
-        #[allow(unused, clippy::all, reason = "the function has errors")]
         #vis #signature {
             #(#inner_attrs)*
             #imports

@@ -56,7 +56,6 @@ fn a_function_becomes_one_call() {
                 >(
                     ::core::concat!(::core::module_path!(), "::", "connect"),
                     async move |__context| -> ::core::result::Result<(), DbError> {
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let url = url;
                         let __context_exit: ::core::result::Result<(), DbError> = {
                             let conn = Conn::open(url).await?;
@@ -122,21 +121,13 @@ fn arguments_move_inside_with_their_patterns() {
                     ::core::concat!(::core::module_path!(), "::", "open"),
                     async move |__context| -> ::core::result::Result<(), DbError> {
                         let _ = &self;
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let mut url = url;
-                        #[allow(
-                            clippy::shadow_same,
-                            clippy::used_underscore_binding,
-                            clippy::no_effect_underscore_binding,
-                            reason = "moves the argument inside"
-                        )]
-                        let _unused = _unused;
+                        let _unused = ::core::convert::identity(_unused);
                         let __context_arg3 = __context_arg3;
                         let _ = __context_arg3;
                         let __context_arg4 = __context_arg4;
                         let (a, b) = __context_arg4;
                         #[cfg(feature = "x")]
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let items = items;
                         let __context_exit: ::core::result::Result<(), DbError> = {
                             __context.yield_(&items[a + b]).await;
@@ -186,7 +177,6 @@ fn an_alias_is_projected() {
                         (),
                         <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
                     > {
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let dir = dir;
                         let __context_exit: ::core::result::Result<
                             (),
@@ -234,7 +224,6 @@ fn impl_trait_is_inferred_in_the_body() {
                 >(
                     ::core::concat!(::core::module_path!(), "::", "counter"),
                     async move |__context| -> ::core::result::Result<(), _> {
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let f = f;
                         let __context_exit: ::core::result::Result<(), _> = {
                             __context.yield_(f).await;
@@ -332,9 +321,7 @@ fn cancellable_is_rewritten_inside_of_other_macros() {
                     ::core::concat!(::core::module_path!(), "::", "lock"),
                     async move |__context| -> ::core::result::Result<(), Never> {
                         let __context = &__context;
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let a = a;
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let b = b;
                         let __context_exit: ::core::result::Result<(), Never> = {
                             let first = __context.cancellable(a.lock()).await;
@@ -423,8 +410,7 @@ fn a_function_with_errors_survives_them() {
     );
     check(
         output,
-        expect![[r##"
-            #[allow(unused, clippy::all, reason = "the function has errors")]
+        expect![[r#"
             pub fn connect(
                 url: Url,
             ) -> impl ::async_context_manager::AsyncContext<
@@ -448,7 +434,6 @@ fn a_function_with_errors_survives_them() {
                 >(
                     "",
                     async move |_| -> ::core::result::Result<(), DbError> {
-                        #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                         let url = url;
                         let _ = (async move || -> ::core::result::Result<_, DbError> {
                             let conn = Conn::open(url).await?;
@@ -465,7 +450,7 @@ fn a_function_with_errors_survives_them() {
                     },
                 )
             }
-        "##]],
+        "#]],
     );
 }
 
@@ -488,60 +473,59 @@ fn contexts_yield_with_the_keyword() {
     check(
         output,
         expect![[r#"
-        pub fn connect(
-            url: Url,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = Conn,
-            Error = DbError,
-            Verdict = (),
-        > {
-            ::async_context_manager::generator::generator::<
-                Conn,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "connect"),
-                async move |__context| -> ::core::result::Result<(), DbError> {
-                    #[allow(clippy::shadow_same, reason = "moves the argument inside")]
-                    let url = url;
-                    let __context_exit: ::core::result::Result<(), DbError> = {
-                        let (conn, outcome) = __context.yield_(Conn::open(url).await?).await;
-                        conn.close(outcome).await
-                    };
-                    __context_exit
-                },
-            )
-        }
-        fn forgiving() -> impl ::async_context_manager::AsyncContext<
-            Value = (),
-            Error = Never,
-            Verdict = ::async_context_manager::Suppression,
-        > {
-            ::async_context_manager::generator::generator::<
-                (),
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "forgiving"),
-                async move |
-                    __context,
-                | -> ::core::result::Result<::async_context_manager::Suppression, Never> {
-                    let __context_exit: ::core::result::Result<
-                        ::async_context_manager::Suppression,
-                        Never,
-                    > = {
-                        __context.yield_(()).await;
-                        Ok(Suppression::Suppress)
-                    };
-                    __context_exit
-                },
-            )
-        }
-        struct Misplaced;
-        ::core::compile_error! {
-            "`contexts!` is for an `async fn`, but this is a struct\nhelp: move it out of the `contexts!`"
-        }
-    "#]],
+            pub fn connect(
+                url: Url,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = Conn,
+                Error = DbError,
+                Verdict = (),
+            > {
+                ::async_context_manager::generator::generator::<
+                    Conn,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "connect"),
+                    async move |__context| -> ::core::result::Result<(), DbError> {
+                        let url = url;
+                        let __context_exit: ::core::result::Result<(), DbError> = {
+                            let (conn, outcome) = __context.yield_(Conn::open(url).await?).await;
+                            conn.close(outcome).await
+                        };
+                        __context_exit
+                    },
+                )
+            }
+            fn forgiving() -> impl ::async_context_manager::AsyncContext<
+                Value = (),
+                Error = Never,
+                Verdict = ::async_context_manager::Suppression,
+            > {
+                ::async_context_manager::generator::generator::<
+                    (),
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "forgiving"),
+                    async move |
+                        __context,
+                    | -> ::core::result::Result<::async_context_manager::Suppression, Never> {
+                        let __context_exit: ::core::result::Result<
+                            ::async_context_manager::Suppression,
+                            Never,
+                        > = {
+                            __context.yield_(()).await;
+                            Ok(Suppression::Suppress)
+                        };
+                        __context_exit
+                    },
+                )
+            }
+            struct Misplaced;
+            ::core::compile_error! {
+                "`contexts!` is for an `async fn`, but this is a struct\nhelp: move it out of the `contexts!`"
+            }
+        "#]],
     );
 }
 

@@ -100,9 +100,6 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
         body,
     } = function;
     let errors = (!errors.is_empty()).then(|| errors.into_tokens());
-    let silence = errors
-        .is_some()
-        .then(|| quote!(#[allow(unused, reason = "the function has errors")]));
     let (brace, inner_attrs, body) = match body {
         Body::Missing(semi) => {
             let error = errors::within_without_body(semi).to_compile_error();
@@ -138,7 +135,7 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
         block.append_all(inner_attrs);
         block.append_all(code);
     });
-    quote!(#(#attrs)* #silence #vis #signature #block)
+    quote!(#(#attrs)* #vis #signature #block)
 }
 
 /// The body, with a name of the right type for its value, so that a wrong value is blamed itself.

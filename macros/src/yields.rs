@@ -137,7 +137,7 @@ impl Rewrite<'_> {
                 quote_spanned!(span=> #context.yield_(#value).await)
             }
             Self::ToNothing(krate) => {
-                quote!((#value, ::core::option::Option::<&#krate::Outcome>::None.unwrap()))
+                quote_spanned!(span=> (#value, ::core::option::Option::<&#krate::Outcome>::None.unwrap()))
             }
         }
     }
@@ -150,7 +150,7 @@ impl Rewrite<'_> {
                 let context = context_at(span);
                 quote_spanned!(span=> #context.cancellable(#future))
             }
-            Self::ToNothing(_) => quote!(::core::convert::identity(#future)),
+            Self::ToNothing(_) => quote_spanned!(span=> ::core::convert::identity(#future)),
         }
     }
 

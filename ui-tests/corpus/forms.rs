@@ -381,6 +381,24 @@ context! {
 }
 context!(whole whole_macro, 3);
 
+macro_rules! same_names {
+    ($name:ident, $other:ident, $_unused:ident, $body:expr) => {
+        /// Names that only rustc can tell apart.
+        #[async_context]
+        pub async fn $name(
+            other: u32,
+            $other: String,
+            _unused: u32,
+            $_unused: String,
+        ) -> Result<u32, Failed> {
+            let (other, _) = yield_!(other);
+            drop((other.to_string(), $body));
+            Ok(())
+        }
+    };
+}
+same_names!(from_two_macros, other, _unused, other + "!");
+
 /// Uses them.
 ///
 /// # Errors

@@ -5,7 +5,11 @@
     unused_imports,
     unused_variables,
     unused_mut,
-    dead_code
+    dead_code,
+    clippy::all,
+    clippy::pedantic,
+    clippy::nursery,
+    clippy::shadow_same
 )]
 
 use async_context_manager::{AsyncContextExt, async_context, cancellable, within, yield_};
