@@ -68,12 +68,12 @@ mod expanded {
     {
         ::async_context_manager::generator::generator::<Log, _, _>(
             ::core::concat!(::core::module_path!(), "::", "transaction"),
-            async move |__context| -> ::core::result::Result<(), Refused> {
+            async move |lender| -> ::core::result::Result<(), Refused> {
                 #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                 let log = log;
                 let __context_exit: ::core::result::Result<(), Refused> = {
                     log.run("begin").await?;
-                    let (log, outcome) = __context.yield_(log).await;
+                    let (log, outcome) = lender.yield_(log).await;
                     if outcome.is_completed() {
                         log.run("commit").await
                     } else {

@@ -4,7 +4,6 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
-use syn::punctuated::Punctuated;
 use syn::{Ident, Path, Token};
 
 use crate::errors::{self, Errors};
@@ -24,9 +23,15 @@ impl Args {
             krate: quote!(::async_context_manager),
             has_crate: false,
         };
-        match Punctuated::<Arg, Token![,]>::parse_terminated.parse2(tokens) {
-            Ok(list) => args.read(list, errors),
-            Err(error) => errors.push(errors::unknown_argument(error.span())),
+        let read = |tokens: ParseStream<'_>| {
+            while !tokens.is_empty() {
+                args.read(tokens.parse()?, errors);
+                tokens.parse::<Option<Token![,]>>()?;
+            }
+            Ok(())
+        };
+        if let Err(error) = read.parse2(tokens) {
+            errors.push(errors::unknown_argument(error.span()));
         }
         args
     }
@@ -39,29 +44,30 @@ impl Args {
         }
     }
 
-    fn read(&mut self, list: Punctuated<Arg, Token![,]>, errors: &mut Errors) {
-        for Arg { name, value } in list {
-            if name == "suppress" {
-                if let Some(value) = value {
-                    errors.push(errors::suppress_takes_no_value(value));
-                } else if self.suppress {
-                    errors.push(errors::repeated_argument(name));
-                }
-                self.suppress = true;
-            } else if name == "crate" {
-                if self.has_crate {
-                    errors.push(errors::repeated_argument(name));
-                } else {
-                    match value.clone().map(syn::parse2::<Path>) {
-                        Some(Ok(path)) => self.krate = path.into_token_stream(),
-                        Some(Err(error)) => errors.push(errors::crate_takes_a_path(error.span())),
-                        None => errors.push(errors::crate_takes_a_path(name.span())),
-                    }
-                }
-                self.has_crate = true;
-            } else {
-                errors.push(errors::unknown_argument(name.span()));
+    fn read(&mut self, Arg { name, value }: Arg, errors: &mut Errors) {
+        if name == "suppress" {
+            if let Some(value) = value {
+                errors.push(errors::suppress_takes_no_value(value));
+            } else if self.suppress {
+                errors.push(errors::repeated_argument(name));
             }
+            self.suppress = true;
+        } else if name == "crate" {
+            if self.has_crate {
+                errors.push(errors::repeated_argument(name));
+            } else {
+                match value
+                    .filter(|value| !value.is_empty())
+                    .map(syn::parse2::<Path>)
+                {
+                    Some(Ok(path)) => self.krate = path.into_token_stream(),
+                    Some(Err(error)) => errors.push(errors::crate_takes_a_path(error.span())),
+                    None => errors.push(errors::crate_takes_a_path(name.span())),
+                }
+            }
+            self.has_crate = true;
+        } else {
+            errors.push(errors::unknown_argument(name.span()));
         }
     }
 }

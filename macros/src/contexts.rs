@@ -10,7 +10,6 @@ use syn::{Item, Meta};
 use crate::context;
 use crate::errors::Errors;
 use crate::input::{self, Input};
-use crate::yields;
 
 /// Expands each of the functions, and leaves alone what is no function.
 pub(crate) fn contexts(items: TokenStream) -> TokenStream {
@@ -49,7 +48,7 @@ fn next(items: ParseStream<'_>, errors: &mut Errors) -> syn::Result<TokenStream>
 fn take_args(function: &mut Input) -> TokenStream {
     let mut args = TokenStream::new();
     function.attrs.retain(|attr| {
-        let is_ours = yields::is_context(std::slice::from_ref(attr));
+        let is_ours = input::is_named(attr, "async_context");
         if let (true, Meta::List(list)) = (is_ours, &attr.meta) {
             args.append_all(list.tokens.clone());
         }

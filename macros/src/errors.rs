@@ -59,6 +59,22 @@ pub(crate) fn repeated_argument(argument: impl ToTokens) -> Error {
     )
 }
 
+pub(crate) fn repeated_attribute(attribute: impl ToTokens) -> Error {
+    over(
+        attribute,
+        "`#[async_context]` is on this function twice",
+        "remove one of the two",
+    )
+}
+
+pub(crate) fn within_on_a_context(attribute: impl ToTokens) -> Error {
+    over(
+        attribute,
+        "a context cannot be the body of another by `#[within]`",
+        "use the other one in its code: `let value = context(…).guard().await?;`",
+    )
+}
+
 pub(crate) fn suppress_takes_no_value(value: impl ToTokens) -> Error {
     over(
         value,
@@ -351,6 +367,14 @@ pub(crate) fn not_a_within(error: &Error) -> Error {
         error.span(),
         "`#[within]` takes a context, and a name for what it lends",
         "write `#[within(context(…) => value)]`",
+    )
+}
+
+pub(crate) fn unknown_option(option: Span) -> Error {
+    at(
+        option,
+        "`#[within]` has no such option",
+        "its options are `send` and `crate = path`: `#[within(context(…) => value, send)]`",
     )
 }
 

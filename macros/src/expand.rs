@@ -1,6 +1,6 @@
 //! What a function becomes: the same signature, and one call of the runtime.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -11,7 +11,7 @@ use crate::analyze::{Analysis, Returns};
 use crate::args::Args;
 use crate::input::{Body, Input};
 use crate::paths::Found;
-use crate::yields::{Rewrite, context_at};
+use crate::yields::{self, Rewrite, lender_at};
 
 // Input:
 //     async fn connect(url: Url) -> Result<Conn, DbError> {
@@ -26,11 +26,11 @@ use crate::yields::{Rewrite, context_at};
 //     {
 //         ::async_context_manager::generator::generator::<Conn, _, _>(
 //             ::core::concat!(::core::module_path!(), "::connect"),
-//             async move |__context| -> ::core::result::Result<(), DbError> {
+//             async move |lender| -> ::core::result::Result<(), DbError> {
 //                 let url = url;
 //                 let __context_exit: ::core::result::Result<(), DbError> = {
 //                     let conn = Conn::open(url).await?;
-//                     let (conn, _) = __context.yield_(conn).await;
+//                     let (conn, _) = lender.yield_(conn).await;
 //                     conn.close().await
 //                 };
 //                 __context_exit
@@ -62,14 +62,18 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
             (brace, attrs, quote!(#(#stmts)*))
         }
         Body::Unparsed { brace, tokens, .. } => {
-            (brace, Vec::new(), Rewrite::ToCalls.rewrite_tokens(tokens))
+            let mut body = Group::new(Delimiter::Brace, Rewrite::ToCalls.rewrite_tokens(tokens));
+            // Where it is being typed, rustc has missed something before the last brace. It does so again, and
+            // reports it once, if it is the same brace.
+            body.set_span(brace.span.close());
+            (brace, Vec::new(), body.into_token_stream())
         }
     };
-    let context = context_at(Span::call_site());
+    let lender = lender_at(Span::call_site());
     // Closures and blocks that move what they name get a copy of the reference.
     let shared = found
         .has_nested_cancellable
-        .then(|| quote!(let #context = &#context;));
+        .then(|| quote!(let #lender = &#lender;));
     let krate = &args.krate;
     let name = signature.ident.unraw().to_string();
     let verdict = verdict(args);
@@ -78,7 +82,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
     // What rustc has to say points at the `async`, the return type and the body, not at the attribute.
     let at_return = Span::call_site().located_at(returns.start);
     let at_async = Span::call_site().located_at(signature.asyncness.span());
-    let arguments = quote_spanned!(at_async=> async move |#context|);
+    let arguments = quote_spanned!(at_async=> async move |#lender|);
     let result = quote!(::core::result::Result<#verdict, #error>);
     let code = if found.ends_with_a_value {
         // The name pins the type: else rustc blames the whole body for a wrong value at its end.
@@ -139,12 +143,16 @@ impl Header {
     pub(crate) fn new(signature: &Signature, args: &Args, returns: &Returns) -> Self {
         let mut signature = signature.clone();
         let names: Vec<_> = signature.inputs.iter().filter_map(name).collect();
-        let is_repeated = |name: &Ident| names.iter().filter(|&it| it == name).count() > 1;
+        // Names that are the same to us may be different to rustc: those of macros, and our own.
+        let is_ambiguous = |name: &Ident| {
+            let is_own = name == yields::LENDER || name.to_string().starts_with("__context");
+            is_own || names.iter().filter(|&it| it == name).count() > 1
+        };
         let captures = signature
             .inputs
             .iter_mut()
             .enumerate()
-            .map(|(index, input)| capture(index, input, &is_repeated))
+            .map(|(index, input)| capture(index, input, &is_ambiguous))
             .collect();
         let krate = &args.krate;
         let verdict = verdict(args);
@@ -171,7 +179,7 @@ impl Header {
 
 /// Moves an argument into the generator, used or not, so that it drops when it would drop in an
 /// `async fn`. The pattern moves along; its name stays in the signature where it has one.
-fn capture(index: usize, input: &mut FnArg, is_repeated: &impl Fn(&Ident) -> bool) -> TokenStream {
+fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bool) -> TokenStream {
     match input {
         // Input:  &self
         // Output: let _ = &self;
@@ -195,8 +203,7 @@ fn capture(index: usize, input: &mut FnArg, is_repeated: &impl Fn(&Ident) -> boo
                     outer.to_token_stream()
                 }
             };
-            // Names of macros may be the same to us, and different to rustc.
-            if let Some(name) = name.filter(|name| !is_repeated(name)) {
+            if let Some(name) = name.filter(|name| !is_ambiguous(name)) {
                 // Input:  mut url: Url
                 // Output: let mut url = url;
                 //

@@ -7,7 +7,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::token::Brace;
 use syn::{Attribute, Block, Item, Signature, Stmt, Token, Visibility, braced};
 
-use crate::errors;
+use crate::errors::{self, Errors};
 
 /// A function, a method, or a method of a trait with or without a body.
 pub(crate) struct Input {
@@ -76,6 +76,27 @@ fn parse_stmts(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, Vec<Stmt>
         input.call(Attribute::parse_inner)?,
         input.call(Block::parse_within)?,
     ))
+}
+
+/// Is it an attribute of this crate, under whatever path?
+pub(crate) fn is_named(attr: &Attribute, name: &str) -> bool {
+    let last = attr.path().segments.last();
+    last.is_some_and(|segment| segment.ident == name)
+}
+
+/// Takes the crate's own attributes away, which can't be on a context as well.
+pub(crate) fn remove_own(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
+    attrs.retain(|attr| {
+        let error = if is_named(attr, "async_context") {
+            errors::repeated_attribute(attr)
+        } else if is_named(attr, "within") {
+            errors::within_on_a_context(attr)
+        } else {
+            return true;
+        };
+        errors.push(error);
+        false
+    });
 }
 
 /// Why an item is not an [`Input`], where its kind says so.

@@ -156,10 +156,18 @@ pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
 /// outermost, and those below it may use what it lends. Attributes that take the `async` away, such as
 /// `#[tokio::test]`, stand below.
 ///
+/// # Options
+///
+/// They follow after a comma: `#[within(transaction(pool.clone()) => tx, send)]`.
+///
+/// - `send`: uses `with_send`, for a function that runs in a spawned task, where the value's type has a
+///   lifetime, as `Transaction<'static, _>` has.
+/// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports it.
+///
 /// # Errors
 ///
-/// In a spawned task, a context whose value's type has a lifetime does not work here: see
-/// `AsyncContextExt::with_send`.
+/// A context that borrows does not work here, because the function's future may be dropped: that is what
+/// `with_scoped` is for.
 ///
 /// The function returns a `Result` with the error of the context. A context that suppresses needs
 /// [`with`](https://docs.rs/async-context-manager), since it may leave no value to return.
@@ -179,8 +187,9 @@ fn attribute(args: TokenStream, item: &TokenStream) -> TokenStream {
 }
 
 /// Expands a function. `word` is how a function of this kind spells its yield.
-fn context(args: TokenStream, input: Input, word: &'static str) -> TokenStream {
+fn context(args: TokenStream, mut input: Input, word: &'static str) -> TokenStream {
     let mut errors = Errors::default();
+    input::remove_own(&mut input.attrs, &mut errors);
     let mut args = Args::parse(args, &mut errors);
     if let syn::ReturnType::Type(_, ty) = &input.signature.output {
         args.point_at(ty.span());

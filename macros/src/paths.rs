@@ -53,6 +53,7 @@ pub(crate) fn check(
         errors,
         word,
         suppresses,
+        returns_suppression: None,
         here: Position::default(),
         first: None,
         is_settled: false,
@@ -85,6 +86,7 @@ pub(crate) fn check_tokens(
     let mut found = Found {
         is_unreadable,
         has_nested_cancellable,
+        ends_with_a_value: true,
         ..Found::default()
     };
     found.add_imports(yields.chain(cancellables.filter_map(|call| call.name)));
@@ -127,6 +129,8 @@ struct Paths<'e> {
     errors: &'e mut Errors,
     word: &'static str,
     suppresses: bool,
+    /// Was it an `Ok(Suppression::…)`, not an `Ok(())`, that was returned last?
+    returns_suppression: Option<bool>,
     here: Position,
     first: Option<Yield>,
     /// An error about the place of a yield was pushed: no more of them about paths.
@@ -183,8 +187,9 @@ impl Paths<'_> {
         if let Some(error) = error {
             self.errors.push(error);
             self.is_settled = true;
-            // What stands for it in the fallback can't be evaluated at compile time.
-            self.found.is_unreadable |= matches!(self.inside.place, Some(Place::Const));
+            // What stands for it in the fallback can't be evaluated at compile time, nor reached.
+            let is_const = matches!(self.inside.place, Some(Place::Const));
+            self.found.is_unreadable |= is_const || self.here.has_left;
         }
         if !self.inside.is_foreign {
             self.here.has_yielded = true;
@@ -304,10 +309,24 @@ impl Paths<'_> {
         if self.inside.is_foreign || !self.here.has_yielded || self.here.has_left {
             return;
         }
-        if self.suppresses && endings::is_unit(value) {
-            self.errors.push(errors::no_suppression(value));
-        } else if !self.suppresses && endings::is_suppression(value) {
-            self.errors.push(errors::unexpected_suppression(value));
+        let suppresses = if endings::is_unit(value) {
+            false
+        } else if endings::is_suppression(value) {
+            true
+        } else {
+            return;
+        };
+        match self.returns_suppression.replace(suppresses) {
+            // rustc would add that the two differ.
+            Some(other) if other != suppresses => self.found.is_unreadable = true,
+            // It is said once.
+            Some(_) => return,
+            None => {}
+        }
+        match (self.suppresses, suppresses) {
+            (true, false) => self.errors.push(errors::no_suppression(value)),
+            (false, true) => self.errors.push(errors::unexpected_suppression(value)),
+            (true, true) | (false, false) => {}
         }
     }
 

@@ -55,11 +55,11 @@ fn a_function_becomes_one_call() {
                     _,
                 >(
                     ::core::concat!(::core::module_path!(), "::", "connect"),
-                    async move |__context| -> ::core::result::Result<(), DbError> {
+                    async move |lender| -> ::core::result::Result<(), DbError> {
                         let url = url;
                         let __context_exit: ::core::result::Result<(), DbError> = {
                             let conn = Conn::open(url).await?;
-                            let (conn, _) = __context.yield_(conn).await;
+                            let (conn, _) = lender.yield_(conn).await;
                             conn.close().await
                         };
                         __context_exit
@@ -119,7 +119,7 @@ fn arguments_move_inside_with_their_patterns() {
                     _,
                 >(
                     ::core::concat!(::core::module_path!(), "::", "open"),
-                    async move |__context| -> ::core::result::Result<(), DbError> {
+                    async move |lender| -> ::core::result::Result<(), DbError> {
                         let _ = &self;
                         let mut url = url;
                         let _unused = ::core::convert::identity(_unused);
@@ -130,7 +130,7 @@ fn arguments_move_inside_with_their_patterns() {
                         #[cfg(feature = "x")]
                         let items = items;
                         let __context_exit: ::core::result::Result<(), DbError> = {
-                            __context.yield_(&items[a + b]).await;
+                            lender.yield_(&items[a + b]).await;
                             url.close().await
                         };
                         __context_exit
@@ -172,7 +172,7 @@ fn an_alias_is_projected() {
                 >(
                     ::core::concat!(::core::module_path!(), "::", "temp_file"),
                     async move |
-                        __context,
+                        lender,
                     | -> ::core::result::Result<
                         (),
                         <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
@@ -182,7 +182,7 @@ fn an_alias_is_projected() {
                             (),
                             <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
                         > = {
-                            let (file, _) = __context.yield_(File::create(dir).await?).await;
+                            let (file, _) = lender.yield_(File::create(dir).await?).await;
                             file.remove().await
                         };
                         __context_exit
@@ -223,10 +223,10 @@ fn impl_trait_is_inferred_in_the_body() {
                     _,
                 >(
                     ::core::concat!(::core::module_path!(), "::", "counter"),
-                    async move |__context| -> ::core::result::Result<(), _> {
+                    async move |lender| -> ::core::result::Result<(), _> {
                         let f = f;
                         let __context_exit: ::core::result::Result<(), _> = {
-                            __context.yield_(f).await;
+                            lender.yield_(f).await;
                             Ok(())
                         };
                         __context_exit
@@ -266,13 +266,13 @@ fn suppress_and_crate_are_arguments() {
                 >(
                     ::core::concat!(::core::module_path!(), "::", "forgiving"),
                     async move |
-                        __context,
+                        lender,
                     | -> ::core::result::Result<crate::reexport::Suppression, Never> {
                         let __context_exit: ::core::result::Result<
                             crate::reexport::Suppression,
                             Never,
                         > = {
-                            __context.yield_(()).await;
+                            lender.yield_(()).await;
                             Ok(Suppression::Suppress)
                         };
                         __context_exit
@@ -319,16 +319,14 @@ fn cancellable_is_rewritten_inside_of_other_macros() {
                     _,
                 >(
                     ::core::concat!(::core::module_path!(), "::", "lock"),
-                    async move |__context| -> ::core::result::Result<(), Never> {
-                        let __context = &__context;
+                    async move |lender| -> ::core::result::Result<(), Never> {
+                        let lender = &lender;
                         let a = a;
                         let b = b;
                         let __context_exit: ::core::result::Result<(), Never> = {
-                            let first = __context.cancellable(a.lock()).await;
-                            let (second, _) = join!(
-                                __context.cancellable(b.lock()), async move { 1 }
-                            );
-                            __context.yield_((first, second)).await;
+                            let first = lender.cancellable(a.lock()).await;
+                            let (second, _) = join!(lender.cancellable(b.lock()), async move { 1 });
+                            lender.yield_((first, second)).await;
                             Ok(())
                         };
                         __context_exit
@@ -377,21 +375,21 @@ fn a_body_that_always_fails_needs_no_yield() {
     check(
         output,
         expect![[r#"
-        fn later() -> impl ::async_context_manager::AsyncContext<
-            Value = Conn,
-            Error = DbError,
-            Verdict = (),
-        > {
-            ::async_context_manager::generator::generator::<
-                Conn,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "later"),
-                async move |__context| -> ::core::result::Result<(), DbError> { todo!() },
-            )
-        }
-    "#]],
+            fn later() -> impl ::async_context_manager::AsyncContext<
+                Value = Conn,
+                Error = DbError,
+                Verdict = (),
+            > {
+                ::async_context_manager::generator::generator::<
+                    Conn,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "later"),
+                    async move |lender| -> ::core::result::Result<(), DbError> { todo!() },
+                )
+            }
+        "#]],
     );
 }
 
@@ -486,10 +484,10 @@ fn contexts_yield_with_the_keyword() {
                     _,
                 >(
                     ::core::concat!(::core::module_path!(), "::", "connect"),
-                    async move |__context| -> ::core::result::Result<(), DbError> {
+                    async move |lender| -> ::core::result::Result<(), DbError> {
                         let url = url;
                         let __context_exit: ::core::result::Result<(), DbError> = {
-                            let (conn, outcome) = __context.yield_(Conn::open(url).await?).await;
+                            let (conn, outcome) = lender.yield_(Conn::open(url).await?).await;
                             conn.close(outcome).await
                         };
                         __context_exit
@@ -508,13 +506,13 @@ fn contexts_yield_with_the_keyword() {
                 >(
                     ::core::concat!(::core::module_path!(), "::", "forgiving"),
                     async move |
-                        __context,
+                        lender,
                     | -> ::core::result::Result<::async_context_manager::Suppression, Never> {
                         let __context_exit: ::core::result::Result<
                             ::async_context_manager::Suppression,
                             Never,
                         > = {
-                            __context.yield_(()).await;
+                            lender.yield_(()).await;
                             Ok(Suppression::Suppress)
                         };
                         __context_exit
@@ -568,6 +566,89 @@ fn within_nests_the_first_outermost() {
                     .await
             }
         "#]],
+    );
+}
+
+#[test]
+fn within_takes_options() {
+    let output = crate::within::within(
+        quote!(connect(url) => conn, send, crate = framework::contexts),
+        &quote! {
+            async fn pays(url: Url) -> Result<(), DbError> {
+                conn.pay(1).await
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+        async fn pays(url: Url) -> Result<(), DbError> {
+            let __context = connect(url);
+            framework::contexts::AsyncContextExt::with_send(
+                    __context,
+                    async move |conn| {
+                        let __context_result: ::core::result::Result<(), _> = {
+                            conn.pay(1).await
+                        };
+                        __context_result
+                    },
+                )
+                .await
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn names_that_only_rustc_can_tell_apart_are_invented() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn open(url: Url, url: Url, lender: u32, _unused: u32) -> Result<u32, DbError> {
+                yield_!(lender);
+                Ok(())
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+        fn open(
+            __context_arg0: Url,
+            __context_arg1: Url,
+            __context_arg2: u32,
+            _unused: u32,
+        ) -> impl ::async_context_manager::AsyncContext<
+            Value = u32,
+            Error = DbError,
+            Verdict = (),
+        > {
+            yield_! {
+                @ used
+            }
+            ::async_context_manager::generator::generator::<
+                u32,
+                _,
+                _,
+            >(
+                ::core::concat!(::core::module_path!(), "::", "open"),
+                async move |lender| -> ::core::result::Result<(), DbError> {
+                    let __context_arg0 = __context_arg0;
+                    let url = __context_arg0;
+                    let __context_arg1 = __context_arg1;
+                    let url = __context_arg1;
+                    let __context_arg2 = __context_arg2;
+                    let lender = __context_arg2;
+                    let _unused = ::core::convert::identity(_unused);
+                    let __context_exit: ::core::result::Result<(), DbError> = {
+                        lender.yield_(lender).await;
+                        Ok(())
+                    };
+                    __context_exit
+                },
+            )
+        }
+    "#]],
     );
 }
 

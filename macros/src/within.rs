@@ -1,10 +1,10 @@
 //! `#[within(context => value)]`: a whole function as the body of a context.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{TokenStreamExt, quote, quote_spanned};
+use quote::{ToTokens, TokenStreamExt, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, Pat, ReturnType, Signature, Stmt, Token};
+use syn::{Attribute, Expr, Pat, Path, ReturnType, Signature, Stmt, Token};
 
 use crate::analyze::{has_impl_trait, is_no_result, type_arguments};
 use crate::errors::{self, Errors};
@@ -12,21 +12,64 @@ use crate::fallback;
 use crate::input::{self, Body, Input};
 use crate::paths;
 
-/// `transaction(pool.clone()) => tx`.
+/// `transaction(pool.clone()) => tx, send, crate = path`.
 struct Within {
     context: Expr,
     value: Pat,
+    is_send: bool,
+    /// The path of the crate `async_context_manager`, where it is another one.
+    krate: Option<Path>,
 }
 
 impl Parse for Within {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let context = input.parse()?;
-        let value = if input.parse::<Option<Token![=>]>>()?.is_some() {
-            Pat::parse_multi_with_leading_vert(input)?
-        } else {
-            Pat::Verbatim(quote!(_))
+        let (context, value) = input
+            .call(parse_context)
+            .map_err(|error| errors::not_a_within(&error))?;
+        let mut within = Self {
+            context,
+            value,
+            is_send: false,
+            krate: None,
         };
-        Ok(Self { context, value })
+        within
+            .read_options(input)
+            .map_err(|error| errors::unknown_option(error.span()))?;
+        Ok(within)
+    }
+}
+
+fn parse_context(input: ParseStream<'_>) -> syn::Result<(Expr, Pat)> {
+    let context = input.parse()?;
+    let value = if input.parse::<Option<Token![=>]>>()?.is_some() {
+        Pat::parse_multi_with_leading_vert(input)?
+    } else {
+        Pat::Verbatim(quote!(_))
+    };
+    if !input.is_empty() {
+        input.parse::<Token![,]>()?;
+    }
+    Ok((context, value))
+}
+
+impl Within {
+    fn read_options(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
+        while !input.is_empty() {
+            if input.parse::<Option<Token![crate]>>()?.is_some() {
+                input.parse::<Token![=]>()?;
+                self.krate = Some(input.parse()?);
+            } else {
+                let name = input.parse::<Ident>()?;
+                if name != "send" {
+                    return Err(syn::Error::new(name.span(), "another word"));
+                }
+                self.is_send = true;
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -51,18 +94,20 @@ fn read_contexts(
     errors: &mut Errors,
 ) -> Vec<Within> {
     let mut contexts = Vec::new();
-    let mut read = |context: syn::Result<Within>| match context {
+    let mut read = |context: syn::Result<Within>, errors: &mut Errors| match context {
         Ok(context) => contexts.push(context),
-        Err(error) => errors.push(errors::not_a_within(&error)),
+        Err(error) => errors.push(error),
     };
-    read(syn::parse2(args));
+    read(syn::parse2(args), errors);
     attrs.retain(|attr| {
-        let last = attr.path().segments.last();
-        let is_ours = last.is_some_and(|segment| segment.ident == "within");
-        if is_ours {
-            read(attr.parse_args());
+        if input::is_named(attr, "within") {
+            read(attr.parse_args(), errors);
+        } else if input::is_named(attr, "async_context") {
+            errors.push(errors::within_on_a_context(attr));
+        } else {
+            return true;
         }
-        !is_ours
+        false
     });
     contexts
 }
@@ -119,16 +164,7 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
         None => contexts
             .into_iter()
             .rev()
-            .fold(body, |body, Within { context, value }| {
-                // Everything that is said of the context is said at one place, and so only once.
-                let at_context = Span::mixed_site().located_at(context.span());
-                let name = Ident::new("__context", at_context);
-                let body = quote!(async move |#value| { #body });
-                quote_spanned! {at_context=>
-                    let #name = #context;
-                    ::async_context_manager::AsyncContextExt::with(#name, #body).await
-                }
-            }),
+            .fold(body, |body, within| inside(&within, &body)),
     };
     let mut block = TokenStream::new();
     brace.surround(&mut block, |block| {
@@ -136,6 +172,28 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
         block.append_all(code);
     });
     quote!(#(#attrs)* #vis #signature #block)
+}
+
+fn inside(within: &Within, body: &TokenStream) -> TokenStream {
+    let Within {
+        context,
+        value,
+        is_send,
+        krate,
+    } = within;
+    // Everything that is said of the context is said at one place, and so only once.
+    let at_context = Span::mixed_site().located_at(context.span());
+    let name = Ident::new("__context", at_context);
+    let krate = krate.as_ref().map_or_else(
+        || quote_spanned!(at_context=> ::async_context_manager),
+        ToTokens::to_token_stream,
+    );
+    let with = Ident::new(if *is_send { "with_send" } else { "with" }, at_context);
+    let body = quote!(async move |#value| { #body });
+    quote_spanned! {at_context=>
+        let #name = #context;
+        #krate::AsyncContextExt::#with(#name, #body).await
+    }
 }
 
 /// The body, with a name of the right type for its value, so that a wrong value is blamed itself.

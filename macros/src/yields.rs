@@ -8,6 +8,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, Expr, ExprYield, Macro, Path, Stmt, Token};
 
 use crate::errors;
+use crate::input::is_named;
 
 /// A yield, as an error points at it.
 #[derive(Clone)]
@@ -68,10 +69,7 @@ impl Own {
 
 /// Is it a nested function that is a context itself?
 pub(crate) fn is_context(attrs: &[Attribute]) -> bool {
-    attrs.iter().any(|attr| {
-        let last = attr.path().segments.last();
-        last.is_some_and(|segment| segment.ident == "async_context")
-    })
+    attrs.iter().any(|attr| is_named(attr, "async_context"))
 }
 
 /// The value of `yield_!(value)`; `()` where there is none.
@@ -112,9 +110,11 @@ fn is_punct(token: &TokenTree, punct: char) -> bool {
     matches!(token, TokenTree::Punct(found) if found.as_char() == punct)
 }
 
-/// The name of what the runtime hands to the generator.
-pub(crate) fn context_at(span: Span) -> Ident {
-    Ident::new("__context", Span::mixed_site().located_at(span))
+/// The name of what the runtime hands to the generator, as messages of rustc have it.
+pub(crate) const LENDER: &str = "lender";
+
+pub(crate) fn lender_at(span: Span) -> Ident {
+    Ident::new(LENDER, Span::mixed_site().located_at(span))
 }
 
 /// What the calls become.
@@ -131,10 +131,10 @@ impl Rewrite<'_> {
     fn yield_(self, value: impl ToTokens, span: Span) -> TokenStream {
         match self {
             // Input:  yield_!(value)
-            // Output: __context.yield_(value).await
+            // Output: lender.yield_(value).await
             Self::ToCalls => {
-                let context = context_at(span);
-                quote_spanned!(span=> #context.yield_(#value).await)
+                let lender = lender_at(span);
+                quote_spanned!(span=> #lender.yield_(#value).await)
             }
             Self::ToNothing(krate) => {
                 quote_spanned!(span=> (#value, ::core::option::Option::<&#krate::Outcome>::None.unwrap()))
@@ -145,10 +145,10 @@ impl Rewrite<'_> {
     fn cancellable(self, future: impl ToTokens, span: Span) -> TokenStream {
         match self {
             // Input:  cancellable!(future)
-            // Output: __context.cancellable(future)
+            // Output: lender.cancellable(future)
             Self::ToCalls => {
-                let context = context_at(span);
-                quote_spanned!(span=> #context.cancellable(#future))
+                let lender = lender_at(span);
+                quote_spanned!(span=> #lender.cancellable(#future))
             }
             Self::ToNothing(_) => quote_spanned!(span=> ::core::convert::identity(#future)),
         }
@@ -212,7 +212,7 @@ impl Rewrite<'_> {
                 Piece::Other(TokenTree::Group(group)) => {
                     let inside = self.rewrite_tokens(group.stream());
                     let mut rewritten = Group::new(group.delimiter(), inside);
-                    rewritten.set_span(group.span());
+                    rewritten.set_span(group.span_close());
                     output.append(rewritten);
                 }
                 Piece::Other(token) => output.append(token),

@@ -6,7 +6,7 @@ mod framework {
     }
 }
 
-use framework::deep::{AsyncContextExt, async_context, yield_};
+use framework::deep::{AsyncContextExt, async_context, contexts, within, yield_};
 
 #[async_context(crate = crate::framework::deep)]
 async fn context() -> Result<u32, String> {
@@ -20,7 +20,22 @@ async fn suppressing() -> std::io::Result<u32> {
     Ok(framework::deep::Suppression::Suppress)
 }
 
+contexts! {
+    #[async_context(crate = crate::framework::deep)]
+    async fn keyword() -> Result<u32, String> {
+        yield 1;
+        Ok(())
+    }
+}
+
+#[within(context() => one, crate = framework::deep)]
+#[within(keyword() => two, send, crate = framework::deep)]
+async fn user() -> Result<u32, String> {
+    Ok(*one + *two)
+}
+
 fn main() {
+    let _ = user();
     let _ = context().with(async |value| Ok(*value));
     let _ = suppressing().with(async |value| Ok(*value));
 }

@@ -60,8 +60,30 @@ where
     }
 }
 
+struct Transaction<'c>(&'c str);
+
+#[async_context]
+async fn transaction() -> Result<Transaction<'static>, String> {
+    yield_!(Transaction("open"));
+    Ok(())
+}
+
+async fn query(tx: &mut Transaction<'_>) -> Result<usize, String> {
+    tokio::task::yield_now().await;
+    Ok(tx.0.len())
+}
+
+/// Borrows its arguments, and its context's value has a lifetime in its type.
+#[within(transaction() => tx, send)]
+async fn within_a_transaction(name: &str, log: &mut Vec<usize>) -> Result<usize, String> {
+    log.push(query(tx).await?);
+    Ok(log.len() + name.len())
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    let task = tokio::spawn(async { within_a_transaction("a", &mut vec![1]).await });
+    assert_eq!(task.await.unwrap(), Ok(3));
     let pool = Arc::new(Pool { size: 1 });
     let task = tokio::spawn(async {
         let length = owned("abc".to_owned())

@@ -10,7 +10,7 @@ async fn context(id: u32) -> Result<u32, String> {
 
 #[within(context(1) => id)]
 async fn user() -> Result<u32, String> {
-    Ok(id.to_string())
+    u64::try_from(*id).map_err(|error| error.to_string())
 }
 
 fn main() {}

@@ -1,0 +1,9 @@
+use async_context_manager::prelude::*;
+
+#[async_context(crate = )]
+async fn context() -> Result<u32, String> {
+    yield_!(1);
+    Ok(())
+}
+
+fn main() {}

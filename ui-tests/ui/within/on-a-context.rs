@@ -1,0 +1,16 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn context(id: u32) -> Result<u32, String> {
+    yield_!(id);
+    Ok(())
+}
+
+#[within(context(1) => other)]
+#[async_context]
+async fn user() -> Result<u32, String> {
+    yield_!(*other);
+    Ok(())
+}
+
+fn main() {}
