@@ -12,3 +12,5 @@ async fn both() -> io::Result<()> {
 }
 
 fn main() {}
+
+// Errors of rustc's for one bound: at the calls, in their types, and where those are awaited.

@@ -17,3 +17,5 @@ async fn both() -> Result<(), String> {
 }
 
 fn main() {}
+
+// Errors of rustc's for one bound: at the calls, in their types, and where those are awaited.

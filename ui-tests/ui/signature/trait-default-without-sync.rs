@@ -9,3 +9,5 @@ trait Open {
 }
 
 fn main() {}
+
+// Two errors of rustc's: `self` is in the code before it runs, and while it runs.

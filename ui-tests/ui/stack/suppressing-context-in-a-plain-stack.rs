@@ -15,3 +15,5 @@ async fn user() -> Result<(), u32> {
 }
 
 fn main() {}
+
+// Three errors of rustc's for one bound: at the call, in its type, and where that is awaited.

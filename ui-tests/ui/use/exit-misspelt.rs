@@ -19,3 +19,5 @@ impl AsyncContext for Connection {
 }
 
 fn main() {}
+
+// Two errors of rustc's: what is there, and what is not.

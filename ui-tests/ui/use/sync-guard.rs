@@ -1,9 +1,23 @@
+//! A guard with a lifetime: rustc leaves our message out, which it has for `drop-guard`.
 use async_context_manager::prelude::*;
-use std::sync::Mutex;
+use std::ops::Deref;
 
-async fn user(numbers: &Mutex<Vec<u32>>) -> Result<(), u32> {
-    let guard = numbers.lock().unwrap();
+struct Locked<'a>(&'a Connection);
+
+struct Connection;
+
+impl Deref for Locked<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+async fn user(guard: Locked<'_>) -> Result<(), u32> {
     guard.with(async |_| Ok(())).await
 }
 
-fn main() {}
+fn main() {
+    let _ = user(Locked(&Connection));
+}

@@ -7,3 +7,5 @@ async fn context() -> Result<Unknown, String> {
 }
 
 fn main() {}
+
+// Two errors of rustc's: the type is in the signature of the expansion, and in its body.

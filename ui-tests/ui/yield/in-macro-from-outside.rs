@@ -13,3 +13,5 @@ async fn context() -> Result<u32, String> {
 }
 
 fn main() {}
+
+// Two errors: what is missing, and what the other macro has in its place.

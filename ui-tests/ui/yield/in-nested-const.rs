@@ -8,3 +8,5 @@ async fn context() -> Result<u32, String> {
 }
 
 fn main() {}
+
+// Two mistakes.
