@@ -1,0 +1,114 @@
+//! A program that is dropped at each of its awaits.
+
+use std::future::{Future, poll_fn};
+
+use super::patience::{Patience, drain};
+use super::polled::{Moment, Polled};
+use super::run::{Raw, Run, checked};
+use crate::report::Tap;
+
+/// Runs the program again and again, dropped at every moment between two of its polls, until it comes to
+/// its end: before the first poll; and, for each await that it waits at, as soon as it begins to wait
+/// there, and when it has been woken, but not polled. After each run it waits until no exit is running in
+/// the background, and calls the check. Gives the number of runs.
+///
+/// # Panics
+///
+/// With the panic of the check, or of the program, after saying on stderr which run it was:
+/// [`cancel_after`], or [`cancel_woken_after`], repeats that one alone. And where the program does not
+/// come to its end: see [the module](super#panics).
+pub async fn cancel_everywhere<F: Future>(
+    mut program: impl FnMut() -> F,
+    mut check: impl FnMut(&Run<F::Output>),
+) -> usize {
+    let mut runs = 0;
+    for polls in 0.. {
+        let repeat = || format!("cancel_after({polls}, …)");
+        let run = checked(repeat, cancel_after(polls, program()), &mut check).await;
+        runs += 1;
+        if !run.is_cancelled() {
+            break;
+        }
+        if polls > 0 {
+            let repeat = || format!("cancel_woken_after({polls}, …)");
+            checked(repeat, cancel_woken_after(polls, program()), &mut check).await;
+            runs += 1;
+        }
+    }
+    runs
+}
+
+/// Runs the future, drops it at once after so many polls unless it has come to its end by then, and waits
+/// until no exit is running in the background.
+///
+/// ```
+/// use async_context_manager::testing::cancel_after;
+/// use tokio::task::yield_now;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let run = cancel_after(1, async { yield_now().await }).await;
+/// assert!(run.is_cancelled());
+/// assert_eq!(run.to_string(), "dropped after 1 poll");
+///
+/// let run = cancel_after(2, async { yield_now().await }).await;
+/// assert_eq!((run.polls(), run.output()), (2, Some(&())));
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// If the future panics, after the exits have run. And where it does not come to its end: see
+/// [the module](super#panics).
+pub async fn cancel_after<F: Future>(polls: usize, future: F) -> Run<F::Output> {
+    run(future, Moment::After(polls), |_| {}).await.resuming()
+}
+
+/// As [`cancel_after`], but drops the future when it has been woken for the next poll, instead of polling
+/// it: what it has waited for is there, and it has not got it.
+///
+/// # Panics
+///
+/// As `cancel_after`.
+pub async fn cancel_woken_after<F: Future>(polls: usize, future: F) -> Run<F::Output> {
+    let moment = Moment::WokenAfter(polls);
+    run(future, moment, |_| {}).await.resuming()
+}
+
+/// Runs the program, drops it at this moment, and drains. `polled` is called after each poll, with how many
+/// there have been.
+pub(super) async fn run<F: Future>(
+    program: F,
+    moment: Moment,
+    mut polled: impl FnMut(usize),
+) -> Raw<F::Output> {
+    let tap = Tap::open();
+    let mut program = Polled::new(program, moment);
+    let mut patience = Patience::new();
+    poll_fn(|cx| {
+        let before = program.polls;
+        let gone = program.poll(cx);
+        if program.polls > before {
+            patience.renew();
+            polled(program.polls);
+        }
+        if gone.is_pending() {
+            if let Some(limit) = patience.poll_end(cx) {
+                panic!(
+                    "nothing has woken the program for {limit:?} after its poll {}: does it wait for \
+                     something that never comes?",
+                    program.polls
+                );
+            }
+        }
+        gone
+    })
+    .await;
+    drain().await;
+    Raw {
+        polls: program.polls,
+        is_woken: program.is_dropped_woken(),
+        ended: program.ended,
+        reports: tap.close(),
+    }
+}

@@ -1,0 +1,286 @@
+//! Errors, panics and drops, at each place that a program names.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::cancel::run;
+use super::polled::Moment;
+use super::run::{Run, checked};
+
+/// Something that goes wrong in a run: see [`inject`]. The points that a program comes to are numbered from
+/// 1 in each run, and so are its polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The point with this number fails.
+    Error(usize),
+    /// The point with this number panics.
+    Panic(usize),
+    /// The program is dropped at once after so many polls: see [`cancel_after`](super::cancel_after).
+    CancelAfter(usize),
+    /// It is dropped after so many polls, when it has been woken for the next: see
+    /// [`cancel_woken_after`](super::cancel_woken_after).
+    CancelWokenAfter(usize),
+}
+
+impl Fault {
+    fn at(moment: Moment) -> Option<Self> {
+        match moment {
+            Moment::After(polls) => Some(Self::CancelAfter(polls)),
+            Moment::WokenAfter(polls) => Some(Self::CancelWokenAfter(polls)),
+            Moment::Never => None,
+        }
+    }
+
+    fn moment(self) -> Option<Moment> {
+        match self {
+            Self::CancelAfter(polls) => Some(Moment::After(polls)),
+            Self::CancelWokenAfter(polls) => Some(Moment::WokenAfter(polls)),
+            Self::Error(_) | Self::Panic(_) => None,
+        }
+    }
+}
+
+/// What a program asks at its awaits whether they are to fail. Clones are the same.
+///
+/// The default one lets nothing fail, for a program that is not under test.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    plan: Arc<[Fault]>,
+    reached: Arc<AtomicUsize>,
+}
+
+impl Faults {
+    fn new(plan: &[Fault]) -> Self {
+        Self {
+            plan: plan.into(),
+            reached: Arc::default(),
+        }
+    }
+
+    /// A place where something can go wrong: put it before an await, or after it.
+    ///
+    /// `name` is for the messages.
+    ///
+    /// # Errors
+    ///
+    /// If the run is one in which it fails.
+    ///
+    /// # Panics
+    ///
+    /// If the run is one in which it panics: without a line on stderr, and with the text of [`Injected`].
+    pub fn point(&self, name: &'static str) -> Result<(), Injected> {
+        let point = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
+        let injected = Injected { point, name };
+        if self.plan.contains(&Fault::Panic(point)) {
+            resume_unwind(Box::new(injected.to_string()));
+        }
+        if self.plan.contains(&Fault::Error(point)) {
+            return Err(injected);
+        }
+        Ok(())
+    }
+
+    fn reached(&self) -> usize {
+        self.reached.load(Ordering::Relaxed)
+    }
+}
+
+/// The error of a [`point`](Faults::point).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Injected {
+    point: usize,
+    name: &'static str,
+}
+
+impl Injected {
+    /// The number of the point in its run.
+    #[must_use]
+    pub fn point(&self) -> usize {
+        self.point
+    }
+
+    /// The name of the point.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Display for Injected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "injected at point {}, `{}`", self.point, self.name)
+    }
+}
+
+impl Error for Injected {}
+
+/// Runs the program again and again, and lets things go wrong in it: nothing; then one thing; then two, in
+/// each way there is. A thing is an error at a [`point`](Faults::point) that it comes to, a panic there,
+/// or a drop at a moment between two of its polls. After each run it waits until no exit is running in the
+/// background, and calls the check. Gives the number of runs.
+///
+/// Two things, because the second may be in the code that deals with the first: a rollback that fails, an
+/// exit whose caller gives up. A program with `n` points and `p` polls is run about `2n² + 4np` times.
+///
+/// Which point is which is told by the order in which the program comes to them: that is the same in each
+/// run on a current-thread runtime. On several threads, a run may come to other points than the one before.
+///
+/// ```
+/// use async_context_manager::{prelude::*, report::Kind};
+/// use async_context_manager::testing::{Faults, Injected, inject_everywhere};
+/// use tokio::task::yield_now;
+///
+/// #[async_context]
+/// async fn transaction(faults: Faults) -> Result<(), Injected> {
+///     faults.point("begin")?;
+///     yield_now().await;
+///     let ((), outcome) = yield_!(());
+///     yield_now().await;
+///     faults.point(if outcome.is_completed() { "commit" } else { "rollback" })
+/// }
+///
+/// async fn program(faults: Faults) -> Result<(), Injected> {
+///     transaction(faults.clone())
+///         .with(async |()| faults.point("query"))
+///         .await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let runs = inject_everywhere(program, |run| {
+///     if let Some(Err(error)) = run.output() {
+///         // No error of the exit hides that of the body.
+///         let failed = run.reports().iter().any(|report| report.kind() == Kind::ExitFailed);
+///         assert!(!failed || error.name() == "query", "{run}");
+///     }
+/// })
+/// .await;
+/// assert!(runs > 20);
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// With the panic of the check, after saying on stderr which run it was: [`inject`] repeats that one alone.
+/// The program's own panics are a part of the run. And where the program does not come to its end: see
+/// [the module](super#panics).
+pub async fn inject_everywhere<F: Future>(
+    mut program: impl FnMut(Faults) -> F,
+    mut check: impl FnMut(&Run<F::Output>),
+) -> usize {
+    let mut runs = 0;
+    let mut plans = VecDeque::from([Vec::new()]);
+    while let Some(plan) = plans.pop_front() {
+        let mut trace = Trace::default();
+        let repeat = || format!("inject(&{}, …)", as_code(&plan));
+        let run = traced(&plan, &mut program, &mut trace);
+        checked(repeat, run, &mut check).await;
+        runs += 1;
+        if plan.len() < 2 {
+            plans.extend(trace.next(&plan));
+        }
+    }
+    runs
+}
+
+/// Runs the program, lets these things go wrong in it, and waits until no exit is running in the
+/// background.
+///
+/// ```
+/// use async_context_manager::testing::{Fault, inject};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let run = inject(&[Fault::Error(2)], async |faults| {
+///     faults.point("connect")?;
+///     faults.point("log in")
+/// })
+/// .await;
+/// let error = run.output().and_then(|output| output.err());
+/// assert_eq!(error.map(|error| error.name()), Some("log in"));
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// Where the program does not come to its end: see [the module](super#panics). Its own panics are a part
+/// of the run.
+pub async fn inject<F: Future>(
+    faults: &[Fault],
+    program: impl FnOnce(Faults) -> F,
+) -> Run<F::Output> {
+    traced(faults, program, &mut Trace::default()).await
+}
+
+/// How far a run came.
+#[derive(Debug, Default)]
+struct Trace {
+    /// When the last thing of the plan had gone wrong: points reached, and polls. `None` if it did not.
+    then: Option<(usize, usize)>,
+    points: usize,
+    polls: usize,
+    is_cancelled: bool,
+}
+
+async fn traced<F: Future>(
+    plan: &[Fault],
+    program: impl FnOnce(Faults) -> F,
+    trace: &mut Trace,
+) -> Run<F::Output> {
+    let faults = Faults::new(plan);
+    let moment = plan.iter().find_map(|fault| fault.moment());
+    let last_point = plan.iter().map(|fault| match fault {
+        Fault::Error(point) | Fault::Panic(point) => *point,
+        Fault::CancelAfter(_) | Fault::CancelWokenAfter(_) => 0,
+    });
+    let last_point = last_point.max().unwrap_or(0);
+    let program = program(faults.clone());
+    // How many points were reached in the program itself, and in which poll the last planned one was.
+    let (mut points, mut hit) = (0, (last_point == 0).then_some((0, 0)));
+    let run = run(program, moment.unwrap_or(Moment::Never), |polls| {
+        points = faults.reached();
+        if points >= last_point {
+            hit.get_or_insert((last_point, polls));
+        }
+    });
+    let run = run.await.catching();
+    *trace = Trace {
+        then: match moment {
+            Some(_) => run.is_cancelled().then_some((points, run.polls())),
+            None => hit,
+        },
+        points: faults.reached(),
+        polls: run.polls(),
+        is_cancelled: run.is_cancelled(),
+    };
+    run
+}
+
+impl Trace {
+    /// All plans in which one more thing goes wrong, later.
+    fn next(&self, plan: &[Fault]) -> Vec<Vec<Fault>> {
+        let Some((points, polls)) = self.then else {
+            return Vec::new();
+        };
+        let here =
+            (points + 1..=self.points).flat_map(|point| [Fault::Error(point), Fault::Panic(point)]);
+        let end = if self.is_cancelled { 0 } else { self.polls };
+        let drops = Moment::from_to(polls, end).filter_map(Fault::at);
+        let more = here.chain(drops);
+        more.map(|fault| [plan, &[fault]].concat()).collect()
+    }
+}
+
+/// As it is written in a test.
+fn as_code(plan: &[Fault]) -> String {
+    let faults: Vec<_> = plan
+        .iter()
+        .map(|fault| format!("Fault::{fault:?}"))
+        .collect();
+    format!("[{}]", faults.join(", "))
+}

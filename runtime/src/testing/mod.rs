@@ -1,0 +1,72 @@
+//! Prove that a program of contexts survives whatever goes wrong in it (feature `testing`).
+//!
+//! | function | what goes wrong |
+//! | --- | --- |
+//! | [`cancel_everywhere`] | the program is dropped, at each of its awaits |
+//! | [`cancel_pairs`] | two programs that run beside each other are dropped, each at each of its awaits |
+//! | [`inject_everywhere`] | an error, a panic or a drop, at each place that the program names; and any two of them |
+//!
+//! Each runs a program again and again, waits each time until all exits have run, and hands what
+//! happened to a check of yours. A run that fails its check is named on stderr, by the call that repeats
+//! it alone: [`cancel_after`], [`cancel_woken_after`], [`cancel_pair_after`] or [`inject`].
+//!
+//! ```
+//! use async_context_manager::{prelude::*, testing::cancel_everywhere};
+//! use std::{convert::Infallible, sync::Arc, sync::atomic::{AtomicI32, Ordering}};
+//! use tokio::time::{Duration, sleep};
+//!
+//! #[async_context]
+//! async fn seat(taken: Arc<AtomicI32>) -> Result<(), Infallible> {
+//!     taken.fetch_add(1, Ordering::Relaxed);
+//!     sleep(Duration::from_secs(1)).await;
+//!     let ((), _) = yield_!(());
+//!     sleep(Duration::from_secs(1)).await;
+//!     taken.fetch_sub(1, Ordering::Relaxed);
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! // In a `#[tokio::test(start_paused = true)]`:
+//! let taken = Arc::new(AtomicI32::new(0));
+//! let runs = cancel_everywhere(
+//!     || seat(taken.clone()).with(async |()| Ok(sleep(Duration::from_secs(1)).await)),
+//!     |run| {
+//!         assert_eq!(taken.load(Ordering::Relaxed), 0, "a seat is still taken, {run}");
+//!         assert!(run.reports().is_empty());
+//!     },
+//! )
+//! .await;
+//! // Before the first poll; as it begins to wait in enter, in the body and in exit; when each wait is
+//! // over; and to the end.
+//! assert_eq!(runs, 8);
+//! # }
+//! ```
+//!
+//! # How programs run
+//!
+//! They are polled when they are woken, in the task of the test; so a paused tokio clock goes on by
+//! itself, and the runs are quick and the same each time.
+//!
+//! The reports of the whole process are caught meanwhile: run such a test alone in its process, as
+//! `cargo nextest` does, or behind a lock, where others make reports too.
+//!
+//! # Panics
+//!
+//! A program that does not come to its end does not keep the test waiting for ever. All these functions
+//! panic where a program was polled 5,000 times and has not ended, and where nothing woke it for a minute
+//! of real time, or its exits have not ended a minute after it has gone: [`set_patience`] changes that
+//! time.
+
+mod cancel;
+mod inject;
+mod pairs;
+mod patience;
+mod polled;
+mod run;
+
+pub use cancel::{cancel_after, cancel_everywhere, cancel_woken_after};
+pub use inject::{Fault, Faults, Injected, inject, inject_everywhere};
+pub use pairs::{PairRun, cancel_pair_after, cancel_pairs};
+pub use patience::set_patience;
+pub use run::Run;

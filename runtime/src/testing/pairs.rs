@@ -1,0 +1,156 @@
+//! Two programs beside each other, each dropped at each of its awaits.
+
+use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::patience::{Patience, drain};
+use super::polled::{Moment, Polled};
+use super::run::checked;
+use crate::report::{Report, Tap};
+
+/// One run of two programs under [`cancel_pairs`] or [`cancel_pair_after`].
+#[derive(Debug)]
+pub struct PairRun<A, B> {
+    polls: (usize, usize),
+    outputs: (Option<A>, Option<B>),
+    reports: Vec<Arc<Report>>,
+}
+
+impl<A, B> PairRun<A, B> {
+    /// How often each was polled before it was dropped, or came to its end.
+    #[must_use]
+    pub fn polls(&self) -> (usize, usize) {
+        self.polls
+    }
+
+    /// What each gave, where it came to its end; `None` for one that was dropped.
+    #[must_use]
+    pub fn outputs(&self) -> (Option<&A>, Option<&B>) {
+        (self.outputs.0.as_ref(), self.outputs.1.as_ref())
+    }
+
+    /// What was reported during the run, in this process.
+    #[must_use]
+    pub fn reports(&self) -> &[Arc<Report>] {
+        &self.reports
+    }
+}
+
+/// Runs two programs beside each other, again and again: the first is dropped after 0, 1, 2, … polls, and
+/// so is the second, in all combinations, until each has come to its end. They are polled in turn, each
+/// when it is woken. After each run it waits until no exit is running in the background, and calls the
+/// check. Gives the number of runs.
+///
+/// [`cancel_everywhere`](super::cancel_everywhere) proves that a program cleans up after itself. This
+/// proves that clean-up in the background and its neighbours do not get into each other's way: while what
+/// the first has left is still closing, the second comes to each of its awaits, and is dropped there; and
+/// the other way around. For two users of one thing: a pool, a lock, a file.
+///
+/// Each program has to come to its end also where the other one has gone.
+///
+/// ```
+/// use async_context_manager::{prelude::*, testing::cancel_pairs};
+/// use std::{convert::Infallible, sync::Arc, time::Duration};
+/// use tokio::sync::{Mutex, OwnedMutexGuard};
+/// use tokio::time::sleep;
+///
+/// #[async_context]
+/// async fn lock(lock: Arc<Mutex<i32>>) -> Result<OwnedMutexGuard<i32>, Infallible> {
+///     let (held, _) = yield_!(lock.lock_owned().await);
+///     sleep(Duration::from_secs(1)).await; // say goodbye to a server
+///     drop(held);
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let shared = Arc::new(Mutex::new(0));
+/// let user = || lock(shared.clone()).with(async |held| Ok(**held += 1));
+/// let runs = cancel_pairs(
+///     || (user(), user()),
+///     |run| assert!(shared.try_lock().is_ok(), "still locked: {run:?}"),
+/// )
+/// .await;
+/// assert!(runs > 6);
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// With the panic of the check, or of a program, after saying on stderr which run it was:
+/// [`cancel_pair_after`] repeats that one alone. And where a program does not come to its end: see
+/// [the module](super#panics).
+pub async fn cancel_pairs<A: Future, B: Future>(
+    mut programs: impl FnMut() -> (A, B),
+    mut check: impl FnMut(&PairRun<A::Output, B::Output>),
+) -> usize {
+    let mut runs = 0;
+    for first in 0.. {
+        let mut is_first_cancelled = false;
+        for second in 0.. {
+            let repeat = || format!("cancel_pair_after(({first}, {second}), …)");
+            let run = cancel_pair_after((first, second), programs());
+            let run = checked(repeat, run, &mut check).await;
+            runs += 1;
+            is_first_cancelled |= run.outputs.0.is_none();
+            if run.outputs.1.is_some() {
+                break;
+            }
+        }
+        if !is_first_cancelled {
+            break;
+        }
+    }
+    runs
+}
+
+/// Runs two programs beside each other, drops each after so many polls of its own unless it has come to
+/// its end by then, and waits until no exit is running in the background.
+///
+/// # Panics
+///
+/// If a program panics, after the other has gone and the exits have run. And where one does not come to its
+/// end: see [the module](super#panics).
+pub async fn cancel_pair_after<A: Future, B: Future>(
+    polls: (usize, usize),
+    programs: (A, B),
+) -> PairRun<A::Output, B::Output> {
+    let tap = Tap::open();
+    let mut first = Polled::new(programs.0, Moment::After(polls.0));
+    let mut second = Polled::new(programs.1, Moment::After(polls.1));
+    let mut patience = Patience::new();
+    poll_fn(|cx| {
+        let before = first.polls + second.polls;
+        let gone = (first.poll(cx), second.poll(cx));
+        if gone.0.is_ready() && gone.1.is_ready() {
+            return Poll::Ready(());
+        }
+        if first.polls + second.polls > before {
+            patience.renew();
+        }
+        if let Some(limit) = patience.poll_end(cx) {
+            let polls = (first.polls, second.polls);
+            panic!(
+                "nothing has woken the programs for {limit:?} after polls {polls:?}: does one of them \
+                 wait for the other, which has gone?"
+            );
+        }
+        Poll::Pending
+    })
+    .await;
+    drain().await;
+    let polls = (first.polls, second.polls);
+    PairRun {
+        polls,
+        outputs: (outcome(first), outcome(second)),
+        reports: tap.close(),
+    }
+}
+
+/// Its panic goes on.
+fn outcome<F: Future>(program: Polled<F>) -> Option<F::Output> {
+    let ended = program.ended?;
+    Some(ended.unwrap_or_else(|payload| resume_unwind(payload)))
+}

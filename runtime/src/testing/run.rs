@@ -1,0 +1,137 @@
+//! What a run of a program gives, and what is told of one that fails.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::outcome::BodyPanic;
+use crate::panic::{Payload, catch, drop_payload};
+use crate::report::Report;
+
+/// One run of a program.
+///
+/// `Display` tells it in a few words, for the message of an assertion: `dropped after 3 polls`.
+#[derive(Debug)]
+pub struct Run<T> {
+    polls: usize,
+    is_woken: bool,
+    ended: Ended<T>,
+    reports: Vec<Arc<Report>>,
+}
+
+#[derive(Debug)]
+enum Ended<T> {
+    Output(T),
+    Panicked(BodyPanic),
+    Cancelled,
+}
+
+impl<T> Run<T> {
+    /// How often the program was polled before it was dropped, or came to its end.
+    #[must_use]
+    pub fn polls(&self) -> usize {
+        self.polls
+    }
+
+    /// What the program gave, where it came to its end.
+    #[must_use]
+    pub fn output(&self) -> Option<&T> {
+        match &self.ended {
+            Ended::Output(output) => Some(output),
+            _ => None,
+        }
+    }
+
+    /// The program's panic, where it panicked: only [`inject`](super::inject) and
+    /// [`inject_everywhere`](super::inject_everywhere) catch it.
+    #[must_use]
+    pub fn panic(&self) -> Option<&BodyPanic> {
+        match &self.ended {
+            Ended::Panicked(panic) => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// Was it dropped before its end?
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.ended, Ended::Cancelled)
+    }
+
+    /// What was reported during the run, in this process.
+    #[must_use]
+    pub fn reports(&self) -> &[Arc<Report>] {
+        &self.reports
+    }
+}
+
+impl<T> fmt::Display for Run<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match &self.ended {
+            Ended::Output(_) => "ended",
+            Ended::Panicked(_) => "panicked",
+            Ended::Cancelled => "dropped",
+        };
+        let polls = self.polls;
+        let s = if polls == 1 { "" } else { "s" };
+        let woken = if self.is_woken { ", woken again" } else { "" };
+        write!(f, "{what} after {polls} poll{s}{woken}")
+    }
+}
+
+/// A run whose panic has not been dealt with.
+pub(super) struct Raw<T> {
+    pub(super) polls: usize,
+    /// It was dropped when it had been woken for another poll.
+    pub(super) is_woken: bool,
+    /// `None` if it was dropped.
+    pub(super) ended: Option<Result<T, Payload>>,
+    pub(super) reports: Vec<Arc<Report>>,
+}
+
+impl<T> Raw<T> {
+    /// Its panic is a part of what happened.
+    pub(super) fn catching(self) -> Run<T> {
+        let ended = match self.ended {
+            None => Ended::Cancelled,
+            Some(Ok(output)) => Ended::Output(output),
+            Some(Err(payload)) => {
+                let panic = BodyPanic::new(&*payload);
+                drop_payload(payload);
+                Ended::Panicked(panic)
+            }
+        };
+        Run {
+            polls: self.polls,
+            is_woken: self.is_woken,
+            ended,
+            reports: self.reports,
+        }
+    }
+
+    /// Its panic goes on.
+    pub(super) fn resuming(mut self) -> Run<T> {
+        if let Some(Err(payload)) = self.ended.take_if(|ended| ended.is_err()) {
+            resume_unwind(payload);
+        }
+        self.catching()
+    }
+}
+
+/// Makes a run, and checks it. Where one of the two panics, `repeat` is written to stderr: the call that
+/// makes the same run alone.
+pub(super) async fn checked<R>(
+    repeat: impl Fn() -> String,
+    run: impl Future<Output = R>,
+    check: impl FnOnce(&R),
+) -> R {
+    let ran = catch(run).await.and_then(|run| {
+        catch_unwind(AssertUnwindSafe(|| check(&run)))?;
+        Ok(run)
+    });
+    ran.unwrap_or_else(|payload| {
+        eprintln!("this run failed, and is repeated alone by `{}`", repeat());
+        resume_unwind(payload)
+    })
+}
