@@ -28,3 +28,4 @@ mod sizes;
 mod stack;
 mod stack_model;
 mod suppression;
+mod testing;

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::{Arc, Mutex};
 
 use async_context_manager::{detached, prelude::*};
 use tests::{End, Fault, Ledger, Script, everywhere, generated, poll_times};
@@ -103,6 +104,53 @@ fn exit_receives_the_message_when_the_body_panics() {
                 "{}",
                 ledger.text()
             );
+        }
+    });
+}
+
+/// What an outcome says about itself: which one it is, its error, its panic.
+type Said = ([bool; 4], Option<String>, Option<String>);
+
+#[async_context]
+async fn asking(said: Arc<Mutex<Option<Said>>>) -> Result<(), Fault> {
+    let ((), outcome) = yield_!(());
+    let is = [
+        outcome.is_completed(),
+        outcome.is_failed(),
+        outcome.is_panicked(),
+        outcome.is_cancelled(),
+    ];
+    let error = outcome.error().map(|error| format!("{error:?}"));
+    let panic = outcome.panic().map(|panic| format!("{panic:?}"));
+    *said.lock().expect("no test panics in here") = Some((is, error, panic));
+    Ok(())
+}
+
+#[test]
+fn an_outcome_is_one_of_four_and_gives_its_error_or_its_panic() {
+    everywhere(async |_| {
+        let ends = [
+            Some(End::Ok),
+            Some(End::Fail("b")),
+            Some(End::Panic("p")),
+            None,
+        ];
+        for (number, end) in ends.into_iter().enumerate() {
+            let said = Arc::new(Mutex::new(None));
+            let future = asking(said.clone()).with(async |()| match end {
+                Some(end) => end.come(),
+                None => std::future::pending().await,
+            });
+            let future = poll_times(future, 5);
+            let ended = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(future));
+            assert_eq!(ended.await.is_err(), number == 2);
+            detached::drain().await;
+            let mut is = [false; 4];
+            is[number] = true;
+            let error = (number == 1).then(|| "Fault(\"b\")".to_owned());
+            let panic = (number == 2).then(|| "BodyPanic(\"p\")".to_owned());
+            let said = said.lock().expect("no test panics in here").take();
+            assert_eq!(said, Some((is, error, panic)));
         }
     });
 }

@@ -163,6 +163,15 @@ fn all_exits_run_whatever_fails_and_every_error_is_kept_in_order() {
                 expected.insert(0, "body");
             }
             assert_eq!(errors(&failure), expected);
+            let name = failure.exits[0].context;
+            assert!(name.contains("noting"), "{name}");
+            let before = match &failure.body {
+                Some(error) => format!("the body failed: {error}; and then "),
+                None => String::new(),
+            };
+            let exits =
+                format!("the exit of `{name}` failed: z; and then the exit of `{name}` failed: x");
+            assert_eq!(failure.to_string(), before + &exits);
             assert_eq!(stage.reports(), []);
 
             let first = fill().exit(body).await.expect_err("exits fail");
