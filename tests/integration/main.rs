@@ -9,6 +9,7 @@ mod async_with;
 mod auto_traits;
 mod behaviours;
 mod cancellation;
+mod corpus;
 mod errors;
 mod features;
 mod limits;

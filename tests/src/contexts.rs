@@ -1,8 +1,12 @@
 //! The same scripted context in each form that a user can write one.
 
-use async_context_manager::prelude::*;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
-use crate::{Fault, Ledger, pause};
+use async_context_manager::prelude::*;
+use async_context_manager::testing::Faults;
+
+use crate::{Fact, Fault, Ledger, Seen, come_at, pause};
 
 /// How a part of a context, or a body, ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,14 @@ pub struct Script {
     pub enter: End,
     /// How exit ends.
     pub exit: End,
+    /// What else goes wrong in it.
+    pub faults: Faults,
+    /// The context of several that it is a member of: a stack, a `Vec`, a join.
+    pub of: Option<&'static str>,
+    /// How long its enter takes.
+    pub enters_in: Duration,
+    /// How long its exit takes.
+    pub exits_in: Duration,
 }
 
 impl Script {
@@ -61,6 +73,10 @@ impl Script {
             ledger: ledger.clone(),
             enter: End::Ok,
             exit: End::Ok,
+            faults: Faults::default(),
+            of: None,
+            enters_in: Duration::ZERO,
+            exits_in: Duration::ZERO,
         }
     }
 
@@ -76,26 +92,67 @@ impl Script {
         Self { exit, ..self }
     }
 
+    /// As a member of this one.
+    #[must_use]
+    pub fn of(self, of: &'static str) -> Self {
+        Self {
+            of: Some(of),
+            ..self
+        }
+    }
+
     async fn run_enter(&self) -> Result<&'static str, Fault> {
-        self.ledger.note(format!("enter {}", self.name));
+        let Self { name, of, .. } = *self;
+        self.ledger.note(format!("enter {name}"));
+        self.ledger.record(Fact::Enter { name, of });
+        let entering = self.ledger.unless_over(Fact::NotEntered(name));
         pause(2).await;
-        self.enter.come()?;
-        self.ledger.note(format!("entered {}", self.name));
-        Ok(self.name)
+        wait(self.enters_in).await;
+        come_at("enter", name, self.enter, &self.ledger, &self.faults)?;
+        entering.is_over();
+        self.ledger.note(format!("entered {name}"));
+        self.ledger.record(Fact::Entered(name));
+        Ok(name)
     }
 
     async fn run_exit(&self, outcome: &Outcome) -> Result<Suppression, Fault> {
-        let outcome = match outcome {
+        let name = self.name;
+        let seen = match outcome {
             Outcome::Completed => "completed".to_owned(),
             Outcome::Failed(error) => format!("failed({error:?})"),
             Outcome::Panicked(panic) => format!("panicked({})", panic.message()),
             Outcome::Cancelled => "cancelled".to_owned(),
             other => format!("{other:?}"),
         };
-        self.ledger.note(format!("exit {}: {outcome}", self.name));
+        self.ledger.note(format!("exit {name}: {seen}"));
+        self.ledger.record(Fact::Exit(name, Seen::of(outcome)));
+        let exiting = self.ledger.unless_over(Fact::Cut(name));
         pause(2).await;
-        self.ledger.note(format!("exited {}", self.name));
-        self.exit.come()
+        wait(self.exits_in).await;
+        exiting.is_over();
+        self.ledger.note(format!("exited {name}"));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            come_at("exit", name, self.exit, &self.ledger, &self.faults)
+        }));
+        let result = match &ended {
+            Ok(Ok(_)) => Seen::Completed,
+            Ok(Err(Fault(error))) => Seen::Failed(error),
+            Err(payload) => Seen::panicked(&**payload),
+        };
+        let suppresses = matches!(ended, Ok(Ok(Suppression::Suppress)));
+        self.ledger.record(Fact::Exited {
+            name,
+            result,
+            suppresses,
+        });
+        ended.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+}
+
+/// Not at all, where there is nothing to wait for: also without a timer.
+async fn wait(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use crate::pause;
+use crate::{Fact, pause};
 
 /// The error of the tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,17 +17,60 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The lines that contexts and bodies write. Clones write into the same ledger.
+/// See [`Ledger::unless_over`].
+#[derive(Debug)]
+pub struct Unless(Ledger, Option<Fact>);
+
+impl Unless {
+    /// It came to its end.
+    pub fn is_over(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Unless {
+    fn drop(&mut self) {
+        if let Some(fact) = self.1.take() {
+            self.0.record(fact);
+        }
+    }
+}
+
+/// The lines that contexts and bodies write, and the same as facts for the laws. Clones write into the same
+/// ledger.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger(Arc<Mutex<Vec<String>>>);
+pub struct Ledger {
+    lines: Arc<Mutex<Vec<String>>>,
+    facts: Arc<Mutex<Vec<Fact>>>,
+}
 
 impl Ledger {
     /// Adds a line.
     pub fn note(&self, line: impl Into<String>) {
-        self.0
+        self.lines
             .lock()
             .expect("no test panics in here")
             .push(line.into());
+    }
+
+    /// Adds a fact.
+    pub fn record(&self, fact: Fact) {
+        self.facts
+            .lock()
+            .expect("no test panics in here")
+            .push(fact);
+    }
+
+    /// All facts so far.
+    #[must_use]
+    pub fn facts(&self) -> Vec<Fact> {
+        self.facts.lock().expect("no test panics in here").clone()
+    }
+
+    /// Records the fact when it drops, unless it is kept from it.
+    #[must_use]
+    pub fn unless_over(&self, fact: Fact) -> Unless {
+        Unless(self.clone(), Some(fact))
     }
 
     /// All lines so far, joined by commas.
@@ -39,7 +82,7 @@ impl Ledger {
     /// All lines so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("no test panics in here").clone()
+        self.lines.lock().expect("no test panics in here").clone()
     }
 
     /// Has the line been written?

@@ -8,11 +8,15 @@
 )]
 
 mod contexts;
+mod laws;
 mod ledger;
 mod polls;
+mod scene;
 mod stage;
 
 pub use contexts::{ByHand, End, Script, generated, generated_suppressing};
-pub use ledger::{Fault, Ledger};
+pub use laws::{Fact, Kind, Law, Seen, broken_laws};
+pub use ledger::{Fault, Ledger, Unless};
 pub use polls::{cancel_at_every_poll, pause, poll_times};
+pub use scene::{Scene, come_at};
 pub use stage::{Stage, everywhere, on_current_thread};

@@ -1,0 +1,419 @@
+//! The laws that every run of every program keeps, whatever goes wrong in it.
+//!
+//! They are checked on the facts of a ledger. A context's name is its path: `a/b` is inside of `a`, and no
+//! name occurs twice in a program. An error, or a panic, has the name of the place where it came up.
+
+use std::any::Any;
+
+use async_context_manager::report::{self, Report};
+use async_context_manager::{Outcome, Timed};
+
+use crate::Fault;
+
+/// Something that happened in a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// Several contexts are used as one, in this way.
+    Group(&'static str, Kind),
+    /// The enter of this context begins, as a member of a group or alone.
+    Enter {
+        /// Its path.
+        name: &'static str,
+        /// The group.
+        of: Option<&'static str>,
+    },
+    /// It has given a value.
+    Entered(&'static str),
+    /// It has ended without one.
+    NotEntered(&'static str),
+    /// The body of this context, or group, has ended so. A body that was dropped has no such fact.
+    Body(&'static str, Seen),
+    /// Exit begins, and sees this.
+    Exit(&'static str, Seen),
+    /// Exit has ended so.
+    Exited {
+        /// The path.
+        name: &'static str,
+        /// How.
+        result: Seen,
+        /// It says `Suppress`.
+        suppresses: bool,
+    },
+    /// Exit was dropped half-way.
+    Cut(&'static str),
+    /// An error came up.
+    Raised(&'static str),
+    /// A panic came up.
+    Panicked(&'static str),
+    /// The program's own code got this error, or panic, and dealt with it.
+    Handled(&'static str),
+    /// The program has ended, or begins to drop.
+    Over,
+}
+
+/// The ways in which several contexts are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An `ExitStack`.
+    Stack,
+    /// A `Vec`, or an array.
+    Sequence,
+    /// A `join`, or a `join_all`.
+    Together,
+}
+
+/// An outcome, or the end of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// `Ok`.
+    Completed,
+    /// This error.
+    Failed(&'static str),
+    /// This panic.
+    Panicked(&'static str),
+    /// It was dropped.
+    Cancelled,
+}
+
+impl Seen {
+    /// What an exit gets to see.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::Failed(error) => match error.downcast_ref() {
+                Some(Fault(name)) => Self::Failed(name),
+                None => Self::Failed("not a fault"),
+            },
+            Outcome::Panicked(panic) => Self::Panicked(crate::scene::intern(panic.message())),
+            _ => Self::Cancelled,
+        }
+    }
+
+    /// The panic with this payload.
+    #[must_use]
+    pub fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let name = payload.downcast_ref::<&'static str>();
+        Self::Panicked(name.copied().unwrap_or("not a name"))
+    }
+
+    /// What is seen outside of something that ended so, after an exit in it that ended so.
+    fn after(self, exit: Self, suppresses: bool) -> Self {
+        match (self, exit) {
+            (Self::Failed(_), Self::Completed) if suppresses => Self::Completed,
+            (Self::Completed, Self::Failed(_))
+            | (Self::Completed | Self::Failed(_), Self::Panicked(_)) => exit,
+            (seen, _) => seen,
+        }
+    }
+}
+
+/// What may be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Law {
+    /// Each enter that gave a value has exactly one exit, to its end; no other has any.
+    Once,
+    /// An exit begins after the exits of all contexts inside have ended.
+    Order,
+    /// Exit sees how the body really ended.
+    Outcome,
+    /// Each error, and each panic, is returned, reported, suppressed, or dealt with by the program: just one
+    /// of these.
+    Errors,
+    /// Nothing is left in the background.
+    Left,
+}
+
+/// The laws that a run breaks, each with what is wrong.
+#[must_use]
+pub fn broken_laws<R: AsRef<Report>>(
+    facts: &[Fact],
+    ended: Seen,
+    reports: &[R],
+    left: usize,
+) -> Vec<(Law, String)> {
+    let reports: Vec<&Report> = reports.iter().map(AsRef::as_ref).collect();
+    let run = Run {
+        facts,
+        ended,
+        reports,
+        broken: Vec::new(),
+    };
+    run.check(left)
+}
+
+struct Run<'r> {
+    facts: &'r [Fact],
+    ended: Seen,
+    reports: Vec<&'r Report>,
+    broken: Vec<(Law, String)>,
+}
+
+impl Run<'_> {
+    fn check(mut self, left: usize) -> Vec<(Law, String)> {
+        self.once();
+        self.order();
+        self.outcome();
+        self.errors();
+        if left > 0 {
+            self.broken(Law::Left, format!("{left} exits are detached"));
+        }
+        self.broken
+    }
+
+    fn broken(&mut self, law: Law, what: String) {
+        self.broken.push((law, what));
+    }
+
+    fn count(&self, is_it: impl Fn(&Fact) -> bool) -> usize {
+        self.facts.iter().filter(|fact| is_it(fact)).count()
+    }
+
+    fn position(&self, is_it: impl Fn(&Fact) -> bool) -> Option<usize> {
+        self.facts.iter().position(is_it)
+    }
+
+    fn entering(&self) -> Vec<(&'static str, Option<&'static str>)> {
+        let entering = self.facts.iter().filter_map(|fact| match fact {
+            Fact::Enter { name, of } => Some((*name, *of)),
+            _ => None,
+        });
+        entering.collect()
+    }
+
+    fn reported(&self, kind: report::Kind) -> usize {
+        self.reports
+            .iter()
+            .filter(|report| report.kind() == kind)
+            .count()
+    }
+
+    fn once(&mut self) {
+        let (mut not_run, mut cut) = (0, 0);
+        for (name, _) in self.entering() {
+            let enters =
+                self.count(|fact| matches!(fact, Fact::Enter { name: n, .. } if *n == name));
+            let entered = self.count(|fact| *fact == Fact::Entered(name));
+            let not_entered = self.position(|fact| *fact == Fact::NotEntered(name));
+            let exits = self.count(|fact| matches!(fact, Fact::Exit(n, _) if *n == name));
+            let exited =
+                self.count(|fact| matches!(fact, Fact::Exited { name: n, .. } if *n == name));
+            let cuts = self.count(|fact| *fact == Fact::Cut(name));
+            if (enters, entered + usize::from(not_entered.is_some())) != (1, 1) {
+                self.broken(Law::Once, format!("{name} has no single enter with an end"));
+            }
+            if name.starts_with("scoped") {
+                // One that borrows can't go on when it is dropped.
+                let is_dropped_in_enter = not_entered.is_some_and(|at| {
+                    !matches!(self.facts[at - 1], Fact::Raised(_) | Fact::Panicked(_))
+                });
+                not_run += usize::from(is_dropped_in_enter || entered > exited);
+                continue;
+            }
+            cut += cuts;
+            if (entered, entered) != (exits, exited + cuts) {
+                let what =
+                    format!("{name}: {entered} entered, {exits} exit, {exited} exited, {cuts} cut");
+                self.broken(Law::Once, what);
+            }
+        }
+        let expected = [
+            (report::Kind::NotRun, not_run),
+            (report::Kind::TimedOut, cut),
+            (report::Kind::Lost, 0),
+        ];
+        for (kind, expected) in expected {
+            let reported = self.reported(kind);
+            if reported != expected {
+                self.broken(
+                    Law::Once,
+                    format!("{reported} are reported as {kind:?}, and not {expected}"),
+                );
+            }
+        }
+    }
+
+    fn order(&mut self) {
+        for (inner, _) in self.entering() {
+            for (outer, _) in self.entering() {
+                let path = inner.strip_prefix(outer);
+                if !path.is_some_and(|path| path.starts_with('/')) {
+                    continue;
+                }
+                let begin = self
+                    .position(|fact| matches!(fact, Fact::Enter { name, .. } if *name == inner));
+                if begin < self.position(|fact| *fact == Fact::Entered(outer)) {
+                    self.broken(
+                        Law::Order,
+                        format!("{inner} begins before {outer} is there"),
+                    );
+                }
+                let exit =
+                    self.position(|fact| matches!(fact, Fact::Exit(name, _) if *name == outer));
+                let end = self.position(|fact| {
+                    ended(fact) == Some(inner) || *fact == Fact::NotEntered(inner)
+                });
+                if exit.is_some_and(|exit| end.is_none_or(|end| end > exit)) {
+                    self.broken(Law::Order, format!("{outer} exits before {inner} has"));
+                }
+            }
+        }
+    }
+
+    fn outcome(&mut self) {
+        for (name, of) in self.entering() {
+            let exit = self
+                .facts
+                .iter()
+                .enumerate()
+                .find_map(|(at, fact)| match fact {
+                    Fact::Exit(n, seen) if *n == name => Some((at, *seen)),
+                    _ => None,
+                });
+            let Some((at, seen)) = exit else { continue };
+            let before = &self.facts[..at];
+            let expected = match (body(before, name), of) {
+                (Some(ended), _) => ended,
+                (None, None) => Seen::Cancelled,
+                (None, Some(group)) => self.outcome_in(group, before),
+            };
+            // Those that had not begun when the caller went away are cancelled.
+            let may_be_cancelled = of.is_some() && before.contains(&Fact::Over);
+            if seen != expected && !(may_be_cancelled && seen == Seen::Cancelled) {
+                let what = format!("the exit of {name} saw {seen:?}, and not {expected:?}");
+                self.broken(Law::Outcome, what);
+            }
+        }
+    }
+
+    /// What the next member of the group to exit has to see after these facts.
+    fn outcome_in(&self, group: &str, before: &[Fact]) -> Seen {
+        let kind = self.facts.iter().find_map(|fact| match fact {
+            Fact::Group(name, kind) if *name == group => Some(*kind),
+            _ => None,
+        });
+        let is_member = |name: &str| {
+            self.entering().contains(&(
+                crate::scene::intern(name),
+                Some(crate::scene::intern(group)),
+            ))
+        };
+        // An enter of a stack that fails is the body's to deal with.
+        let entered_badly = || {
+            // An enter of a stack that fails is the body's to deal with.
+            if kind == Some(Kind::Stack) {
+                return None;
+            }
+            let places = before.iter().filter_map(|fact| match fact {
+                Fact::Raised(place) => Some((*place, Seen::Failed(place))),
+                Fact::Panicked(place) => Some((*place, Seen::Panicked(place))),
+                _ => None,
+            });
+            let ended =
+                places.filter(|(place, _)| place.strip_prefix("enter ").is_some_and(is_member));
+            let ended: Vec<Seen> = ended.map(|(_, seen)| seen).collect();
+            let panic = ended.iter().find(|seen| matches!(seen, Seen::Panicked(_)));
+            panic.or(ended.first()).copied()
+        };
+        let mut seen = body(before, group)
+            .or_else(entered_badly)
+            .unwrap_or(Seen::Cancelled);
+        if kind == Some(Kind::Together) {
+            return seen;
+        }
+        for fact in before {
+            let Fact::Exited {
+                name,
+                result,
+                suppresses,
+            } = fact
+            else {
+                continue;
+            };
+            if is_member(name) && body(before, name).is_none() {
+                seen = seen.after(*result, *suppresses && kind == Some(Kind::Stack));
+            }
+        }
+        seen
+    }
+
+    fn errors(&mut self) {
+        let known = self.facts.iter().filter_map(|fact| match fact {
+            Fact::Raised(place) | Fact::Panicked(place) => Some(*place),
+            _ => None,
+        });
+        let known: Vec<_> = known.collect();
+        for place in &known {
+            let raised = known.iter().filter(|known| *known == place).count();
+            let ends = self.places().iter().filter(|known| *known == place).count();
+            if (raised, ends) != (1, 1) {
+                self.broken(
+                    Law::Errors,
+                    format!("what came up at `{place}` went to {ends} places"),
+                );
+            }
+        }
+        for place in self.places() {
+            if !known.contains(&place) {
+                self.broken(Law::Errors, format!("`{place}` has never come up"));
+            }
+        }
+    }
+
+    /// Where errors and panics went.
+    fn places(&self) -> Vec<&'static str> {
+        let mut places = Vec::new();
+        if let Seen::Failed(place) | Seen::Panicked(place) = self.ended {
+            places.push(place);
+        }
+        for report in &self.reports {
+            if let Some(error) = report.error() {
+                let limit = error.as_any().downcast_ref::<Timed<Fault>>();
+                // A limit's own error came up nowhere in the program.
+                if !limit.is_some_and(Timed::is_elapsed) {
+                    places.push(
+                        error
+                            .downcast_ref()
+                            .map_or("not a fault", |Fault(name)| name),
+                    );
+                }
+            }
+            if let Some(panic) = report.panic() {
+                places.push(crate::scene::intern(panic.message()));
+            }
+        }
+        for (at, fact) in self.facts.iter().enumerate() {
+            match fact {
+                Fact::Handled(place) => places.push(place),
+                Fact::Exited {
+                    name,
+                    suppresses: true,
+                    ..
+                } => {
+                    let exit = self.facts[..at].iter().find_map(|fact| match fact {
+                        Fact::Exit(n, Seen::Failed(place)) if n == name => Some(*place),
+                        _ => None,
+                    });
+                    places.extend(exit);
+                }
+                _ => {}
+            }
+        }
+        places
+    }
+}
+
+/// The context whose exit this ends.
+fn ended(fact: &Fact) -> Option<&'static str> {
+    match fact {
+        Fact::Exited { name, .. } | Fact::Cut(name) => Some(name),
+        _ => None,
+    }
+}
+
+fn body(facts: &[Fact], label: &str) -> Option<Seen> {
+    facts.iter().find_map(|fact| match fact {
+        Fact::Body(name, seen) if *name == label => Some(*seen),
+        _ => None,
+    })
+}
