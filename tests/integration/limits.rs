@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::future::pending;
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -389,8 +388,9 @@ fn a_timed_error_shows_what_was_late_or_the_error_itself() {
     let own = Timed::from(Fault("own"));
     assert_eq!(own.to_string(), "own");
     assert!(!own.is_elapsed());
-    let behind = Timed::from(io::Error::other(Fault("behind")));
-    assert_eq!(behind.source().map(ToString::to_string), None);
+    let behind = Timed::from(Failure::<(), _>::Body(Fault("behind")));
+    let source = behind.source().map(ToString::to_string);
+    assert_eq!(source.as_deref(), Some("behind"));
     let nested: Timed<Fault> = Timed::Context(late.clone()).into();
     assert_eq!(nested, late);
 }

@@ -1,5 +1,6 @@
 //! The hook: what it is told, and what it may do.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use async_context_manager::report::{self, Kind};
@@ -137,6 +138,45 @@ fn the_default_hook_can_be_had_back() {
     // It writes to stderr, where a test can't see it: that the caught ones stay empty is the point.
     futures::executor::block_on(make_a_report(failing(&ledger)));
     assert_eq!(stage.reports(), []);
+}
+
+/// What a test of this module writes to stderr, in a process of its own.
+fn stderr_of(test: &str) -> String {
+    let test = format!("reports::{test}");
+    let mut process = Command::new(std::env::current_exe().expect("this is a program"));
+    process.args(["--exact", &test, "--ignored", "--nocapture"]);
+    let output = process.output().expect("it can be run again");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).expect("it is text")
+}
+
+const LINE: &str = "async context `tests::contexts::generated`: exit failed: Fault(\"rollback\")\n";
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn a_report_without_a_hook() {
+    let _stage = Stage::alone();
+    report::reset_hook();
+    futures::executor::block_on(make_a_report(failing(&Ledger::default())));
+}
+
+#[test]
+fn the_default_hook_writes_one_line_to_stderr() {
+    let expected = if cfg!(feature = "tracing") { "" } else { LINE };
+    assert_eq!(stderr_of("a_report_without_a_hook"), expected);
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn a_report_with_a_hook_that_panics() {
+    let _stage = Stage::alone();
+    report::set_hook(|_| std::panic::resume_unwind(Box::new("hook")));
+    futures::executor::block_on(make_a_report(failing(&Ledger::default())));
+}
+
+#[test]
+fn a_report_whose_hook_panics_is_written_to_stderr() {
+    assert_eq!(stderr_of("a_report_with_a_hook_that_panics"), LINE);
 }
 
 /// Regression: its payload was dropped where a panic aborts.
