@@ -64,7 +64,8 @@ pub(crate) enum LockError {
 /// Has the lock while the body runs.
 ///
 /// A body that completes although the lock was lost in the meantime fails with [`LockError::Lost`]: others
-/// may have worked at the same time.
+/// may have worked at the same time. One whose lock could not be released fails with Redis' error, and the
+/// lock is free when its lease is over.
 #[async_context]
 pub(crate) async fn lock(
     redis: ConnectionManager,

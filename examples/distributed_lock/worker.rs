@@ -1,5 +1,6 @@
 //! One of the processes: adds to the counter whenever it is its turn, and gives up some turns on the way.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::pending;
 use std::time::Duration;
@@ -12,14 +13,11 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::counter::Counter;
-use crate::lock::{Lock, LockError, connect, lock};
+use crate::lock::{LockError, connect, lock};
 use crate::{AnyError, Options};
 
 /// What a worker tells when it has taken the lock for good.
 pub(crate) const KEEPS: &str = "keeps the lock";
-
-/// Of so many turns of a process, it keeps the lock in the last one, if that is what it is for.
-const TURNS_BEFORE: u64 = 5;
 
 /// One of so many turns is given up.
 const GIVEN_UP: u32 = 4;
@@ -69,23 +67,20 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
     let terms = options.terms();
     let mut random = SmallRng::seed_from_u64(options.seed.wrapping_add(number.into()));
     let mut turns = Turns::default();
+    // The first one keeps the lock in the middle of it all, if it is told to; and if it had no turn until
+    // then, at the end.
+    let mut keeps = (number == 1 && (options.kill || options.keep)).then_some(options.adds / 2);
     let mut last_good = Instant::now();
     loop {
-        let keeps = (options.kill || options.keep)
-            && number == 1
-            && turns.added == TURNS_BEFORE
-            && turns.lost == 0;
+        let kept = Cell::new(false);
         let turn = lock(redis.clone(), name.clone(), terms)
             .err_into::<TurnError>()
             .with(async |lock| {
-                if keeps {
-                    println!("{KEEPS}");
-                    return lock.run(pending()).await;
-                }
-                let added = add_one(counter.clone(), lock, options.adds);
-                lock.run(added).await
+                let keep = || kept.set(true);
+                let work = take_turn(counter.clone(), lock.fence(), options.adds, keeps, keep);
+                lock.run(work).await
             });
-        let limit = if !keeps && random.random_ratio(1, GIVEN_UP) {
+        let limit = if keeps.is_none() && random.random_ratio(1, GIVEN_UP) {
             random.random_range(Duration::ZERO..SOON)
         } else {
             Duration::MAX
@@ -97,7 +92,8 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
             Err(_) => turns.given_up += 1,
             Ok(Err(TurnError::Lock(LockError::Lost) | TurnError::Refused)) => {
                 turns.lost += 1;
-                if keeps {
+                if kept.get() {
+                    keeps = None;
                     println!("has lost the lock that it kept");
                 }
             }
@@ -117,10 +113,21 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
     Ok(())
 }
 
-/// Reads the counter, and writes one more; or tells that there is nothing left to do.
-async fn add_one(mut counter: Counter, lock: &Lock, adds: u64) -> Result<bool, TurnError> {
-    let fence = lock.fence();
+/// Reads the counter, and writes one more; or tells that there is nothing left to do; or, from the value
+/// on at which it is to keep the lock, does so and nothing else.
+async fn take_turn(
+    mut counter: Counter,
+    fence: u64,
+    adds: u64,
+    keeps_from: Option<u64>,
+    keep: impl FnOnce(),
+) -> Result<bool, TurnError> {
     let value = counter.read(fence).await?.ok_or(TurnError::Refused)?;
+    if keeps_from.is_some_and(|from| value >= from) {
+        keep();
+        println!("{KEEPS}");
+        return pending().await;
+    }
     if value >= adds {
         return Ok(false);
     }
