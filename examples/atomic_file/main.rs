@@ -38,6 +38,8 @@
 //!   panic, a cancellation (Ctrl-C here), and not when the process is killed in the middle.
 //! - A process that is *killed* can't remove its temporary file: `.atomic-…` stays beside the target, and may
 //!   be removed.
+//! - The end of the input is the end of the body. Whether the program that writes into the pipe has come to its
+//!   own end, or has failed before, nobody tells.
 //! - When `with` returns `Ok`, content and name are on disk (on Unix; elsewhere the name may not be yet). An
 //!   error of the last step, of the directory, comes after the rename: the target is the new one then.
 //! - Of two writers at the same time, each replaces the whole file; the last one stays.
