@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../distributed_lock/counter.rs"]
+mod counter;
 #[expect(dead_code, reason = "what it prints is not the same each time")]
 mod example;
 #[path = "../distributed_lock/lock.rs"]
@@ -24,10 +26,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{ChildStdout, Command as AsyncCommand};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use counter::{Counter, place};
 use example::printed;
 use lock::{Lock, LockError, Terms, connect, eval, fence_key, lock};
 
-type Tested = Result<(), Box<dyn Error>>;
+type AnyError = Box<dyn Error + Send + Sync>;
+type Tested = Result<(), AnyError>;
 
 /// What has not come by then hangs.
 const WATCHDOG: Duration = Duration::from_mins(2);
@@ -149,7 +153,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Result<Self, Box<dyn Error>> {
+    async fn start() -> Result<Self, AnyError> {
         let directory = TempDir::new()?;
         let process = Self::launch(directory.path())?;
         let server = Self { directory, process };
@@ -329,7 +333,7 @@ async fn ctrl_c_leaves_nothing_on_redis() -> Tested {
 }
 
 /// A lock that nobody else has heard of, on the Redis that is there.
-async fn place() -> (ConnectionManager, String) {
+async fn unheard_of() -> (ConnectionManager, String) {
     let redis = connect(&redis_url())
         .await
         .expect("REDIS_URL names a Redis");
@@ -351,7 +355,7 @@ async fn remove(mut redis: ConnectionManager, name: &str) -> Tested {
 #[tokio::test]
 #[ignore = "needs Redis"]
 async fn the_body_is_told_when_its_lock_is_gone() -> Tested {
-    let (mut redis, name) = place().await;
+    let (mut redis, name) = unheard_of().await;
     let result = lock(redis.clone(), name.clone(), TERMS)
         .try_with(async |lock| {
             let () = redis.del(&name).await?;
@@ -372,7 +376,7 @@ async fn the_body_is_told_when_its_lock_is_gone() -> Tested {
 #[tokio::test]
 #[ignore = "needs Redis"]
 async fn a_body_that_did_not_notice_fails_and_the_other_s_lock_stays() -> Tested {
-    let (mut redis, name) = place().await;
+    let (mut redis, name) = unheard_of().await;
     let result = lock(redis.clone(), name.clone(), TERMS)
         .try_with(async |_| Ok(redis.set::<_, _, ()>(&name, "another's").await?))
         .await;
@@ -392,8 +396,37 @@ async fn a_body_that_did_not_notice_fails_and_the_other_s_lock_stays() -> Tested
 
 #[tokio::test]
 #[ignore = "needs Redis"]
+async fn a_late_write_is_refused_by_its_fencing_token() -> Tested {
+    place(redis_url())
+        .with(async |name| {
+            let mut redis = connect(&redis_url()).await?;
+            let mut counter = Counter::of(redis.clone(), name);
+            // Paused after it has read, for longer than its lease: and then it does not look.
+            let paused = lock(redis.clone(), name.clone(), TERMS).guard().await?;
+            let value = counter.read(paused.fence()).await?;
+            let () = redis.del(&*name).await?;
+
+            let next = lock(redis.clone(), name.clone(), TERMS).guard().await?;
+            assert!(next.fence() > paused.fence());
+            assert_eq!(counter.read(next.fence()).await?, value);
+            assert!(!counter.write(paused.fence(), 7).await?);
+            assert!(counter.write(next.fence(), 1).await?);
+            assert_eq!(counter.read(paused.fence()).await?, None);
+            Guard::close(next).await?;
+            let late = Guard::close(paused).await;
+            assert!(matches!(late, Err(LockError::Lost)), "{late:?}");
+
+            let tally = counter.tally().await?;
+            assert_eq!((tally.value, tally.writes, tally.refused), (1, 1, 2));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+#[ignore = "needs Redis"]
 async fn the_lease_is_renewed_until_the_body_ends() -> Tested {
-    let (mut redis, name) = place().await;
+    let (mut redis, name) = unheard_of().await;
     lock(redis.clone(), name.clone(), TERMS)
         .with(async |lock: &mut Lock| {
             let begun = Instant::now();
@@ -413,7 +446,7 @@ async fn the_lease_is_renewed_until_the_body_ends() -> Tested {
 #[tokio::test]
 #[ignore = "needs Redis"]
 async fn a_dead_owner_s_lock_is_free_when_its_lease_is_over() -> Tested {
-    let (mut redis, name) = place().await;
+    let (mut redis, name) = unheard_of().await;
     let () = redis.pset_ex(&name, "a dead owner's", 60_000).await?;
     let patience = Duration::from_millis(100);
     let terms = Terms { patience, ..TERMS };
@@ -442,7 +475,7 @@ async fn a_dead_owner_s_lock_is_free_when_its_lease_is_over() -> Tested {
 #[tokio::test]
 #[ignore = "needs Redis"]
 async fn whoever_gives_up_waiting_is_gone_at_once() -> Tested {
-    let (mut redis, name) = place().await;
+    let (mut redis, name) = unheard_of().await;
     let () = redis.pset_ex(&name, "another's", 60_000).await?;
     // Given up in the middle of an attempt, or between two of them.
     for limit in (0..60).map(Duration::from_millis) {
@@ -458,7 +491,7 @@ async fn whoever_gives_up_waiting_is_gone_at_once() -> Tested {
 #[tokio::test]
 #[ignore = "needs Redis"]
 async fn given_up_at_any_poll_the_key_is_gone() -> Tested {
-    let (redis, name) = place().await;
+    let (redis, name) = unheard_of().await;
     let mut looking = redis::Client::open(redis_url())?.get_connection()?;
     let runs = cancel_everywhere(
         || {
@@ -483,7 +516,7 @@ async fn given_up_at_any_poll_the_key_is_gone() -> Tested {
 async fn what_a_stopped_redis_leaves(
     redis: &mut ConnectionManager,
     name: &str,
-) -> Result<(bool, Option<u64>), Box<dyn Error>> {
+) -> Result<(bool, Option<u64>), AnyError> {
     let keys = [name, &fence_key(name)];
     let look = "return {redis.call('EXISTS', KEYS[1]), redis.call('GET', KEYS[2])}";
     Ok(eval(look, &keys).query_async(redis).await?)
