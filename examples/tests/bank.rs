@@ -8,6 +8,10 @@
     reason = "the program has more uses for it than these tests"
 )]
 mod bank;
+#[path = "../transfer_funds/connection.rs"]
+mod connection;
+#[path = "../transfer_funds/database_url.rs"]
+mod database_url;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -19,7 +23,10 @@ use async_context_manager::detached;
 use async_context_manager::prelude::*;
 use tokio::sync::Notify;
 
-use bank::{Account, Bank, DatabaseError, Transfer, database, transaction, writers_turn};
+use bank::{
+    Account, Bank, DatabaseError, Transfer, database, savepoint, transaction, writers_turn,
+};
+use connection::{Connection, Lent};
 
 fn accounts() -> [Account; 2] {
     let account = |id, owner: &str, balance| {
@@ -72,13 +79,23 @@ impl Brake {
     }
 }
 
+fn sqlite(connection: &mut Connection) -> &mut sqlx::SqliteConnection {
+    match connection.lent() {
+        Lent::Sqlite(connection) => connection,
+        Lent::Postgres(_) | Lent::MariaDb(_) => unreachable!("no server is asked here"),
+    }
+}
+
 /// Moves the money as a transfer does, and is stopped in the middle of the statement that credits.
 async fn stop_in_a_statement(
-    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    tx: &mut Connection,
     stop: impl FnMut() -> bool + Send + 'static,
 ) -> Result<(), sqlx::Error> {
     assert!(bank::debit(tx, &ada_to_bea()).await?);
-    tx.lock_handle().await?.set_progress_handler(1, stop);
+    sqlite(tx)
+        .lock_handle()
+        .await?
+        .set_progress_handler(1, stop);
     bank::credit(tx, &ada_to_bea()).await?;
     unreachable!("the test drops it before");
 }
@@ -165,7 +182,7 @@ async fn a_transaction_cancelled_in_the_middle_of_its_commit_is_committed() {
                 assert!(bank::debit(tx, &ada_to_bea()).await?);
                 assert!(bank::credit(tx, &ada_to_bea()).await?);
                 bank::note_in_journal(tx, &ada_to_bea()).await?;
-                tx.lock_handle().await?.set_commit_hook(stop);
+                sqlite(tx).lock_handle().await?.set_commit_hook(stop);
                 Ok(())
             }) => panic!("it can't end, but did with {ended:?}"),
             () = brake.stopped.notified() => {}
@@ -188,13 +205,57 @@ async fn a_transaction_that_stays_open_is_found() {
         bank.open_accounts(&accounts()).await?;
         assert_eq!(bank.open_transactions().await?, 0);
         // Begun by hand, with no context that would end it.
-        let mut connection = bank.pool.acquire().await?;
-        sqlx::raw_sql("BEGIN IMMEDIATE")
-            .execute(&mut *connection)
-            .await?;
-        drop(connection);
+        bank.pool.acquire().await?.run("BEGIN IMMEDIATE").await?;
         assert_eq!(bank.open_transactions().await?, 1);
         Ok(())
     });
     ended.await.expect("all but the transaction is well");
+}
+
+#[tokio::test]
+async fn a_part_that_fails_is_undone_alone() {
+    let ended = database(None).with(async |bank| {
+        bank.open_accounts(&accounts()).await?;
+        transaction(bank.clone())
+            .with(async |tx| {
+                let part = savepoint(tx).with_scoped(async |tx| {
+                    assert!(bank::debit(tx, &ada_to_bea()).await?);
+                    Err::<(), _>(sqlx::Error::RowNotFound)
+                });
+                assert!(part.await.is_err());
+                bank::note_refusal(tx, &ada_to_bea(), "no reason").await?;
+                let part =
+                    savepoint(tx).with_scoped(async |tx| bank::credit(tx, &ada_to_bea()).await);
+                assert!(part.await?);
+                Ok(())
+            })
+            .await?;
+        assert_eq!(bank.balances().await?, [(1, 1000), (2, 800)].into());
+        assert_eq!(bank.refusals().await?, [(7, "no reason".into())].into());
+        Ok(())
+    });
+    ended.await.expect("the part's error stays with the part");
+}
+
+#[tokio::test]
+async fn a_transaction_whose_statement_was_given_up_is_not_committed() {
+    let ended = database(None).with(async |bank| {
+        bank.open_accounts(&accounts()).await?;
+        let (brake, stop) = Brake::new();
+        let ended = transaction(bank.clone())
+            .with(async |tx| {
+                tokio::select! {
+                    ended = stop_in_a_statement(tx, stop) => panic!("it can't end, but did with {ended:?}"),
+                    () = brake.stopped.notified() => {}
+                }
+                brake.release();
+                Ok(())
+            })
+            .await;
+        assert!(matches!(ended, Err(sqlx::Error::Protocol(_))), "{ended:?}");
+        assert_eq!(bank.balances().await?, [(1, 1000), (2, 500)].into());
+        assert_eq!(bank.open_transactions().await?, 0);
+        Ok(())
+    });
+    ended.await.expect("the bank is as good as new");
 }

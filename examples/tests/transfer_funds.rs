@@ -396,7 +396,7 @@ fn a_database_that_is_in_use_is_not_touched() -> Tested {
     assert!(
         printed
             .stderr
-            .contains("is in use already: it has 2 tables"),
+            .contains("is in use already: it has 3 tables"),
         "{}",
         printed.stderr
     );
@@ -454,8 +454,8 @@ fn help_tells_of_every_option_and_a_wrong_one_is_refused() -> Tested {
         (["--workers", "0"], "--workers"),
         (["--seed", "-1"], "-1"),
         (
-            ["--database-url", "postgres://localhost/bank"],
-            "begins with `sqlite:`",
+            ["--database-url", "oracle://localhost/bank"],
+            "begins with `sqlite:`, `postgres:` or `mysql:`",
         ),
     ] {
         let printed = Printed::refused(program().args(arguments).output()?, 2);

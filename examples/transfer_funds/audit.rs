@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::bank::{Account, Bank, Transfer};
-use crate::table::Table;
+use crate::table::{Kind, Table};
 
 /// What an audit found.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ impl Audit {
             audit.find(format!("the table tells of {} of {rows} rows", table.all()));
         }
         audit.compare_journal(&journal, &table.transferred);
+        audit.compare_refusals(&bank.refusals().await?, &table.refused);
         audit.compare_balances(replay(opened, &journal), &closing);
         Ok(audit)
     }
@@ -67,6 +68,16 @@ impl Audit {
             self.find(format!(
                 "the transfer {id} is in the journal, but not in the table"
             ));
+        }
+    }
+
+    fn compare_refusals(&mut self, books: &BTreeMap<i64, String>, table: &BTreeMap<i64, Kind>) {
+        let table: BTreeMap<_, _> = table
+            .iter()
+            .map(|(id, kind)| (*id, kind.label().to_owned()))
+            .collect();
+        if *books != table {
+            self.find("the books and the table have not the same refusals".into());
         }
     }
 

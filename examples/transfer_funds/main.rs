@@ -1,5 +1,5 @@
-//! Bank transfers, thousands of them and many at a time, against a real SQLite database: and
-//! whatever is thrown at them, not one cent and not one open transaction is lost.
+//! Bank transfers, thousands of them and many at a time, against a real database: and whatever is thrown
+//! at them, not one cent and not one open transaction is lost.
 //!
 //! ```text
 //! $ cargo run --example transfer_funds
@@ -26,19 +26,32 @@
 //!
 //! The rows that it rejects at first are bad on purpose.
 //!
+//! By default the database is an SQLite file in a temporary directory. It may as well be an empty one on
+//! a PostgreSQL or MariaDB server:
+//!
+//! ```text
+//! $ createdb bank
+//! $ cargo run --example transfer_funds -- --database-url postgres://localhost/bank
+//! ```
+//!
 //! A transfer is a block of code in a transaction, and the transaction is one function: `BEGIN` above
 //! its `yield_!`, `COMMIT` or `ROLLBACK` below. In short (see `bank.rs`):
 //!
 //! ```text
 //! #[async_context]
-//! async fn transaction(bank: Bank) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-//!     let tx = bank.pool.begin_with("BEGIN IMMEDIATE").await?;
+//! async fn transaction(bank: Bank) -> Result<Connection, sqlx::Error> {
+//!     let mut tx = cancellable!(bank.pool.acquire()).await?;
+//!     tx.begin().await?;
 //!     let (tx, outcome) = yield_!(tx);
 //!     if outcome.is_completed() { tx.commit().await } else { tx.rollback().await }
 //! }
 //! ```
 //!
-//! Whoever uses it (see `traffic.rs`) writes the block, and nothing about how it may end. It ends in
+//! Inside of it the money is moved in a savepoint, which is a context as well, one that borrows the
+//! transaction: when the transfer is refused, that part is undone, and the transaction goes on and puts the
+//! refusal into the books.
+//!
+//! Whoever uses it (see `transfer.rs`) writes the block, and nothing about how it may end. It ends in
 //! every way there is:
 //!
 //! - some transfers are refused, because there is too little money: an error;
@@ -48,15 +61,17 @@
 //! - and Ctrl-C aborts all those that have begun, wherever they stand. Try it.
 //!
 //! The last line is the proof. The totals come from the balances; `audit.rs` replays the journal, which
-//! each transaction writes to as well, and compares it with the table, transfer by transfer; and SQLite
-//! is asked, connection by connection, whether there is a transaction open. If anything does not fit,
-//! the program says what, and does not exit with 0.
+//! each transaction writes to as well, and compares it with the table, transfer by transfer; and the
+//! database is asked whether there is a transaction open. If anything does not fit, the program says what,
+//! and does not exit with 0.
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `options.rs`, `csv_files.rs` | what comes in: the command line, the two files |
-//! | `bank.rs` | the database, and the three contexts around it |
-//! | `traffic.rs` | the transfers, and how they end |
+//! | `options.rs`, `database_url.rs`, `csv_files.rs` | what comes in: the command line, the two files |
+//! | `connection.rs` | a connection to one of three databases, and when it may go back to its pool |
+//! | `bank.rs` | the bank, and the four contexts around it |
+//! | `transfer.rs` | one transfer, and how it ends |
+//! | `traffic.rs` | all of them, many at a time |
 //! | `trouble.rs`, `interruption.rs` | what is thrown at them: by us, and by the user |
 //! | `table.rs`, `audit.rs` | what comes out: what happened, and the proof |
 
@@ -64,11 +79,14 @@
 
 mod audit;
 mod bank;
+mod connection;
 mod csv_files;
+mod database_url;
 mod interruption;
 mod options;
 mod table;
 mod traffic;
+mod transfer;
 mod trouble;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -185,8 +203,8 @@ fn count_failed_exits() -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
     report::set_hook(move |report| {
-        // A transfer that was given up while it was being rolled back. It is in the table as that.
-        if !traffic::is_refusal(report) && !trouble::is_planned(report) {
+        // A transfer that was given up. It is in the table as that.
+        if !transfer::is_of_one_given_up(report) && !trouble::is_planned(report) {
             counter.fetch_add(1, Ordering::Relaxed);
             eprintln!("error: {report}");
         }

@@ -42,6 +42,20 @@ impl Kind {
             Self::NotRun => "interrupted before it began",
         }
     }
+
+    /// Those that a transfer is refused by, with an entry in the books.
+    const REFUSALS: [Self; 3] = [
+        Self::TooLittleMoney,
+        Self::TooMuchMoney,
+        Self::UnknownAccount,
+    ];
+
+    /// The refusal with this label.
+    pub(crate) fn refused(label: &str) -> Option<Self> {
+        Self::REFUSALS
+            .into_iter()
+            .find(|kind| kind.label() == label)
+    }
 }
 
 /// The table.
@@ -50,6 +64,7 @@ pub(crate) struct Table {
     rows: BTreeMap<Kind, Row>,
     /// By number, to be compared with what the database says.
     pub(crate) transferred: BTreeMap<i64, Transfer>,
+    pub(crate) refused: BTreeMap<i64, Kind>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +78,9 @@ impl Table {
         let row = self.rows.entry(kind).or_default();
         row.count += 1;
         row.cents += i128::from(transfer.amount);
-        if kind == Kind::Transferred {
+        if Kind::REFUSALS.contains(&kind) {
+            self.refused.insert(transfer.id, kind);
+        } else if kind == Kind::Transferred {
             self.transferred.insert(transfer.id, transfer);
         }
     }

@@ -1,19 +1,17 @@
-//! The transfers, many at a time: each in its own task, and each in its own transaction.
+//! The transfers, many at a time, each in its own task.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_context_manager::prelude::*;
-use async_context_manager::report::Report;
-use async_context_manager::{BodyError, detached};
+use async_context_manager::detached;
 use indicatif::ProgressBar;
-use thiserror::Error;
 use tokio::task::{self, JoinError, JoinSet};
 
-use crate::bank::{self, Bank, Transfer};
+use crate::bank::{Bank, Transfer};
 use crate::csv_files::BadRow;
 use crate::interruption::Interruption;
 use crate::table::{Kind, Table};
+use crate::transfer::{by_the_books, transfer};
 use crate::trouble::{Trouble, is_planned_panic, troubles};
 
 /// How the transfers are run.
@@ -26,76 +24,6 @@ pub(crate) struct Traffic<'a> {
     pub(crate) time_limit: Duration,
     pub(crate) progress: &'a ProgressBar,
     pub(crate) verbose: bool,
-}
-
-/// Why the body of a transaction ends without its money transferred.
-#[derive(Debug, Error)]
-enum Refused {
-    #[error("{}", .0.label())]
-    By(Kind),
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-}
-
-/// Is this about a transfer that was refused, and whose caller did not wait for that?
-pub(crate) fn is_refusal(report: &Report) -> bool {
-    let refused = report.error().and_then(BodyError::downcast_ref);
-    matches!(refused, Some(Refused::By(_)))
-}
-
-/// One transfer, from the first look at it until its transaction has ended.
-async fn transfer(
-    bank: &Bank,
-    transfer: &Transfer,
-    trouble: Option<Trouble>,
-    time_limit: Duration,
-) -> Result<Kind, sqlx::Error> {
-    if !bank.has_accounts_of(transfer).await? {
-        return Ok(Kind::UnknownAccount);
-    }
-    let ended = bank::writers_turn(bank.clone())
-        .with(async |_turn| {
-            // `with_send`: the transaction's type has a lifetime, and this runs in a spawned task.
-            let transaction = bank::transaction(bank.clone())
-                .err_into()
-                .with_send(async |tx| {
-                    if !bank::debit(tx, transfer).await? {
-                        return Err(Refused::By(Kind::TooLittleMoney));
-                    }
-                    if let Some(trouble) = trouble {
-                        trouble.strike().await;
-                    }
-                    if !bank::credit(tx, transfer).await? {
-                        return Err(Refused::By(Kind::TooMuchMoney));
-                    }
-                    bank::note_in_journal(tx, transfer).await?;
-                    Ok(Kind::Transferred)
-                });
-            // When the time is up, this drops the transaction's future, wherever it stands.
-            Ok(tokio::time::timeout(time_limit, transaction).await)
-        })
-        .await?;
-
-    match ended {
-        Ok(Ok(kind) | Err(Refused::By(kind))) => Ok(kind),
-        Ok(Err(Refused::Database(error))) => Err(error),
-        // Contexts exit in reverse order, also those that nobody waits for: the turn was not given
-        // back before the transaction had ended. So the journal's answer is final by now.
-        Err(_elapsed) => unless_committed(bank, transfer, Kind::TimedOut).await,
-    }
-}
-
-/// Who gives up in the middle of a commit does not know what came of it. The journal does.
-async fn unless_committed(
-    bank: &Bank,
-    transfer: &Transfer,
-    kind: Kind,
-) -> Result<Kind, sqlx::Error> {
-    if bank.has_in_journal(transfer).await? {
-        Ok(Kind::Transferred)
-    } else {
-        Ok(kind)
-    }
 }
 
 /// A transfer that is worth a try, and what is in store for it.
@@ -182,7 +110,7 @@ impl Traffic<'_> {
         }
         detached::drain().await;
         for transfer in running.transfers.into_values() {
-            let kind = unless_committed(self.bank, &transfer, Kind::Interrupted).await?;
+            let kind = by_the_books(self.bank, &transfer, Kind::Interrupted).await?;
             self.note(table, kind, transfer);
         }
         Ok(())
