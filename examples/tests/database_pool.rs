@@ -7,6 +7,7 @@ mod fixture;
 mod polls;
 #[path = "../database_pool/pool.rs"]
 mod pool;
+mod relay;
 mod servers;
 
 use std::process::{Command, Output};
@@ -18,7 +19,8 @@ use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _};
 use fixture::{AnyError, file_database, server_database};
 use polls::poll_at_most;
 use pool::{Lent, connection, pool};
-use servers::{relayed, url_of};
+use relay::relayed;
+use servers::url_of;
 
 /// The built program. `cargo test` and `cargo nextest run` build a package's examples before they
 /// run its tests; with `--test` alone they do not.

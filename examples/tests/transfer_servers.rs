@@ -14,6 +14,7 @@ mod database_url;
 #[path = "../test_fixtures/fixture.rs"]
 mod fixture;
 mod polls;
+mod relay;
 mod servers;
 #[path = "../transfer_funds/table.rs"]
 #[expect(dead_code, reason = "there is no table to print here")]
@@ -42,7 +43,8 @@ use bank::{Account, Bank, Transfer, database};
 use connection::Lent;
 use fixture::{AnyError, server_database};
 use polls::poll_at_most;
-use servers::{relayed, url_of};
+use relay::relayed;
+use servers::url_of;
 use table::Kind;
 use transfer::transfer;
 

@@ -1,0 +1,138 @@
+//! The shop: its database, the transaction of a request, and the two handlers.
+
+use std::future::pending;
+use std::time::Duration;
+
+use async_context_manager::prelude::*;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use sqlx::any::{Any, AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyConnection, AnyPool, Transaction};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// What each request needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Shop {
+    pub(crate) pool: AnyPool,
+    pub(crate) time_limit: Duration,
+    /// The service stops, and can wait no longer for what is running.
+    pub(crate) is_cut_off: watch::Receiver<bool>,
+}
+
+/// Why an order is not taken.
+#[derive(Debug, Error)]
+pub(crate) enum Refused {
+    #[error("sold out")]
+    SoldOut,
+    #[error("this order was taken already")]
+    Twice,
+    #[error("it took too long; nothing was ordered")]
+    TooSlow,
+    #[error("the service stops; nothing was ordered")]
+    Stopping,
+    #[error("it failed; nothing was ordered")]
+    Failed,
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::SoldOut | Self::Twice => StatusCode::CONFLICT,
+            Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
+            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed | Self::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        if let Self::Database(error) = &self {
+            eprintln!("error: {error}");
+        }
+        (status, format!("{self}\n")).into_response()
+    }
+}
+
+/// The shop's database, open as long as the service runs.
+#[async_context]
+pub(crate) async fn database(url: String, stock: i64) -> Result<AnyPool, sqlx::Error> {
+    install_default_drivers();
+    // SQLite has one writer at a time, who has not to wait for a lock if there is one connection.
+    let connections = if url.starts_with("sqlite:") { 1 } else { 8 };
+    // A database in memory lives as long as its connection.
+    let options = AnyPoolOptions::new().idle_timeout(None).max_lifetime(None);
+    let pool = options.max_connections(connections).connect(&url).await?;
+    let schema = "CREATE TABLE IF NOT EXISTS orders (number BIGINT PRIMARY KEY);
+        CREATE TABLE IF NOT EXISTS stock (pieces BIGINT NOT NULL)";
+    sqlx::raw_sql(schema).execute(&pool).await?;
+    let fill = "INSERT INTO stock SELECT $1 WHERE NOT EXISTS (SELECT pieces FROM stock)";
+    sqlx::query(fill).bind(stock).execute(&pool).await?;
+
+    let (pool, _) = yield_!(pool);
+
+    pool.close().await;
+    Ok(())
+}
+
+/// A transaction: committed if the body completes; rolled back if it fails, panics, or is cancelled.
+#[async_context]
+async fn transaction(pool: AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    let tx = pool.begin().await?;
+
+    let (tx, outcome) = yield_!(tx);
+
+    if outcome.is_completed() {
+        tx.commit().await
+    } else {
+        tx.rollback().await
+    }
+}
+
+/// `POST /orders/{number}`
+pub(crate) async fn order(
+    State(mut shop): State<Shop>,
+    Path(number): Path<i64>,
+    RawQuery(then): RawQuery,
+) -> Result<String, Refused> {
+    transaction(shop.pool)
+        .err_into()
+        // `with_send`: the transaction's type has a lifetime, and a handler is spawned.
+        .with_send(async |tx| {
+            // Here, and not around the transaction: nobody answers before that has ended.
+            tokio::select! {
+                placed = place(tx, number, then.as_deref()) => placed,
+                () = sleep(shop.time_limit) => Err(Refused::TooSlow),
+                _ = shop.is_cut_off.wait_for(|it| *it) => Err(Refused::Stopping),
+            }
+        })
+        .await?;
+    Ok(format!("order {number} is taken\n"))
+}
+
+async fn place(tx: &mut AnyConnection, number: i64, then: Option<&str>) -> Result<(), Refused> {
+    let insert = "INSERT INTO orders (number) VALUES ($1) ON CONFLICT DO NOTHING";
+    let inserted = sqlx::query(insert).bind(number).execute(&mut *tx).await?;
+    if inserted.rows_affected() == 0 {
+        return Err(Refused::Twice);
+    }
+    match then {
+        Some("then=fail") => return Err(Refused::Failed),
+        Some("then=panic") => panic!("asked for"),
+        Some("then=hang") => pending().await,
+        _ => {}
+    }
+    let update = "UPDATE stock SET pieces = pieces - 1 WHERE pieces > 0";
+    let updated = sqlx::query(update).execute(tx).await?;
+    if updated.rows_affected() == 0 {
+        return Err(Refused::SoldOut);
+    }
+    Ok(())
+}
+
+/// `GET /orders`
+pub(crate) async fn orders(State(shop): State<Shop>) -> Result<String, Refused> {
+    let question = "SELECT (SELECT count(*) FROM orders), (SELECT pieces FROM stock)";
+    let (orders, pieces): (i64, i64) = sqlx::query_as(question).fetch_one(&shop.pool).await?;
+    Ok(format!("orders: {orders}; pieces left: {pieces}\n"))
+}
