@@ -286,19 +286,22 @@ where
     }
 }
 
-/// Enter, if it has not ended yet, and exit.
+/// Enter, if it has not ended yet, and exit. Ready when there is nothing left to run.
 fn poll_code<V, D, E>(coroutine: &mut Coroutine<V, Code<D, E>>, cx: &mut Context<'_>) -> Poll<()>
 where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
     if coroutine.is_entering() {
-        match ready!(coroutine.poll_enter(cx)) {
-            Ok(value) => coroutine.give_back(value, Outcome::Cancelled, Covers::Body),
-            Err(error) => {
+        match coroutine.poll_enter(cx) {
+            Poll::Ready(Ok(value)) => coroutine.give_back(value, Outcome::Cancelled, Covers::Body),
+            Poll::Ready(Err(error)) => {
                 report::error(coroutine.name(), Kind::EnterFailed, Arc::new(error));
                 return Poll::Ready(());
             }
+            // It has come to an await that may be given up, and nobody waits for what is behind it.
+            Poll::Pending if coroutine.is_cancellable() => return Poll::Ready(()),
+            Poll::Pending => return Poll::Pending,
         }
     }
     match ready!(coroutine.poll_exit(cx)) {

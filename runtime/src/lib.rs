@@ -119,7 +119,6 @@ pub use context::{AsyncContext, Suppression, Verdict};
 /// assert!(std::any::type_name_of_val(&number()).contains("Generator"));
 /// ```
 pub use coroutine::Generator;
-pub use ext::{AsyncContextExt, SendBody};
 pub use ext::{AsyncContextExt, Body, SendBody};
 pub use failure::{ExitFailure, Failure, StackFailure};
 pub use guard::Guard;

@@ -83,6 +83,26 @@ fn dropped_in_a_cancellable_await_of_enter_the_generator_drops_there() {
 }
 
 #[test]
+fn a_detached_enter_is_given_up_where_it_comes_to_a_cancellable_await() {
+    #[async_context]
+    async fn queued(ledger: Ledger) -> Result<(), Fault> {
+        let _local = ledger.on_drop("local dropped");
+        pause(2).await;
+        cancellable!(pending::<()>()).await;
+        let ((), _) = yield_!(());
+        Ok(())
+    }
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        // In the pause, which may not be given up.
+        let future = queued(ledger.clone()).with(async |()| Ok(()));
+        assert_eq!(poll_times(future, 1).await, None);
+        detached::drain().await;
+        assert_eq!(ledger.text(), "local dropped");
+    });
+}
+
+#[test]
 fn a_cancellable_await_that_has_ended_marks_nothing() {
     #[async_context]
     async fn two_steps(ledger: Ledger) -> Result<(), Fault> {

@@ -54,6 +54,12 @@ use crate::scope::Inside;
 /// of this crate, like [detached](crate::detached) exits. Those that a runtime throws away when it
 /// shuts down are reported as [`Lost`](Kind::Lost), where the body completed.
 ///
+/// # Cancel safety
+///
+/// Dropped in its body, the context aborts its tasks, and joins them. Dropped while its exit joins them
+/// after a body that completed, it goes on joining them in the background, as every exit goes on: a task
+/// that never ends by itself has to be told to, by a channel or a token of the program's.
+///
 /// # Errors
 ///
 /// When the body completes, the first error of a task, in time. One that fails does not stop the others: that

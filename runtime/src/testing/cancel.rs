@@ -12,6 +12,19 @@ use crate::report::Tap;
 /// there, and when it has been woken, but not polled. After each run it waits until no exit is running in
 /// the background, and calls the check. Gives the number of runs.
 ///
+/// ```
+/// # use async_context_manager::{prelude::*, testing::cancel_everywhere};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let runs = cancel_everywhere(
+///     || ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await)),
+///     |run| assert!(run.reports().is_empty()),
+/// )
+/// .await;
+/// assert!(runs > 2);
+/// # }
+/// ```
+///
 /// # Panics
 ///
 /// With the panic of the check, or of the program, after saying on stderr which run it was:

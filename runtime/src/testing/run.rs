@@ -12,6 +12,15 @@ use crate::report::Report;
 /// One run of a program.
 ///
 /// `Display` tells it in a few words, for the message of an assertion: `dropped after 3 polls`.
+///
+/// ```
+/// # use async_context_manager::{prelude::*, testing::cancel_after};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let run = cancel_after(1, ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await))).await;
+/// assert!(run.is_cancelled() && run.reports().is_empty());
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Run<T> {
     polls: usize,
@@ -29,12 +38,30 @@ enum Ended<T> {
 
 impl<T> Run<T> {
     /// How often the program was polled before it was dropped, or came to its end.
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let run = cancel_after(1, ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await))).await;
+    /// assert_eq!(run.polls(), 1);
+    /// # }
+    /// ```
     #[must_use]
     pub fn polls(&self) -> usize {
         self.polls
     }
 
     /// What the program gave, where it came to its end.
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let run = cancel_after(9, async { "done" }).await;
+    /// assert_eq!(run.output(), Some(&"done"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn output(&self) -> Option<&T> {
         match &self.ended {
@@ -54,12 +81,31 @@ impl<T> Run<T> {
     }
 
     /// Was it dropped before its end?
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let run = cancel_after(9, std::future::ready(())).await;
+    /// assert!(!run.is_cancelled());
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.ended, Ended::Cancelled)
     }
 
     /// What was reported during the run, in this process.
+    ///
+    /// ```
+    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let session = defer(async |_: &Outcome| Err("the other side has gone"));
+    /// let run = cancel_after(1, session.with(async |()| std::future::pending::<Result<(), _>>().await)).await;
+    /// assert!(run.reports()[0].to_string().contains("the other side has gone"));
+    /// # }
+    /// ```
     #[must_use]
     pub fn reports(&self) -> &[Arc<Report>] {
         &self.reports

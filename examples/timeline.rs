@@ -1,0 +1,118 @@
+//! The life of a small service, as a tree of what its contexts did.
+//!
+//! With the feature `tracing` each context is a span: with the time in its enter, its body and its exit, how the
+//! body ended, and whether the exit went on in the background. Any layer of `tracing` shows them;
+//! here it is `tracing-forest`, which prints a tree for each thing that is over. The service opens a pool, and
+//! serves three requests, each in a transaction:
+//!
+//! 1. one that ends well, and commits;
+//! 2. one that fails, and rolls back;
+//! 3. one whose client gives up after 50 ms. Its rollback goes on without it, and is in the tree all the same: inside
+//!    of its request, and inside of the pool, which closes after it.
+//!
+//! ```sh
+//! cargo run --example timeline
+//! ```
+//!
+//! The clock is paused, so the times inside of the contexts are the same in each run:
+//!
+//! ```text
+//! OUTPUT
+//! ```
+
+use std::time::Duration;
+
+use async_context_manager::detached::drained;
+use async_context_manager::observe::{self, Counters};
+use async_context_manager::prelude::*;
+use clap::Parser;
+use tokio::time::{sleep, timeout};
+use tracing::{Instrument, info, info_span};
+use tracing_forest::ForestLayer;
+use tracing_forest::printer::PrettyPrinter;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+/// Serves three requests, and prints what the contexts in them did.
+#[derive(Parser)]
+struct Options {}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Trouble(&'static str);
+
+#[async_context]
+async fn pool() -> Result<(), Trouble> {
+    sleep(Duration::from_millis(20)).await;
+    let ((), _) = yield_!(());
+    sleep(Duration::from_millis(10)).await;
+    Ok(())
+}
+
+#[async_context]
+async fn transaction() -> Result<(), Trouble> {
+    sleep(Duration::from_millis(1)).await;
+    let ((), outcome) = yield_!(());
+    sleep(Duration::from_millis(5)).await;
+    info!(
+        "{}",
+        if outcome.is_completed() {
+            "commit"
+        } else {
+            "rollback"
+        }
+    );
+    Ok(())
+}
+
+/// What a request does in its transaction.
+async fn work(time: u64, result: Result<(), Trouble>) -> Result<(), Trouble> {
+    transaction()
+        .with(async |()| {
+            sleep(Duration::from_millis(time)).await;
+            result
+        })
+        .await
+}
+
+async fn serve() -> Result<(), Trouble> {
+    pool()
+        .with(async |()| {
+            let good = work(30, Ok(()));
+            good.instrument(info_span!("request", number = 1)).await?;
+
+            let bad = work(10, Err(Trouble("no such account")));
+            let failed = bad.instrument(info_span!("request", number = 2)).await;
+            info!(failed = failed.is_err(), "the second request is answered");
+
+            let slow = work(1000, Ok(())).instrument(info_span!("request", number = 3));
+            let gone = timeout(Duration::from_millis(50), slow).await.is_err();
+            info!(gone, "the third client");
+            Ok(())
+        })
+        .await
+}
+
+static COUNTERS: Counters = Counters::new();
+
+#[tokio::main(flavor = "current_thread", start_paused = true)]
+async fn main() -> Result<(), Trouble> {
+    let Options {} = Options::parse();
+    let printer = PrettyPrinter::new().writer(std::io::stdout);
+    let subscriber = tracing_subscriber::registry().with(ForestLayer::from(printer));
+    tracing::subscriber::set_global_default(subscriber).expect("it is the first");
+    observe::set_observer(|event| COUNTERS.count(event));
+
+    drained(serve().instrument(info_span!("service"))).await?;
+
+    let counts = COUNTERS.counts();
+    println!(
+        "{} contexts: {} completed, {} failed, {} cancelled, of these {} in the background; {} lost",
+        counts.entered,
+        counts.completed,
+        counts.failed,
+        counts.cancelled,
+        counts.detached,
+        counts.lost,
+    );
+    Ok(())
+}
