@@ -4,8 +4,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use async_context_manager::report::{self, Kind};
-use async_context_manager::{detached, prelude::*};
-use tests::{ByHand, End, Fault, Ledger, Script, Stage, everywhere, generated, pause};
+use async_context_manager::testing::cancel_everywhere;
+use async_context_manager::{Either, detached, join, join_all, prelude::*};
+use tests::{
+    ByHand, End, Fault, Ledger, Script, Stage, everywhere, generated, on_current_thread, pause,
+};
 
 fn failing(ledger: &Ledger) -> Script {
     Script::new("c", ledger).exit(End::Fail("rollback"))
@@ -138,6 +141,61 @@ fn the_default_hook_can_be_had_back() {
     // It writes to stderr, where a test can't see it: that the caught ones stay empty is the point.
     futures::executor::block_on(make_a_report(failing(&ledger)));
     assert_eq!(stage.reports(), []);
+}
+
+/// The names under which a failing body is reported whose caller goes away in exit, and a failing exit.
+async fn names_of<C>(make: impl Fn() -> C) -> Vec<(Kind, &'static str)>
+where
+    C: AsyncContext<Error = Fault, Verdict = ()> + 'static,
+{
+    let mut names = Vec::new();
+    cancel_everywhere(
+        || make().with(async |_| Err::<(), _>(Fault("b"))),
+        |run| {
+            for report in run.reports() {
+                names.push((report.kind(), report.context()));
+            }
+        },
+    )
+    .await;
+    names.sort_unstable_by_key(|(kind, name)| (format!("{kind:?}"), *name));
+    names.dedup();
+    names
+}
+
+#[test]
+fn a_context_made_of_others_is_reported_by_its_name_and_they_by_theirs() {
+    on_current_thread(async |_| {
+        const ONE: &str = "tests::contexts::generated";
+
+        let ledger = Ledger::default();
+        let fails = || generated(failing(&ledger));
+        // The first error of an exit is that of the whole.
+        let whole = |name| [(Kind::BodyFailed, name), (Kind::ExitFailed, name)];
+        let both = |name| [&whole(name)[..], &[(Kind::ExitFailed, ONE)]].concat();
+        let itself = whole(ONE);
+        assert_eq!(names_of(fails).await, itself);
+        assert_eq!(names_of(|| Some(fails())).await, itself);
+        assert_eq!(names_of(|| fails().boxed()).await, itself);
+        assert_eq!(names_of(|| fails().cancellable_enter()).await, itself);
+        assert_eq!(names_of(|| fails().ignore_exit_errors()).await, itself);
+        let left = || Either::<_, BoxContext<_, _>>::Left(fails());
+        assert_eq!(names_of(left).await, itself);
+        let right = || Either::<BoxContext<_, _>, _>::Right(fails());
+        assert_eq!(names_of(right).await, itself);
+        let joined = names_of(|| join((fails(), fails()))).await;
+        assert_eq!(joined, both("async_context_manager::join"));
+        let joined = names_of(|| join_all([fails(), fails()])).await;
+        assert_eq!(joined, both("async_context_manager::join_all"));
+        let in_order = names_of(|| vec![fails(), fails()]).await;
+        assert_eq!(in_order, both(type_name_of(&vec![fails()])));
+        let nothing = || None.filter(|_: &BoxContext<u8, Fault>| true);
+        assert_eq!(names_of(nothing).await, []);
+    });
+}
+
+fn type_name_of<T>(_: &T) -> &'static str {
+    std::any::type_name::<T>()
 }
 
 /// What a test of this module writes to stderr, in a process of its own.

@@ -375,6 +375,7 @@ fn take_moves_all_entries_and_runs_nothing() {
         stack.defer(noting(&ledger, "second", End::Ok));
         let taken = stack.take();
         assert_eq!((stack.len(), taken.len()), (0, 2));
+        assert_eq!((stack.is_empty(), taken.is_empty()), (true, false));
         stack.defer(noting(&ledger, "third", End::Ok));
         assert_eq!(stack.exit(Ok(())).await, Ok(()));
         assert_eq!(ledger.text(), "third: Completed");
