@@ -13,7 +13,9 @@ use async_context_manager::testing::{
 };
 use async_context_manager::{detached, prelude::*};
 use futures::FutureExt;
-use tests::{End, Fault, Ledger, Script, everywhere, generated, on_current_thread, pause};
+use tests::{
+    End, Fault, Ledger, Script, everywhere, generated, on_current_thread, pause, poll_times,
+};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -131,6 +133,16 @@ fn the_check_comes_after_the_exits_and_gets_the_reports() {
         assert_eq!(runs, 14);
         assert_eq!(ledger.count("entered"), 13);
         assert_eq!(stage.reports(), [], "all of them went to the check");
+
+        // And after the runs, also after one that is given up, to the hook again.
+        let hanging = cancel_after(9, pending::<()>());
+        assert!(poll_times(hanging, 1).await.is_none());
+        drop(generated(script()).guard().await);
+        detached::drain().await;
+        assert_eq!(
+            stage.reports(),
+            [(Kind::ExitFailed, "Fault(\"exit\")".to_owned())]
+        );
     });
 }
 
