@@ -502,6 +502,18 @@ fn count_marks<V>(link: &Link<V>, by: isize) {
 }
 
 /// The context that a function under [`#[async_context]`](crate::async_context) returns.
+///
+/// It has no name that can be written, and is met in messages of the compiler alone.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// #[async_context]
+/// async fn number() -> Result<u32, std::io::Error> {
+///     let (_number, _) = yield_!(42);
+///     Ok(())
+/// }
+/// assert!(std::any::type_name_of_val(&number()).contains("Generator"));
+/// ```
 pub struct Generator<V, B, F> {
     name: &'static str,
     progress: Progress<V, B, F>,

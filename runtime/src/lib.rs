@@ -105,20 +105,6 @@ pub use combine::{
     suppress_if, tasks,
 };
 pub use context::{AsyncContext, Suppression, Verdict};
-/// The type behind the `impl AsyncContext` of a function under [`#[async_context]`](macro@async_context).
-///
-/// It has no name that can be written, and is met in messages of the compiler alone.
-///
-/// ```
-/// # use async_context_manager::prelude::*;
-/// #[async_context]
-/// async fn number() -> Result<u32, std::io::Error> {
-///     let (_number, _) = yield_!(42);
-///     Ok(())
-/// }
-/// assert!(std::any::type_name_of_val(&number()).contains("Generator"));
-/// ```
-pub use coroutine::Generator;
 pub use ext::{AsyncContextExt, Body, SendBody};
 pub use failure::{ExitFailure, Failure, StackFailure};
 pub use guard::Guard;

@@ -28,7 +28,8 @@
 //! With the feature `tracing` each context is also a span of level `INFO` with the name `async_context`, in
 //! which its enter, its body and its exit run, the detached ones too. Its parent is the span that it was
 //! entered in. Its fields: `name`; `phase`, which is `enter`, `body` or `exit`; `outcome`; `enter`, `body` and
-//! `exit`, the time in each; `detached` and `exit_failed`, where they are true.
+//! `exit`, the time in each; `detached` and `exit_failed`, where they are true. Its end is an event of level
+//! `DEBUG` as well, for layers that show no field which is recorded late.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -250,8 +251,9 @@ struct Watched {
     context: &'static str,
     /// When the phase began that it is in.
     since: Instant,
-    /// The time in the body; `None` before its end.
-    body: Option<Duration>,
+    /// The time in enter, and in the body; none before their end.
+    enter: Duration,
+    body: Duration,
     outcome: Outcome,
     is_entered: bool,
     is_detached: bool,
@@ -343,7 +345,8 @@ impl Watched {
         Self {
             context,
             since: Instant::now(),
-            body: None,
+            enter: Duration::ZERO,
+            body: Duration::ZERO,
             outcome: Outcome::Completed,
             is_entered: false,
             is_detached: false,
@@ -362,6 +365,7 @@ impl Watched {
 
     fn entered(&mut self, gave_value: bool) {
         let after = self.lap();
+        self.enter = after;
         self.record("enter", &after);
         if gave_value {
             self.is_entered = true;
@@ -374,16 +378,10 @@ impl Watched {
 
     fn returned(&mut self, outcome: &Outcome) {
         let time = self.lap();
-        self.body = Some(time);
+        self.body = time;
         self.outcome = outcome.share();
         self.record("body", &time);
-        let name = match outcome {
-            Outcome::Completed => "completed",
-            Outcome::Failed(_) => "failed",
-            Outcome::Panicked(_) => "panicked",
-            Outcome::Cancelled => "cancelled",
-        };
-        self.record("outcome", &format_args!("{name}"));
+        self.record("outcome", &format_args!("{}", name(outcome)));
         self.record("phase", &format_args!("exit"));
     }
 
@@ -399,14 +397,32 @@ impl Watched {
         if exit_failed {
             self.record("exit_failed", &true);
         }
+        #[cfg(feature = "tracing")]
+        self.trace_end(time, exit_failed);
         let step = Step::Exited {
             outcome: &self.outcome,
             exit_failed,
             detached: self.is_detached,
-            body: self.body.unwrap_or_default(),
+            body: self.body,
             exit: time,
         };
         tell(self.context, step);
+    }
+
+    /// For layers that show no field which is recorded late.
+    #[cfg(feature = "tracing")]
+    fn trace_end(&self, exit: Duration, exit_failed: bool) {
+        tracing::debug!(
+            target: TARGET,
+            parent: &self.span,
+            outcome = name(&self.outcome),
+            enter = ?self.enter,
+            body = ?self.body,
+            ?exit,
+            detached = self.is_detached,
+            exit_failed,
+            "exited",
+        );
     }
 
     fn lost(&mut self) {
@@ -421,6 +437,15 @@ impl Watched {
     #[cfg(not(feature = "tracing"))]
     #[expect(clippy::unused_self, reason = "it has no span")]
     fn record(&self, _field: &str, _value: &dyn fmt::Debug) {}
+}
+
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::Failed(_) => "failed",
+        Outcome::Panicked(_) => "panicked",
+        Outcome::Cancelled => "cancelled",
+    }
 }
 
 #[cfg(feature = "tracing")]

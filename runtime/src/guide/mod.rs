@@ -9,6 +9,7 @@
 //! | [`order`] | last in, first out, also in the background |
 //! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
+//! | [`observing`] | counters and spans: what every context did |
 //! | [`testing_contexts`] | prove that your contexts survive being dropped anywhere |
 //! | [`by_hand`] | the trait, and who owes what |
 //! | [`web_handlers`] | axum, `with_send` |
@@ -39,6 +40,9 @@ pub mod many_contexts {}
 
 #[doc = include_str!("shutdown.md")]
 pub mod shutdown {}
+
+#[doc = include_str!("observing.md")]
+pub mod observing {}
 
 #[cfg_attr(feature = "testing", doc = include_str!("testing_contexts.md"))]
 #[cfg_attr(not(feature = "testing"), doc = "Needs the feature `testing`.")]
