@@ -1,0 +1,48 @@
+//! In the place of the runtime's module of this name: a runtime that a story can stop, and do without.
+
+use std::runtime::{Handle, Runtime};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+
+static FALLBACK: Mutex<Fallback> = Mutex::new(Fallback {
+    is_there: true,
+    runtime: None,
+});
+
+struct Fallback {
+    is_there: bool,
+    runtime: Option<Runtime>,
+}
+
+/// Started when it is needed for the first time in a story.
+pub(crate) fn runtime() -> Option<Handle> {
+    let mut fallback = lock();
+    if !fallback.is_there {
+        return None;
+    }
+    let runtime = fallback.runtime.get_or_insert_with(|| Runtime::new(1));
+    Some(runtime.handle().clone())
+}
+
+/// From now on the system has no thread for it.
+pub(crate) fn withhold() {
+    lock().is_there = false;
+}
+
+/// As it was before the story.
+pub(crate) fn reset() {
+    let runtime = {
+        let mut fallback = lock();
+        fallback.is_there = true;
+        fallback.runtime.take()
+    };
+    if let Some(runtime) = runtime {
+        runtime.shut_down();
+    }
+}
+
+fn lock() -> MutexGuard<'static, Fallback> {
+    FALLBACK.lock().expect("nothing panics under this lock")
+}

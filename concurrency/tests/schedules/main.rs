@@ -1,0 +1,47 @@
+//! The core of the runtime under many schedules of its threads: see the library of this package.
+//!
+//! Each test is a story: threads that use contexts, and what is true at the end, in whatever order
+//! their steps come. A deadlock, and so a drain that does not return, fails by itself.
+
+#![expect(
+    dead_code,
+    unexpected_cfgs,
+    reason = "these files are of another package, with more files and features"
+)]
+
+#[macro_use(thread_local)]
+extern crate concurrency as std;
+extern crate concurrency as tokio;
+
+#[path = "../../../runtime/src/context.rs"]
+pub mod context;
+#[path = "../../../runtime/src/coroutine.rs"]
+pub mod coroutine;
+#[path = "../../../runtime/src/detached.rs"]
+pub mod detached;
+#[path = "../../../runtime/src/failure.rs"]
+pub mod failure;
+#[path = "../../../runtime/src/guard.rs"]
+pub mod guard;
+#[path = "../../../runtime/src/order.rs"]
+pub mod order;
+#[path = "../../../runtime/src/outcome.rs"]
+pub mod outcome;
+#[path = "../../../runtime/src/panic.rs"]
+pub mod panic;
+#[path = "../../../runtime/src/report.rs"]
+pub mod report;
+#[path = "../../../runtime/src/scope.rs"]
+pub mod scope;
+#[path = "../../../runtime/src/timed.rs"]
+pub mod timed;
+
+mod fallback;
+mod ledger;
+mod steps;
+
+mod aborts;
+mod drains;
+mod hooks;
+mod nesting;
+mod shutdowns;

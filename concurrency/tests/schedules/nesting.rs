@@ -1,0 +1,171 @@
+//! Exits in the background, and the exit of the context around them on another thread.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::runtime::Runtime;
+use std::task::Poll;
+use std::thread::{self, block_on};
+
+use crate::detached;
+use crate::guard::Guard;
+use crate::ledger::Ledger;
+use crate::steps::{Gate, in_use, tell, with};
+
+/// Runs it as a task on three workers, and waits until all is over.
+fn run(future: impl Future<Output = ()> + Send + 'static) {
+    let runtime = Runtime::new(3);
+    let task = runtime.handle().spawn(future);
+    block_on(task.ended());
+    block_on(detached::drain());
+    runtime.shut_down();
+}
+
+#[test]
+fn two_inner_exits_in_the_background_end_before_the_outer_one_begins() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let body = async {
+                    let mut dropped = Vec::new();
+                    for name in ["one", "two"] {
+                        let used = in_use(ledger.context(name)).await;
+                        let gate = Gate::new();
+                        dropped.push(gate.clone());
+                        thread::spawn(move || {
+                            drop(used);
+                            gate.open();
+                        });
+                    }
+                    for gate in dropped {
+                        gate.opened().await;
+                    }
+                    Ok(())
+                };
+                let _ = with(ledger.context("outer"), body).await;
+            }
+        });
+        ledger.check(&["one", "outer"]);
+        ledger.check(&["two", "outer"]);
+    });
+}
+
+#[test]
+fn two_inner_exits_and_the_outer_one_in_the_background_are_in_order() {
+    tell(|ledger| {
+        let runtime = Runtime::new(3);
+        let task = runtime.handle().spawn({
+            let ledger = ledger.clone();
+            async move {
+                let body = async {
+                    let one = with(ledger.context("one"), std::future::pending());
+                    let two = with(ledger.context("two"), std::future::pending());
+                    let (mut one, mut two) = (pin!(one), pin!(two));
+                    poll_fn(|cx| {
+                        assert!(one.as_mut().poll(cx).is_pending());
+                        assert!(two.as_mut().poll(cx).is_pending());
+                        Poll::Pending
+                    })
+                    .await
+                };
+                let _ = with(ledger.context("outer"), body).await;
+            }
+        });
+        task.abort();
+        block_on(task.ended());
+        block_on(detached::drain());
+        ledger.check(&["one", "outer"]);
+        ledger.check(&["two", "outer"]);
+        runtime.shut_down();
+    });
+}
+
+#[test]
+fn an_exit_that_outlives_the_context_around_it_ends_before_the_next_one_begins() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let leaving = async |ledger: Ledger, name| {
+                    drop(in_use(ledger.context(name)).await);
+                    Ok(())
+                };
+                let inner = ledger.exiting("inner", leaving(ledger.clone(), "late"));
+                let middle = ledger.exiting("middle", leaving(ledger.clone(), "later"));
+                let body = Box::pin(with(middle, with(inner, async { Ok(()) })));
+                let _ = with(ledger.context("outer"), body).await;
+            }
+        });
+        ledger.check(&["inner", "middle", "outer"]);
+        ledger.check(&["late", "middle"]);
+        ledger.check(&["later", "outer"]);
+    });
+}
+
+#[test]
+fn a_guard_waits_for_the_guard_that_was_entered_after_it() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let first = Guard::enter(ledger.context("first")).await;
+                let second = Guard::enter(ledger.context("second")).await;
+                drop(second);
+                let _ = Guard::close(first.expect("it does not fail")).await;
+            }
+        });
+        ledger.check(&["second", "first"]);
+    });
+}
+
+#[test]
+fn a_guard_that_is_given_up_inside_of_another_context_waits_too() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let first = Guard::enter(ledger.context("first")).await;
+                let second = Guard::enter(ledger.context("second")).await;
+                drop(second);
+                let body = async {
+                    drop(first);
+                    Ok(())
+                };
+                let _ = with(ledger.context("around"), body).await;
+            }
+        });
+        ledger.check(&["second", "first"]);
+        ledger.check(&["around"]);
+    });
+}
+
+#[test]
+fn guards_that_are_dropped_by_other_threads_exit_in_order() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let body = async {
+                    let first = Guard::enter(ledger.context("first")).await;
+                    let second = Guard::enter(ledger.context("second")).await;
+                    let gate = Gate::new();
+                    let (one, two) = (gate.clone(), Gate::new());
+                    let dropped = two.clone();
+                    thread::spawn(move || {
+                        drop(second);
+                        one.open();
+                    });
+                    thread::spawn(move || {
+                        block_on(gate.opened());
+                        drop(first);
+                        two.open();
+                    });
+                    dropped.opened().await;
+                    Ok(())
+                };
+                let _ = with(ledger.context("outer"), body).await;
+            }
+        });
+        ledger.check(&["second", "first", "outer"]);
+    });
+}
