@@ -345,14 +345,15 @@ impl Inside {
             contents.moved_to = Some(outer.clone());
             contents.exits.clone()
         };
-        // First in both lists, then in the new one: at no time in none.
-        for entry in left.values() {
+        // First in both lists, then in the new one: at no time in none. Nor in the old one when it has
+        // ended: who waits would look at it again and again.
+        for (key, entry) in &left {
             let mut home = lock(&entry.home);
             if home.is_some() {
                 *home = outer.insert(entry);
+                lock(&self.contents).exits.remove(key);
             }
         }
-        lock(&self.contents).exits.clear();
     }
 
     fn running(&self) -> Option<Arc<Entry>> {

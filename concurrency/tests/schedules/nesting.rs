@@ -1,6 +1,6 @@
 //! Exits in the background, and the exit of the context around them on another thread.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::runtime::Runtime;
 use std::task::Poll;
@@ -54,16 +54,18 @@ fn two_inner_exits_in_the_background_end_before_the_outer_one_begins() {
 fn two_inner_exits_and_the_outer_one_in_the_background_are_in_order() {
     tell(|ledger| {
         let runtime = Runtime::new(3);
+        let are_entering = Gate::new();
         let task = runtime.handle().spawn({
-            let ledger = ledger.clone();
+            let (ledger, gate) = (ledger.clone(), are_entering.clone());
             async move {
                 let body = async {
-                    let one = with(ledger.context("one"), std::future::pending());
-                    let two = with(ledger.context("two"), std::future::pending());
+                    let one = with(ledger.context("one"), pending());
+                    let two = with(ledger.context("two"), pending());
                     let (mut one, mut two) = (pin!(one), pin!(two));
                     poll_fn(|cx| {
                         assert!(one.as_mut().poll(cx).is_pending());
                         assert!(two.as_mut().poll(cx).is_pending());
+                        gate.open();
                         Poll::Pending
                     })
                     .await
@@ -71,6 +73,7 @@ fn two_inner_exits_and_the_outer_one_in_the_background_are_in_order() {
                 let _ = with(ledger.context("outer"), body).await;
             }
         });
+        block_on(are_entering.opened());
         task.abort();
         block_on(task.ended());
         block_on(detached::drain());
@@ -99,6 +102,35 @@ fn an_exit_that_outlives_the_context_around_it_ends_before_the_next_one_begins()
         ledger.check(&["inner", "middle", "outer"]);
         ledger.check(&["late", "middle"]);
         ledger.check(&["later", "outer"]);
+    });
+}
+
+#[test]
+fn what_is_handed_over_while_the_context_around_it_ends_is_left_to_the_next_one() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let body = async {
+                    let dropped = Gate::new();
+                    let middle = async {
+                        let used = in_use(ledger.context("late")).await;
+                        let gate = dropped.clone();
+                        thread::spawn(move || {
+                            drop(used);
+                            gate.open();
+                        });
+                        Ok(())
+                    };
+                    let _ = with(ledger.context("middle"), middle).await;
+                    dropped.opened().await;
+                    Ok(())
+                };
+                let _ = with(ledger.context("outer"), body).await;
+            }
+        });
+        ledger.check(&["middle", "outer"]);
+        ledger.check(&["late", "outer"]);
     });
 }
 
@@ -167,5 +199,30 @@ fn guards_that_are_dropped_by_other_threads_exit_in_order() {
             }
         });
         ledger.check(&["second", "first", "outer"]);
+    });
+}
+
+#[test]
+fn a_guard_waits_for_an_exit_that_moves_outwards_meanwhile() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let first = Guard::enter(ledger.context("first")).await;
+                let exit = {
+                    let ledger = ledger.clone();
+                    async move {
+                        let second = Guard::enter(ledger.context("second")).await;
+                        drop(second);
+                        drop(first);
+                        Ok(())
+                    }
+                };
+                let around = ledger.exiting("around", exit);
+                let _ = with(around, async { Ok(()) }).await;
+            }
+        });
+        ledger.check(&["second", "first"]);
+        ledger.check(&["around"]);
     });
 }

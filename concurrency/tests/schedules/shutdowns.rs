@@ -8,16 +8,23 @@ use crate::detached;
 use crate::fallback;
 use crate::ledger::{Ledger, Step};
 use crate::report::Kind;
-use crate::steps::{in_use, tell, with};
+use crate::steps::{Gate, in_use, tell, with};
 
-/// A task with two contexts is aborted while its runtime shuts down.
+/// A task in the body of two contexts is aborted while its runtime shuts down.
 fn abort_and_shut_down(ledger: &Ledger) {
     let runtime = Runtime::new(2);
     let inner = ledger.context("inner");
     let outer = ledger.context("outer");
+    let is_in_body = Gate::new();
+    let gate = is_in_body.clone();
     let task = runtime.handle().spawn(async move {
-        let _ = with(outer, with(inner, pending())).await;
+        let body = async move {
+            gate.open();
+            pending().await
+        };
+        let _ = with(outer, with(inner, body)).await;
     });
+    block_on(is_in_body.opened());
     let aborter = thread::spawn(move || task.abort());
     runtime.shut_down();
     aborter.join().expect("it does not panic");
