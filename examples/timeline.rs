@@ -68,14 +68,11 @@ async fn transaction() -> Result<(), Trouble> {
     sleep(Duration::from_millis(1)).await;
     let ((), outcome) = yield_!(());
     sleep(Duration::from_millis(5)).await;
-    info!(
-        "{}",
-        if outcome.is_completed() {
-            "commit"
-        } else {
-            "rollback"
-        }
-    );
+    let end = match outcome {
+        Outcome::Completed => "commit",
+        _ => "rollback",
+    };
+    info!("{end}");
     Ok(())
 }
 

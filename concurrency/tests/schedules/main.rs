@@ -13,6 +13,8 @@
 extern crate concurrency as std;
 extern crate concurrency as tokio;
 
+#[path = "../../../runtime/src/cancellable.rs"]
+pub mod cancellable;
 #[path = "../../../runtime/src/context.rs"]
 pub mod context;
 #[path = "../../../runtime/src/coroutine.rs"]
@@ -23,6 +25,8 @@ pub mod detached;
 pub mod failure;
 #[path = "../../../runtime/src/guard.rs"]
 pub mod guard;
+#[path = "../../../runtime/src/observe.rs"]
+pub mod observe;
 #[path = "../../../runtime/src/order.rs"]
 pub mod order;
 #[path = "../../../runtime/src/outcome.rs"]
