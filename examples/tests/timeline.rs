@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+#[expect(dead_code, reason = "what it prints has real times in it")]
 mod example;
 
 /// Without what the layer measures itself, in brackets: that is real time.
