@@ -2,7 +2,8 @@
 //!
 //! The caller of a context that was cancelled has gone away. When its rollback fails, there is no
 //! `Result` to put the error in; the hook gets it. The default hook writes one line to stderr, like
-//! the panic hook; with the feature `tracing` it emits an event of level `ERROR` instead.
+//! the panic hook; with the feature `tracing` it emits an event of level `ERROR` instead, unless nothing in
+//! the program listens to events.
 //!
 //! ```
 //! use async_context_manager::report;
@@ -338,6 +339,10 @@ fn send(context: &'static str, kind: Kind, cause: Cause) {
 
 #[cfg(feature = "tracing")]
 fn tell(report: &Report) {
+    // Another crate may have turned the feature on, in a program that listens to no events.
+    if tracing::level_filters::LevelFilter::current() == tracing::level_filters::LevelFilter::OFF {
+        return write_line(report);
+    }
     tracing::error!(context = report.context, kind = ?report.kind, "{report}");
 }
 

@@ -220,8 +220,7 @@ fn a_report_without_a_hook() {
 
 #[test]
 fn the_default_hook_writes_one_line_to_stderr() {
-    let expected = if cfg!(feature = "tracing") { "" } else { LINE };
-    assert_eq!(stderr_of("a_report_without_a_hook"), expected);
+    assert_eq!(stderr_of("a_report_without_a_hook"), LINE);
 }
 
 #[test]
