@@ -41,8 +41,8 @@ fn a_hook_may_replace_the_hook_while_others_do() {
         let (new, other) = (Ledger::default(), Ledger::default());
         let (next, noted) = (new.clone(), old.clone());
         set_hook(move |report| {
-            noted.note(report.context(), Step::Reported(report.kind()));
             next.hook();
+            noted.note(report.context(), Step::Reported(report.kind()));
         });
         let reporter = thread::spawn(|| report::plain("one", Kind::NotRun));
         let replacer = {

@@ -77,7 +77,8 @@ impl Ledger {
         self.count(name, step) > 0
     }
 
-    /// Each of these that was entered has been exited once, before the exit of the next one began.
+    /// Each of these that was entered has been exited once, before the exit of the next one began,
+    /// and there was nothing to report.
     pub(crate) fn check(&self, inside_out: &[&'static str]) {
         for name in inside_out {
             let entered = self.count(name, Step::Entered);
@@ -85,6 +86,9 @@ impl Ledger {
             assert!(entered <= 1 && exits == [entered; 2], "`{name}`: {self:?}");
         }
         let steps = self.steps();
+        let is_reported =
+            |(name, step): &(_, _)| inside_out.contains(name) && matches!(step, Step::Reported(_));
+        assert!(!steps.iter().any(is_reported), "{steps:?}");
         let position = |name, step| steps.iter().position(|noted| *noted == (name, step));
         for pair in inside_out.windows(2) {
             let ended = position(pair[0], Step::ExitEnds);

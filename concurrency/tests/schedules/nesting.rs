@@ -226,3 +226,27 @@ fn a_guard_waits_for_an_exit_that_moves_outwards_meanwhile() {
         ledger.check(&["around"]);
     });
 }
+
+#[test]
+fn a_guard_waits_for_what_the_exit_that_it_waits_for_leaves_behind() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let exit = {
+                    let ledger = ledger.clone();
+                    async move {
+                        drop(in_use(ledger.context("late")).await);
+                        Ok(())
+                    }
+                };
+                let first = Guard::enter(ledger.context("first")).await;
+                let second = Guard::enter(ledger.exiting("second", exit)).await;
+                drop(second);
+                drop(first);
+            }
+        });
+        ledger.check(&["late", "first"]);
+        ledger.check(&["second", "first"]);
+    });
+}

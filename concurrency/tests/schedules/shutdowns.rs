@@ -80,13 +80,17 @@ fn a_hand_over_to_a_runtime_that_shuts_down_goes_on_elsewhere() {
 }
 
 #[test]
-fn what_is_lost_with_the_runtime_is_reported_where_there_is_no_other() {
+fn a_task_that_is_lost_with_its_runtime_is_reported_where_there_is_no_other() {
     tell(|ledger| {
         fallback::withhold();
         abort_and_shut_down(ledger);
         check_lost(ledger, "inner");
         check_lost(ledger, "outer");
     });
+}
+
+#[test]
+fn a_hand_over_that_is_lost_with_its_runtime_is_reported_where_there_is_no_other() {
     tell(|ledger| {
         fallback::withhold();
         drop_and_shut_down(ledger);
