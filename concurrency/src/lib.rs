@@ -6,7 +6,7 @@
 //!
 //! `tests/schedules` has the runtime's own source files as its modules, unchanged, and this crate as both
 //! `std` and `tokio`: what they share with other threads, or wait for, is in here instead, and
-//! all the rest is real. A use that this crate does not know of does not compile, or is in the list below.
+//! all the rest is real. A use of a lock, or of tokio, that this crate does not have does not compile.
 //!
 //! What is not covered: weak memory, as here all atomics are sequentially consistent; time, which
 //! does not pass here; the thread in `fallback.rs`, whose place is taken by a runtime of this crate.
@@ -23,7 +23,7 @@ pub use schedules::check;
 
 /// `std::sync`, and `tokio::sync`.
 pub mod sync {
-    pub use ::std::sync::*;
+    pub use ::std::sync::{Arc, LazyLock, OnceLock, PoisonError};
     pub use shuttle::sync::{Mutex, MutexGuard, RwLock, atomic};
 
     pub use crate::notify::{Notified, Notify};
