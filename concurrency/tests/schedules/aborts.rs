@@ -2,11 +2,15 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use std::future::pending;
 use std::runtime::Runtime;
+use std::task::yield_now;
 use std::thread::{self, block_on};
 
+use crate::context::AsyncContext;
+use crate::coroutine::{Lender, generator};
 use crate::detached;
-use crate::ledger::Step;
+use crate::ledger::{Ledger, Step, Trouble};
 use crate::steps::{Gate, tell, with};
 
 #[test]
@@ -91,4 +95,45 @@ fn a_task_that_is_aborted_when_the_last_await_of_exit_is_ready_exits_once() {
         DETACHED.load(Ordering::Relaxed) > 0,
         "the abort was never first"
     );
+}
+
+/// A context whose enter waits for the gate, and may be given up there.
+fn entering_by(
+    ledger: &Ledger,
+    name: &'static str,
+    gate: Gate,
+) -> impl AsyncContext<Value = (), Error = Trouble, Verdict = ()> + use<> {
+    let ledger = ledger.clone();
+    generator(name, async move |lender: Lender<()>| {
+        yield_now().await;
+        lender.cancellable(gate.opened()).await;
+        ledger.note(name, Step::Entered);
+        lender.yield_(()).await;
+        ledger.note(name, Step::ExitBegins);
+        yield_now().await;
+        ledger.note(name, Step::ExitEnds);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_enter_that_is_given_up_or_goes_on_leaves_nothing_behind() {
+    tell(|ledger| {
+        let runtime = Runtime::new(2);
+        let gate = Gate::new();
+        let raced = entering_by(ledger, "raced", gate.clone());
+        let shut = entering_by(ledger, "shut", Gate::new());
+        let task = runtime.handle().spawn(async move {
+            let _ = with(raced, with(shut, pending())).await;
+        });
+        let opener = thread::spawn(move || gate.open());
+        task.abort();
+        block_on(task.ended());
+        block_on(detached::drain());
+        ledger.check(&["raced"]);
+        ledger.check(&["shut"]);
+        assert!(!ledger.has("shut", Step::Entered));
+        opener.join().expect("it does not panic");
+        runtime.shut_down();
+    });
 }
