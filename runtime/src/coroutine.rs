@@ -325,12 +325,12 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
 fn take_offered<V>(link: &Link<V>) -> Option<V> {
     let mut exchange = lock(link);
-    if !matches!(*exchange, Exchange::Offered(_)) {
-        return None;
-    }
     match mem::replace(&mut *exchange, Exchange::Lent) {
         Exchange::Offered(value) => Some(value),
-        _ => None,
+        other => {
+            *exchange = other;
+            None
+        }
     }
 }
 
@@ -451,12 +451,12 @@ impl<V> Lender<V> {
 
     fn take_returned(&self) -> Poll<(V, Outcome)> {
         let mut exchange = lock(&self.link);
-        if !matches!(*exchange, Exchange::Returned(..)) {
-            return Poll::Pending;
-        }
         match mem::replace(&mut *exchange, Exchange::Exiting) {
             Exchange::Returned(value, outcome) => Poll::Ready((value, outcome)),
-            _ => Poll::Pending,
+            other => {
+                *exchange = other;
+                Poll::Pending
+            }
         }
     }
 }
