@@ -208,25 +208,3 @@ macro_rules! cancellable {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
-
-/// What the macros expand to. Not for use by hand.
-#[doc(hidden)]
-pub mod __private {
-    pub use crate::coroutine::{Lender, generator};
-
-    /// The value and the error of a `Result`, under whatever alias.
-    #[diagnostic::on_unimplemented(
-        message = "an async context returns a `Result`, but this is `{Self}`",
-        label = "not a `Result`",
-        note = "write `-> Result<Value, Error>`: the value it lends, and the error of enter and exit"
-    )]
-    pub trait Yields {
-        type Value;
-        type Error;
-    }
-
-    impl<V, E> Yields for Result<V, E> {
-        type Value = V;
-        type Error = E;
-    }
-}
