@@ -12,6 +12,23 @@ use crate::coroutine::{Lender, Mark};
 pin_project! {
     /// What [`cancellable!`](crate::cancellable) evaluates to: a future that gives what the one in it
     /// gives.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::{io, sync::Arc};
+    /// # use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+    /// #[async_context]
+    /// async fn permit(seats: Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
+    ///     let permit = cancellable!(seats.acquire_owned()).await; // given up with its caller
+    ///     let (permit, _) = yield_!(permit.map_err(io::Error::other)?);
+    ///     drop(permit);
+    ///     Ok(())
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # permit(Arc::new(Semaphore::new(1))).with(async |_| Ok(())).await.unwrap();
+    /// # }
+    /// ```
     //
     // A type of its own, and one that asks nothing of its parameters: where the argument is no future, only
     // the call is wrong. An `async fn` would be wrong once more as a type, and once more where it is awaited.

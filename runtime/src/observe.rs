@@ -43,6 +43,18 @@ use crate::outcome::Outcome;
 use crate::panic::drop_payload;
 
 /// One step in the life of a context.
+///
+/// ```
+/// use async_context_manager::observe::{self, Event, Step};
+///
+/// fn log(event: &Event<'_>) {
+///     if let Step::Lost = event.step {
+///         eprintln!("{}: its clean-up did not run", event.context);
+///     }
+/// }
+/// observe::set_observer(log);
+/// # observe::reset_observer();
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
@@ -53,6 +65,29 @@ pub struct Event<'a> {
 }
 
 /// What an [`Event`] is about.
+///
+/// ```
+/// # use async_context_manager::{observe::{self, Step}, prelude::*};
+/// # use std::sync::{Mutex, atomic::{AtomicBool, Ordering::Relaxed}};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// static SLOW: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+///
+/// observe::set_observer(|event| {
+///     if let Step::Exited { body, .. } = &event.step {
+///         if body.as_secs() > 5 {
+///             SLOW.lock().unwrap().push(event.context);
+///         }
+///     }
+/// });
+/// let used = ready::<_, std::io::Error>(()).with(async |()| {
+///     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+///     Ok(())
+/// });
+/// used.await.unwrap();
+/// assert_eq!(*SLOW.lock().unwrap(), ["async_context_manager::ready"]);
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Step<'a> {
@@ -93,13 +128,23 @@ static IS_OBSERVED: AtomicBool = AtomicBool::new(false);
 
 /// Replaces the observer. A context that is entered from now on is observed, from its enter to its end.
 ///
+/// ```
+/// # use async_context_manager::observe;
+/// observe::set_observer(|event| println!("{event:?}"));
+/// # observe::reset_observer();
+/// ```
+///
 /// It is called inside of the steps themselves, on whichever thread they are: it must not block. An
 /// observer that panics is caught, and the panic is dropped.
 pub fn set_observer(observer: impl Fn(&Event<'_>) + Send + Sync + 'static) {
     replace_observer(Some(Arc::new(observer)));
 }
 
-/// Goes back to no observer.
+/// Goes back to no observer. Contexts that were entered before are not observed any more, either.
+///
+/// ```
+/// async_context_manager::observe::reset_observer();
+/// ```
 pub fn reset_observer() {
     replace_observer(None);
 }
@@ -127,7 +172,14 @@ fn tell(context: &'static str, step: Step<'_>) {
 
 /// Counts what contexts do. `Counters::new` is `const`: it can be a `static`.
 ///
-/// See the [module](self) for an example.
+/// ```
+/// use async_context_manager::observe::{self, Counters};
+///
+/// static COUNTERS: Counters = Counters::new();
+/// observe::set_observer(|event| COUNTERS.count(event));
+/// assert_eq!(COUNTERS.counts().lost, 0);
+/// # observe::reset_observer();
+/// ```
 #[derive(Debug, Default)]
 pub struct Counters {
     entered: AtomicU64,
@@ -174,6 +226,10 @@ pub struct Counts {
 impl Counts {
     /// How many contexts are between their enter and the end of their exit. Counts are read one after the
     /// other: while contexts are busy the answer is near, and not exact.
+    ///
+    /// ```
+    /// assert_eq!(async_context_manager::observe::Counters::new().counts().in_use(), 0);
+    /// ```
     #[must_use]
     pub fn in_use(&self) -> u64 {
         let over = self.completed + self.failed + self.panicked + self.cancelled + self.lost;
@@ -183,6 +239,12 @@ impl Counts {
 
 impl Counters {
     /// All at zero.
+    ///
+    /// ```
+    /// # use async_context_manager::observe::Counters;
+    /// static COUNTERS: Counters = Counters::new();
+    /// assert_eq!(COUNTERS.counts().entered, 0);
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -199,6 +261,13 @@ impl Counters {
     }
 
     /// Counts one event: to be called by the [observer](set_observer).
+    ///
+    /// ```
+    /// # use async_context_manager::observe::{self, Counters};
+    /// # static COUNTERS: Counters = Counters::new();
+    /// observe::set_observer(|event| COUNTERS.count(event));
+    /// # observe::reset_observer();
+    /// ```
     pub fn count(&self, event: &Event<'_>) {
         let counter = match &event.step {
             Step::Entered { .. } => &self.entered,
@@ -225,6 +294,12 @@ impl Counters {
     }
 
     /// What has been counted.
+    ///
+    /// ```
+    /// # use async_context_manager::observe::Counters;
+    /// let counts = Counters::new().counts();
+    /// assert_eq!((counts.completed, counts.cancelled), (0, 0));
+    /// ```
     #[must_use]
     pub fn counts(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

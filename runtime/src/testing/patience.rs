@@ -19,6 +19,10 @@ static LIMIT: AtomicU64 = AtomicU64::new(60_000);
 /// exits in the background: a minute, if this is not called. It is for the whole process.
 ///
 /// For a program that hangs on purpose, or waits for something slower.
+///
+/// ```
+/// async_context_manager::testing::set_patience(std::time::Duration::from_secs(300));
+/// ```
 pub fn set_patience(limit: Duration) {
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     LIMIT.store(limit, Ordering::Relaxed);
