@@ -1,11 +1,11 @@
-//! Stands for `std` and for `tokio` in files of the runtime that run under shuttle's scheduler.
+//! Stands for `std`, `tokio` and `spin` in files of the runtime that run under shuttle's scheduler.
 //!
 //! A program of threads does what it should, or not, by how their steps interleave. Under shuttle it runs
 //! in one thread, which decides before each step that others can see (a lock, an atomic, a park) whose
 //! turn is next, by chance but repeatably. For that all these steps must be shuttle's.
 //!
-//! `tests/schedules` has the runtime's own source files as its modules, unchanged, and this crate as both
-//! `std` and `tokio`: what they share with other threads, or wait for, is in here instead, and
+//! `tests/schedules` has the runtime's own source files as its modules, unchanged, and this crate as all
+//! three: what they share with other threads, or wait for, is in here instead, and
 //! all the rest is real. A use of a lock, or of tokio, that this crate does not have does not compile.
 //!
 //! What is not covered: weak memory, as here all atomics are sequentially consistent; time, which
@@ -15,6 +15,7 @@
 
 pub use ::std::*;
 
+pub mod mutex;
 mod notify;
 pub mod runtime;
 mod schedules;

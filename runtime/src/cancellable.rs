@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::coroutine::{Lender, Mark};
+use crate::coroutine::Lender;
+use crate::exchange::Mark;
 
 pin_project! {
     /// What [`cancellable!`](crate::cancellable) evaluates to: a future that gives what the one in it

@@ -5,59 +5,25 @@
 //! caller is there, the background once the caller has gone. A generator *is* such a future; a
 //! hand-written context becomes one by `AsyncContext::__coroutine`.
 //!
-//! Holder and future talk through an [`Exchange`]:
-//!
-//! ```text
-//!  Entering ──offer──▶ Offered ──take──▶ Lent ──give_back──▶ Returned ──▶ Exiting ──▶ (ended)
-//!     │                   ◀──a loan ends──┘
-//!     └── the future ends with an error, or panics: it never had a value ──────────────▶ (ended)
-//! ```
-//!
-//! 1. The value is in one place at a time: the future, the exchange, or with the holder, who may lend it
-//!    on.
-//! 2. An offer of the future is taken within the poll that made it. Between polls an offer is a loan
-//!    that has ended.
-//! 3. The exit's own code begins after all detached exits inside the context have ended.
+//! Holder and future talk through an [`Exchange`](crate::exchange::Exchange). What an exit needs besides its
+//! value is in order: its own code begins after all detached exits inside the context have ended.
 
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
 use crate::cancellable::Cancellable;
 use crate::context::{AsyncContext, Verdict};
+use crate::exchange::{Lent, Link, Mark};
 use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind};
-
-/// Where the value and the outcome change hands.
-enum Exchange<V> {
-    /// `marks` counts what makes it safe to give up now: see [`Lender::cancellable`].
-    Entering {
-        marks: usize,
-    },
-    Offered(V),
-    Lent,
-    Returned(V, Outcome),
-    Exiting,
-}
-
-impl<V> Default for Exchange<V> {
-    fn default() -> Self {
-        Self::Entering { marks: 0 }
-    }
-}
-
-type Link<V> = Arc<Mutex<Exchange<V>>>;
-
-fn lock<V>(link: &Link<V>) -> MutexGuard<'_, Exchange<V>> {
-    link.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
 ///
@@ -90,8 +56,8 @@ pin_project! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Entering,
-    /// The holder has the value, or has lent it on.
-    Lent,
+    /// The body has the value, or the holder has lent it on.
+    Entered,
     /// The body has ended, and exit has not begun.
     Returned,
     Exiting,
@@ -170,14 +136,14 @@ where
     /// # Panics
     ///
     /// If enter panics, or if the code ends well without a yield, which the macro excludes.
-    pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<V, E>> {
+    pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let name = self.name;
         let mut state = self.state();
         let polled = state.poll(cx);
         let entered = settle_enter(name, state.link, polled);
         match entered {
-            Poll::Ready(Ok(_)) => {
-                *state.stage = Stage::Lent;
+            Poll::Ready(Ok(())) => {
+                *state.stage = Stage::Entered;
                 state.place.watch().entered(true);
             }
             Poll::Ready(Err(_)) => state.place.watch().entered(false),
@@ -277,30 +243,32 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
     /// Is it entering, in an await that may be given up?
     pub(crate) fn is_cancellable(&mut self) -> bool {
-        is_cancellable(self.state().link)
+        self.link().is_cancellable()
     }
 
-    /// Is the value with the holder, or lent on?
-    pub(crate) fn is_lent(&mut self) -> bool {
-        *self.state().stage == Stage::Lent
+    /// Has it been entered, and its body not ended?
+    pub(crate) fn is_entered(&mut self) -> bool {
+        *self.state().stage == Stage::Entered
     }
 
-    /// For a value that the holder lends on: when the loan ends, the value is offered again.
-    pub(crate) fn loan(&mut self) -> Loan<V> {
-        Loan(Arc::clone(self.state().link))
+    /// Where the value is.
+    pub(crate) fn link(&mut self) -> &Link<V> {
+        self.state().link
     }
 
-    pub(crate) fn take_offered(&mut self) -> Option<V> {
-        take_offered(self.state().link)
+    /// The value, and the place that the body is inside of.
+    pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, V>) {
+        let state = self.state();
+        (state.place, state.link.lend())
     }
 
     /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
-    pub(crate) fn give_back(&mut self, value: V, outcome: Outcome, covers: Covers) {
+    pub(crate) fn give_back(&mut self, outcome: Outcome, covers: Covers) {
         let state = self.state();
         state.place.close(covers);
         state.place.watch().returned(&outcome);
         *state.stage = Stage::Returned;
-        *lock(state.link) = Exchange::Returned(value, outcome);
+        state.link.give_back(outcome);
     }
 
     /// From here on the caller is owed this error of the body.
@@ -323,43 +291,17 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     }
 }
 
-fn take_offered<V>(link: &Link<V>) -> Option<V> {
-    let mut exchange = lock(link);
-    match mem::replace(&mut *exchange, Exchange::Lent) {
-        Exchange::Offered(value) => Some(value),
-        other => {
-            *exchange = other;
-            None
-        }
-    }
-}
-
-fn is_cancellable<V>(link: &Link<V>) -> bool {
-    matches!(*lock(link), Exchange::Entering { marks: 1.. })
-}
-
 /// What a poll of the code means to the one who waits for its value.
 fn settle_enter<V, D, E>(
     name: &str,
     link: &Link<V>,
     polled: Poll<Result<D, E>>,
-) -> Poll<Result<V, E>> {
+) -> Poll<Result<(), E>> {
     match polled {
-        Poll::Pending => take_offered(link).map_or(Poll::Pending, |value| Poll::Ready(Ok(value))),
+        Poll::Pending if link.is_offered() => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
         Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         Poll::Ready(Ok(_)) => panic!("the context `{name}` ended without a yield"),
-    }
-}
-
-/// See [`Coroutine::loan`].
-pub(crate) struct Loan<V>(Link<V>);
-
-impl<V> Loan<V> {
-    pub(crate) fn end(&self, value: V) {
-        let mut exchange = lock(&self.0);
-        if matches!(*exchange, Exchange::Lent) {
-            *exchange = Exchange::Offered(value);
-        }
     }
 }
 
@@ -379,22 +321,17 @@ impl<V> Lender<V> {
     }
 
     /// Lends the value to the body, and waits until it comes back with the outcome.
-    pub async fn yield_(&self, value: V) -> (V, &Outcome) {
-        *lock(&self.link) = Exchange::Offered(value);
-        let mut is_offer_new = true;
-        let (value, outcome) = poll_fn(|_| {
-            if mem::take(&mut is_offer_new) {
-                return Poll::Pending;
-            }
-            self.take_returned()
-        })
-        .await;
-        let outcome = match outcome {
-            Outcome::Completed => Outcome::COMPLETED,
-            Outcome::Cancelled => Outcome::CANCELLED,
-            outcome => self.outcome.get_or_init(|| outcome),
-        };
-        (value, outcome)
+    ///
+    /// # Panics
+    ///
+    /// If it is called a second time, in another task, while the body has the value.
+    #[inline]
+    pub fn yield_(&self, value: V) -> Yield<'_, V> {
+        self.link.offer(value);
+        Yield {
+            lender: self,
+            is_new: true,
+        }
     }
 
     /// Marks an await of enter that is safe to give up: see [`cancellable!`](crate::cancellable).
@@ -408,8 +345,7 @@ impl<V> Lender<V> {
 
     /// While the mark is there, a caller who gives up drops the context on the spot.
     pub(crate) fn mark(&self) -> Mark<V> {
-        count_marks(&self.link, 1);
-        Mark(Arc::clone(&self.link))
+        Mark::new(&self.link)
     }
 
     /// Runs a context that lends another value as a part of this one: `there` makes ours of its
@@ -427,77 +363,87 @@ impl<V> Lender<V> {
         let mut mark = None;
         let entered = poll_fn(|cx| {
             let polled = code.as_mut().poll(cx);
-            match (is_cancellable(&link), &mark) {
+            match (link.is_cancellable(), &mark) {
                 (true, None) => mark = Some(self.mark()),
                 (false, Some(_)) => mark = None,
                 _ => {}
             }
             settle_enter(name, &link, polled)
         });
-        let value = entered.await?;
+        entered.await?;
+        let value = link.take().expect(OFFERED);
         let (value, outcome) = self.yield_(there(value)).await;
         let Some(value) = back(value) else {
             report::plain(name, Kind::NotRun);
             return Ok(C::Verdict::PROPAGATE);
         };
-        *lock(&link) = Exchange::Returned(value, outcome.share());
+        link.put(value);
+        link.give_back(outcome.share());
         code.await
     }
 
     /// For code around this one, which wants to know how far it got.
-    pub(crate) fn phase(&self) -> Phase<V> {
-        Phase(Arc::clone(&self.link))
+    pub(crate) fn link(&self) -> Link<V> {
+        Arc::clone(&self.link)
     }
+}
 
-    fn take_returned(&self) -> Poll<(V, Outcome)> {
-        let mut exchange = lock(&self.link);
-        match mem::replace(&mut *exchange, Exchange::Exiting) {
-            Exchange::Returned(value, outcome) => Poll::Ready((value, outcome)),
-            other => {
-                *exchange = other;
-                Poll::Pending
-            }
+/// Why a value is there: it is what an enter ends with.
+pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
+
+/// The wait for the end of the body: what [`Lender::yield_`] gives.
+///
+/// ```
+/// use async_context_manager::generator::{Yield, generator};
+/// use async_context_manager::prelude::*;
+///
+/// let number = generator("number", async move |lender| -> Result<(), String> {
+///     let end: Yield<'_, u32> = lender.yield_(42);
+///     let (_number, _outcome) = end.await;
+///     Ok(())
+/// });
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// assert_eq!(number.with(async |number| Ok(*number)).await, Ok(42));
+/// # }
+/// ```
+//
+// The value is in the exchange: were it in here, what is large would be moved once more.
+#[must_use = "the context has no exit unless it is awaited"]
+pub struct Yield<'l, V> {
+    lender: &'l Lender<V>,
+    /// The holder has not seen it yet.
+    is_new: bool,
+}
+
+impl<'l, V> Future for Yield<'l, V> {
+    type Output = (V, &'l Outcome);
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if mem::take(&mut self.is_new) {
+            return Poll::Pending;
         }
+        let lender = self.lender;
+        let (value, outcome) = ready!(lender.link.poll_returned());
+        let outcome = match outcome {
+            Outcome::Completed => Outcome::COMPLETED,
+            Outcome::Cancelled => Outcome::CANCELLED,
+            outcome => lender.outcome.get_or_init(|| outcome),
+        };
+        Poll::Ready((value, outcome))
+    }
+}
+
+impl<V> fmt::Debug for Yield<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Yield").finish_non_exhaustive()
     }
 }
 
 impl<V> fmt::Debug for Lender<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lender").finish_non_exhaustive()
-    }
-}
-
-/// See [`Lender::phase`].
-pub(crate) struct Phase<V>(Link<V>);
-
-impl<V> Phase<V> {
-    /// Has it yielded?
-    pub(crate) fn is_exiting(&self) -> bool {
-        !matches!(*lock(&self.0), Exchange::Entering { .. })
-    }
-
-    /// The value has just come back: is there a caller for an error of exit?
-    pub(crate) fn has_caller(&self) -> bool {
-        matches!(
-            *lock(&self.0),
-            Exchange::Returned(_, Outcome::Completed | Outcome::Failed(_))
-        )
-    }
-}
-
-/// See [`Lender::mark`].
-pub(crate) struct Mark<V>(Link<V>);
-
-impl<V> Drop for Mark<V> {
-    fn drop(&mut self) {
-        count_marks(&self.0, -1);
-    }
-}
-
-/// Marks say something only while enter goes on: an exit is never given up.
-fn count_marks<V>(link: &Link<V>, by: isize) {
-    if let Exchange::Entering { marks } = &mut *lock(link) {
-        *marks = marks.saturating_add_signed(by);
     }
 }
 
@@ -561,7 +507,10 @@ where
         let entered = ByHand(Coroutine::new(self.name, Covers::Neighbours, code));
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => poll_fn(|cx| coroutine.poll_enter(cx)).await,
+            Progress::Entered(ByHand(coroutine)) => {
+                poll_fn(|cx| coroutine.poll_enter(cx)).await?;
+                Ok(coroutine.link().take().expect(OFFERED))
+            }
             _ => unreachable!("the state was set one line before"),
         }
     }
@@ -570,16 +519,17 @@ where
     ///
     /// If it was not entered to its end before.
     async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
-        let is_lent = match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => coroutine.is_lent(),
+        let is_entered = match &mut self.progress {
+            Progress::Entered(ByHand(coroutine)) => coroutine.is_entered(),
             _ => false,
         };
         let mut entered = match self.progress {
-            Progress::Entered(entered) if is_lent => entered,
+            Progress::Entered(entered) if is_entered => entered,
             _ => panic!("the context `{}` is exited before it is entered", self.name),
         };
         let coroutine = &mut entered.0;
-        coroutine.give_back(value, outcome.share(), Covers::Neighbours);
+        coroutine.link().put(value);
+        coroutine.give_back(outcome.share(), Covers::Neighbours);
         poll_fn(|cx| coroutine.poll_exit(cx)).await
     }
 

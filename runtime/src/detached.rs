@@ -208,18 +208,16 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Takes over a coroutine whose holder has gone. `value` is there if it was lent to the body.
-pub(crate) fn hand_over<V, D, E>(
-    mut coroutine: Coroutine<V, Code<D, E>>,
-    value: Option<V>,
-    covers: Covers,
-) where
+/// Takes over a coroutine whose holder has gone.
+pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>, covers: Covers)
+where
     V: Send + 'static,
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
     let name = coroutine.name();
-    let is_forgotten = value.is_none() && coroutine.is_lent();
+    let is_in_body = coroutine.is_entered();
+    let is_forgotten = is_in_body && !coroutine.link().has_value();
     if is_forgotten {
         // A lease of it never came back: there is nothing to exit with.
         report::plain(name, Kind::NotRun);
@@ -227,8 +225,8 @@ pub(crate) fn hand_over<V, D, E>(
     if is_forgotten || coroutine.is_cancellable() {
         return drop_quietly(name, coroutine);
     }
-    if let Some(value) = value {
-        coroutine.give_back(value, Outcome::Cancelled, covers);
+    if is_in_body {
+        coroutine.give_back(Outcome::Cancelled, covers);
     }
     let runtime = coroutine.place().take_runtime();
     coroutine.place().watch().detached();
@@ -294,7 +292,7 @@ where
 {
     if coroutine.is_entering() {
         match coroutine.poll_enter(cx) {
-            Poll::Ready(Ok(value)) => coroutine.give_back(value, Outcome::Cancelled, Covers::Body),
+            Poll::Ready(Ok(())) => coroutine.give_back(Outcome::Cancelled, Covers::Body),
             Poll::Ready(Err(error)) => {
                 report::error(coroutine.name(), Kind::EnterFailed, Arc::new(error));
                 return Poll::Ready(());

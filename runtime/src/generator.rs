@@ -20,7 +20,7 @@
 //! ```
 
 pub use crate::cancellable::Cancellable;
-pub use crate::coroutine::{Generator, Lender, generator};
+pub use crate::coroutine::{Generator, Lender, Yield, generator};
 
 /// A `Result`, under whatever alias: what a function under
 /// [`#[async_context]`](macro@crate::async_context) returns. Implemented for `Result` alone.

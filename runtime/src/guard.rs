@@ -8,7 +8,7 @@ use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::Code;
 use crate::failure::Failure;
 use crate::order::Covers;
-use crate::scope::{Body, Live};
+use crate::scope::{Body, Held, Live};
 
 /// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
 /// value.
@@ -50,7 +50,7 @@ use crate::scope::{Body, Live};
 /// `FuturesUnordered`, one that was entered first waits for one that was given up first. Where that is
 /// too slow, use [`with`](crate::AsyncContextExt::with), whose inside is known.
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
-pub struct Guard<C: AsyncContext>(Live<C::Value, Code<C::Verdict, C::Error>>)
+pub struct Guard<C: AsyncContext>(Held<C::Value, Code<C::Verdict, C::Error>>)
 where
     C::Value: 'static;
 
@@ -58,7 +58,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     pub(crate) async fn enter(context: C) -> Result<Self, C::Error> {
         let mut live = Live::new(context, Covers::Neighbours);
         live.enter().await?;
-        Ok(Self(live))
+        Ok(Self(Held::new(live)))
     }
 
     /// Exits the context; gives what [`with`](crate::AsyncContextExt::with) gives for a body that
@@ -95,9 +95,10 @@ impl<C: AsyncContext + 'static> Guard<C> {
         mut guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
-        let name = guard.0.name();
-        let owed = guard.0.close_with(Body::of(result));
-        async move { Failure::reporting(name, owed.settle(guard.0.exit().await)) }
+        let live = guard.0.ended();
+        let name = live.name();
+        let owed = live.close_with(Body::of(result));
+        async move { Failure::reporting(name, owed.settle(guard.0.ended().exit().await)) }
     }
 
     /// Exits the context as completed.
@@ -128,9 +129,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// As [`Guard::exit`].
     pub fn close(mut guard: Self) -> impl Future<Output = Result<(), C::Error>> {
-        let owed = guard.0.close_with(Body::of(Ok(())));
+        let owed = guard.0.ended().close_with(Body::of(Ok(())));
         async move {
-            let result = owed.settle(guard.0.exit().await);
+            let result = owed.settle(guard.0.ended().exit().await);
             result.map(|_| ()).map_err(Failure::into_primary)
         }
     }

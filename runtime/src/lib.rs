@@ -7,6 +7,7 @@ mod combine;
 mod context;
 mod coroutine;
 pub mod detached;
+mod exchange;
 mod ext;
 mod failure;
 mod fallback;

@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::{Code, Coroutine, Loan};
+use crate::coroutine::{Code, Coroutine, OFFERED};
 use crate::detached;
+use crate::exchange::{Lent, Loan};
 use crate::failure::Failure;
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
@@ -39,9 +40,10 @@ where
     if let Err(error) = live.enter().await {
         return give(name, Err(Failure::Enter(error)));
     }
-    let (place, value) = live.lend();
-    let result = Inside::new(place, || body(value)).await;
+    let (place, mut lent) = live.lend();
+    let result = Inside::new(place, || body(lent.value())).await;
     // What the body held has dropped.
+    drop(lent);
     let owed = live.close_with(Body::caught(result));
     let exit = live.exit().await;
     give(name, owed.settle(exit))
@@ -58,15 +60,13 @@ pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output
 pub(crate) struct Live<V, F: ?Sized> {
     /// There until exit has ended, or this drops.
     coroutine: Option<Coroutine<V, F>>,
-    /// The value, while the body has it.
-    value: Option<V>,
     covers: Covers,
     abandon: Abandon<V, F>,
 }
 
 /// What the drop does. A function that is chosen when the context is known to be `'static`, or not:
 /// the drop itself can't tell.
-type Abandon<V, F> = fn(Coroutine<V, F>, Option<V>, Covers);
+type Abandon<V, F> = fn(Coroutine<V, F>, Covers);
 
 pin_project! {
     /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an error.
@@ -151,7 +151,6 @@ where
         let code = |lender| context.__coroutine(lender);
         Self {
             coroutine: Some(Coroutine::erased(name, Covers::Body, code)),
-            value: None,
             covers: Covers::Body,
             abandon: detached::hand_over,
         }
@@ -168,7 +167,6 @@ where
         coroutine.place().note_runtime();
         Self {
             coroutine: Some(coroutine),
-            value: None,
             covers,
             abandon: detached::hand_over,
         }
@@ -183,14 +181,13 @@ pub(crate) fn scoped<C: AsyncContext>(
     let code = |lender| context.__coroutine(lender);
     Live {
         coroutine: Some(Coroutine::new(name, Covers::Body, code)),
-        value: None,
         covers: Covers::Body,
-        abandon: |mut coroutine, value, _| {
+        abandon: |mut coroutine, _| {
             let name = coroutine.name();
             if !coroutine.is_cancellable() {
                 report::plain(name, Kind::NotRun);
             }
-            drop_quietly(name, (value, coroutine));
+            drop_quietly(name, coroutine);
         },
     }
 }
@@ -201,14 +198,12 @@ where
 {
     pub(crate) async fn enter(&mut self) -> Result<(), E> {
         let coroutine = self.coroutine_mut();
-        self.value = Some(poll_fn(|cx| coroutine.poll_enter(cx)).await?);
-        Ok(())
+        poll_fn(|cx| coroutine.poll_enter(cx)).await
     }
 
     /// The value, and the place that the body is inside of.
-    fn lend(&mut self) -> (&mut Place, &mut V) {
-        let coroutine = self.coroutine.as_mut().expect(THERE);
-        (coroutine.place(), self.value.as_mut().expect(LENT))
+    fn lend(&mut self) -> (&mut Place, Lent<'_, V>) {
+        self.coroutine_mut().lend()
     }
 
     /// The body has ended so. What it left for the caller waits for the end of exit.
@@ -231,9 +226,7 @@ where
 
     /// The same, where what it covers depends on who closes it.
     pub(crate) fn close_covering(&mut self, outcome: Outcome, covers: Covers) {
-        if let Some(value) = self.value.take() {
-            self.coroutine_mut().give_back(value, outcome, covers);
-        }
+        self.coroutine_mut().give_back(outcome, covers);
     }
 
     /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error.
@@ -256,39 +249,28 @@ where
         self.coroutine().name()
     }
 
-    /// Hands the value on, for somebody else to lend it to the body.
-    pub(crate) fn lend_on(&mut self) -> (V, Loan<V>) {
-        let value = self.value.take().expect(LENT);
-        (value, self.coroutine_mut().loan())
+    /// Takes the value, for somebody else to lend it to the body.
+    pub(crate) fn take(&mut self) -> V {
+        self.coroutine_mut().link().take().expect(OFFERED)
     }
 
-    /// The counterpart: has the value come back?
-    pub(crate) fn take_back(&mut self) -> bool {
-        self.value = self.coroutine_mut().take_offered();
-        self.value.is_some()
+    /// The value has come back.
+    pub(crate) fn put(&mut self, value: V) {
+        self.coroutine_mut().link().put(value);
     }
 
-    /// The counterpart where the value comes back by hand.
-    pub(crate) fn put_back(&mut self, value: V) {
-        self.value = Some(value);
+    pub(crate) fn has_value(&mut self) -> bool {
+        self.coroutine_mut().link().has_value()
     }
 
-    /// Drops a context that has nothing to exit.
-    pub(crate) fn dissolve(mut self) {
-        drop(self.coroutine.take());
+    /// For a value that was taken: it comes back when the loan ends.
+    pub(crate) fn loan(&mut self) -> Loan<V> {
+        Loan::new(self.coroutine_mut().link())
     }
 
     /// When it was entered: of two guards, the older one has the lower number.
     pub(crate) fn entered_at(&mut self) -> u64 {
         self.coroutine_mut().place().entered_at()
-    }
-
-    pub(crate) fn value(&self) -> &V {
-        self.value.as_ref().expect(LENT)
-    }
-
-    pub(crate) fn value_mut(&mut self) -> &mut V {
-        self.value.as_mut().expect(LENT)
     }
 
     fn coroutine(&self) -> &Coroutine<V, F> {
@@ -303,20 +285,73 @@ where
 /// Why a coroutine is there: nothing is called after `exit`.
 const THERE: &str = "the coroutine is there until exit has ended";
 
-/// Why a value is there: nothing asks for it but what runs between enter and exit.
-const LENT: &str = "the value is there from enter to exit";
-
 impl<V, F: ?Sized> Drop for Live<V, F> {
     fn drop(&mut self) {
         let Some(mut coroutine) = self.coroutine.take() else {
             return;
         };
         if !coroutine.has_ended() {
-            let value = self.value.take().or_else(|| coroutine.take_offered());
-            (self.abandon)(coroutine, value, self.covers);
+            (self.abandon)(coroutine, self.covers);
         }
     }
 }
+
+/// A context in use whose value its holder has: the body is code that we do not poll.
+pub(crate) struct Held<V, F: ?Sized> {
+    /// There until the body has ended.
+    value: Option<V>,
+    live: Live<V, F>,
+}
+
+impl<V, D, E, F> Held<V, F>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+{
+    /// One that has been entered.
+    pub(crate) fn new(mut live: Live<V, F>) -> Self {
+        Self {
+            value: Some(live.take()),
+            live,
+        }
+    }
+
+    pub(crate) fn value(&self) -> &V {
+        self.value.as_ref().expect(HELD)
+    }
+
+    pub(crate) fn value_mut(&mut self) -> &mut V {
+        self.value.as_mut().expect(HELD)
+    }
+
+    /// For what comes after the body: the value is where exit finds it.
+    pub(crate) fn ended(&mut self) -> &mut Live<V, F> {
+        if let Some(value) = self.value.take() {
+            self.live.put(value);
+        }
+        &mut self.live
+    }
+
+    pub(crate) fn entered_at(&mut self) -> u64 {
+        self.live.entered_at()
+    }
+
+    /// Drops a context that has nothing to exit.
+    pub(crate) fn dissolve(mut self) {
+        self.live.coroutine = None;
+        self.value = None;
+    }
+}
+
+impl<V, F: ?Sized> Drop for Held<V, F> {
+    fn drop(&mut self) {
+        if let (Some(value), Some(coroutine)) = (self.value.take(), &mut self.live.coroutine) {
+            coroutine.link().put(value);
+        }
+    }
+}
+
+/// Why a value is there: who ends the body consumes what it is in.
+const HELD: &str = "nothing asks for the value of a body that has ended";
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
     pub(crate) fn of(result: Result<R, E>) -> Self {

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::context::{AsyncContext, Suppression, Verdict};
-use crate::coroutine::{Code, Loan, generator};
+use crate::coroutine::{Code, generator};
+use crate::exchange::Loan;
 use crate::ext::{Body as AsyncBody, SendBody};
 use crate::failure::{ExitFailure, StackFailure};
 use crate::observe::Watch;
@@ -22,7 +23,7 @@ use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch};
 use crate::report::{self, Kind};
-use crate::scope::{Body, Inside, Live, Owed, unshare};
+use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
 
 /// Contexts that are entered one by one and exited together, in reverse order: Python's
 /// `AsyncExitStack`.
@@ -81,7 +82,7 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    live: Option<Live<Entries<E, D>, Code<(), Infallible>>>,
+    live: Option<Held<Entries<E, D>, Code<(), Infallible>>>,
     unwound: Arc<Mutex<Unwound<E, D>>>,
 }
 
@@ -219,7 +220,7 @@ where
             Ok(())
         });
         Self {
-            live: Some(entered_at_once(context, Covers::Neighbours)),
+            live: Some(Held::new(entered_at_once(context, Covers::Neighbours))),
             unwound,
         }
     }
@@ -445,7 +446,7 @@ where
         let mut entries = mem::take(&mut *self.entries());
         entries.append(&mut other.entries());
         // The older one waits for all that was entered beside it after its first entry.
-        let entered_at = |stack: &mut Self| stack.live.as_mut().map(Live::entered_at);
+        let entered_at = |stack: &mut Self| stack.live.as_mut().map(Held::entered_at);
         if entered_at(&mut other) < entered_at(self) {
             mem::swap(self, &mut other);
         }
@@ -539,14 +540,14 @@ where
             live: self.live.take(),
         };
         if let Some(live) = &mut exiting.live {
-            live.close(outcome);
+            live.ended().close(outcome);
         }
         async move {
             // As a whole: a block captures the parts that it names, and drops them as it likes.
             let mut exiting = exiting;
             if let Some(live) = &mut exiting.live {
                 // It catches the panics of the entries, and has no error of its own.
-                let _ = live.exit().await;
+                let _ = live.ended().exit().await;
             }
             let unwound = mem::take(&mut *lock(&exiting.caller.0));
             unwound.settle(owed)
@@ -559,7 +560,7 @@ where
         C: FitsIn<D>,
         CE: Into<E> + fmt::Debug + Send + Sync + 'static,
     {
-        let (value, loan) = live.lend_on();
+        let (value, loan) = (live.take(), live.loan());
         let mut entries = self.entries();
         let number = entries.last().map_or(0, |(number, _)| number + 1);
         entries.push((number, Box::new(live)));
@@ -867,7 +868,7 @@ where
     }
 
     fn exit(mut self: Box<Self>, outcome: Outcome, covers: Covers) -> Option<Exit<D, E>> {
-        if !self.take_back() {
+        if !self.has_value() {
             return None;
         }
         self.close_covering(outcome, covers);
@@ -900,7 +901,7 @@ where
     D: Verdict,
 {
     caller: Caller<E, D>,
-    live: Option<Live<Entries<E, D>, Code<(), Infallible>>>,
+    live: Option<Held<Entries<E, D>, Code<(), Infallible>>>,
 }
 
 struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Mutex<Unwound<E, D>>>);

@@ -11,6 +11,7 @@
 
 #[macro_use(thread_local)]
 extern crate concurrency as std;
+extern crate concurrency as spin;
 extern crate concurrency as tokio;
 
 #[path = "../../../runtime/src/cancellable.rs"]
@@ -21,6 +22,8 @@ pub mod context;
 pub mod coroutine;
 #[path = "../../../runtime/src/detached.rs"]
 pub mod detached;
+#[path = "../../../runtime/src/exchange.rs"]
+pub mod exchange;
 #[path = "../../../runtime/src/failure.rs"]
 pub mod failure;
 #[path = "../../../runtime/src/guard.rs"]

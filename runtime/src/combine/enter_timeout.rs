@@ -25,9 +25,8 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
                 None => return Err(Timed::Elapsed { phase, after }),
             }
         }
-        let (value, _) = live.lend_on();
-        let (value, outcome) = lender.yield_(value).await;
-        live.put_back(value);
+        let (value, outcome) = lender.yield_(live.take()).await;
+        live.put(value);
         live.close(outcome.share());
         let exit = live.exit_as_part().await;
         let ended = exit.unwrap_or_else(|payload| resume_unwind(payload));

@@ -18,11 +18,11 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
     let name = context.__name();
     generator(name, async move |lender| {
         check_timer();
-        let phase = lender.phase();
+        let link = lender.link();
         let mut code = Box::pin(context.__coroutine(lender));
         // The poll that enter ends with is the one that lends the value; the next is exit's first.
         let entering = poll_fn(|cx| {
-            if phase.is_exiting() {
+            if link.is_exiting() {
                 return Poll::Ready(None);
             }
             code.as_mut().poll(cx).map(Some)
@@ -30,7 +30,7 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
         if let Some(ended) = entering.await {
             return ended.map_err(Timed::Context);
         }
-        let has_caller = phase.has_caller();
+        let has_caller = link.has_caller();
         if let Some(ended) = within(after, code.as_mut()).await {
             return ended.map_err(Timed::Context);
         }

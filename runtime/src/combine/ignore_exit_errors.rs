@@ -11,9 +11,9 @@ pub(crate) fn ignore_exit_errors<C: AsyncContext>(
 ) -> impl AsyncContext<Value = C::Value, Error = C::Error, Verdict = C::Verdict> {
     let name = context.__name();
     generator(name, async move |lender| {
-        let phase = lender.phase();
+        let link = lender.link();
         match context.__coroutine(lender).await {
-            Err(error) if phase.is_exiting() => {
+            Err(error) if link.is_exiting() => {
                 report::error(name, Kind::ExitFailed, Arc::new(error));
                 Ok(C::Verdict::PROPAGATE)
             }

@@ -12,7 +12,8 @@ use std::pin::Pin;
 use crate::combine::together::Together;
 use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
-use crate::coroutine::{Code, Mark};
+use crate::coroutine::Code;
+use crate::exchange::Mark;
 use crate::order::Covers;
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch};
@@ -28,8 +29,7 @@ pub(crate) struct Member<C: AsyncContext + 'static> {
 enum State<C: AsyncContext + 'static> {
     /// Its enter has not begun.
     Waiting(C),
-    /// `true`: its value is lent.
-    Live(Live<C::Value, Code<(), C::Error>>, bool),
+    Live(Live<C::Value, Code<(), C::Error>>),
     /// It has failed to enter, or it exits by itself.
     Over,
 }
@@ -83,18 +83,14 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
     /// The value, of one that has been entered.
     pub(crate) fn lend(&mut self) -> C::Value {
         match &mut self.state {
-            State::Live(live, is_lent) => {
-                *is_lent = true;
-                live.lend_on().0
-            }
+            State::Live(live) => live.take(),
             _ => unreachable!("the values are lent when all have been entered"),
         }
     }
 
     pub(crate) fn put_back(&mut self, value: C::Value) {
-        if let State::Live(live, is_lent) = &mut self.state {
-            *is_lent = false;
-            live.put_back(value);
+        if let State::Live(live) = &mut self.state {
+            live.put(value);
         }
     }
 }
@@ -103,7 +99,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
     fn name(&self) -> &'static str {
         match &self.state {
             State::Waiting(context) => context.__name(),
-            State::Live(live, _) => live.name(),
+            State::Live(live) => live.name(),
             State::Over => std::any::type_name::<C>(),
         }
     }
@@ -114,8 +110,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
             let State::Waiting(context) = state else {
                 unreachable!("each is entered once");
             };
-            self.state = State::Live(Live::new(context, self.covers), false);
-            let State::Live(live, _) = &mut self.state else {
+            self.state = State::Live(Live::new(context, self.covers));
+            let State::Live(live) = &mut self.state else {
                 unreachable!("the state was set one line before");
             };
             let ended = catch(live.enter()).await;
@@ -128,14 +124,15 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
 
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
         Box::pin(async move {
-            match std::mem::replace(&mut self.state, State::Over) {
-                State::Live(mut live, false) => {
-                    live.close(outcome);
-                    live.exit_as_part().await
-                }
+            let state = std::mem::replace(&mut self.state, State::Over);
+            if let State::Live(mut live) = state {
                 // One whose value did not come back reports that when it drops.
-                _ => Ok(Ok(())),
+                if live.has_value() {
+                    live.close(outcome);
+                    return live.exit_as_part().await;
+                }
             }
+            Ok(Ok(()))
         })
     }
 
