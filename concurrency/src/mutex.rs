@@ -21,6 +21,11 @@ impl<T> SpinMutex<T> {
         }
     }
 
+    /// Nobody else can have it.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.lock.get_mut()
+    }
+
     /// `None` if somebody else has it.
     pub fn try_lock(&self) -> Option<SpinMutexGuard<'_, T>> {
         self.tries.fetch_add(1, Ordering::SeqCst);

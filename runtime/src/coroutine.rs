@@ -12,10 +12,11 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
+use spin::mutex::SpinMutex;
 
 use crate::cancellable::Cancellable;
 use crate::context::{AsyncContext, Verdict};
@@ -27,11 +28,11 @@ use crate::report::{self, Kind};
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
 ///
-/// The state is `None` when this drops. The mutex is never locked: it makes a coroutine `Sync`, and so a
+/// The state is `None` when this drops. The lock is never taken: it makes a coroutine `Sync`, and so a
 /// guard that is kept in shared state.
 pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
-    state: Mutex<Option<Boxed<V, F>>>,
+    state: SpinMutex<Option<Boxed<V, F>>>,
 }
 
 type Boxed<V, F> = Pin<Box<State<V, F>>>;
@@ -112,18 +113,14 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         });
         Self {
             name,
-            state: Mutex::new(Some(state)),
+            state: SpinMutex::new(Some(state)),
         }
     }
 
+    #[inline]
     fn state(&mut self) -> Parts<'_, V, F> {
-        let state = self.state.get_mut();
-        let state = state.unwrap_or_else(PoisonError::into_inner);
-        state
-            .as_mut()
-            .expect("only the drop takes it")
-            .as_mut()
-            .project()
+        let state = self.state.get_mut().as_mut();
+        state.expect("only the drop takes it").as_mut().project()
     }
 }
 
@@ -136,6 +133,7 @@ where
     /// # Panics
     ///
     /// If enter panics, or if the code ends well without a yield, which the macro excludes.
+    #[inline]
     pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let name = self.name;
         let mut state = self.state();
@@ -157,6 +155,7 @@ where
     /// # Panics
     ///
     /// If exit panics.
+    #[inline]
     pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<D, E>> {
         let mut state = self.state();
         if *state.stage == Stage::Returned {
@@ -189,6 +188,7 @@ where
 }
 
 impl<V, F: ?Sized> Parts<'_, V, F> {
+    #[inline]
     fn poll_inner_exits(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.inner.is_none() && !self.place.has_inner_exits() {
             return Poll::Ready(());
@@ -208,8 +208,7 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
     /// What the future holds, if it has not ended, drops inside of the context.
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        let Some(mut state) = state.unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(mut state) = self.state.get_mut().take() else {
             return;
         };
         let parts = state.as_mut().project();
@@ -257,12 +256,14 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     }
 
     /// The value, and the place that the body is inside of.
+    #[inline]
     pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, V>) {
         let state = self.state();
         (state.place, state.link.lend())
     }
 
     /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
+    #[inline]
     pub(crate) fn give_back(&mut self, outcome: Outcome, covers: Covers) {
         let state = self.state();
         state.place.close(covers);

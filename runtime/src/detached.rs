@@ -230,12 +230,12 @@ where
     }
     let runtime = coroutine.place().take_runtime();
     coroutine.place().watch().detached();
-    let detached = Detached(Some(Box::new(Rest {
+    let detached = Detached(Some(Rest {
         listing: coroutine.place().list(),
         coroutine,
         ended: None,
         counted: Counted::new(),
-    })));
+    }));
     match runtime.or_else(fallback::runtime) {
         Some(runtime) => drop(runtime.spawn(detached)),
         None => drop(detached),
@@ -329,7 +329,7 @@ impl Drop for Counted {
 }
 
 /// A detached exit as a task of the runtime that its context was entered on.
-struct Detached<V, D, E>(Option<Box<Rest<V, D, E>>>)
+struct Detached<V, D, E>(Option<Rest<V, D, E>>)
 where
     V: Send + 'static,
     D: Verdict,
@@ -375,7 +375,7 @@ where
 
 /// One more try, on the thread of this crate. What has not begun yet, and what is not bound to the
 /// old runtime by a timer or a socket, comes to its end there.
-fn rescue<V, D, E>(rest: Box<Rest<V, D, E>>)
+fn rescue<V, D, E>(rest: Rest<V, D, E>)
 where
     V: Send + 'static,
     D: Verdict,

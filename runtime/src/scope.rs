@@ -207,6 +207,7 @@ where
     }
 
     /// The body has ended so. What it left for the caller waits for the end of exit.
+    #[inline]
     pub(crate) fn close_with<R>(&mut self, body: Body<R, E>) -> Owed<R, E>
     where
         E: fmt::Debug + Send + Sync + 'static,
@@ -225,6 +226,7 @@ where
     }
 
     /// The same, where what it covers depends on who closes it.
+    #[inline]
     pub(crate) fn close_covering(&mut self, outcome: Outcome, covers: Covers) {
         self.coroutine_mut().give_back(outcome, covers);
     }
@@ -365,6 +367,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         result.map_or_else(Self::Panicked, Self::of)
     }
 
+    #[inline]
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Completed(_) => Outcome::Completed,
@@ -395,6 +398,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
     }
 
     /// The table body × exit of the crate's documentation.
+    #[inline]
     pub(crate) fn settle<D: Verdict>(
         self,
         exit: Result<Result<D, E>, Payload>,
