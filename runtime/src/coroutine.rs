@@ -325,7 +325,7 @@ impl<V> Lender<V> {
     ///
     /// # Panics
     ///
-    /// If it is called a second time, in another task, while the body has the value.
+    /// If it is called a second time, which the macro excludes.
     #[inline]
     pub fn yield_(&self, value: V) -> Yield<'_, V> {
         self.link.offer(value);

@@ -59,13 +59,9 @@ impl<V> Default for Exchange<V> {
 }
 
 impl<V> Exchange<V> {
-    /// # Panics
-    ///
-    /// If the code yields, or takes the value back, while the body has it: in another task, where its
-    /// lender has no business.
     fn goods(&self) -> SpinMutexGuard<'_, Goods<V>> {
         let goods = self.goods.try_lock();
-        goods.expect("a context yields once, in its own code")
+        goods.expect("code and holder take turns")
     }
 
     fn phase(&self) -> u8 {
@@ -77,8 +73,16 @@ impl<V> Exchange<V> {
     }
 
     /// The code yields.
+    ///
+    /// # Panics
+    ///
+    /// If it has yielded before.
     #[inline]
     pub(crate) fn offer(&self, value: V) {
+        assert!(
+            self.phase() == ENTERING,
+            "a context yields once, and this is a second time"
+        );
         self.goods().value = Some(value);
         self.set_phase(OFFERED);
     }

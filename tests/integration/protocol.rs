@@ -1,9 +1,13 @@
 //! Enter, body, exit: who runs when, and what passes between them.
 
 use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use async_context_manager::generator::{Lender, generator};
 use async_context_manager::{detached, prelude::*};
+use futures::FutureExt;
 use tests::{ByHand, End, Fault, Ledger, Script, everywhere, generated, pause};
 
 #[test]
@@ -422,5 +426,38 @@ fn a_recursive_context_is_boxed() {
             ledger.text(),
             "floor 0, floor 1, floor 2, no floor 2, no floor 1, no floor 0"
         );
+    });
+}
+
+#[test]
+fn a_second_yield_panics_there_and_changes_nothing() {
+    everywhere(async |_| {
+        let (second, is_second) = tokio::sync::oneshot::channel();
+        let (ended, has_ended) = tokio::sync::oneshot::channel();
+        let context = generator("twice", async move |lender: Lender<u32>| {
+            let lender = Arc::new(lender);
+            let other = Arc::clone(&lender);
+            tokio::spawn(async move {
+                is_second.await.expect("the body asks for it");
+                let task = tokio::spawn(async move { drop(other.yield_(2)) });
+                let _ = ended.send(task.await);
+            });
+            let (value, outcome) = lender.yield_(1).await;
+            assert!(outcome.is_completed());
+            assert_eq!(value, 11);
+            lender.yield_(3).await;
+            Ok::<(), Fault>(())
+        });
+        let used = context.with(async |value| {
+            second.send(()).expect("the task waits for it");
+            let ended = has_ended.await.expect("the task has ended");
+            assert!(ended.is_err_and(|error| error.is_panic()));
+            *value += 10;
+            Ok(())
+        });
+        let payload = AssertUnwindSafe(used).catch_unwind().await;
+        let payload = payload.expect_err("the exit yields once more, and panics");
+        let message = payload.downcast_ref::<&str>().expect("it is a text");
+        assert_eq!(*message, "a context yields once, and this is a second time");
     });
 }
