@@ -206,7 +206,7 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
 }
 
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
-    /// What the future holds, if it has not ended, drops inside of the context.
+    /// What it holds, if it has not ended, drops inside of the context.
     fn drop(&mut self) {
         let Some(mut state) = self.state.get_mut().take() else {
             return;
@@ -220,6 +220,8 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
         if !has_ended {
             let mut place = mem::replace(parts.place, Place::nowhere());
             let _inside = place.inside();
+            // First the value: it may need what the code holds.
+            drop(parts.link.take());
             drop(state);
         }
     }

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use async_context_manager::generator::{Lender, generator};
+use async_context_manager::report::Kind;
 use async_context_manager::{detached, prelude::*};
 use futures::FutureExt;
-use tests::{ByHand, End, Fault, Ledger, Script, everywhere, generated, pause};
+use tests::{ByHand, End, Fault, Ledger, Script, everywhere, generated, pause, poll_times};
 
 #[test]
 fn enter_body_and_exit_run_in_that_order() {
@@ -285,6 +286,28 @@ fn setup_locals_live_across_the_yield_and_drop_in_reverse_order_after_the_exit_c
             ledger.text(),
             "body, exit, second dropped, first dropped, argument dropped"
         );
+    });
+}
+
+#[test]
+fn a_value_that_exit_does_not_get_drops_before_the_setup_s_locals() {
+    #[async_context]
+    async fn layered(ledger: &Ledger) -> Result<impl Send, Fault> {
+        let _first = ledger.on_drop("first dropped");
+        let (_value, _) = yield_!(ledger.on_drop("value dropped"));
+        Ok(())
+    }
+
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let used = layered(&ledger).with_scoped(async |_| {
+            let _body = ledger.on_drop("body dropped");
+            pause(2).await;
+            Ok(())
+        });
+        assert!(poll_times(used, 1).await.is_none());
+        assert_eq!(ledger.text(), "body dropped, value dropped, first dropped");
+        assert_eq!(stage.reports(), [(Kind::NotRun, String::new())]);
     });
 }
 
