@@ -288,6 +288,7 @@ where
 const THERE: &str = "the coroutine is there until exit has ended";
 
 impl<V, F: ?Sized> Drop for Live<V, F> {
+    #[inline]
     fn drop(&mut self) {
         let Some(mut coroutine) = self.coroutine.take() else {
             return;
@@ -438,6 +439,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
 }
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(Body::Panicked(payload)) = self.body.take() {
             report::panic(self.context, Kind::BodyPanicked, payload);
