@@ -1,13 +1,13 @@
 //! The hook: what it is told, and what it may do.
 
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use async_context_manager::report::{self, Kind};
 use async_context_manager::testing::cancel_everywhere;
 use async_context_manager::{Either, detached, join, join_all, prelude::*};
 use tests::{
-    ByHand, End, Fault, Ledger, Script, Stage, everywhere, generated, on_current_thread, pause,
+    ByHand, End, Fault, Ledger, Script, Stage, everywhere, generated, in_a_process_of_its_own,
+    on_current_thread, pause,
 };
 
 fn failing(ledger: &Ledger) -> Script {
@@ -198,16 +198,6 @@ fn type_name_of<T>(_: &T) -> &'static str {
     std::any::type_name::<T>()
 }
 
-/// What a test of this module writes to stderr, in a process of its own.
-fn stderr_of(test: &str) -> String {
-    let test = format!("reports::{test}");
-    let mut process = Command::new(std::env::current_exe().expect("this is a program"));
-    process.args(["--exact", &test, "--ignored", "--nocapture"]);
-    let output = process.output().expect("it can be run again");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stderr).expect("it is text")
-}
-
 const LINE: &str = "async context `tests::contexts::generated`: exit failed: Fault(\"rollback\")\n";
 
 #[test]
@@ -220,7 +210,10 @@ fn a_report_without_a_hook() {
 
 #[test]
 fn the_default_hook_writes_one_line_to_stderr() {
-    assert_eq!(stderr_of("a_report_without_a_hook"), LINE);
+    assert_eq!(
+        in_a_process_of_its_own("reports::a_report_without_a_hook"),
+        LINE
+    );
 }
 
 #[test]
@@ -233,7 +226,10 @@ fn a_report_with_a_hook_that_panics() {
 
 #[test]
 fn a_report_whose_hook_panics_is_written_to_stderr() {
-    assert_eq!(stderr_of("a_report_with_a_hook_that_panics"), LINE);
+    assert_eq!(
+        in_a_process_of_its_own("reports::a_report_with_a_hook_that_panics"),
+        LINE
+    );
 }
 
 /// Regression: its payload was dropped where a panic aborts.

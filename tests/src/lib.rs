@@ -19,4 +19,4 @@ pub use laws::{Fact, Kind, Law, Seen, broken_laws};
 pub use ledger::{Fault, Ledger, Unless};
 pub use polls::{cancel_at_every_poll, pause, poll_times};
 pub use scene::{Scene, come_at};
-pub use stage::{Stage, everywhere, on_current_thread};
+pub use stage::{Stage, everywhere, in_a_process_of_its_own, on_current_thread};

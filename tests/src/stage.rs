@@ -1,5 +1,6 @@
 //! Where a test runs: on each tokio runtime, alone in its process, with the reports caught.
 
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_context_manager::detached;
@@ -97,6 +98,17 @@ fn on(runtime: &Runtime, test: impl AsyncFn(&Stage)) {
         detached::drain().await;
     });
     assert_eq!(detached::count(), 0);
+}
+
+/// Runs an ignored test of the program that this is called in, in a process of its own, and gives what it
+/// writes to stderr.
+#[must_use]
+pub fn in_a_process_of_its_own(test: &str) -> String {
+    let mut process = Command::new(std::env::current_exe().expect("this is a program"));
+    process.args(["--exact", test, "--ignored", "--nocapture"]);
+    let output = process.output().expect("it can be run again");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).expect("it is text")
 }
 
 fn reports() -> MutexGuard<'static, Vec<(Kind, String)>> {
