@@ -4,7 +4,9 @@ use std::future::pending;
 use std::sync::Arc;
 
 use async_context_manager::{detached, prelude::*};
-use tests::{Fault, Ledger, everywhere, on_current_thread, pause, poll_times};
+use tests::{
+    Fault, Ledger, everywhere, in_a_process_of_its_own, on_current_thread, pause, poll_times,
+};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 
@@ -473,6 +475,54 @@ fn a_guard_closed_in_another_body_waits_for_what_timed_out_there() {
     });
 }
 
+#[test]
+fn a_guard_closed_in_another_body_waits_for_what_was_given_up_before_that_one() {
+    everywhere(async |_| {
+        for something_is_inside in [false, true] {
+            let scene = Scene::new();
+            let guard = scene.quick("guard").guard().await.expect("it opens");
+            let late = scene.slow("late").with(async |_| forever().await);
+            assert_eq!(poll_times(late, 2).await, None);
+            let result = scene.quick("around").with(async |_| {
+                if something_is_inside {
+                    scene.quick("inside").with(async |_| Ok(())).await?;
+                }
+                let (closed, ()) = futures::join!(Guard::close(guard), async {
+                    let_others_run().await;
+                    assert!(!scene.ledger.has("exit guard: Completed"));
+                    scene.open();
+                });
+                closed
+            });
+            assert_eq!(result.await, Ok(()));
+            assert!(scene.ledger.has("exited late"));
+        }
+    });
+}
+
+#[test]
+fn a_guard_inside_a_context_does_not_wait_for_what_is_beside_that_context() {
+    everywhere(async |_| {
+        let scene = Scene::new();
+        let around = scene.quick("around").with(async |_| {
+            let guard = scene.quick("guard").guard().await?;
+            scene.ledger.until("exit beside: Cancelled").await;
+            Guard::close(guard).await
+        });
+        let beside = async {
+            scene.ledger.until("entered guard").await;
+            let used = scene.slow("beside").with(async |_| forever().await);
+            assert_eq!(poll_times(used, 2).await, None);
+            scene.ledger.until("exit beside: Cancelled").await;
+            let_others_run().await;
+            assert!(scene.ledger.has("exited around"));
+            scene.open();
+        };
+        let (result, ()) = futures::join!(around, beside);
+        assert_eq!(result, Ok(()));
+    });
+}
+
 /// Regression: the guard's exit waited for the exit that waited for it.
 #[test]
 fn an_exit_in_the_background_can_close_a_guard_that_was_entered_before_it() {
@@ -600,4 +650,29 @@ fn guards_in_a_vec_exit_in_the_order_in_which_they_drop() {
             "exit first: Cancelled, exited first, exit second: Cancelled, exited second"
         ));
     });
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn a_guard_and_a_context_that_ends_before_something_is_given_up() {
+    on_current_thread(async |_| {
+        let scene = Scene::new();
+        let guard = scene.quick("guard").guard().await.expect("it opens");
+        assert_eq!(scene.quick("ends").with(async |_| Ok(())).await, Ok(()));
+        let late = scene.slow("late").with(async |_| forever().await);
+        assert_eq!(poll_times(late, 2).await, None);
+        let (closed, ()) = futures::join!(Guard::close(guard), async {
+            let_others_run().await;
+            scene.open();
+        });
+        assert_eq!(closed, Ok(()));
+        scene.ledger.check_nesting();
+    });
+}
+
+/// How many guards there are is counted for the whole process, with those of other tests.
+#[test]
+fn a_guard_counts_as_one_until_it_ends_and_no_other_context_does() {
+    let test = "order::a_guard_and_a_context_that_ends_before_something_is_given_up";
+    assert_eq!(in_a_process_of_its_own(test), "");
 }
