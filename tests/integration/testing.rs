@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_context_manager::report::Kind;
 use async_context_manager::testing::{
@@ -14,7 +14,8 @@ use async_context_manager::testing::{
 use async_context_manager::{detached, prelude::*};
 use futures::FutureExt;
 use tests::{
-    End, Fault, Ledger, Script, everywhere, generated, on_current_thread, pause, poll_times,
+    End, Fault, Ledger, Script, everywhere, generated, in_a_process_of_its_own, on_current_thread,
+    pause, poll_times,
 };
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -89,6 +90,48 @@ fn a_program_that_cleans_up_by_hand_is_caught_and_its_run_can_be_repeated_alone(
     });
 }
 
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn runs_that_fail_by_turns() {
+    fn fails_at<R>(last: usize) -> impl FnMut(&R) {
+        let mut run = 0;
+        move |_| {
+            run += 1;
+            if run == last {
+                drop(End::Panic("check").come());
+            }
+        }
+    }
+
+    on_current_thread(async |_| {
+        let program = || pause(2);
+        panic_of(cancel_everywhere(program, fails_at(2))).await;
+        panic_of(cancel_everywhere(program, fails_at(5))).await;
+        panic_of(cancel_pairs(|| (pause(1), pause(2)), fails_at(7))).await;
+        panic_of(inject_everywhere(careless_rollback, fails_at(1))).await;
+        panic_of(inject_everywhere(careless_rollback, fails_at(2))).await;
+        panic_of(inject_everywhere(careless_rollback, fails_at(9))).await;
+    });
+}
+
+#[test]
+fn a_run_that_fails_is_named_by_the_call_that_repeats_it() {
+    let stderr = in_a_process_of_its_own("testing::runs_that_fail_by_turns");
+    let calls: Vec<_> = stderr.split('`').skip(1).step_by(2).collect();
+    assert_eq!(
+        calls,
+        [
+            "cancel_after(1, …)",
+            "cancel_woken_after(2, …)",
+            "cancel_pair_after((1, 2), …)",
+            "inject(&[], …)",
+            "inject(&[Fault::Error(1)], …)",
+            "inject(&[Fault::Error(1), Fault::Error(2)], …)",
+        ],
+        "{stderr}"
+    );
+}
+
 /// What is on its way to a program can be lost only where it arrives before the program drops.
 #[test]
 fn a_program_is_dropped_when_it_was_woken_as_well() {
@@ -160,12 +203,15 @@ fn a_panic_of_the_program_goes_on_after_its_exits() {
     });
 }
 
+/// What patience is in the tests that use it up.
+const SHORT: Duration = Duration::from_millis(20);
+
 /// Puts back the patience of the other tests.
 struct Patience;
 
 impl Patience {
     fn short() -> Self {
-        set_patience(Duration::from_millis(20));
+        set_patience(SHORT);
         Self
     }
 }
@@ -196,6 +242,23 @@ fn a_program_that_is_never_woken_is_given_up_with_its_poll() {
         );
         let message = panic_of(inject_everywhere(|_| hanging(), |_| {})).await;
         assert!(message.contains("after its poll 3"), "{message}");
+    });
+}
+
+#[test]
+fn patience_begins_anew_with_each_poll() {
+    on_current_thread(async |_| {
+        let _patience = Patience::short();
+        let busy = || async {
+            for _ in 0..4 {
+                let begun = Instant::now();
+                while begun.elapsed() < SHORT {}
+                pause(1).await;
+            }
+        };
+        assert!(!cancel_after(9, busy()).await.is_cancelled());
+        let run = cancel_pair_after((9, 9), (busy(), pause(9))).await;
+        assert_eq!(run.outputs(), (Some(&()), None));
     });
 }
 
@@ -344,6 +407,28 @@ fn pairs_are_dropped_after_each_number_of_polls_of_one_and_of_the_other() {
                 assert_eq!(seen[a * 4 + b], expected);
             }
         }
+    });
+}
+
+#[test]
+fn a_run_of_a_pair_has_the_reports_of_both() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let failing = |exit| {
+            let script = Script::new("c", &ledger).exit(End::Fail(exit));
+            generated(script).with(async |_| Ok(pause(9).await))
+        };
+        let run = cancel_pair_after((4, 5), (failing("first"), failing("second"))).await;
+        let errors = run
+            .reports()
+            .iter()
+            .map(|report| format!("{:?}", report.error()));
+        let mut errors: Vec<_> = errors.collect();
+        errors.sort();
+        assert_eq!(
+            errors,
+            ["Some(Fault(\"first\"))", "Some(Fault(\"second\"))"]
+        );
     });
 }
 

@@ -122,16 +122,16 @@ pub async fn cancel_pair_after<A: Future, B: Future>(
     let mut second = Polled::new(programs.1, Moment::After(polls.1));
     let mut patience = Patience::new();
     poll_fn(|cx| {
-        let before = first.polls + second.polls;
+        let before = (first.polls, second.polls);
         let gone = (first.poll(cx), second.poll(cx));
         if gone.0.is_ready() && gone.1.is_ready() {
             return Poll::Ready(());
         }
-        if first.polls + second.polls > before {
+        let polls = (first.polls, second.polls);
+        if polls != before {
             patience.renew();
         }
         if let Some(limit) = patience.poll_end(cx) {
-            let polls = (first.polls, second.polls);
             panic!(
                 "nothing has woken the programs for {limit:?} after polls {polls:?}: does one of them \
                  wait for the other, which has gone?"
