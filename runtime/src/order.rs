@@ -266,7 +266,7 @@ impl Place {
             home: Mutex::default(),
         });
         let mut home = lock(&entry.home);
-        *home = here.outer.insert(&entry);
+        *home = Some(here.outer.insert(&entry));
         drop(home);
         Listing(Some(entry))
     }
@@ -350,7 +350,7 @@ impl Inside {
         for (key, entry) in &left {
             let mut home = lock(&entry.home);
             if home.is_some() {
-                *home = outer.insert(entry);
+                *home = Some(outer.insert(entry));
                 lock(&self.contents).exits.remove(key);
             }
         }
@@ -515,12 +515,12 @@ impl Outer {
     fn is_looked_at(&self) -> bool {
         match self {
             Self::Context(_) => true,
-            Self::Root(_) => GUARDS.load(Ordering::Relaxed) > 0,
+            Self::Root(_) => GUARDS.load(Ordering::Relaxed) != 0,
         }
     }
 
-    /// Lists an exit, and gives the place where it stands now; `None` where nobody would look for it.
-    fn insert(&self, entry: &Arc<Entry>) -> Option<Self> {
+    /// Lists an exit, and gives the place where it stands now.
+    fn insert(&self, entry: &Arc<Entry>) -> Self {
         loop {
             let place = self.resolve();
             match &place {
@@ -531,7 +531,6 @@ impl Outer {
                     }
                     contents.exits.insert(entry.key, Arc::clone(entry));
                 }
-                Self::Root(_) if !place.is_looked_at() => return None,
                 Self::Root(root) => {
                     IN_ROOTS.fetch_add(1, Ordering::Relaxed);
                     let mut roots = lock(&ROOTS);
@@ -539,7 +538,7 @@ impl Outer {
                     exits.insert(entry.key, Arc::clone(entry));
                 }
             }
-            return Some(place);
+            return place;
         }
     }
 
