@@ -126,6 +126,43 @@ fn a_failing_exit_is_told_as_such() {
 }
 
 #[test]
+fn an_exit_that_panics_is_told_as_failing() {
+    #[async_context]
+    async fn broken() -> Result<(), &'static str> {
+        let ((), _) = yield_!(());
+        panic!("exit")
+    }
+
+    let told = told(async || {
+        let panics = tokio::spawn(broken().with(two_seconds));
+        assert!(panics.await.is_err());
+        let guard = broken().guard().await;
+        drop(guard.expect("it enters"));
+    });
+    assert_eq!(
+        told,
+        [
+            "broken: entered after 0ns",
+            "broken: exited after Completed, 2s, 0ns, failed",
+            "broken: entered after 0ns",
+            "broken: detached",
+            "broken: exited after Cancelled, 0ns, 0ns, failed, detached",
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_told_after_the_reset_also_of_a_context_that_was_entered_before() {
+    let told = told(async || {
+        let guard = slow(Ok(())).guard().await.expect("it enters");
+        observe::reset_observer();
+        Guard::close(guard).await.expect("it exits");
+        slow(Ok(())).with(two_seconds).await.expect("it ends well");
+    });
+    assert_eq!(told, ["slow: entered after 1s"]);
+}
+
+#[test]
 fn a_context_that_goes_on_in_the_background_is_told_twice() {
     let told = told(async || {
         let used = slow(Ok(())).with(two_seconds);
