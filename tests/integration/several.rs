@@ -290,15 +290,22 @@ fn contexts_of_several_work_when_enter_and_exit_are_called_by_hand() {
             stage,
             async |ledger| {
                 let make = |name| generated(Script::new(name, &ledger));
-                let (some, none) = (Wrapped(Some(make("some"))), Wrapped(Some(make("none")).filter(|_| false)));
+                let (some, none) = (
+                    Wrapped(Some(make("some"))),
+                    Wrapped(Some(make("none")).filter(|_| false)),
+                );
                 let list = Wrapped(vec![make("a"), make("b")]);
                 let either: Either<_, ByHand<()>> = Either::Left(make("either"));
                 let either = Wrapped(either);
-                async_with!(_ = some, _ = none, _ = list, _ = either => Ok::<_, Fault>(pause(1).await)).is_ok()
+                async_with!(some = some, none = none, list = list, either = either => {
+                    pause(1).await;
+                    Ok::<_, Fault>((*some, *none, list.concat(), *either))
+                })
             },
             |_, ended, ledger| {
                 ledger.check_nesting();
-                assert_ne!(ended, Some(false));
+                let lent = (Some("some"), None, "ab".to_owned(), "either");
+                assert!(ended.is_none_or(|ended| ended == Ok(lent)));
             },
         )
         .await;
@@ -309,11 +316,15 @@ fn contexts_of_several_work_when_enter_and_exit_are_called_by_hand() {
                 let make = |name| generated(Script::new(name, &ledger));
                 let joined = Wrapped(join((make("a"), make("b"))));
                 let all = Wrapped(join_all([make("c"), make("d")]).limit(1));
-                async_with!(_ = joined, _ = all => Ok::<_, Fault>(pause(1).await)).is_ok()
+                async_with!(joined = joined, all = all => {
+                    pause(1).await;
+                    Ok::<_, Fault>((*joined, all.concat()))
+                })
             },
             |_, ended, ledger| {
                 check_siblings(ledger);
-                assert_ne!(ended, Some(false));
+                let lent = (("a", "b"), "cd".to_owned());
+                assert!(ended.is_none_or(|ended| ended == Ok(lent)));
             },
         )
         .await;
