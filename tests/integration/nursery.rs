@@ -51,6 +51,31 @@ fn tasks_are_joined_when_the_body_completes_before_outer_exits_run() {
 }
 
 #[test]
+fn tasks_are_counted_while_they_run() {
+    everywhere(async |_| {
+        let used = tasks().with(async |tasks| {
+            assert_eq!((tasks.len(), tasks.is_empty()), (0, true));
+            let (first, second) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            for end in [first.clone(), second.clone()] {
+                tasks.spawn(async move { Ok::<_, Fault>(end.notified().await) });
+            }
+            assert_eq!((tasks.len(), tasks.is_empty()), (2, false));
+            first.notify_one();
+            while tasks.len() > 1 {
+                pause(1).await;
+            }
+            second.notify_one();
+            while !tasks.is_empty() {
+                pause(1).await;
+            }
+            assert_eq!(tasks.len(), 0);
+            Ok(())
+        });
+        assert_eq!(used.await, Ok(()));
+    });
+}
+
+#[test]
 fn tasks_are_aborted_and_gone_before_outer_exits_when_the_body_fails_or_panics() {
     everywhere(async |_| {
         for end in [End::Fail("b"), End::Panic("p")] {

@@ -351,6 +351,22 @@ fn an_array_entered_by_hand_panics_before_anything_has_begun() {
 }
 
 #[test]
+fn an_array_whose_contexts_were_entered_by_hand_exits_in_reverse() {
+    everywhere(async |_| {
+        let ledger = Ledger::default();
+        let mut all = ["a", "b"].map(|name| by_hand(Script::new(name, &ledger)));
+        let [a, b] = &mut all;
+        let values = [
+            a.enter().await.expect("it enters"),
+            b.enter().await.expect("it enters"),
+        ];
+        assert_eq!(all.exit(values, &Outcome::Completed).await, Ok(()));
+        ledger.check_nesting();
+        assert_eq!(ledger.count("exited"), 2);
+    });
+}
+
+#[test]
 fn join_enters_and_exits_at_the_same_time() {
     #[async_context]
     async fn meeting(barrier: Arc<Barrier>, number: u8) -> Result<u8, Fault> {
