@@ -70,7 +70,7 @@ impl Timer {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The timer of a runtime that has shut down panics. Its exits have moved.
-        if fallback::is_here() && !self.on_fallback {
+        if fallback::is_here() != self.on_fallback {
             self.start();
         }
         match &mut self.sleep {
