@@ -16,6 +16,8 @@ mod fallback;
 #[cfg(test)]
 mod fuzz;
 mod input;
+#[cfg(test)]
+mod messages;
 mod paths;
 #[cfg(test)]
 mod snapshots;
