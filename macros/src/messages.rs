@@ -1,12 +1,11 @@
 //! What the macros say of the programs in `ui-tests`: of the wrong ones, what their `.stderr` has, at the
 //! same places; of the right ones, nothing. `ui-tests` takes a minute, and also has what rustc adds.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use proc_macro2::{TokenStream, TokenTree};
-use quote::ToTokens;
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ImplItemFn, Item, Macro, Meta, TraitItemFn};
 
@@ -16,12 +15,9 @@ use crate::input::is_named;
 /// What is said there is said of no token: without arguments, and where another macro was before.
 const WITHOUT_A_PLACE: [&str; 2] = ["within/no-arguments.rs", "within/below-tokio-test.rs"];
 
-/// Each message with its place, as rustc prints it: `what\nhelp: how at line:column`.
-type Messages = BTreeSet<String>;
-
-/// The messages of a program's contexts.
+/// The messages of a program's contexts, each with its place: `what\nhelp: how at line:column`.
 #[derive(Default)]
-struct Said(Messages);
+struct Said(Vec<String>);
 
 impl Said {
     /// Expands what is under one of the crate's attributes: the first expands the others.
@@ -62,8 +58,7 @@ impl Said {
                 (TokenTree::Group(group), Some(place)) => {
                     let message = syn::parse2::<syn::LitStr>(group.stream()).expect("a message");
                     let (message, column) = (message.value(), place.column + 1);
-                    self.0
-                        .insert(format!("{message} at {}:{column}", place.line));
+                    self.0.push(format!("{message} at {}:{column}", place.line));
                     start = None;
                 }
                 (TokenTree::Group(group), None) => self.find(group.stream()),
@@ -104,8 +99,8 @@ impl Visit<'_> for Said {
 }
 
 /// The errors that rustc printed.
-fn printed(stderr: &str) -> Messages {
-    let mut messages = Messages::new();
+fn printed(stderr: &str) -> Vec<String> {
+    let mut messages = Vec::new();
     let mut lines = stderr.lines().peekable();
     while let Some(line) = lines.next() {
         let Some(what) = line.strip_prefix("error: ") else {
@@ -115,7 +110,7 @@ fn printed(stderr: &str) -> Messages {
         let place = lines.next().and_then(|line| line.split_once(".rs:"));
         if let Some((_, place)) = place {
             let help = help.map_or_else(String::new, |help| format!("\n{}", help.trim_start()));
-            messages.insert(format!("{what}{help} at {place}"));
+            messages.push(format!("{what}{help} at {place}"));
         }
     }
     messages
@@ -124,6 +119,12 @@ fn printed(stderr: &str) -> Messages {
 /// Is it one of this crate's, and not of rustc, of syn or of the runtime's `yield_!`?
 fn is_ours(message: &str) -> bool {
     message.contains("\nhelp: ") && !message.contains("works only directly in")
+}
+
+/// Each with its place, in any order.
+fn sorted(mut messages: Vec<String>) -> Vec<String> {
+    messages.sort();
+    messages
 }
 
 #[test]
@@ -141,12 +142,232 @@ fn the_macros_say_what_the_programs_in_ui_tests_expect() {
         }
         let mut said = Said::default();
         said.visit_file(&file);
-        let printed = printed(&stderr);
-        let expected = printed
-            .iter()
-            .filter(|it| is_ours(it) || said.0.contains(*it));
-        assert_eq!(said.0, expected.cloned().collect(), "{}", path.display());
         wrong += usize::from(!said.0.is_empty());
+        let mut expected = printed(&stderr);
+        expected.retain(|message| is_ours(message) || said.0.contains(message));
+        assert_eq!(sorted(said.0), sorted(expected), "{}", path.display());
     }
-    assert!(wrong > 80, "{wrong}");
+    assert!(wrong > 80, "the wrong programs are there");
+}
+
+// What no program in `ui-tests` has.
+
+/// What is wrong, without its place and the help.
+fn wrong(output: TokenStream) -> Vec<String> {
+    let mut said = Said::default();
+    said.find(output);
+    let what = |message: String| message.split('\n').next().unwrap_or_default().to_owned();
+    said.0.into_iter().map(what).collect()
+}
+
+fn wrong_in(args: TokenStream, body: &TokenStream) -> Vec<String> {
+    let function = quote!(async fn context(id: u32) -> Result<u32, String> { #body });
+    wrong(crate::attribute(args, &function))
+}
+
+/// What a `macro_rules!` makes of its `$expr` or `$ty`.
+fn fragment(tokens: TokenStream) -> Group {
+    Group::new(Delimiter::None, tokens)
+}
+
+#[test]
+fn a_path_ends_with_an_error_however_that_is_written() {
+    let branches = quote! {
+        match id {
+            0 => Err(error),
+            id => {
+                yield_!(id);
+                Ok(())
+            }
+        }
+    };
+    let error = fragment(quote!(Err(error)));
+    let fragment = fragment(branches.clone());
+    for body in [
+        quote!((#branches)),
+        quote!(#fragment),
+        quote!(unsafe { #branches }),
+        quote!(if id > 0 { yield_!(id); } else { #error? } Ok(())),
+        quote!(if id > 0 { yield_!(id); } else { (Err(error))? } Ok(())),
+        quote!(process::abort()),
+        quote!(std::process::exit(1)),
+        quote!(loop {
+            continue;
+            break;
+        }),
+    ] {
+        assert_eq!(wrong_in(quote!(), &body), [""; 0], "{body}");
+    }
+}
+
+#[test]
+fn operands_always_run_but_for_the_second_of_and_and_or() {
+    let plus = quote!(let sum = id + yield_!(id).0; Ok(()));
+    assert_eq!(wrong_in(quote!(), &plus), [""; 0]);
+}
+
+#[test]
+fn other_functions_of_process_come_back() {
+    assert_eq!(
+        wrong_in(quote!(), &quote!(process::id())),
+        ["an async context yields exactly once, but this one has no `yield_!`"]
+    );
+}
+
+#[test]
+fn a_yield_in_a_place_of_its_own_is_said_to_be_there() {
+    for (body, place) in [
+        (quote!(try { yield_!(id); };), "a `try` block"),
+        (quote!(become other(yield_!(id));), "another macro"),
+        (quote!(size_of::<[u32; yield_!(1).0]>();), "a constant"),
+        (
+            quote!(
+                trait Nested {
+                    async fn nested() {
+                        yield_!(1);
+                    }
+                    fn without_body();
+                }
+            ),
+            "a nested function",
+        ),
+    ] {
+        let wrong = wrong_in(quote!(), &body);
+        let said = format!("`yield_!` cannot be inside {place}, because");
+        assert!(
+            wrong.len() == 1 && wrong[0].starts_with(&said),
+            "{body}: {wrong:?}"
+        );
+    }
+}
+
+#[test]
+fn a_yield_on_one_branch_is_all_that_is_wrong_after_it() {
+    let body = quote! {
+        if id == 0 {
+            drop(id);
+        } else {
+            yield_!(id);
+        }
+        return Ok(());
+    };
+    assert_eq!(
+        wrong_in(quote!(), &body),
+        ["this `yield_!` does not run on every path"]
+    );
+}
+
+#[test]
+fn a_missing_suppression_is_said_once_and_of_what_exits_alone() {
+    const MISSING: &str = "under `suppress`, an exit says by a `Suppression` whether it suppresses";
+    const EARLY: &str = "before its `yield_!`, an async context can only be left with an error";
+    for (body, expected) in [
+        (quote!(yield_!(id); Ok(())), vec![MISSING]),
+        (
+            quote!(yield_!(id); if id > 0 { return Ok(()); } Ok(())),
+            vec![MISSING],
+        ),
+        (quote!(yield_!(id); Some(())), vec![]),
+        (quote!(yield_!(id); finish(())), vec![]),
+        (
+            quote!(yield_!(id); let exit = || return Ok(()); exit()),
+            vec![],
+        ),
+        (
+            quote!(yield_!(id); return Ok(Suppression::Propagate); Ok(())),
+            vec![],
+        ),
+        (
+            quote!(if id > 0 { return Ok(()); } yield_!(id); exit()),
+            vec![EARLY],
+        ),
+    ] {
+        assert_eq!(wrong_in(quote!(suppress), &body), expected, "{body}");
+    }
+}
+
+#[test]
+fn what_may_be_unit_is_no_suppression() {
+    let body = quote!(yield_!(id); let done = (); Ok(done));
+    assert_eq!(wrong_in(quote!(), &body), [""; 0]);
+}
+
+#[test]
+fn other_words_in_a_macro_are_no_keyword() {
+    let output = crate::contexts::contexts(quote! {
+        async fn context(id: u32) -> Result<u32, String> {
+            println!("{}", id);
+            Ok(())
+        }
+    });
+    assert_eq!(
+        wrong(output),
+        ["an async context yields exactly once, but this one has no `yield`"]
+    );
+}
+
+#[test]
+fn within_knows_the_types_that_are_no_result() {
+    let alias = fragment(quote!(io::Result<u32>));
+    let number = fragment(quote!(u32));
+    for (ty, is_wrong) in [
+        (quote!((io::Result<u32>)), false),
+        (quote!(#alias), false),
+        (quote!((u32)), true),
+        (quote!(#number), true),
+    ] {
+        let function = quote!(async fn user() -> #ty { value() });
+        let wrong = wrong(crate::within::within(quote!(context()), &function));
+        let expected =
+            "a function under `#[within]` returns a `Result`, because its context may fail";
+        assert_eq!(wrong, vec![expected; usize::from(is_wrong)], "{ty}");
+    }
+}
+
+#[test]
+fn a_yield_takes_an_expression_and_one() {
+    for (body, expected) in [
+        (quote!(yield_!(id+)), "`yield_!` takes an expression, but"),
+        (quote!(yield_!(id, id)), "`yield_!` takes one value"),
+    ] {
+        let wrong = wrong_in(quote!(), &quote!(#body; Ok(())));
+        assert!(
+            wrong.len() == 1 && wrong[0].starts_with(expected),
+            "{wrong:?}"
+        );
+    }
+}
+
+#[test]
+fn suppress_takes_no_value_however_it_is_given() {
+    for args in [
+        quote!(suppress(true)),
+        quote!(suppress = true),
+        quote!(suppress =),
+    ] {
+        let wrong = wrong_in(args, &quote!(yield_!(id); exit()));
+        assert_eq!(wrong, ["`suppress` takes no value"]);
+    }
+}
+
+#[test]
+fn what_is_no_function_is_called_by_its_name() {
+    for (item, name) in [
+        ("impl Type {}", "an `impl` block"),
+        ("trait Trait {}", "a trait"),
+        ("mod module {}", "a module"),
+        ("struct Struct;", "a struct"),
+        ("enum Enum {}", "an enum"),
+        ("static STATIC: () = ();", "a static"),
+        ("const CONST: () = ();", "a constant"),
+        ("type Alias = ();", "a type alias"),
+        ("use module;", "a `use`"),
+        ("call!();", "a macro"),
+    ] {
+        let item: TokenStream = item.parse().expect("tokens");
+        let said = format!("`#[async_context]` is for an `async fn`, but this is {name}");
+        assert_eq!(wrong(crate::attribute(quote!(), &item)), [said]);
+        let said = format!("`contexts!` is for an `async fn`, but this is {name}");
+        assert_eq!(wrong(crate::contexts::contexts(item)), [said]);
+    }
 }

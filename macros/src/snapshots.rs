@@ -4,8 +4,8 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use expect_test::{Expect, expect};
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 
 use crate::input::Input;
 
@@ -650,6 +650,615 @@ fn names_that_only_rustc_can_tell_apart_are_invented() {
         }
     "#]],
     );
+}
+
+#[test]
+fn calls_in_the_tokens_of_other_macros_go_with_their_paths() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn pair() -> Result<Pair, Never> {
+                let pair = dbg!(Pair {
+                    a: a::path::cancellable!(one()).await,
+                    b: ::path::cancellable!(two()).await,
+                    c: contexts!(yield) != vec![cancellable(three)],
+                });
+                yield_!(pair);
+                Ok(())
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+            fn pair() -> impl ::async_context_manager::AsyncContext<
+                Value = Pair,
+                Error = Never,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::generator::generator::<
+                    Pair,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "pair"),
+                    async move |lender| -> ::core::result::Result<(), Never> {
+                        let lender = &lender;
+                        let __context_exit: ::core::result::Result<(), Never> = {
+                            let pair = dbg!(
+                                Pair { a : lender.cancellable(one()). await, b : lender
+                                .cancellable(two()). await, c : contexts!(yield) !=
+                                vec![cancellable(three)], }
+                            );
+                            lender.yield_(pair).await;
+                            Ok(())
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_cancellable_in_an_async_block_leaves_the_others_their_lender() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn pair() -> Result<u32, Never> {
+                let later = async move { cancellable!(one()).await };
+                yield_!(later.await);
+                Ok(())
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+        fn pair() -> impl ::async_context_manager::AsyncContext<
+            Value = u32,
+            Error = Never,
+            Verdict = (),
+        > {
+            cancellable! {
+                @ used
+            }
+            yield_! {
+                @ used
+            }
+            ::async_context_manager::generator::generator::<
+                u32,
+                _,
+                _,
+            >(
+                ::core::concat!(::core::module_path!(), "::", "pair"),
+                async move |lender| -> ::core::result::Result<(), Never> {
+                    let lender = &lender;
+                    let __context_exit: ::core::result::Result<(), Never> = {
+                        let later = async move { lender.cancellable(one()).await };
+                        lender.yield_(later.await).await;
+                        Ok(())
+                    };
+                    __context_exit
+                },
+            )
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn contexts_inside_of_a_context_keep_their_yields() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn outer() -> Result<u32, Never> {
+                #[async_context]
+                async fn inner() -> Result<u32, Never> {
+                    yield_!(1);
+                    Ok(())
+                }
+                impl Type {
+                    #[async_context]
+                    async fn inner() -> Result<u32, Never> {
+                        yield_!(2);
+                        Ok(())
+                    }
+                }
+                trait Trait {
+                    #[async_context]
+                    async fn inner() -> Result<u32, Never> {
+                        yield_!(3);
+                        Ok(())
+                    }
+                }
+                yield_!(4);
+                Ok(())
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+        fn outer() -> impl ::async_context_manager::AsyncContext<
+            Value = u32,
+            Error = Never,
+            Verdict = (),
+        > {
+            yield_! {
+                @ used
+            }
+            ::async_context_manager::generator::generator::<
+                u32,
+                _,
+                _,
+            >(
+                ::core::concat!(::core::module_path!(), "::", "outer"),
+                async move |lender| -> ::core::result::Result<(), Never> {
+                    let __context_exit: ::core::result::Result<(), Never> = {
+                        #[async_context]
+                        async fn inner() -> Result<u32, Never> {
+                            yield_!(1);
+                            Ok(())
+                        }
+                        impl Type {
+                            #[async_context]
+                            async fn inner() -> Result<u32, Never> {
+                                yield_!(2);
+                                Ok(())
+                            }
+                        }
+                        trait Trait {
+                            #[async_context]
+                            async fn inner() -> Result<u32, Never> {
+                                yield_!(3);
+                                Ok(())
+                            }
+                        }
+                        lender.yield_(4).await;
+                        Ok(())
+                    };
+                    __context_exit
+                },
+            )
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn functions_inside_of_a_function_with_errors_lose_their_yields() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn outer() -> Result<u32, Never> {
+                async fn inner() {
+                    yield_!(1);
+                }
+                impl Type {
+                    async fn inner() {
+                        yield_!(2);
+                    }
+                }
+                trait Trait {
+                    async fn inner() {
+                        yield_!(3);
+                    }
+                }
+                print!(yield_!(), yield_!(4));
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+        fn outer() -> impl ::async_context_manager::AsyncContext<
+            Value = u32,
+            Error = Never,
+            Verdict = (),
+        > {
+            yield_! {
+                @ used
+            }
+            ::core::compile_error! {
+                "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
+            }
+            ::core::compile_error! {
+                "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
+            }
+            ::core::compile_error! {
+                "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
+            }
+            ::core::compile_error! {
+                "`yield_!` cannot be inside another macro, because how often the macro runs it is unknown\nhelp: write `let (value, outcome) = yield_!(value);`, then use `value` in the macro"
+            }
+            ::core::compile_error! {
+                "`yield_!` cannot be inside another macro, because how often the macro runs it is unknown\nhelp: write `let (value, outcome) = yield_!(value);`, then use `value` in the macro"
+            }
+            ::async_context_manager::generator::generator::<
+                u32,
+                _,
+                _,
+            >(
+                "",
+                async move |_| -> ::core::result::Result<(), Never> {
+                    let _ = (async move || -> ::core::result::Result<_, Never> {
+                        async fn inner() {
+                            (
+                                1,
+                                ::core::option::Option::<&::async_context_manager::Outcome>::None
+                                    .unwrap(),
+                            );
+                        }
+                        impl Type {
+                            async fn inner() {
+                                (
+                                    2,
+                                    ::core::option::Option::<
+                                        &::async_context_manager::Outcome,
+                                    >::None
+                                        .unwrap(),
+                                );
+                            }
+                        }
+                        trait Trait {
+                            async fn inner() {
+                                (
+                                    3,
+                                    ::core::option::Option::<
+                                        &::async_context_manager::Outcome,
+                                    >::None
+                                        .unwrap(),
+                                );
+                            }
+                        }
+                        print!(
+                            ((), ::core::option::Option:: < & ::async_context_manager::Outcome >
+                            ::None.unwrap()), (4, ::core::option::Option:: < &
+                            ::async_context_manager::Outcome > ::None.unwrap())
+                        );
+                        return ::core::result::Result::Ok(());
+                    })()
+                        .await;
+                    ::core::option::Option::None.unwrap()
+                },
+            )
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_expected_of_an_argument_is_expected_inside() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn open(
+                #[expect(unused)] a: u32,
+                #[cfg_attr(test, expect(unused))] b: u32,
+                #[cfg(expect)] c: u32,
+                #[allow(unused)] d: u32,
+            ) -> Result<u32, Never> {
+                yield_!(1);
+                Ok(())
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+        fn open(
+            a: u32,
+            b: u32,
+            #[cfg(expect)]
+            c: u32,
+            #[allow(unused)]
+            d: u32,
+        ) -> impl ::async_context_manager::AsyncContext<
+            Value = u32,
+            Error = Never,
+            Verdict = (),
+        > {
+            yield_! {
+                @ used
+            }
+            ::async_context_manager::generator::generator::<
+                u32,
+                _,
+                _,
+            >(
+                ::core::concat!(::core::module_path!(), "::", "open"),
+                async move |lender| -> ::core::result::Result<(), Never> {
+                    #[expect(unused)]
+                    let a = a;
+                    #[cfg_attr(test, expect(unused))]
+                    let b = b;
+                    #[cfg(expect)]
+                    let c = c;
+                    #[allow(unused)]
+                    let d = d;
+                    let __context_exit: ::core::result::Result<(), Never> = {
+                        lender.yield_(1).await;
+                        Ok(())
+                    };
+                    __context_exit
+                },
+            )
+        }
+    "#]],
+    );
+}
+
+#[test]
+fn patterns_are_there_where_their_arguments_are() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn open(
+                #[cfg(test)] (a, b): (u32, u32),
+                #[cfg_attr(test, cfg(unix))] (c, d): (u32, u32),
+                #[allow(unused)] (e, f): (u32, u32),
+                ref g: u32,
+                h @ 0..: u32,
+            ) -> Result<u32, Never> {
+                yield_!(1);
+                Ok(())
+            }
+        },
+    );
+    check(
+        output,
+        expect![[r#"
+        fn open(
+            #[cfg(test)]
+            __context_arg0: (u32, u32),
+            #[cfg_attr(test, cfg(unix))]
+            __context_arg1: (u32, u32),
+            #[allow(unused)]
+            __context_arg2: (u32, u32),
+            __context_arg3: u32,
+            __context_arg4: u32,
+        ) -> impl ::async_context_manager::AsyncContext<
+            Value = u32,
+            Error = Never,
+            Verdict = (),
+        > {
+            yield_! {
+                @ used
+            }
+            ::async_context_manager::generator::generator::<
+                u32,
+                _,
+                _,
+            >(
+                ::core::concat!(::core::module_path!(), "::", "open"),
+                async move |lender| -> ::core::result::Result<(), Never> {
+                    #[cfg(test)]
+                    let __context_arg0 = __context_arg0;
+                    #[cfg(test)]
+                    let (a, b) = __context_arg0;
+                    #[cfg_attr(test, cfg(unix))]
+                    let __context_arg1 = __context_arg1;
+                    #[cfg_attr(test, cfg(unix))]
+                    let (c, d) = __context_arg1;
+                    let __context_arg2 = __context_arg2;
+                    #[allow(unused)]
+                    let (e, f) = __context_arg2;
+                    let __context_arg3 = __context_arg3;
+                    let ref g = __context_arg3;
+                    let __context_arg4 = __context_arg4;
+                    let h @ 0.. = __context_arg4;
+                    let __context_exit: ::core::result::Result<(), Never> = {
+                        lender.yield_(1).await;
+                        Ok(())
+                    };
+                    __context_exit
+                },
+            )
+        }
+    "#]],
+    );
+}
+
+/// The tokens: what is newer than the parser is no Rust to it.
+fn check_tokens(output: &TokenStream, expected: &Expect) {
+    expected.assert_eq(&output.to_string());
+}
+
+#[test]
+fn a_body_that_is_newer_than_the_parser_keeps_its_tokens() {
+    let output = context(
+        quote!(),
+        quote! {
+            async fn lock(a: Mutex) -> Result<Guard, Never> {
+                let guard = newer syntax cancellable!(a.lock()).await;
+                let ((guard, _), _) = (yield_!(guard), yield_!());
+                guard.unlock()
+            }
+        },
+    );
+    check_tokens(
+        &output,
+        &expect![[
+            r#"fn lock (a : Mutex) -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { yield_ ! { @ used } cancellable ! { @ used } :: async_context_manager :: generator :: generator :: < Guard , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "lock") , async move | lender | -> :: core :: result :: Result < () , Never > { let lender = & lender ; let a = a ; let __context_exit : :: core :: result :: Result < () , Never > = { { let guard = newer syntax lender . cancellable (a . lock ()) . await ; let ((guard , _) , _) = (lender . yield_ (guard) . await , lender . yield_ (()) . await) ; guard . unlock () } } ; __context_exit } ,) }"#
+        ]],
+    );
+
+    let output = context(
+        quote!(),
+        quote! {
+            async fn never() -> Result<Guard, Never> {
+                newer syntax
+            }
+        },
+    );
+    check_tokens(
+        &output,
+        &expect![[
+            r#"fn never () -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { :: async_context_manager :: generator :: generator :: < Guard , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "never") , async move | lender | -> :: core :: result :: Result < () , Never > { let __context_exit : :: core :: result :: Result < () , Never > = { { newer syntax } } ; __context_exit } ,) }"#
+        ]],
+    );
+}
+
+#[test]
+fn within_pins_the_type_of_what_the_body_ends_with() {
+    let within = |signature, body| {
+        let function = quote!(#signature { #body });
+        crate::within::within(quote!(context()), &function)
+    };
+    let plain = quote!(async fn plain() -> Result<u32, DbError>);
+    let alias = quote!(async fn alias() -> (io::Result<u32>));
+    let opaque = quote!(async fn opaque() -> Result<impl Fn(), DbError>);
+    let output = [
+        within(&plain, quote!(value())),
+        within(&plain, quote!(return value())),
+        within(&plain, quote!(loop {})),
+        within(&alias, quote!(value())),
+        within(&opaque, quote!(value())),
+    ];
+    check(
+        output.into_iter().collect(),
+        expect![[r#"
+        async fn plain() -> Result<u32, DbError> {
+            let __context = context();
+            ::async_context_manager::AsyncContextExt::with(
+                    __context,
+                    async move |_| {
+                        let __context_result: ::core::result::Result<u32, _> = { value() };
+                        __context_result
+                    },
+                )
+                .await
+        }
+        async fn plain() -> Result<u32, DbError> {
+            let __context = context();
+            ::async_context_manager::AsyncContextExt::with(
+                    __context,
+                    async move |_| { return value() },
+                )
+                .await
+        }
+        async fn plain() -> Result<u32, DbError> {
+            let __context = context();
+            ::async_context_manager::AsyncContextExt::with(__context, async move |_| { loop {} })
+                .await
+        }
+        async fn alias() -> (io::Result<u32>) {
+            let __context = context();
+            ::async_context_manager::AsyncContextExt::with(
+                    __context,
+                    async move |_| {
+                        let __context_result: (io::Result<u32>) = { value() };
+                        __context_result
+                    },
+                )
+                .await
+        }
+        async fn opaque() -> Result<impl Fn(), DbError> {
+            let __context = context();
+            ::async_context_manager::AsyncContextExt::with(__context, async move |_| { value() })
+                .await
+        }
+    "#]],
+    );
+}
+
+/// The head and the body of a function, as tokens: are all of these in there?
+fn has(output: &TokenStream, parts: &[TokenStream]) -> bool {
+    let output = output.to_string();
+    parts.iter().all(|part| output.contains(&part.to_string()))
+}
+
+#[test]
+fn callers_of_a_function_without_a_result_still_get_a_value() {
+    for (output, value) in [
+        (quote!(), quote!(())),
+        (quote!(-> !), quote!(())),
+        (quote!(-> impl Future<Output = u32>), quote!(())),
+        (quote!(-> Option<impl Fn()>), quote!(())),
+        (quote!(-> Option<u32>), quote!(Option<u32>)),
+    ] {
+        let output = context(quote!(), quote!(async fn open() #output { yield_!(1); }));
+        let value = quote!(Value = #value, Error = ::core::convert::Infallible, Verdict = ());
+        assert!(has(&output, &[quote!(compile_error), value]), "{output}");
+    }
+}
+
+#[test]
+fn a_result_may_be_in_parentheses_or_come_from_a_macro() {
+    let ty = quote!(Result<impl Fn() -> u32, DbError>);
+    let fragment = Group::new(Delimiter::None, ty.clone());
+    for ty in [quote!((#ty)), quote!(#fragment), quote!(((#fragment)))] {
+        let output = context(quote!(), quote!(async fn open() -> #ty { todo!() }));
+        let types = quote!(Value = impl Fn() -> u32, Error = DbError, Verdict = ());
+        assert!(has(&output, &[types]), "{output}");
+    }
+}
+
+#[test]
+fn only_what_is_called_result_is_known_to_have_its_types_in_order() {
+    for ty in [
+        quote!(Swapped<DbError, u32>),
+        quote!(<Type>::String),
+        quote!(module::Option<u32>),
+        quote!((io::Result<u32>)),
+    ] {
+        let output = context(quote!(), quote!(async fn open() -> #ty { todo!() }));
+        let ty = match &syn::parse2(ty.clone()) {
+            Ok(syn::Type::Paren(inner)) => inner.elem.to_token_stream(),
+            _ => ty,
+        };
+        let value = quote!(<#ty as ::async_context_manager::generator::IsResult>::Value);
+        assert!(has(&output, &[quote!(Value = #value)]), "{output}");
+    }
+}
+
+#[test]
+fn a_body_that_would_only_add_errors_is_left_out() {
+    for (body, is_kept) in [
+        (quote!(const { yield_!(marker) }; Ok(())), false),
+        (quote!(return Err(error); yield_!(marker); Ok(())), false),
+        (quote!(if id > 0 { return; } yield_!(marker); Ok(())), false),
+        (
+            quote!(if id > 0 { return Ok(()); } yield_!(marker); Ok(())),
+            true,
+        ),
+        (quote!(let lend = || yield_!(marker); Ok(())), true),
+    ] {
+        let function = quote!(async fn open(id: u32) -> Result<u32, DbError> { #body });
+        let output = context(quote!(), function);
+        assert!(has(&output, &[quote!(compile_error)]), "{output}");
+        assert_eq!(has(&output, &[quote!(marker)]), is_kept, "{output}");
+    }
+}
+
+#[test]
+fn what_rustc_says_of_a_context_points_at_the_return_type() {
+    let function: TokenStream = "async fn open() -> Result<u32, DbError> { yield_!(1); Ok(()) }"
+        .parse()
+        .expect("tokens");
+    let output = context(quote!(), function);
+    let mut columns = Vec::new();
+    for_each(output, &mut |name| {
+        if name == "async_context_manager" {
+            columns.push(name.span().start().column);
+        }
+    });
+    assert_eq!(columns, [19, 19]);
+}
+
+fn for_each(tokens: TokenStream, look: &mut impl FnMut(Ident)) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => for_each(group.stream(), look),
+            TokenTree::Ident(name) => look(name),
+            _ => {}
+        }
+    }
 }
 
 #[test]
