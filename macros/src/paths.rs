@@ -281,7 +281,6 @@ impl Paths<'_> {
                 visit::visit_expr_yield(self, call);
                 self.meet(Yield::from_keyword(call.yield_token));
             }
-            Expr::Macro(call) => self.visit_macro(&call.mac),
             Expr::Verbatim(tokens) => self.search_tokens(tokens),
             Expr::Try(inner) => {
                 self.visit_expr(&inner.expr);
@@ -390,10 +389,8 @@ impl Paths<'_> {
     fn join(&mut self, paths: impl IntoIterator<Item = Position>) -> Position {
         let mut live = paths.into_iter().filter(|path| !path.has_left).peekable();
         let Some(&first) = live.peek() else {
-            return Position {
-                has_left: true,
-                ..self.here
-            };
+            // We are at the end of the last of them.
+            return self.here;
         };
         let has_yielded = live.by_ref().fold((false, true), |(any, all), path| {
             (any || path.has_yielded, all && path.has_yielded)
@@ -516,10 +513,6 @@ impl<'ast> Visit<'ast> for Paths<'_> {
             self.inside = around;
             self.here = here;
         }
-    }
-
-    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
-        self.walk(&arm.body, false);
     }
 
     fn visit_macro(&mut self, mac: &'ast Macro) {
