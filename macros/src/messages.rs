@@ -220,6 +220,8 @@ fn a_yield_in_a_place_of_its_own_is_said_to_be_there() {
         (quote!(try { yield_!(id); };), "a `try` block"),
         (quote!(become other(yield_!(id));), "another macro"),
         (quote!(size_of::<[u32; yield_!(1).0]>();), "a constant"),
+        (quote!(let _: [u32; yield_!(1).0] = [];), "a constant"),
+        (quote!(array::<{ yield_!(1).0 }>();), "a constant"),
         (
             quote!(
                 trait Nested {

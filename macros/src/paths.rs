@@ -10,8 +10,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::visit::{self, Visit};
 use syn::{
-    BinOp, Block, Expr, ExprBreak, ExprIf, ExprMatch, ExprReturn, Ident, Item, Label, Local, Macro,
-    Pat, Stmt, TypeArray,
+    BinOp, Block, Expr, ExprBreak, ExprIf, ExprMatch, ExprReturn, GenericArgument, Ident, Item,
+    Label, Local, Macro, Pat, Stmt, TypeArray,
 };
 
 use crate::endings;
@@ -503,6 +503,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 
     fn visit_local(&mut self, local: &'ast Local) {
+        self.visit_pat(&local.pat);
         let Some(init) = &local.init else { return };
         self.visit_expr(&init.expr);
         if let Some((_, otherwise)) = &init.diverge {
@@ -563,6 +564,15 @@ impl<'ast> Visit<'ast> for Paths<'_> {
 
     fn visit_type_array(&mut self, array: &'ast TypeArray) {
         self.search(Place::Const, |paths| paths.visit_expr(&array.len));
+    }
+
+    fn visit_generic_argument(&mut self, argument: &'ast GenericArgument) {
+        match argument {
+            GenericArgument::Const(value) => {
+                self.search(Place::Const, |paths| paths.visit_expr(value));
+            }
+            argument => visit::visit_generic_argument(self, argument),
+        }
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
