@@ -152,9 +152,12 @@ impl<V> Exchange<V> {
         }
         let mut goods = self.goods();
         let outcome = match phase {
-            COMPLETED => Outcome::Completed,
-            CANCELLED => Outcome::Cancelled,
-            _ => goods.outcome.take().unwrap_or(Outcome::Cancelled),
+            COMPLETED => Some(Outcome::Completed),
+            CANCELLED => Some(Outcome::Cancelled),
+            _ => goods.outcome.take(),
+        };
+        let Some(outcome) = outcome else {
+            return Poll::Pending;
         };
         let Some(value) = goods.value.take() else {
             return Poll::Pending;
