@@ -1,5 +1,6 @@
 //! What the macros say of the programs in `ui-tests`: of the wrong ones, what their `.stderr` has, at the
-//! same places; of the right ones, nothing. `ui-tests` takes a minute, and also has what rustc adds.
+//! same places; of the right ones, nothing. `ui-tests` takes a minute, and also has what rustc adds. Then, what
+//! they say of what no program there has.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,7 @@ use syn::{Attribute, ImplItemFn, Item, Macro, Meta, TraitItemFn};
 use crate::fuzz::rust_files;
 use crate::input::is_named;
 
-/// What is said there is said of no token: without arguments, and where another macro was before.
+/// What is said there is said at the attribute, which has no arguments, or after another macro.
 const WITHOUT_A_PLACE: [&str; 2] = ["within/no-arguments.rs", "within/below-tokio-test.rs"];
 
 /// The messages of a program's contexts, each with its place: `what\nhelp: how at line:column`.
@@ -26,6 +27,7 @@ impl Said {
         let attrs = attrs(&mut item);
         let is_ours =
             |attr: &Attribute| is_named(attr, "async_context") || is_named(attr, "within");
+        // `#[cfg(any())]`: rustc takes the item away.
         let is_absent = |attr: &Attribute| attr.to_token_stream().to_string().contains("cfg (any");
         let Some(at) = attrs.iter().position(is_ours) else {
             return;
@@ -121,7 +123,6 @@ fn is_ours(message: &str) -> bool {
     message.contains("\nhelp: ") && !message.contains("works only directly in")
 }
 
-/// Each with its place, in any order.
 fn sorted(mut messages: Vec<String>) -> Vec<String> {
     messages.sort();
     messages
