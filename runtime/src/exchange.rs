@@ -29,18 +29,17 @@ pub(crate) struct Exchange<V> {
 
 struct Goods<V> {
     value: Option<V>,
-    /// Unless the phase says it.
+    /// Of a body that has failed, or panicked.
     outcome: Option<Outcome>,
 }
 
 const ENTERING: u8 = 0;
 const OFFERED: u8 = 1;
-/// The value has come back, with the outcome that is with it.
+/// The value has come back, with the outcome that is with it; without one, the body was cancelled.
 const RETURNED: u8 = 2;
-/// The same, with one that fits in here: most have it.
+/// The value has come back from a body that completed, as most do.
 const COMPLETED: u8 = 3;
-const CANCELLED: u8 = 4;
-const EXITING: u8 = 5;
+const EXITING: u8 = 4;
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
@@ -61,7 +60,7 @@ impl<V> Default for Exchange<V> {
 impl<V> Exchange<V> {
     fn goods(&self) -> SpinMutexGuard<'_, Goods<V>> {
         let goods = self.goods.try_lock();
-        goods.expect("code and holder take turns")
+        goods.expect("code and holder take turns: a context yields once, in its own code")
     }
 
     fn phase(&self) -> u8 {
@@ -79,11 +78,10 @@ impl<V> Exchange<V> {
     /// If it has yielded before.
     #[inline]
     pub(crate) fn offer(&self, value: V) {
-        assert!(
-            self.phase() == ENTERING,
-            "a context yields once, and this is a second time"
-        );
         self.goods().value = Some(value);
+        // Now, because before that a large value would be moved once more, to drop where this panics.
+        let is_first = self.phase() == ENTERING;
+        assert!(is_first, "a context yields once, and this is a second time");
         self.set_phase(OFFERED);
     }
 
@@ -125,7 +123,7 @@ impl<V> Exchange<V> {
     pub(crate) fn give_back(&self, outcome: Outcome) {
         let phase = match outcome {
             Outcome::Completed => COMPLETED,
-            Outcome::Cancelled => CANCELLED,
+            Outcome::Cancelled => RETURNED,
             outcome => {
                 self.goods().outcome = Some(outcome);
                 RETURNED
@@ -147,17 +145,13 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn poll_returned(&self) -> Poll<(V, Outcome)> {
         let phase = self.phase();
-        if !matches!(phase, COMPLETED | CANCELLED | RETURNED) {
+        if !matches!(phase, COMPLETED | RETURNED) {
             return Poll::Pending;
         }
         let mut goods = self.goods();
         let outcome = match phase {
-            COMPLETED => Some(Outcome::Completed),
-            CANCELLED => Some(Outcome::Cancelled),
-            _ => goods.outcome.take(),
-        };
-        let Some(outcome) = outcome else {
-            return Poll::Pending;
+            COMPLETED => Outcome::Completed,
+            _ => goods.outcome.take().unwrap_or(Outcome::Cancelled),
         };
         let Some(value) = goods.value.take() else {
             return Poll::Pending;
