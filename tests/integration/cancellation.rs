@@ -130,6 +130,12 @@ fn a_cancellable_await_that_has_ended_marks_nothing() {
         );
         detached::drain().await;
         assert_eq!(ledger.text(), "has it, exit", "not given up after");
+
+        let ledger = Ledger::default();
+        let in_some = Some(two_steps(ledger.clone())).guard();
+        assert!(poll_times(in_some, 2).await.is_none());
+        detached::drain().await;
+        assert_eq!(ledger.text(), "has it, exit", "nor inside of another");
     });
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_context_manager::report::{self, Kind};
-use async_context_manager::testing::cancel_everywhere;
+use async_context_manager::testing::{cancel_after, cancel_everywhere};
 use async_context_manager::{Either, detached, join, join_all, prelude::*};
 use tests::{
     ByHand, End, Fault, Ledger, Script, Stage, everywhere, generated, in_a_process_of_its_own,
@@ -191,6 +191,22 @@ fn a_context_made_of_others_is_reported_by_its_name_and_they_by_theirs() {
         assert_eq!(in_order, both(type_name_of(&vec![fails()])));
         let nothing = || None.filter(|_: &BoxContext<u8, Fault>| true);
         assert_eq!(names_of(nothing).await, []);
+    });
+}
+
+#[test]
+fn an_exit_that_panics_in_the_background_is_reported_by_its_name() {
+    on_current_thread(async |_| {
+        let ledger = Ledger::default();
+        let context = generated(Script::new("c", &ledger).exit(End::Panic("exit")));
+        let used = context.with(async |_| Ok(pause(9).await));
+        let run = cancel_after(5, used).await;
+        let names = run
+            .reports()
+            .iter()
+            .map(|report| (report.kind(), report.context()));
+        assert!(names.eq([(Kind::Panicked, "tests::contexts::generated")]));
+        assert!(ledger.has("exit c: cancelled"));
     });
 }
 
