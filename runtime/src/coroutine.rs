@@ -400,13 +400,13 @@ pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
 /// use async_context_manager::generator::{Yield, generator};
 /// use async_context_manager::prelude::*;
 ///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
 /// let number = generator("number", async move |lender| -> Result<(), String> {
 ///     let end: Yield<'_, u32> = lender.yield_(42);
 ///     let (_number, _outcome) = end.await;
 ///     Ok(())
 /// });
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
 /// assert_eq!(number.with(async |number| Ok(*number)).await, Ok(42));
 /// # }
 /// ```
