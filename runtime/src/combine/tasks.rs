@@ -50,6 +50,8 @@ use crate::scope::Inside;
 /// # }
 /// ```
 ///
+/// Where the tasks' errors do not say what the error is, the call does: `tasks::<io::Error>()`.
+///
 /// The tasks run on the tokio runtime that the context was entered on; where there is none, on a thread
 /// of this crate, like [detached](crate::detached) exits. Those that a runtime throws away when it
 /// shuts down are reported as [`Lost`](Kind::Lost), where the body completed.
