@@ -1,7 +1,7 @@
 //! Where the value and the outcome change hands, between the code of a context and its holder.
 //!
 //! ```text
-//!  Entering ──offer──▶ Offered ──give_back──▶ Returned ──take_returned──▶ Exiting
+//!  Entering ──offer──▶ Offered ──give_back──▶ Returned ──poll_returned──▶ Exiting
 //! ```
 //!
 //! The value stays in here from the yield to the exit: it is lent to the body where it is, and not moved. A
