@@ -22,7 +22,7 @@ use crate::cancellable::Cancellable;
 use crate::context::{AsyncContext, Verdict};
 use crate::exchange::{Lent, Link, Mark};
 use crate::observe::Watch;
-use crate::order::{Covers, Place};
+use crate::order::{Kind as Hold, Part, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind};
 
@@ -46,8 +46,8 @@ pin_project! {
         place: Place,
         // The body's error, on its way to the caller. Reported if this drops before it gets there.
         owed: Option<BodyError>,
-        // The wait for the exits inside, while there are some.
-        inner: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        // The wait for its turn to exit, while there is one.
+        turn: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         #[pin]
         future: F,
     }
@@ -71,12 +71,8 @@ pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
 
 impl<V, F> Coroutine<V, F> {
     /// Nothing of it has run yet. Its place among the other contexts is here and now.
-    pub(crate) fn new(
-        name: &'static str,
-        covers: Covers,
-        code: impl FnOnce(Lender<V>) -> F,
-    ) -> Self {
-        Self::pinned(name, covers, code, Box::pin)
+    pub(crate) fn new(name: &'static str, hold: Hold, code: impl FnOnce(Lender<V>) -> F) -> Self {
+        Self::pinned(name, hold, code, Box::pin)
     }
 }
 
@@ -84,20 +80,20 @@ impl<V, D, E> Coroutine<V, Code<D, E>> {
     /// The same for code that can live in the background, and whose type is forgotten.
     pub(crate) fn erased<G>(
         name: &'static str,
-        covers: Covers,
+        hold: Hold,
         code: impl FnOnce(Lender<V>) -> G,
     ) -> Self
     where
         G: Future<Output = Result<D, E>> + Send + 'static,
     {
-        Self::pinned(name, covers, code, |state| Box::pin(state))
+        Self::pinned(name, hold, code, |state| Box::pin(state))
     }
 }
 
 impl<V, F: ?Sized> Coroutine<V, F> {
     fn pinned<G>(
         name: &'static str,
-        covers: Covers,
+        hold: Hold,
         code: impl FnOnce(Lender<V>) -> G,
         pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
     ) -> Self {
@@ -106,9 +102,9 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         let state = pin(State {
             stage: Stage::Entering,
             link,
-            place: Place::new(covers, Watch::begin(name)),
+            place: Place::new(hold, Watch::begin(name)),
             owed: None,
-            inner: None,
+            turn: None,
             future: code(lender),
         });
         Self {
@@ -137,35 +133,40 @@ where
     pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let name = self.name;
         let mut state = self.state();
-        let polled = state.poll(cx);
+        let polled = state.poll(cx, Part::Open);
         let entered = settle_enter(name, state.link, polled);
         match entered {
             Poll::Ready(Ok(())) => {
                 *state.stage = Stage::Entered;
+                state.place.entered();
                 state.place.watch().entered(true);
             }
             Poll::Ready(Err(_)) => state.place.watch().entered(false),
-            Poll::Pending => state.place.note_runtime(),
+            Poll::Pending => state.place.note(),
         }
         entered
     }
 
-    /// Waits for the exits inside (invariant 3), and then goes on with exit.
+    /// Waits for its turn, and then goes on with exit.
     ///
     /// # Panics
     ///
     /// If exit panics.
     #[inline]
     pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<D, E>> {
+        let name = self.name;
         let mut state = self.state();
         if *state.stage == Stage::Returned {
-            ready!(state.poll_inner_exits(cx));
+            if state.poll_turn(name, cx).is_pending() {
+                state.place.waits_in_exit(name);
+                return Poll::Pending;
+            }
             *state.stage = Stage::Exiting;
         }
-        let exited = state.poll(cx);
+        let exited = state.poll(cx, Part::Exit);
         match &exited {
             Poll::Ready(exit) => state.place.watch().exited(exit.is_err()),
-            Poll::Pending => state.place.note_runtime(),
+            Poll::Pending => state.place.waits_in_exit(name),
         }
         exited
     }
@@ -175,8 +176,8 @@ impl<V, D, E, F> Parts<'_, V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _inside = self.place.inside();
+    fn poll(&mut self, cx: &mut Context<'_>, part: Part) -> Poll<F::Output> {
+        let _polling = self.place.poll(part);
         // A panic of the poll leaves it so.
         let stage = mem::replace(self.stage, Stage::Ended);
         let polled = self.future.as_mut().poll(cx);
@@ -189,18 +190,16 @@ where
 
 impl<V, F: ?Sized> Parts<'_, V, F> {
     #[inline]
-    fn poll_inner_exits(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.inner.is_none() && !self.place.has_inner_exits() {
-            return Poll::Ready(());
+    fn poll_turn(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn.is_some() || self.place.has_to_wait() {
+            let place = &*self.place;
+            let turn = self
+                .turn
+                .get_or_insert_with(|| Box::pin(place.turn(name).come()));
+            ready!(turn.as_mut().poll(cx));
+            *self.turn = None;
         }
-        self.place.note_runtime();
-        let place = &*self.place;
-        let inner = self.inner.get_or_insert_with(|| {
-            let exits = place.inner_exits();
-            Box::pin(async move { exits.ended().await })
-        });
-        ready!(inner.as_mut().poll(cx));
-        *self.inner = None;
+        self.place.begin_exit();
         Poll::Ready(())
     }
 }
@@ -218,8 +217,8 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
         let has_ended = *parts.stage == Stage::Ended;
         parts.place.watch().dropped(has_ended);
         if !has_ended {
-            let mut place = mem::replace(parts.place, Place::nowhere());
-            let _inside = place.inside();
+            let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
+            let _polling = place.poll(Part::Exit);
             // First the value: it may need what the code holds.
             drop(parts.link.take());
             drop(state);
@@ -252,6 +251,12 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         *self.state().stage == Stage::Entered
     }
 
+    /// Has its body ended, and does its exit wait for its turn?
+    pub(crate) fn is_waiting(&mut self) -> bool {
+        let state = self.state();
+        *state.stage == Stage::Returned && state.place.has_to_wait()
+    }
+
     /// Where the value is.
     pub(crate) fn link(&mut self) -> &Link<V> {
         self.state().link
@@ -266,9 +271,10 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
     /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
     #[inline]
-    pub(crate) fn give_back(&mut self, outcome: Outcome, covers: Covers) {
+    pub(crate) fn give_back(&mut self, outcome: Outcome) {
+        let name = self.name;
         let state = self.state();
-        state.place.close(covers);
+        state.place.close(name);
         state.place.watch().returned(&outcome);
         *state.stage = Stage::Returned;
         state.link.give_back(outcome);
@@ -286,11 +292,6 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
     pub(crate) fn place(&mut self) -> &mut Place {
         self.state().place
-    }
-
-    /// Waits for the detached exits inside of it, and beside it once its body has ended.
-    pub(crate) fn poll_inner_exits(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.state().poll_inner_exits(cx)
     }
 }
 
@@ -507,7 +508,7 @@ where
         let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
             panic!("the context `{}` is entered twice", self.name);
         };
-        let entered = ByHand(Coroutine::new(self.name, Covers::Neighbours, code));
+        let entered = ByHand(Coroutine::new(self.name, Hold::Guard, code));
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
             Progress::Entered(ByHand(coroutine)) => {
@@ -532,7 +533,7 @@ where
         };
         let coroutine = &mut entered.0;
         coroutine.link().put(value);
-        coroutine.give_back(outcome.share(), Covers::Neighbours);
+        coroutine.give_back(outcome.share());
         poll_fn(|cx| coroutine.poll_exit(cx)).await
     }
 

@@ -36,7 +36,6 @@ use tokio::sync::Notify;
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine};
 use crate::fallback;
-use crate::order::{Covers, Listing};
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
@@ -209,7 +208,7 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
 }
 
 /// Takes over a coroutine whose holder has gone.
-pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>, covers: Covers)
+pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>)
 where
     V: Send + 'static,
     D: Verdict,
@@ -225,15 +224,15 @@ where
     if is_forgotten || coroutine.is_cancellable() {
         return drop_quietly(name, coroutine);
     }
+    let has_closed = !is_in_body && !coroutine.is_entering();
+    coroutine.place().detach(name, has_closed);
     if is_in_body {
-        coroutine.give_back(Outcome::Cancelled, covers);
+        coroutine.give_back(Outcome::Cancelled);
     }
     let runtime = coroutine.place().take_runtime();
     coroutine.place().watch().detached();
     let detached = Detached(Some(Rest {
-        listing: coroutine.place().list(),
         coroutine,
-        ended: None,
         counted: Counted::new(),
     }));
     match runtime.or_else(fallback::runtime) {
@@ -246,10 +245,6 @@ where
 /// drops in this order.
 struct Rest<V, D, E> {
     coroutine: Coroutine<V, Code<D, E>>,
-    /// How its code ended.
-    ended: Option<Result<(), Payload>>,
-    #[expect(dead_code, reason = "held for its drop")]
-    listing: Listing,
     #[expect(dead_code, reason = "held for its drop")]
     counted: Counted,
 }
@@ -261,26 +256,20 @@ where
 {
     /// Gives the panic of the code. It does not panic itself.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Payload>> {
-        if self.ended.is_none() {
-            let _traced = self.coroutine.place().watch().trace();
-            let code = catch_unwind(AssertUnwindSafe(|| poll_code(&mut self.coroutine, cx)));
-            self.ended = Some(match code {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(())) => Ok(()),
-                Err(payload) => Err(payload),
-            });
+        let _traced = self.coroutine.place().watch().trace();
+        match catch_unwind(AssertUnwindSafe(|| poll_code(&mut self.coroutine, cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(payload) => Poll::Ready(Err(payload)),
         }
-        ready!(self.coroutine.poll_inner_exits(cx));
-        Poll::Ready(self.ended.take().unwrap_or(Ok(())))
     }
 
     fn name(&self) -> &'static str {
         self.coroutine.name()
     }
 
-    /// Does it wait for exits inside of it?
+    /// Does its exit wait for its turn?
     fn is_waiting(&mut self) -> bool {
-        self.coroutine.place().has_inner_exits()
+        self.coroutine.is_waiting()
     }
 }
 
@@ -292,7 +281,7 @@ where
 {
     if coroutine.is_entering() {
         match coroutine.poll_enter(cx) {
-            Poll::Ready(Ok(())) => coroutine.give_back(Outcome::Cancelled, Covers::Body),
+            Poll::Ready(Ok(())) => coroutine.give_back(Outcome::Cancelled),
             Poll::Ready(Err(error)) => {
                 report::error(coroutine.name(), Kind::EnterFailed, Arc::new(error));
                 return Poll::Ready(());

@@ -537,6 +537,85 @@ pub trait AsyncContextExt: AsyncContext {
     fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
     where
         Self: 'static; // a context that borrows is for `with_scoped`
+
+    /// The same context, for which no other exit waits. Its own exit waits only for what is inside of it.
+    ///
+    /// For contexts that are held beside each other and have nothing to do with each other, such as the
+    /// sessions in a server's map: without it, the exit of an older guard waits for that of a younger
+    /// one that the same code gave up before.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::{collections::HashMap, io};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// #[async_context]
+    /// async fn session(id: u32) -> io::Result<u32> {
+    ///     let (id, _) = yield_!(id);
+    ///     if id == 2 {
+    ///         std::future::pending::<()>().await; // the other side does not answer
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let mut sessions = HashMap::new();
+    /// for id in 1..=3 {
+    ///     sessions.insert(id, session(id).independent().boxed().guard().await?);
+    /// }
+    /// drop(sessions.remove(&2)); // it goes on in the background, for ever
+    /// Guard::close(sessions.remove(&1).unwrap()).await?; // and does not keep the older one
+    /// # std::process::exit(0);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is entered, if it is to be [`inside`](Self::inside) of a guard as well.
+    fn independent(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
+
+    /// The same context, inside of the guard's context as well as where it is opened: when both are given
+    /// up, the exit of the guard's context waits for this one, in whatever order and by whatever tasks
+    /// they are given up.
+    ///
+    /// For a context that uses another one, which is held by a guard, and does not hold it: a
+    /// transaction on a connection.
+    ///
+    /// ```
+    /// # use async_context_manager::{detached, prelude::*};
+    /// # use std::{io, sync::Mutex};
+    /// static LOG: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    ///
+    /// #[async_context]
+    /// async fn part(name: &'static str) -> io::Result<()> {
+    ///     let ((), _) = yield_!(());
+    ///     tokio::task::yield_now().await;
+    ///     LOG.lock().unwrap().push(name);
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let connection = part("connection").guard().await?;
+    /// let transaction = part("transaction").inside(&connection).guard().await?;
+    /// drop((connection, transaction)); // the connection first
+    /// detached::drain().await;
+    /// assert_eq!(*LOG.lock().unwrap(), ["transaction", "connection"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is entered, if it is [`independent`](Self::independent) as well.
+    fn inside<C>(
+        self,
+        guard: &Guard<C>,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>
+    + use<Self, C>
+    where
+        C: AsyncContext + 'static;
 }
 
 #[expect(
@@ -658,6 +737,22 @@ impl<C: AsyncContext + ?Sized> AsyncContextExt for C {
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
         combine::cancellable_enter(self)
+    }
+
+    fn independent(
+        self,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
+        combine::independent(self)
+    }
+
+    fn inside<G>(
+        self,
+        guard: &Guard<G>,
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> + use<C, G>
+    where
+        G: AsyncContext + 'static,
+    {
+        combine::inside(self, guard.home())
     }
 
     fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>

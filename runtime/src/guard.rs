@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::Code;
 use crate::failure::Failure;
-use crate::order::Covers;
+use crate::order::{Home, Kind as Hold};
 use crate::scope::{Body, Held, Live};
 
 /// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
@@ -50,15 +50,27 @@ use crate::scope::{Body, Held, Live};
 /// `FuturesUnordered`, one that was entered first waits for one that was given up first. Where that is
 /// too slow, use [`with`](crate::AsyncContextExt::with), whose inside is known.
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
-pub struct Guard<C: AsyncContext>(Held<C::Value, Code<C::Verdict, C::Error>>)
+pub struct Guard<C: AsyncContext>
 where
-    C::Value: 'static;
+    C::Value: 'static,
+{
+    held: Held<C::Value, Code<C::Verdict, C::Error>>,
+    home: Option<Home>,
+}
 
 impl<C: AsyncContext + 'static> Guard<C> {
     pub(crate) async fn enter(context: C) -> Result<Self, C::Error> {
-        let mut live = Live::new(context, Covers::Neighbours);
+        let mut live = Live::new(context, Hold::Guard);
         live.enter().await?;
-        Ok(Self(Held::new(live)))
+        Ok(Self {
+            home: live.place().home_for_others(),
+            held: Held::new(live),
+        })
+    }
+
+    /// For contexts that are put inside of it.
+    pub(crate) fn home(&self) -> Option<Home> {
+        self.home.clone()
     }
 
     /// Exits the context; gives what [`with`](crate::AsyncContextExt::with) gives for a body that
@@ -95,10 +107,10 @@ impl<C: AsyncContext + 'static> Guard<C> {
         mut guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
-        let live = guard.0.ended();
+        let live = guard.held.ended();
         let name = live.name();
         let owed = live.close_with(Body::of(result));
-        async move { Failure::reporting(name, owed.settle(guard.0.ended().exit().await)) }
+        async move { Failure::reporting(name, owed.settle(guard.held.ended().exit().await)) }
     }
 
     /// Exits the context as completed.
@@ -129,9 +141,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// As [`Guard::exit`].
     pub fn close(mut guard: Self) -> impl Future<Output = Result<(), C::Error>> {
-        let owed = guard.0.ended().close_with(Body::of(Ok(())));
+        let owed = guard.held.ended().close_with(Body::of(Ok(())));
         async move {
-            let result = owed.settle(guard.0.ended().exit().await);
+            let result = owed.settle(guard.held.ended().exit().await);
             result.map(|_| ()).map_err(Failure::into_primary)
         }
     }
@@ -141,13 +153,13 @@ impl<C: AsyncContext + 'static> Deref for Guard<C> {
     type Target = C::Value;
 
     fn deref(&self) -> &C::Value {
-        self.0.value()
+        self.held.value()
     }
 }
 
 impl<C: AsyncContext + 'static> DerefMut for Guard<C> {
     fn deref_mut(&mut self) -> &mut C::Value {
-        self.0.value_mut()
+        self.held.value_mut()
     }
 }
 

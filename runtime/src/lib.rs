@@ -2,6 +2,7 @@
 #![doc = include_str!("guide/index.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod alarm;
 mod cancellable;
 mod combine;
 mod context;
@@ -24,6 +25,7 @@ mod scope;
 mod stack;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod time_limit;
 mod timed;
 
 /// The attribute that writes a context as one function.

@@ -18,7 +18,9 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::outcome::{BodyError, BodyPanic};
 use crate::panic::{Payload, drop_caught, drop_payload};
@@ -100,11 +102,18 @@ pub enum Kind {
     BodyFailed,
     /// The body's own panic, whose caller went away while exit was running.
     BodyPanicked,
+    /// It was opened in an exit that its time limit has cut off, and goes on in the background. No other
+    /// exit waits for it.
+    LetGo,
+    /// Its exit waits for that of another context, [`waits_for`](Report::waits_for), and has done so for
+    /// longer than [`set_wait_limit`] allows. It goes on waiting.
+    LongWait,
 }
 
 #[derive(Debug)]
 enum Cause {
     None,
+    WaitsFor(&'static str),
     Error(BodyError),
     Panic(BodyPanic),
 }
@@ -189,6 +198,26 @@ impl Report {
         }
     }
 
+    /// The context that is waited for, of a [`LongWait`](Kind::LongWait).
+    ///
+    /// ```
+    /// use async_context_manager::report;
+    ///
+    /// report::set_hook(|report| {
+    ///     if let Some(other) = report.waits_for() {
+    ///         eprintln!("{} waits for {other}", report.context());
+    ///     }
+    /// });
+    /// # report::reset_hook();
+    /// ```
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&'static str> {
+        match self.cause {
+            Cause::WaitsFor(other) => Some(other),
+            Cause::None | Cause::Error(_) | Cause::Panic(_) => None,
+        }
+    }
+
     /// The panic, where there was one.
     ///
     /// ```
@@ -229,10 +258,13 @@ impl fmt::Display for Report {
             Kind::NotRun => "exit did not run to its end, because the context was dropped",
             Kind::BodyFailed => "the body's error has no caller left to go to",
             Kind::BodyPanicked => "the body's panic has no caller left to go to",
+            Kind::LetGo => "nobody waits for it, because the exit that opened it was cut off",
+            Kind::LongWait => "exit has been waiting for long",
         };
         write!(f, "async context `{}`: {what}", self.context)?;
         match &self.cause {
             Cause::None => Ok(()),
+            Cause::WaitsFor(other) => write!(f, ", for the end of `{other}`"),
             Cause::Error(error) => write!(f, ": {error:?}"),
             Cause::Panic(panic) => write!(f, ": {}", panic.message()),
         }
@@ -240,6 +272,9 @@ impl fmt::Display for Report {
 }
 
 type Hook = Arc<dyn Fn(&Report) + Send + Sync>;
+
+/// In milliseconds; the greatest number stands for never.
+static WAIT_LIMIT: AtomicU64 = AtomicU64::new(10_000);
 
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 
@@ -280,6 +315,28 @@ pub fn reset_hook() {
     replace_hook(None);
 }
 
+/// Sets after which time a wait of one exit for another one is reported, as
+/// [`LongWait`](Kind::LongWait): once for each wait. It is ten seconds unless this is called;
+/// `Duration::MAX` turns the reports off.
+///
+/// ```
+/// use async_context_manager::report;
+/// use std::time::Duration;
+///
+/// report::set_wait_limit(Duration::from_secs(60));
+/// # report::set_wait_limit(Duration::from_secs(10));
+/// ```
+pub fn set_wait_limit(limit: Duration) {
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    WAIT_LIMIT.store(millis, Ordering::Relaxed);
+}
+
+/// `None` for never.
+pub(crate) fn wait_limit() -> Option<Duration> {
+    let millis = WAIT_LIMIT.load(Ordering::Relaxed);
+    (millis != u64::MAX).then(|| Duration::from_millis(millis))
+}
+
 fn replace_hook(hook: Option<Hook>) {
     let mut place = HOOK.write().unwrap_or_else(PoisonError::into_inner);
     let old = std::mem::replace(&mut *place, hook);
@@ -303,6 +360,10 @@ pub(crate) fn body_error(context: &'static str, error: BodyError) {
 pub(crate) fn panic(context: &'static str, kind: Kind, payload: Payload) {
     send(context, kind, Cause::Panic(BodyPanic::new(&*payload)));
     drop_payload(payload);
+}
+
+pub(crate) fn long_wait(context: &'static str, waits_for: &'static str) {
+    send(context, Kind::LongWait, Cause::WaitsFor(waits_for));
 }
 
 pub(crate) fn plain(context: &'static str, kind: Kind) {

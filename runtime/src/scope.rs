@@ -17,7 +17,7 @@ use crate::coroutine::{Code, Coroutine, OFFERED};
 use crate::detached;
 use crate::exchange::{Lent, Loan};
 use crate::failure::Failure;
-use crate::order::{Covers, Place};
+use crate::order::{Kind as Hold, Part, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
@@ -60,13 +60,12 @@ pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output
 pub(crate) struct Live<V, F: ?Sized> {
     /// There until exit has ended, or this drops.
     coroutine: Option<Coroutine<V, F>>,
-    covers: Covers,
     abandon: Abandon<V, F>,
 }
 
 /// What the drop does. A function that is chosen when the context is known to be `'static`, or not:
 /// the drop itself can't tell.
-type Abandon<V, F> = fn(Coroutine<V, F>, Covers);
+type Abandon<V, F> = fn(Coroutine<V, F>);
 
 pin_project! {
     /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an error.
@@ -83,7 +82,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.body.is_some() {
-                let _inside = this.place.inside();
+                let _polling = this.place.poll(Part::Open);
                 this.body.set(None);
             }
         }
@@ -110,18 +109,18 @@ impl<B: Future> Future for Inside<'_, B> {
         if let Some(payload) = this.panic.take() {
             return Poll::Ready(Err(payload));
         }
-        let inside = this.place.inside();
+        let polling = this.place.poll(Part::Open);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let body = this.body.as_mut().as_pin_mut();
             let output = ready!(body.expect("it is polled until it has ended").poll(cx));
             this.body.set(None);
             Poll::Ready(output)
         }));
-        drop(inside);
+        drop(polling);
         match ended {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => {
-                this.place.note_runtime();
+                this.place.note();
                 Poll::Pending
             }
             Err(payload) => Poll::Ready(Err(payload)),
@@ -150,24 +149,20 @@ where
         let name = context.__name();
         let code = |lender| context.__coroutine(lender);
         Self {
-            coroutine: Some(Coroutine::erased(name, Covers::Body, code)),
-            covers: Covers::Body,
+            coroutine: Some(Coroutine::erased(name, Hold::With, code)),
             abandon: detached::hand_over,
         }
     }
 
     /// A context that may be given up at any time: its exit goes on in the background then.
-    pub(crate) fn new<C>(context: C, covers: Covers) -> Self
+    pub(crate) fn new<C>(context: C, hold: Hold) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
         let name = context.__name();
         let code = |lender| context.__coroutine(lender);
-        let mut coroutine = Coroutine::erased(name, covers, code);
-        coroutine.place().note_runtime();
         Self {
-            coroutine: Some(coroutine),
-            covers,
+            coroutine: Some(Coroutine::erased(name, hold, code)),
             abandon: detached::hand_over,
         }
     }
@@ -180,9 +175,8 @@ pub(crate) fn scoped<C: AsyncContext>(
     let name = context.__name();
     let code = |lender| context.__coroutine(lender);
     Live {
-        coroutine: Some(Coroutine::new(name, Covers::Body, code)),
-        covers: Covers::Body,
-        abandon: |mut coroutine, _| {
+        coroutine: Some(Coroutine::new(name, Hold::With, code)),
+        abandon: |mut coroutine| {
             let name = coroutine.name();
             if !coroutine.is_cancellable() {
                 report::plain(name, Kind::NotRun);
@@ -222,13 +216,7 @@ where
 
     /// The body has ended so.
     pub(crate) fn close(&mut self, outcome: Outcome) {
-        self.close_covering(outcome, self.covers);
-    }
-
-    /// The same, where what it covers depends on who closes it.
-    #[inline]
-    pub(crate) fn close_covering(&mut self, outcome: Outcome, covers: Covers) {
-        self.coroutine_mut().give_back(outcome, covers);
+        self.coroutine_mut().give_back(outcome);
     }
 
     /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error.
@@ -270,9 +258,8 @@ where
         Loan::new(self.coroutine_mut().link())
     }
 
-    /// When it was entered: of two guards, the older one has the lower number.
-    pub(crate) fn entered_at(&mut self) -> u64 {
-        self.coroutine_mut().place().entered_at()
+    pub(crate) fn place(&mut self) -> &mut Place {
+        self.coroutine_mut().place()
     }
 
     fn coroutine(&self) -> &Coroutine<V, F> {
@@ -294,7 +281,7 @@ impl<V, F: ?Sized> Drop for Live<V, F> {
             return;
         };
         if !coroutine.has_ended() {
-            (self.abandon)(coroutine, self.covers);
+            (self.abandon)(coroutine);
         }
     }
 }
@@ -334,8 +321,8 @@ where
         &mut self.live
     }
 
-    pub(crate) fn entered_at(&mut self) -> u64 {
-        self.live.entered_at()
+    pub(crate) fn place(&mut self) -> &mut Place {
+        self.live.place()
     }
 
     /// Drops a context that has nothing to exit.

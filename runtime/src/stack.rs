@@ -19,7 +19,7 @@ use crate::exchange::Loan;
 use crate::ext::{Body as AsyncBody, SendBody};
 use crate::failure::{ExitFailure, StackFailure};
 use crate::observe::Watch;
-use crate::order::{Covers, Place};
+use crate::order::{Kind as Hold, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch};
 use crate::report::{self, Kind};
@@ -220,14 +220,14 @@ where
             Ok(())
         });
         Self {
-            live: Some(Held::new(entered_at_once(context, Covers::Neighbours))),
+            live: Some(Held::new(entered_at_once(context))),
             unwound,
         }
     }
 
     async fn run<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<D::Output<R>, E> {
         // What the body enters is inside of it, and not beside what others enter.
-        let mut around = Place::new(Covers::Body, Watch::default());
+        let mut around = Place::new(Hold::With, Watch::default());
         let scope = Inside::new(&mut around, || async {
             let mut stack = Self::empty();
             let body = Body::caught(catch(async { body(&mut stack).await }).await);
@@ -272,7 +272,7 @@ where
     where
         C: AsyncContext<Verdict: FitsIn<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
     {
-        let mut live = Live::new(context, Covers::Body);
+        let mut live = Live::new(context, Hold::Guard);
         live.enter().await.map_err(Into::into)?;
         Ok(self.push(live))
     }
@@ -304,7 +304,7 @@ where
             close(value, outcome).await?;
             Ok(D::PROPAGATE)
         });
-        self.push(entered_at_once(context, Covers::Body))
+        self.push(entered_at_once(context))
     }
 
     /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from the
@@ -336,7 +336,7 @@ where
             call(outcome).await?;
             Ok(D::PROPAGATE)
         });
-        drop(self.push(entered_at_once(context, Covers::Body)));
+        drop(self.push(entered_at_once(context)));
     }
 
     /// Keeps a value, and drops it in its turn when the stack exits.
@@ -446,8 +446,9 @@ where
         let mut entries = mem::take(&mut *self.entries());
         entries.append(&mut other.entries());
         // The older one waits for all that was entered beside it after its first entry.
-        let entered_at = |stack: &mut Self| stack.live.as_mut().map(Held::entered_at);
-        if entered_at(&mut other) < entered_at(self) {
+        if let (Some(live), Some(more)) = (&mut self.live, &mut other.live)
+            && more.place().is_older_than(live.place())
+        {
             mem::swap(self, &mut other);
         }
         *self.entries() = entries;
@@ -585,9 +586,8 @@ const NAME: &str = "async_context_manager::ExitStack";
 /// A context that lends its value at its first poll.
 fn entered_at_once<C: AsyncContext + 'static>(
     context: C,
-    covers: Covers,
 ) -> Live<C::Value, Code<C::Verdict, C::Error>> {
-    let mut live = Live::new(context, covers);
+    let mut live = Live::new(context, Hold::Guard);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
     debug_assert!(matches!(entered, Poll::Ready(Ok(()))), "it awaits nothing");
@@ -831,8 +831,7 @@ where
         let index = entries.iter().rposition(|(known, _)| *known == number)?;
         let (_, entry) = entries.remove(index);
         drop(entries);
-        // Nobody has waited for what was entered after it.
-        let exit = entry.exit(Outcome::Completed, Covers::Neighbours)?;
+        let exit = entry.exit(Outcome::Completed)?;
         Some(Box::pin(async move {
             let ended = exit.await?;
             Ok(ended.map(|_| ()))
@@ -845,7 +844,7 @@ trait Entry<E, D>: Send {
     fn name(&self) -> &'static str;
 
     /// The body has ended, with the call. `None` if the value has not come back.
-    fn exit(self: Box<Self>, outcome: Outcome, covers: Covers) -> Option<Exit<D, E>>;
+    fn exit(self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>>;
 }
 
 /// What an exit says, or the payload of its panic.
@@ -867,11 +866,11 @@ where
         Live::name(self)
     }
 
-    fn exit(mut self: Box<Self>, outcome: Outcome, covers: Covers) -> Option<Exit<D, E>> {
+    fn exit(mut self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>> {
         if !self.has_value() {
             return None;
         }
-        self.close_covering(outcome, covers);
+        self.close(outcome);
         Some(Box::pin(async move {
             let ended = Live::exit(&mut self).await?;
             Ok(ended.map(FitsIn::fit).map_err(Into::into))
@@ -921,7 +920,7 @@ where
     let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
     while let Some((_, entry)) = entries.pop() {
         let name = entry.name();
-        let Some(exit) = entry.exit(outcome.share(), Covers::Body) else {
+        let Some(exit) = entry.exit(outcome.share()) else {
             continue;
         };
         let ended = exit.await;

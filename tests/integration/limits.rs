@@ -54,7 +54,7 @@ fn limits_that_are_kept_change_nothing() {
 
 #[test]
 fn an_enter_over_its_limit_goes_on_and_exits_before_the_context_around() {
-    on_current_thread(async |_| {
+    on_current_thread(async |stage| {
         let ledger = Ledger::default();
         let outer = ready(()).map_err(|fault: Fault| Timed::from(fault));
         let begun = Instant::now();
@@ -81,6 +81,7 @@ fn an_enter_over_its_limit_goes_on_and_exits_before_the_context_around() {
             "given up, entered slow, exit slow: Cancelled, exited slow, \
              exit outer: Failed(Elapsed { phase: Enter, after: 1s })"
         );
+        assert_eq!(stage.reports().len(), 1); // the context around has waited for long
         assert_eq!(begun.elapsed(), LONG + SHORT);
     });
 }
@@ -247,7 +248,7 @@ fn a_detached_exit_and_one_after_a_panic_are_cut_off_too_with_one_report() {
 
 #[test]
 fn the_time_of_exit_begins_after_detached_exits_inside_have_ended() {
-    on_current_thread(async |_| {
+    on_current_thread(async |stage| {
         let ledger = Ledger::default();
         let outer = slow(ledger.clone(), Duration::ZERO, SHORT).exit_timeout(2 * SHORT);
         let result = outer
@@ -259,6 +260,7 @@ fn the_time_of_exit_begins_after_detached_exits_inside_have_ended() {
             })
             .await;
         assert_eq!(result, Ok(()));
+        assert_eq!(stage.reports().len(), 1); // it has waited for long
     });
 }
 

@@ -16,6 +16,8 @@ mod limits;
 mod nursery;
 mod observe;
 mod order;
+mod order_rules;
+mod order_rules_new;
 mod outcome;
 mod outcome_table;
 mod panics;

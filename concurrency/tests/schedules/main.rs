@@ -30,7 +30,7 @@ pub mod failure;
 pub mod guard;
 #[path = "../../../runtime/src/observe.rs"]
 pub mod observe;
-#[path = "../../../runtime/src/order.rs"]
+#[path = "../../../runtime/src/order/mod.rs"]
 pub mod order;
 #[path = "../../../runtime/src/outcome.rs"]
 pub mod outcome;
@@ -43,6 +43,7 @@ pub mod scope;
 #[path = "../../../runtime/src/timed.rs"]
 pub mod timed;
 
+mod alarm;
 mod fallback;
 mod ledger;
 mod steps;

@@ -3,11 +3,11 @@
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use crate::combine::time_limit::within;
 use crate::context::AsyncContext;
 use crate::coroutine::generator;
-use crate::order::Covers;
+use crate::order::Kind as Hold;
 use crate::scope::Live;
+use crate::time_limit::within;
 use crate::timed::{Phase, Timed};
 
 pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
@@ -16,7 +16,7 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
 ) -> impl AsyncContext<Value = C::Value, Error = Timed<C::Error>, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
         // It hands itself over when it drops: at its limit, and also where the caller goes away.
-        let mut live = Live::new(context, Covers::Body);
+        let mut live = Live::new(context, Hold::Part);
         {
             let _mark = lender.mark();
             let phase = Phase::Enter;

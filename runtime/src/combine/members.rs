@@ -14,7 +14,7 @@ use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::coroutine::Code;
 use crate::exchange::Mark;
-use crate::order::Covers;
+use crate::order::Kind as Hold;
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch};
 use crate::report::Kind;
@@ -22,7 +22,7 @@ use crate::scope::Live;
 
 /// One of several contexts.
 pub(crate) struct Member<C: AsyncContext + 'static> {
-    covers: Covers,
+    hold: Hold,
     state: State<C>,
 }
 
@@ -67,7 +67,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
     /// One that is entered and exited together with the others.
     pub(crate) fn beside_others(context: C) -> Self {
         Self {
-            covers: Covers::Body,
+            hold: Hold::Part,
             state: State::Waiting(context),
         }
     }
@@ -75,7 +75,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
     /// One that the others after it are inside of.
     pub(crate) fn around_others(context: C) -> Self {
         Self {
-            covers: Covers::Neighbours,
+            hold: Hold::Guard,
             state: State::Waiting(context),
         }
     }
@@ -110,7 +110,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
             let State::Waiting(context) = state else {
                 unreachable!("each is entered once");
             };
-            self.state = State::Live(Live::new(context, self.covers));
+            self.state = State::Live(Live::new(context, self.hold));
             let State::Live(live) = &mut self.state else {
                 unreachable!("the state was set one line before");
             };

@@ -11,8 +11,7 @@ use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::coroutine::generator;
 use crate::fallback;
-use crate::observe::Watch;
-use crate::order::{Covers, Place};
+use crate::order::Place;
 use crate::panic::Payload;
 use crate::report::{self, Kind};
 use crate::scope::Inside;
@@ -88,7 +87,7 @@ where
             group: Mutex::new(Group {
                 set: JoinSet::new(),
                 trouble: Trouble::new(Kind::ExitFailed),
-                room: Place::new(Covers::Body, Watch::default()),
+                room: Place::room(),
             }),
         };
         let (tasks, outcome) = lender.yield_(tasks).await;
@@ -102,7 +101,7 @@ where
         }
         // They are not in the list of this context itself: the wait before this code would be
         // for exits of tasks that are still running.
-        group.room.inner_exits().ended().await;
+        group.room.turn(NAME).come().await;
         if outcome.is_completed() {
             return group.trouble.settle();
         }
@@ -173,10 +172,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         while let Some(ended) = group.set.try_join_next() {
             group.note(ended, true);
         }
-        let mut place = {
-            let _inside = group.room.inside();
-            Place::new(Covers::Body, Watch::default())
-        };
+        let mut place = Place::inside_of(&group.room);
         let task = async move { Inside::new(&mut place, || future).await };
         group.set.spawn_on(task, &self.runtime);
     }

@@ -36,7 +36,7 @@ pub(crate) fn check_timer() {
 }
 
 /// A timer of the runtime that it is polled on; of the thread of this crate where there is none.
-struct Timer {
+pub(crate) struct Timer {
     /// `None` for a limit so long that it never ends.
     deadline: Option<Instant>,
     on_fallback: bool,
@@ -45,7 +45,7 @@ struct Timer {
 }
 
 impl Timer {
-    fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         let mut timer = Self {
             deadline: Instant::now().checked_add(limit),
             on_fallback: false,
@@ -68,7 +68,7 @@ impl Timer {
         self.sleep = Some(Box::pin(unconstrained(time::sleep_until(deadline))));
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The timer of a runtime that has shut down panics. Its exits have moved.
         if fallback::is_here() != self.on_fallback {
             self.start();

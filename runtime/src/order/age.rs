@@ -1,0 +1,45 @@
+//! How old a context is, compared with others (rule d).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts the guards that have been entered, in all threads, in steps of two.
+static GUARDS: AtomicU64 = AtomicU64::new(0);
+
+/// The age of a context, as seen from where it is: the younger one is greater.
+///
+/// What was opened inside of a context, and is still there when that one has ended, has the age of that
+/// one, and then its own. After four such steps the own age is cut off. Contexts of the same age do not
+/// wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Age([u64; 4]);
+
+impl Age {
+    /// Older than every context.
+    pub(super) const NONE: Self = Self([0; 4]);
+
+    /// Of a guard that is entered now: no other context has the same.
+    pub(super) fn of_a_guard() -> Self {
+        Self([GUARDS.fetch_add(2, Ordering::Relaxed) + 2, 0, 0, 0])
+    }
+
+    /// Of any other context that is opened now. It writes nothing, because an age is compared with
+    /// that of a guard, and never with that of another such context.
+    pub(super) fn of_another() -> Self {
+        Self([GUARDS.load(Ordering::Relaxed) | 1, 0, 0, 0])
+    }
+
+    /// Of what happens now: what has been opened before is older, and what is opened from now on is not.
+    pub(super) fn now() -> Self {
+        Self::of_a_guard()
+    }
+
+    /// The age of what is inside of a context with the age `outer`, seen from around that one.
+    pub(super) fn inside_of(self, outer: Self) -> Self {
+        let mut age = outer;
+        let free = age.0.iter_mut().skip_while(|number| **number != 0);
+        for (place, number) in free.zip(self.0) {
+            *place = number;
+        }
+        age
+    }
+}

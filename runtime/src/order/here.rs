@@ -1,0 +1,261 @@
+//! Which contexts are polling in this thread now, each inside of the one before.
+//!
+//! A poll counts itself in two cells, and that is all that a use costs which never waits. Who has to
+//! know where it is asks for [`home`] or [`code`]; then each context around it gets its node, and finds
+//! the node when its own poll ends. A context that has a node says so when it is polled.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
+
+use tokio::runtime::Handle;
+use tokio::task;
+
+use super::list::List;
+use super::node::Node;
+
+/// Has anything been given up inside of a context outside of tokio? In most programs, never.
+static IS_OUTSIDE_OF_TOKIO: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// How many contexts are polling.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+
+    /// At which depth the innermost exit is polling; 0 if none is.
+    static EXIT: Cell<usize> = const { Cell::new(0) };
+
+    /// The depth of the last one in [`FRAMES`]; 0 if there is none.
+    static KNOWN: Cell<usize> = const { Cell::new(0) };
+
+    /// Those contexts which have a node, the innermost last.
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+
+    static THREAD: ThreadId = thread::current().id();
+}
+
+/// A context that is polling, and has a node.
+struct Frame {
+    depth: usize,
+    /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one is
+    /// not inside.
+    task: Option<task::Id>,
+    is_exit: bool,
+    node: Arc<Node>,
+}
+
+/// A task, outside of any exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Root {
+    Task(task::Id),
+    /// The future of a tokio runtime's `block_on`, which stays on its thread.
+    Thread(ThreadId),
+}
+
+/// The code that runs now: rule c.
+pub(super) enum Code {
+    /// The exit of a context.
+    Exit(Arc<Node>),
+    Task(Root),
+    /// A task of another executor, inside of this context: rule f.
+    Outermost(Arc<Node>),
+    /// A task of another executor, outside of any context.
+    Unknown,
+}
+
+/// Which part of a context is polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Its enter, or its body: they belong to the code around them.
+    Open,
+    /// Its exit, or all of it in the background: code of its own.
+    Exit,
+}
+
+/// A poll that is going on.
+#[derive(Debug)]
+pub(super) struct Poll {
+    depth: usize,
+    exit_around: usize,
+}
+
+impl Poll {
+    /// What is opened in this thread from now on is inside of this context.
+    #[inline]
+    pub(super) fn begin(part: Part, node: Option<&Arc<Node>>) -> Self {
+        let depth = DEPTH.try_with(Cell::get).unwrap_or(0) + 1;
+        let exit_around = EXIT.try_with(Cell::get).unwrap_or(0);
+        // In a thread that is being torn down there is nobody to be inside of.
+        let _ = DEPTH.try_with(|cell| cell.set(depth));
+        if part == Part::Exit {
+            let _ = EXIT.try_with(|cell| cell.set(depth));
+        }
+        if let Some(node) = node {
+            push(Frame {
+                depth,
+                task: task::try_id(),
+                is_exit: part == Part::Exit,
+                node: Arc::clone(node),
+            });
+        }
+        Self { depth, exit_around }
+    }
+
+    /// The poll has ended. Gives the node that the context has got meanwhile, or had before.
+    #[inline]
+    pub(super) fn end(&mut self) -> Option<Arc<Node>> {
+        let _ = DEPTH.try_with(|cell| cell.set(self.depth - 1));
+        let _ = EXIT.try_with(|cell| cell.set(self.exit_around));
+        if KNOWN.try_with(Cell::get) == Ok(self.depth) {
+            return pop();
+        }
+        None
+    }
+}
+
+fn push(frame: Frame) {
+    let _ = FRAMES.try_with(|frames| {
+        let _ = KNOWN.try_with(|cell| cell.set(frame.depth));
+        frames.borrow_mut().push(frame);
+    });
+}
+
+#[cold]
+fn pop() -> Option<Arc<Node>> {
+    let pop = |frames: &RefCell<Vec<Frame>>| {
+        let mut frames = frames.borrow_mut();
+        let frame = frames.pop();
+        let last = frames.last().map_or(0, |frame| frame.depth);
+        let _ = KNOWN.try_with(|cell| cell.set(last));
+        frame
+    };
+    let frame = FRAMES.try_with(pop).ok().flatten()?;
+    if frame.task != task::try_id() {
+        // Another task has asked, which is polled from inside of this context, and not inside of it.
+        frame.node.leave();
+        return None;
+    }
+    Some(frame.node)
+}
+
+/// The node of the context that this code is inside of; `None` outside of any.
+pub(super) fn home() -> Option<Arc<Node>> {
+    node_at(DEPTH.try_with(Cell::get).unwrap_or(0), true)
+}
+
+/// The code that runs here. Where an exit has no node yet, it gets one if that is asked for.
+pub(super) fn code(make_node: bool) -> Code {
+    let depth = EXIT.try_with(Cell::get).unwrap_or(0);
+    match node_at(depth, make_node) {
+        Some(node) => Code::Exit(node),
+        None if depth != 0 && !make_node && !is_known(depth) => Code::Unknown,
+        None => match Root::here() {
+            Some(root) => Code::Task(root),
+            None => outermost(make_node).map_or(Code::Unknown, Code::Outermost),
+        },
+    }
+}
+
+/// Is this code part of the exit of a context that is inside of this one? Then that exit may wait for
+/// what this code waits for (the exception of rule b).
+pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
+    if EXIT.try_with(Cell::get).unwrap_or(0) == 0 {
+        return false;
+    }
+    let task = task::try_id();
+    let exits = |frames: &RefCell<Vec<Frame>>| -> Vec<Arc<Node>> {
+        let frames = frames.borrow();
+        let exits = frames
+            .iter()
+            .filter(|frame| frame.is_exit && frame.task == task);
+        exits.map(|frame| Arc::clone(&frame.node)).collect()
+    };
+    let exits = FRAMES.try_with(exits).unwrap_or_default();
+    exits.iter().any(|exit| exit.is_inside_of(node))
+        || exits
+            .first()
+            .is_some_and(|exit| exit.was_given_up_inside_of(node))
+}
+
+/// The outermost context that is polling here, outside of tokio: the code inside of it is of one task.
+fn outermost(make_node: bool) -> Option<Arc<Node>> {
+    if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+        return None;
+    }
+    if make_node {
+        IS_OUTSIDE_OF_TOKIO.store(true, Ordering::Relaxed);
+    }
+    node_at(1, make_node)
+}
+
+fn is_known(depth: usize) -> bool {
+    let is_known = |frames: &RefCell<Vec<Frame>>| {
+        let frames = frames.borrow();
+        frames
+            .binary_search_by_key(&depth, |frame| frame.depth)
+            .is_ok()
+    };
+    FRAMES.try_with(is_known).unwrap_or(false)
+}
+
+/// The node of the context that polls at this depth, if it is one of this task.
+fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
+    if depth == 0 {
+        return None;
+    }
+    let task = task::try_id();
+    let find = |frames: &RefCell<Vec<Frame>>| {
+        let mut frames = frames.borrow_mut();
+        let known = frames.partition_point(|frame| frame.depth <= depth);
+        let nearest = known.checked_sub(1).map(|index| &frames[index]);
+        let (begin, around) = match nearest {
+            Some(frame) if frame.depth == depth => {
+                return (frame.task == task).then(|| Arc::clone(&frame.node));
+            }
+            Some(frame) if frame.task == task => (frame.depth, Some(Arc::clone(&frame.node))),
+            Some(frame) => (frame.depth, None),
+            None => (0, None),
+        };
+        if !make_nodes {
+            return None;
+        }
+        // They are in their first poll: each is where it is polled.
+        let exit = EXIT.try_with(Cell::get).unwrap_or(0);
+        let mut around = around;
+        let made: Vec<_> = (begin + 1..=depth)
+            .map(|depth| {
+                let node = Node::new(around.take());
+                around = Some(Arc::clone(&node));
+                Frame {
+                    depth,
+                    task,
+                    is_exit: depth == exit,
+                    node,
+                }
+            })
+            .collect();
+        frames.splice(known..known, made);
+        let last = frames.last().map_or(0, |frame| frame.depth);
+        let _ = KNOWN.try_with(|cell| cell.set(last));
+        around
+    };
+    FRAMES.try_with(find).ok().flatten()
+}
+
+impl Root {
+    fn here() -> Option<Self> {
+        if let Some(id) = task::try_id() {
+            return Some(Self::Task(id));
+        }
+        Handle::try_current().ok()?;
+        THREAD.try_with(|id| Self::Thread(*id)).ok()
+    }
+}
+
+/// Could a guard that is given up here have to wait for others beside it, or not for those inside?
+#[inline]
+pub(super) fn may_have_to_wait() -> bool {
+    EXIT.try_with(Cell::get).unwrap_or(0) != 0
+        || List::is_in_a_task()
+        || IS_OUTSIDE_OF_TOKIO.load(Ordering::Relaxed)
+}

@@ -1,0 +1,348 @@
+//! What one piece of code has given up, in that order (rule c).
+//!
+//! A guard waits for the younger ones before it in the list. The list knows the greatest age in each
+//! stretch of it, as a tournament does, so that one of them is found in as many steps as the
+//! list's length has digits, and none is looked at that does not count.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use super::age::Age;
+use super::entry::Entry;
+use super::here::Root;
+
+/// The lists of tasks that have given something up which still runs, by their task.
+static ROOTS: LazyLock<[Mutex<Tasks>; 16]> = LazyLock::new(Default::default);
+
+type Tasks = HashMap<Root, Arc<List>>;
+
+/// How many lists are in [`ROOTS`]: where there is none, no lock is taken.
+static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
+
+/// What one exit, or one task outside of any exit, has given up and has not ended. The list stays there
+/// for as long as one of them, also when the exit has ended.
+///
+/// Locks: of a list first, then of one that stands in it, then those of nodes.
+#[derive(Debug)]
+pub(super) struct List {
+    /// `None` for an exit.
+    root: Option<Root>,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug)]
+struct Slots {
+    all: Vec<Slot>,
+    /// The greatest age of each stretch: 1 is all, and the halves of `n` are `2n` and `2n + 1`.
+    ages: Vec<Age>,
+    /// How many slots are not empty.
+    taken: usize,
+    /// The entry of the exit whose list this is, once that has ended: where the list stands in another.
+    stands_at: Option<Arc<Entry>>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Empty,
+    /// A guard that is being closed, and waits for those before it. Others do not wait for it.
+    Awaited(Arc<Entry>),
+    /// A context that ends in the background.
+    Detached(Arc<Entry>),
+    /// What an exit has left that was here.
+    Left(Arc<Entry>, Arc<List>),
+}
+
+impl List {
+    pub(super) fn new(root: Option<Root>) -> Arc<Self> {
+        Arc::new(Self {
+            root,
+            slots: Mutex::new(Slots {
+                all: Vec::new(),
+                ages: Vec::new(),
+                taken: 0,
+                stands_at: None,
+            }),
+        })
+    }
+
+    /// Is there a task that has given something up?
+    pub(super) fn is_in_a_task() -> bool {
+        IN_ROOTS.load(Ordering::Relaxed) != 0
+    }
+
+    /// Uses the list of a task, if there is one.
+    pub(super) fn of_task<T>(root: Root, look: impl FnOnce(&Arc<Self>) -> T) -> Option<T> {
+        let mut lists = shard(root);
+        let list = lists.get(&root).cloned()?;
+        let looked = look(&list);
+        list.leave_task_if_empty(root, &mut lists);
+        Some(looked)
+    }
+
+    fn leave_task_if_empty(&self, root: Root, lists: &mut Tasks) {
+        let is_listed = lists
+            .get(&root)
+            .is_some_and(|list| std::ptr::eq(&raw const **list, self));
+        if is_listed && self.is_empty() {
+            lists.remove(&root);
+            IN_ROOTS.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds an entry to the list of a task.
+    pub(super) fn at_task<T>(root: Root, add: impl FnOnce(&Arc<Self>) -> T) -> T {
+        let mut lists = shard(root);
+        let list = lists.entry(root).or_insert_with(|| {
+            IN_ROOTS.fetch_add(1, Ordering::Relaxed);
+            Self::new(Some(root))
+        });
+        add(list)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().taken == 0
+    }
+
+    /// The guard is being closed, and comes after all that is here.
+    pub(super) fn add_awaited(&self, entry: &Arc<Entry>) {
+        self.lock()
+            .push(entry, Slot::Awaited(Arc::clone(entry)), Age::NONE);
+    }
+
+    pub(super) fn add_detached(&self, entry: &Arc<Entry>) {
+        self.lock()
+            .push(entry, Slot::Detached(Arc::clone(entry)), entry.age);
+    }
+
+    /// An exit that was awaited has ended, and left this.
+    pub(super) fn add_left(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
+        left.leave(entry);
+        let slot = Slot::Left(Arc::clone(entry), Arc::clone(left));
+        self.lock().push(entry, slot, left.youngest());
+    }
+
+    /// The caller of a guard that is being closed has gone away.
+    pub(super) fn detach(&self, entry: &Arc<Entry>) {
+        let mut slots = self.lock();
+        slots.set(entry.slot(), Slot::Detached(Arc::clone(entry)), entry.age);
+    }
+
+    /// One that `waiter` waits for, of those before it.
+    pub(super) fn blocker(&self, waiter: &Entry) -> Option<Arc<Entry>> {
+        let slots = self.lock();
+        slots.blocker(waiter.slot(), waiter, false)
+    }
+
+    /// The youngest age in the list.
+    fn youngest(&self) -> Age {
+        self.lock().ages.get(1).copied().unwrap_or(Age::NONE)
+    }
+
+    /// Its exit is ending: from now on others see what it has given up.
+    fn leave(&self, exit: &Arc<Entry>) {
+        let mut slots = self.lock();
+        slots.stands_at = Some(Arc::clone(exit));
+        slots.each(&|entry| entry.leave(exit));
+    }
+
+    /// The entry has ended, and with it its exit, which has left what is in this list.
+    pub(super) fn end(&self, entry: &Arc<Entry>, left: Option<&Arc<Self>>) {
+        match left {
+            Some(left) => self.replace(entry, left),
+            None => self.remove(entry),
+        }
+    }
+
+    fn replace(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
+        left.leave(entry);
+        let youngest = left.youngest();
+        let alone = {
+            let slots = self.lock();
+            slots.stands_at.clone().filter(|_| slots.taken == 1)
+        };
+        // A list with nothing else in it is left out, so that a chain of exits, each of which leaves
+        // the next one, does not grow.
+        if let Some(around) = alone
+            && let Some(list) = &around.list
+        {
+            left.leave(&around);
+            list.lock().set(
+                around.slot(),
+                Slot::Left(Arc::clone(&around), Arc::clone(left)),
+                youngest,
+            );
+            let mut slots = self.lock();
+            slots.set(entry.slot(), Slot::Empty, Age::NONE);
+            slots.stands_at = None;
+            drop(slots);
+            list.remove_if_empty(&around, left);
+            return;
+        }
+        let mut slots = self.lock();
+        slots.set(
+            entry.slot(),
+            Slot::Left(Arc::clone(entry), Arc::clone(left)),
+            youngest,
+        );
+        drop(slots);
+        self.remove_if_empty(entry, left);
+    }
+
+    /// The last one in the list `left` may have ended before that stood here.
+    pub(super) fn remove_if_empty(&self, entry: &Arc<Entry>, left: &Self) {
+        if left.is_empty() {
+            self.remove(entry);
+        }
+    }
+
+    /// The guard that has just been added has nothing to wait for.
+    pub(super) fn withdraw(&self, entry: &Entry) {
+        self.lock().set(entry.slot(), Slot::Empty, Age::NONE);
+    }
+
+    pub(super) fn remove(&self, entry: &Arc<Entry>) {
+        let around = {
+            let mut slots = self.lock();
+            slots.set(entry.slot(), Slot::Empty, Age::NONE);
+            if slots.taken > 0 {
+                return;
+            }
+            slots.stands_at.clone()
+        };
+        if let Some(root) = self.root {
+            return self.leave_task_if_empty(root, &mut shard(root));
+        }
+        if let Some(around) = around
+            && let Some(list) = &around.list
+        {
+            list.remove(&around);
+        }
+    }
+}
+
+impl Slots {
+    /// Adds one at the end, and makes room for it.
+    fn push(&mut self, entry: &Entry, slot: Slot, age: Age) {
+        if self.all.len() == self.ages.len() / 2 {
+            self.tidy();
+        }
+        entry.slot.store(self.all.len(), Ordering::Relaxed);
+        self.all.push(Slot::Empty);
+        self.set(entry.slot(), slot, age);
+    }
+
+    /// Leaves out the empty slots, and makes twice as much room if there are few.
+    fn tidy(&mut self) {
+        let half = self.ages.len() / 2;
+        self.all.retain(|slot| !matches!(slot, Slot::Empty));
+        let room = if self.all.len() * 2 > half {
+            half * 2
+        } else {
+            half
+        }
+        .max(4);
+        self.ages = vec![Age::NONE; room * 2];
+        for index in 0..self.all.len() {
+            let (entry, age) = match &self.all[index] {
+                Slot::Awaited(entry) => (entry, Age::NONE),
+                Slot::Detached(entry) => (entry, entry.age),
+                Slot::Left(entry, left) => (entry, left.youngest()),
+                Slot::Empty => continue,
+            };
+            entry.slot.store(index, Ordering::Relaxed);
+            self.ages[room + index] = age;
+        }
+        for index in (1..room).rev() {
+            self.ages[index] = self.ages[2 * index].max(self.ages[2 * index + 1]);
+        }
+    }
+
+    fn set(&mut self, index: usize, slot: Slot, age: Age) {
+        let Some(place) = self.all.get_mut(index) else {
+            return;
+        };
+        let was_taken = !matches!(place, Slot::Empty);
+        let is_taken = !matches!(slot, Slot::Empty);
+        *place = slot;
+        self.taken = self.taken + usize::from(is_taken) - usize::from(was_taken);
+        let mut index = self.ages.len() / 2 + index;
+        self.ages[index] = age;
+        while index > 1 {
+            index /= 2;
+            self.ages[index] = self.ages[2 * index].max(self.ages[2 * index + 1]);
+        }
+    }
+
+    /// The last one before this slot that is younger than this.
+    fn last_younger(&self, before: usize, age: Age) -> Option<usize> {
+        let half = self.ages.len() / 2;
+        let before = before.min(self.all.len());
+        if before == 0 || self.ages[1] <= age {
+            return None;
+        }
+        // Over the stretches before it, from the nearest on.
+        let mut stretch = half + before;
+        if before == half {
+            stretch = 1;
+        } else {
+            loop {
+                stretch >>= stretch.trailing_zeros();
+                if stretch == 1 {
+                    return None;
+                }
+                stretch -= 1;
+                if self.ages[stretch] > age {
+                    break;
+                }
+            }
+        }
+        while stretch < half {
+            stretch = 2 * stretch + usize::from(self.ages[2 * stretch + 1] > age);
+        }
+        Some(stretch - half)
+    }
+
+    fn blocker(&self, before: usize, waiter: &Entry, by_an_exit: bool) -> Option<Arc<Entry>> {
+        let mut before = before;
+        while let Some(index) = self.last_younger(before, waiter.age) {
+            match &self.all[index] {
+                Slot::Detached(entry) if waiter.waits_for(entry, by_an_exit) => {
+                    return Some(Arc::clone(entry));
+                }
+                Slot::Left(_, left) => {
+                    let found = left.lock().blocker(usize::MAX, waiter, true);
+                    if found.is_some() {
+                        return found;
+                    }
+                }
+                Slot::Detached(_) | Slot::Awaited(_) | Slot::Empty => {}
+            }
+            before = index;
+        }
+        None
+    }
+
+    fn each(&self, look: &dyn Fn(&Entry)) {
+        for slot in &self.all {
+            match slot {
+                Slot::Detached(entry) => look(entry),
+                Slot::Left(_, left) => left.lock().each(look),
+                Slot::Awaited(_) | Slot::Empty => {}
+            }
+        }
+    }
+}
+
+fn shard(root: Root) -> MutexGuard<'static, Tasks> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    let shard = usize::try_from(hasher.finish() % 16).unwrap_or(0);
+    ROOTS[shard].lock().unwrap_or_else(PoisonError::into_inner)
+}

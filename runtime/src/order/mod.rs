@@ -1,0 +1,517 @@
+//! The order of exits: which exit waits for which other one.
+//!
+//! A context that is exited where it was entered needs no help: Rust's own nesting is the order. An exit
+//! that runs *detached* does, because the code around it goes on, and comes to exits that have to wait.
+//!
+//! ```text
+//!  task ──┬── a.with ─── body ──┬── b.with ─── body      b is inside of a
+//!         │                     └── c.with ─── body      c is inside of a, and b and c side by side
+//!         └── guard g, then guard h                      g and h side by side, and h is the younger one
+//! ```
+//!
+//! The rules:
+//!
+//! - **a. Inside.** A context is inside of the one whose code opened it: its enter, its body, its exit.
+//!   `inside(&guard)` puts it inside of the guard's context as well. When a context has ended, what is
+//!   still held or running in it is inside of the context around.
+//! - **b.** An exit begins when everything inside of its context that has been given up has ended. Not
+//!   waited for: what is still held; and, by a context that is given up in the exit of something inside
+//!   of it, anything, because it would wait for itself.
+//! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies belong
+//!   to the code that polls them. A guard's exit waits for each younger context that the same code gave
+//!   up before it and that runs detached, and for those younger ones that the exits of these have left.
+//!   It waits only for what is inside of everything that its own context is inside of.
+//! - **d.** *Younger* is what was opened later. Seen from outside, what was opened in an exit has the age
+//!   of that exit's context, and so has what was opened inside of a context that has ended.
+//! - **e. Let go.** Nobody waits for an independent context, nor for what was opened in an exit that its
+//!   time limit has cut off.
+//! - **f.** A stack is code that closes its entries from the last to the first, as guards. Outside of
+//!   tokio there are no tasks to tell apart: there rule c holds inside of contexts only.
+//! - **g.** An exit that waits, by code of the user's, for what waits for it by these rules waits for
+//!   ever, as it would in nested blocks. A wait that lasts is reported, by name.
+//!
+//! There is no circle. By rule b a context waits for what is further inside, and by rule c for what is
+//! younger and was given up before. An exit that has begun waits by no rule any more.
+//!
+//! How they are kept:
+//!
+//! - [`here`] tells which contexts are polling in this thread, and so what is inside of what (rule a).
+//! - [`node`] is a context, with those inside of it which have been given up (rules a, b, e).
+//! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old it is (rule d).
+//! - A [`Place`] is what a context itself has of all that. A context that never waits has none of it.
+
+mod age;
+mod entry;
+mod here;
+mod list;
+mod node;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::runtime::Handle;
+
+use crate::alarm::Alarm;
+use crate::observe::{Traced, Watch};
+use crate::report::{self, Kind as Report};
+
+use age::Age;
+use entry::Entry;
+use here::Code;
+pub(crate) use here::Part;
+use list::List;
+use node::Node;
+
+/// The place of one context among the others.
+pub(crate) struct Place {
+    kind: Kind,
+    watch: Watch,
+    /// Once it may be given up, or something is inside of it.
+    node: Option<Arc<Node>>,
+    /// The runtime that it was entered on, likewise.
+    runtime: Option<Handle>,
+    /// Once others may have to wait for it, or it for others beside it.
+    given_up: Option<GivenUp>,
+    /// Rule b, and its exception.
+    waits_for_what_is_inside: bool,
+    is_detached: bool,
+}
+
+/// How a context is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// By code that polls it with its body.
+    With,
+    /// Between polls as well; its order among others is its holder's affair.
+    Part,
+    /// Between polls as well, and beside others: rule c.
+    Guard,
+}
+
+struct GivenUp {
+    entry: Arc<Entry>,
+    /// Its homes wait for it.
+    is_noted: bool,
+    /// It is in the list of its code.
+    is_listed: bool,
+}
+
+impl Place {
+    /// The place of a context whose enter begins now.
+    #[inline]
+    pub(crate) fn new(kind: Kind, watch: Watch) -> Self {
+        Self {
+            kind,
+            watch,
+            node: None,
+            runtime: None,
+            given_up: None,
+            waits_for_what_is_inside: true,
+            is_detached: false,
+        }
+    }
+
+    /// A place in which tasks run, inside of the context that this code is in.
+    pub(crate) fn room() -> Self {
+        let mut place = Self::new(Kind::Part, Watch::default());
+        place.node = Some(Node::new(here::home()));
+        place
+    }
+
+    /// A place inside of a room, for a task.
+    pub(crate) fn inside_of(room: &Self) -> Self {
+        let mut place = Self::new(Kind::Part, Watch::default());
+        place.node = Some(Node::new(room.node.clone()));
+        place
+    }
+
+    pub(crate) fn watch(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
+    pub(crate) fn take_runtime(&mut self) -> Option<Handle> {
+        self.runtime.take()
+    }
+
+    /// Until the value drops, what is opened in this thread is opened inside of this context.
+    #[inline]
+    pub(crate) fn poll(&mut self, part: Part) -> Polling<'_> {
+        let part = if self.is_detached { Part::Exit } else { part };
+        Polling {
+            poll: here::Poll::begin(part, self.node.as_ref()),
+            _traced: self.watch.trace(),
+            place: self,
+        }
+    }
+
+    /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit would
+    /// go on in.
+    #[inline]
+    pub(crate) fn note(&mut self) {
+        if self.runtime.is_none() {
+            self.runtime = Handle::try_current().ok();
+        }
+        if self.node.is_none() {
+            self.note_home();
+        }
+    }
+
+    #[cold]
+    fn note_home(&mut self) {
+        self.node = Some(Node::new(here::home()));
+    }
+
+    /// Its enter has given a value.
+    #[inline]
+    pub(crate) fn entered(&mut self) {
+        if self.kind != Kind::With {
+            self.note();
+        }
+        if self.kind == Kind::Guard
+            && let Some(node) = &self.node
+        {
+            node.set_age(Age::of_a_guard());
+        }
+    }
+
+    /// Of two guards, the older one has the lower age.
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
+        let age = |place: &Self| place.node.as_ref().map(|node| node.where_it_is().0);
+        age(self) < age(other)
+    }
+
+    /// For [`put_inside_of`].
+    pub(crate) fn home_for_others(&self) -> Option<Home> {
+        self.node.clone().map(Home)
+    }
+
+    /// The body has ended, and exit is going to be awaited.
+    #[inline]
+    pub(crate) fn close(&mut self, name: &'static str) {
+        if self.kind != Kind::Guard || self.is_detached || !here::may_have_to_wait() {
+            return;
+        }
+        self.close_beside_others(name);
+    }
+
+    #[cold]
+    fn close_beside_others(&mut self, name: &'static str) {
+        let Some(node) = self.node.clone() else {
+            return;
+        };
+        self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(&node);
+        if node.is_independent() {
+            return;
+        }
+        let close = |list: &Arc<List>| {
+            let entry = Entry::new(name, node, Some(Arc::clone(list)));
+            list.add_awaited(&entry);
+            if list.blocker(&entry).is_some() {
+                Some(entry)
+            } else {
+                list.withdraw(&entry);
+                None
+            }
+        };
+        let entry = match here::code(false) {
+            Code::Exit(code) | Code::Outermost(code) => {
+                let list = code.list(false).filter(|list| !list.is_empty());
+                list.as_ref().and_then(close)
+            }
+            Code::Task(root) => List::of_task(root, close).flatten(),
+            Code::Unknown => None,
+        };
+        self.given_up = entry.map(|entry| GivenUp {
+            entry,
+            is_noted: false,
+            is_listed: true,
+        });
+    }
+
+    /// Its holder has gone: what is left of it runs in the background.
+    pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
+        self.note();
+        self.is_detached = true;
+        let Some(node) = self.node.clone() else {
+            return;
+        };
+        if !has_closed {
+            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(&node);
+        }
+        if node.is_independent() {
+            self.given_up = None;
+            return;
+        }
+        match &mut self.given_up {
+            Some(given_up) if given_up.is_listed => {
+                if let Some(list) = &given_up.entry.list {
+                    list.detach(&given_up.entry);
+                }
+            }
+            given_up => {
+                let was_noted = given_up.take();
+                if let Some(given_up) = was_noted {
+                    given_up.forget();
+                }
+                let detach = |list: &Arc<List>| {
+                    let entry = Entry::new(name, Arc::clone(&node), Some(Arc::clone(list)));
+                    list.add_detached(&entry);
+                    entry
+                };
+                let (entry, is_listed) = match here::code(true) {
+                    Code::Exit(exit) => {
+                        let entry = exit.list(true).as_ref().map(detach);
+                        node.set_given_up_in(exit);
+                        (entry, true)
+                    }
+                    Code::Outermost(code) => (code.list(true).as_ref().map(detach), true),
+                    Code::Task(root) => (Some(List::at_task(root, detach)), true),
+                    Code::Unknown => (None, false),
+                };
+                let entry = entry.unwrap_or_else(|| Entry::new(name, Arc::clone(&node), None));
+                *given_up = Some(GivenUp {
+                    entry,
+                    is_noted: false,
+                    is_listed,
+                });
+            }
+        }
+        self.note_in_homes();
+    }
+
+    /// The exit of a guard waits, while it is awaited: what it is inside of has to wait for it. (Whoever
+    /// drives a `with` drives it as a part of what that is inside of.)
+    #[inline]
+    pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
+        self.note();
+        if self.kind == Kind::Guard
+            && self
+                .given_up
+                .as_ref()
+                .is_none_or(|given_up| !given_up.is_noted)
+        {
+            self.note_awaited(name);
+        }
+    }
+
+    #[cold]
+    fn note_awaited(&mut self, name: &'static str) {
+        let Some(node) = &self.node else { return };
+        if node.where_it_is().1.is_empty() {
+            return;
+        }
+        self.given_up.get_or_insert_with(|| GivenUp {
+            entry: Entry::new(name, Arc::clone(node), None),
+            is_noted: false,
+            is_listed: false,
+        });
+        self.note_in_homes();
+    }
+
+    fn note_in_homes(&mut self) {
+        if let (Some(given_up), Some(node)) = (&mut self.given_up, &self.node)
+            && !given_up.is_noted
+        {
+            given_up.is_noted = true;
+            for home in node.where_it_is().1.all() {
+                home.add(&given_up.entry);
+            }
+        }
+    }
+
+    /// Does its exit have to wait (rules b and c)?
+    #[inline]
+    pub(crate) fn has_to_wait(&self) -> bool {
+        self.node.is_some() && self.turn("").next().is_some()
+    }
+
+    /// The wait for those that its exit has to wait for.
+    pub(crate) fn turn(&self, name: &'static str) -> Turn {
+        let inside = self.node.clone().filter(|_| self.waits_for_what_is_inside);
+        let beside = self.given_up.as_ref().filter(|given_up| given_up.is_listed);
+        Turn {
+            name,
+            inside,
+            beside: beside
+                .filter(|_| self.kind == Kind::Guard)
+                .map(|given_up| Arc::clone(&given_up.entry)),
+        }
+    }
+
+    /// Its turn has come: its exit begins.
+    pub(crate) fn begin_exit(&mut self) {
+        if let Some(given_up) = &mut self.given_up
+            && given_up.is_listed
+            && !self.is_detached
+        {
+            given_up.is_listed = false;
+            if let Some(list) = &given_up.entry.list {
+                list.remove(&given_up.entry);
+            }
+        }
+    }
+}
+
+impl GivenUp {
+    fn forget(&self) {
+        if self.is_noted {
+            for home in self.entry.node.where_it_is().1.all() {
+                home.remove(&self.entry);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    /// The context has ended.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            self.end(node);
+        }
+    }
+}
+
+impl Place {
+    #[cold]
+    fn end(&mut self, node: Arc<Node>) {
+        for entry in node.end() {
+            let_go(&entry);
+        }
+        let left = node.list(false).filter(|list| !list.is_empty());
+        let given_up = self.given_up.take();
+        if let Some(given_up) = &given_up {
+            given_up.forget();
+            if given_up.is_listed
+                && let Some(list) = &given_up.entry.list
+            {
+                list.end(&given_up.entry, left.as_ref().filter(|_| self.is_detached));
+            }
+            given_up.entry.end();
+        }
+        if let Some(left) = left.filter(|_| !self.is_detached) {
+            let add = |list: &Arc<List>| {
+                let entry = Entry::new("", node, Some(Arc::clone(list)));
+                list.add_left(&entry, &left);
+                entry
+            };
+            let entry = match here::code(true) {
+                Code::Exit(code) | Code::Outermost(code) => code.list(true).as_ref().map(add),
+                Code::Task(root) => Some(List::at_task(root, add)),
+                Code::Unknown => None,
+            };
+            if let Some(entry) = entry
+                && let Some(list) = &entry.list
+            {
+                list.remove_if_empty(&entry, &left);
+            }
+        }
+    }
+}
+
+/// Nobody waits for it any more: rule e.
+fn let_go(entry: &Arc<Entry>) {
+    if entry.let_go() {
+        for home in entry.node.where_it_is().1.all() {
+            home.remove(entry);
+        }
+        if let Some(list) = &entry.list {
+            list.remove(entry);
+        }
+        report::plain(entry.name, Report::LetGo);
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Place::poll`].
+pub(crate) struct Polling<'a> {
+    place: &'a mut Place,
+    poll: here::Poll,
+    _traced: Traced,
+}
+
+impl Drop for Polling<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(node) = self.poll.end() {
+            self.place.node.get_or_insert(node);
+        }
+    }
+}
+
+/// The wait of an exit for its turn: rules b and c.
+pub(crate) struct Turn {
+    name: &'static str,
+    inside: Option<Arc<Node>>,
+    beside: Option<Arc<Entry>>,
+}
+
+impl Turn {
+    pub(crate) async fn come(self) {
+        let mut alarm = None;
+        while let Some(entry) = self.next() {
+            let alarm = alarm.get_or_insert_with(Alarm::new);
+            let mut over = pin!(entry.over());
+            poll_fn(|cx| {
+                if over.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if alarm.poll(cx).is_ready() {
+                    // Rule g.
+                    report::long_wait(self.name, entry.name);
+                }
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    /// One that it waits for.
+    fn next(&self) -> Option<Arc<Entry>> {
+        let inside = self.inside.as_ref().and_then(|node| node.first_inside());
+        inside.or_else(|| {
+            let entry = self.beside.as_ref()?;
+            entry.list.as_ref()?.blocker(entry)
+        })
+    }
+}
+
+/// A context, for others that are put inside of it.
+#[derive(Clone)]
+pub(crate) struct Home(Arc<Node>);
+
+/// The context that is polling here is independent: rule e. `false` if it was put inside of another.
+pub(crate) fn make_independent() -> bool {
+    here::home().is_none_or(|node| node.make_independent())
+}
+
+/// The context that is polling here is inside of that one as well: rule a. `false` if it is independent.
+pub(crate) fn put_inside_of(home: Home) -> bool {
+    here::home().is_none_or(|node| node.put_inside_of(home.0))
+}
+
+/// The beginning of an exit that has a time limit.
+pub(crate) struct Begin(Age);
+
+impl Begin {
+    pub(crate) fn now() -> Self {
+        Self(Age::now())
+    }
+
+    /// The exit, which is polling here, has been cut off: rule e.
+    pub(crate) fn cut_off(self) {
+        if let Some(node) = here::home() {
+            node.cut(self.0);
+        }
+    }
+}
