@@ -6,15 +6,15 @@
 //! is returned or reported, once.
 //!
 //! `PROPTEST_CASES=100000` runs so many programs, and `SEED=…` begins with the one that a failure names.
-//! `KEEP_GOING=1` goes on after a failure, and tells at the end how often each law was broken, with the
-//! smallest program for each.
+//! `KEEP_GOING=3` goes on after a failure, and tells at the end how many programs broke each law, with
+//! three of them for each, made smaller.
 
 mod laws;
 mod log;
 mod play;
 mod program;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -32,7 +32,7 @@ use play::{HAS_NEW_API, Mode, Run};
 use program::{Block, Generator, smaller};
 
 /// A program that still runs after so long never ends. In paused time that is no time at all.
-const FOR_EVER: Duration = Duration::from_secs(20);
+const FOR_EVER: Duration = Duration::from_secs(10);
 
 /// The same, while a program gets smaller.
 const LONG: Duration = Duration::from_millis(300);
@@ -44,12 +44,12 @@ struct Runner {
     workers: Option<Runtime>,
     /// Exits of programs that wait for ever: they stay.
     stuck: usize,
-    ops: u64,
     patience: Duration,
 }
 
 /// What a run left.
 struct Ran {
+    ops: u64,
     broken: Vec<Broken>,
     lines: Vec<String>,
 }
@@ -61,7 +61,6 @@ impl Runner {
             stage: Stage::alone(),
             workers: None,
             stuck: 0,
-            ops: 0,
             patience: FOR_EVER,
         }
     }
@@ -99,7 +98,6 @@ impl Runner {
             .map(|(kind, what)| (kind, plain(kind, what)))
             .collect();
         let ran = run.log(|log| {
-            self.ops += log.ops;
             let mut broken = Vec::new();
             if ended && count == self.stuck {
                 let reports: Vec<_> = reports
@@ -119,6 +117,7 @@ impl Runner {
                 });
             }
             Ran {
+                ops: log.ops,
                 broken,
                 lines: mem::take(&mut log.lines),
             }
@@ -145,11 +144,11 @@ impl Runner {
         None
     }
 
-    /// Makes a program smaller for as long as it breaks the same law.
-    fn shrink(&mut self, mut program: Block, seed: u64, law: &str) -> (Block, u64, Ran) {
-        self.patience = LONG;
+    /// Makes a program smaller for as long as it breaks the same law, and tells what is left of it.
+    fn tell(&mut self, mut program: Block, first: u64, law: &str) -> String {
+        let patience = mem::replace(&mut self.patience, LONG);
         let begun = Instant::now();
-        let mut seed = seed;
+        let mut seed = first;
         'smaller: loop {
             for candidate in smaller(&program) {
                 if begun.elapsed() > Duration::from_secs(60) {
@@ -177,8 +176,17 @@ impl Runner {
             }
             ran = self.run(&program, seed);
         }
-        self.patience = FOR_EVER;
-        (program, seed, ran)
+        self.patience = patience;
+        let broken = ran
+            .broken
+            .iter()
+            .map(|Broken { law, how }| format!("{law}: {how}"));
+        format!(
+            "{}\nSEED={first}, {:?}, made smaller (schedule {seed}):\n\n{program}\n{}\n",
+            broken.collect::<Vec<_>>().join("\n"),
+            self.mode,
+            ran.lines.join("\n"),
+        )
     }
 }
 
@@ -214,6 +222,8 @@ async fn whole(run: Arc<Run>, program: Block, stuck: usize) {
         }
         if stuck == 0 {
             detached::drain().await;
+        } else if run.mode == Mode::NoRuntime {
+            thread::sleep(Duration::from_micros(100));
         } else {
             run.nap(1).await;
         }
@@ -233,48 +243,36 @@ fn check(mode: Mode, cases: u64) {
     } else {
         cases
     };
-    let keeps_going = number_of("KEEP_GOING").is_some();
+    let shown = number_of("KEEP_GOING");
+    let mut ops = 0;
     let mut runner = Runner::new(mode);
-    let mut found = BTreeMap::<&str, (u64, String)>::new();
+    if shown.is_some() {
+        runner.patience = 2 * LONG;
+    }
+    let mut found = BTreeMap::<&str, (u64, BTreeSet<String>)>::new();
     for seed in first..first + cases {
         let program = Generator::program(seed, HAS_NEW_API);
         let ran = runner.run(&program, seed);
-        let laws: Vec<_> = ran.broken.iter().map(|broken| broken.law).collect();
-        let Some(law) = laws.first().copied() else {
-            continue;
-        };
-        if keeps_going && found.contains_key(law) {
-            let known = laws.iter().collect::<std::collections::BTreeSet<_>>();
-            for law in known {
-                if let Some((times, _)) = found.get_mut(*law) {
-                    *times += 1;
-                }
+        ops += ran.ops;
+        let laws: BTreeSet<_> = ran.broken.iter().map(|broken| broken.law).collect();
+        for law in laws {
+            let (times, texts) = found.entry(law).or_default();
+            *times += 1;
+            if texts.len() as u64 >= shown.unwrap_or(1) {
+                continue;
             }
-            continue;
+            let text = runner.tell(program.clone(), seed, law);
+            assert!(shown.is_some(), "{text}");
+            texts.insert(text);
         }
-        let (program, schedule, ran) = runner.shrink(program, seed, law);
-        let broken: Vec<_> = ran
-            .broken
-            .iter()
-            .map(|b| format!("{}: {}", b.law, b.how))
-            .collect();
-        let text = format!(
-            "{}\nSEED={seed}, {mode:?}, made smaller (schedule {schedule}):\n\n{program}\n{}",
-            broken.join("\n"),
-            ran.lines.join("\n"),
-        );
-        if !keeps_going {
-            let _ = runner.stage.reports();
-            panic!("{text}");
-        }
-        found.insert(law, (1, text));
     }
     let _ = runner.stage.reports();
-    if number_of("PROPTEST_CASES").is_some() || keeps_going {
-        println!("{mode:?}: {cases} programs, {} operations", runner.ops);
-    }
-    for (law, (times, text)) in &found {
-        println!("\n=== {law}: {times} times; the first:\n{text}");
+    println!("{mode:?}: {cases} programs, {ops} operations");
+    for (law, (times, texts)) in &found {
+        println!("\n=== {law}: {times} programs");
+        for text in texts {
+            println!("--- {text}");
+        }
     }
     assert!(found.is_empty(), "{} laws are broken", found.len());
 }
