@@ -41,6 +41,12 @@ fn is_before(first: Option<Time>, second: Option<Time>) -> bool {
 /// Law 1.
 fn exits_once(log: &Log, broken: &mut Vec<Broken>) {
     for record in &log.records {
+        if record.opened.is_some() && record.entered.is_none() && !record.enter_failed {
+            broken.push(Broken {
+                law: "exits once",
+                how: format!("the enter of {record} was dropped"),
+            });
+        }
         let exits = u32::from(record.entered.is_some());
         if record.begins != exits || record.ends != exits {
             let (begins, ends) = (record.begins, record.ends);
@@ -53,15 +59,13 @@ fn exits_once(log: &Log, broken: &mut Vec<Broken>) {
         }
         let given = record.given.as_ref();
         let outcome = given.and_then(|given| given.outcome.as_ref());
-        let is_kept = record.seen == "its turn";
-        if let Some(outcome) = outcome {
-            if exits == 1 && !is_kept && record.seen != *outcome {
-                let how = format!("{record} saw {}, not {outcome}", record.seen);
-                broken.push(Broken {
-                    law: "true outcome",
-                    how,
-                });
-            }
+        let other = outcome.filter(|outcome| exits == 1 && record.seen != **outcome);
+        if let Some(outcome) = other {
+            let how = format!("{record} saw {}, not {outcome}", record.seen);
+            broken.push(Broken {
+                law: "true outcome",
+                how,
+            });
         }
     }
 }

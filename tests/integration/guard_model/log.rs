@@ -54,6 +54,10 @@ pub(super) struct Given {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts, and no state"
+)]
 pub(super) struct Record {
     pub(super) name: Name,
     pub(super) kind: Kind,

@@ -151,7 +151,7 @@ impl Runner {
         let mut seed = first;
         'smaller: loop {
             for candidate in smaller(&program) {
-                if begun.elapsed() > Duration::from_secs(60) {
+                if begun.elapsed() > Duration::from_mins(1) {
                     break 'smaller;
                 }
                 for schedule in [seed, 1, 2] {

@@ -370,13 +370,13 @@ impl Run {
         ended.unwrap_or(Ok(()))
     }
 
-    fn close<'a>(
-        self: &'a Arc<Self>,
+    fn close(
+        self: &Arc<Self>,
         thing: Thing,
         fate: Fate,
         cut: Cut,
         code: Code,
-    ) -> BoxFuture<'a, Result<(), Fault>> {
+    ) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move {
             let id = thing.id();
             let result = match fate {
@@ -647,10 +647,9 @@ impl Held {
             Thing::Guard { held_by_it, .. } if *name == to => Some(Arc::clone(held_by_it)),
             _ => None,
         });
-        if let Some(its) = its {
-            if let Some(thing) = self.take(given) {
-                its.put(given, thing);
-            }
+        let Some(its) = its else { return };
+        if let Some(thing) = self.take(given) {
+            its.put(given, thing);
         }
     }
 
@@ -788,24 +787,19 @@ impl AsyncContext for Scripted {
     type Verdict = ();
 
     async fn enter(&mut self) -> Result<u32, Fault> {
-        struct Entering<'a>(&'a Run, Id, bool);
-
-        impl Drop for Entering<'_> {
-            fn drop(&mut self) {
-                if !self.2 {
-                    self.0.log(|log| log.enter_failed(self.1));
-                }
-            }
-        }
-
         self.run.log(|log| log.opened(self.id));
-        let mut entering = Entering(&self.run, self.id, false);
-        let block = self.run.block(&self.spec.enter, self.frame(), &self.held);
-        block.await?;
-        let what = format!("the enter of v{}", self.name);
-        self.run.come(self.spec.entered, &what)?;
-        entering.2 = true;
-        self.run.log(|log| log.entered(self.id));
+        let entered = AssertUnwindSafe(async {
+            let block = self.run.block(&self.spec.enter, self.frame(), &self.held);
+            block.await?;
+            let what = format!("the enter of v{}", self.name);
+            self.run.come(self.spec.entered, &what)
+        });
+        let entered = entered.catch_unwind().await;
+        self.run.log(|log| match entered {
+            Ok(Ok(())) => log.entered(self.id),
+            Ok(Err(_)) | Err(_) => log.enter_failed(self.id),
+        });
+        entered.unwrap_or_else(|payload| resume_unwind(payload))?;
         Ok(self.name)
     }
 

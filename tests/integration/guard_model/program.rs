@@ -93,7 +93,7 @@ pub(super) enum StackEnd {
     Exit(Fate, Cut),
 }
 
-/// SplitMix64: the same programs on each machine, with any version of any crate.
+/// `SplitMix64`: the same programs on each machine, with any version of any crate.
 #[derive(Debug, Clone)]
 pub(super) struct Random(pub(super) u64);
 
@@ -196,7 +196,7 @@ impl Generator {
         is_cut.then(|| self.random.below(7))
     }
 
-    fn spec(&mut self, held: &mut Vec<Name>, depth: u32) -> Box<Spec> {
+    fn spec(&mut self, held: &mut Vec<Name>, depth: u32) -> Spec {
         let mut spec = Spec::default();
         if self.declares && !held.is_empty() && self.random.percent(25) {
             spec.inside = Some(held[self.random.index(held.len())]);
@@ -240,7 +240,7 @@ impl Generator {
         if self.random.percent(7) {
             spec.limit = Some(1 + self.random.below(6));
         }
-        Box::new(spec)
+        spec
     }
 
     fn arm(&mut self, held: &mut Vec<Name>, depth: u32) -> Arm {
@@ -273,7 +273,7 @@ impl Generator {
         Some(match self.random.weighted(&weights) {
             0 => {
                 let name = self.name();
-                let spec = self.spec(held, depth);
+                let spec = Box::new(self.spec(held, depth));
                 let cut = self.cut(8);
                 if cut.is_none() {
                     held.push(name);
@@ -282,7 +282,7 @@ impl Generator {
             }
             1 => {
                 let name = self.name();
-                let spec = self.spec(held, depth - 1);
+                let spec = Box::new(self.spec(held, depth - 1));
                 let moves = self.some(held, 35);
                 let mut inner = moves.clone();
                 let length = 1 + self.random.below(3);
@@ -357,7 +357,7 @@ impl Generator {
             match self.random.weighted(&[40, 30, 15, 15]) {
                 0 => {
                     let entry = self.name();
-                    let spec = self.spec(held, depth - 1);
+                    let spec = Box::new(self.spec(held, depth - 1));
                     steps.push(Step::Enter(entry, spec, self.cut(5)));
                 }
                 1 => {
@@ -460,8 +460,8 @@ fn smaller_op(op: &Op) -> Vec<Op> {
             all.extend(cuts.map(|cut| Op::Open(*name, spec.clone(), cut)));
         }
         Op::With(name, spec, body, cut) => {
-            let with = |spec: &Box<Spec>, body: &Body, cut| {
-                Op::With(*name, spec.clone(), body.clone(), cut)
+            let with = |spec: &Spec, body: &Body, cut| {
+                Op::With(*name, Box::new(spec.clone()), body.clone(), cut)
             };
             all.extend(smaller_spec(spec).map(|spec| with(&spec, body, *cut)));
             let mut bodies = Vec::new();
