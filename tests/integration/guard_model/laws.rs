@@ -144,6 +144,20 @@ impl Order<'_> {
         record.home.into_iter().chain(record.declared)
     }
 
+    /// What it was directly inside of then. A context that has ended leaves what it held to those around.
+    fn homes_at(&self, id: Id, time: Time) -> Vec<Id> {
+        let mut homes = Vec::new();
+        let mut left: Vec<_> = self.parents(id).collect();
+        while let Some(id) = left.pop() {
+            if is_before(self.of(id).over, Some(time)) {
+                left.extend(self.parents(id));
+            } else {
+                homes.push(id);
+            }
+        }
+        homes
+    }
+
     /// All that it is inside of.
     fn around(&self, id: Id) -> BTreeSet<Id> {
         let mut around = BTreeSet::new();
@@ -258,17 +272,12 @@ impl Order<'_> {
         if self.is_let_go(g) || around.iter().any(|id| self.is_let_go(*id)) {
             return None;
         }
-        // A context that has ended leaves what it held to the one around.
         let given = self.given(h)?;
-        let mut home = older.home;
-        while let Some(left) = home.filter(|id| is_before(self.of(*id).over, Some(given))) {
-            home = self.of(left).home;
-        }
-        let mut homes = home.into_iter().chain(older.declared);
-        if homes.any(|home| !around.contains(&home)) {
+        let homes = self.homes_at(h, given);
+        if homes.iter().any(|home| !around.contains(home)) {
             return None;
         }
-        if self.mode == Mode::NoRuntime && home.is_none() {
+        if self.mode == Mode::NoRuntime && homes.is_empty() {
             return None;
         }
         // The same code gave up this one before.
@@ -282,8 +291,10 @@ impl Order<'_> {
         if first == g {
             return Some("side by side");
         }
+        // Nobody waits for what lets it go, nor does rule c speak of enters.
         let entering = |id: &Id| matches!(self.node(*id), Some(Node::Enter(_)));
-        if path[..=at].iter().any(entering) {
+        let is_alone = |id: &Id| self.of(*id).independent;
+        if path[..=at].iter().any(|id| entering(id) || is_alone(id)) {
             return None;
         }
         // The entries of a stack have its age, as others see them.
@@ -318,7 +329,11 @@ impl Order<'_> {
             for upper in all.clone().filter(|upper| *upper > lower && its(*upper)) {
                 pairs.push(("a stack", lower, upper));
                 for left in all.clone().filter(|left| *left != upper) {
-                    let is_left = self.path(left).contains(&upper);
+                    let path = self.path(left);
+                    let is_left = path
+                        .iter()
+                        .take_while(|id| !self.of(**id).independent)
+                        .any(|id| *id == upper);
                     let around = self.around(left);
                     let let_go =
                         self.is_let_go(left) || around.iter().any(|id| self.is_let_go(*id));

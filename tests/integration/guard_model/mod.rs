@@ -5,9 +5,15 @@
 //! outcome; nothing waits for ever; exits keep the order of the rules a to f; and each error and panic
 //! is returned or reported, once.
 //!
-//! `PROPTEST_CASES=100000` runs so many programs, and `SEED=…` begins with the one that a failure names.
-//! `KEEP_GOING=3` goes on after a failure, and tells at the end how many programs broke each law, with
-//! three of them for each, made smaller.
+//! A long run, which tells how many operations there were:
+//!
+//! ```text
+//! PROPTEST_CASES=1000000 cargo test -p tests --test integration guard_model::programs -- --ignored --nocapture --test-threads 1
+//! ```
+//!
+//! `SEED=…` runs the program that a failure names, or begins with it. `KEEP_GOING=3` goes on after a
+//! failure, and tells at the end how many programs broke each law, with three of them for each, made
+//! smaller.
 
 mod laws;
 mod log;
@@ -21,7 +27,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_context_manager::detached;
-use async_context_manager::report::Kind;
 use futures::executor;
 use tests::{Stage, in_a_process_of_its_own};
 use tokio::runtime::{Builder, Runtime};
@@ -34,8 +39,8 @@ use program::{Block, Generator, smaller};
 /// A program that still runs after so long never ends. In paused time that is no time at all.
 const FOR_EVER: Duration = Duration::from_secs(10);
 
-/// The same, while a program gets smaller.
-const LONG: Duration = Duration::from_millis(300);
+/// The same in real time, while programs that fail are looked for, or made smaller.
+const LONG: Duration = Duration::from_millis(500);
 
 /// Runs programs, one after the other.
 struct Runner {
@@ -65,6 +70,12 @@ impl Runner {
         }
     }
 
+    fn hurry(&mut self) {
+        if self.mode != Mode::Paused {
+            self.patience = LONG;
+        }
+    }
+
     fn run(&mut self, program: &Block, seed: u64) -> Ran {
         let _ = self.stage.reports();
         let run = Run::new(self.mode, seed);
@@ -76,11 +87,11 @@ impl Runner {
                     .start_paused(true)
                     .build();
                 let runtime = runtime.expect("the system has a runtime for us");
-                self.on(runtime, whole).is_some()
+                self.drive(runtime, whole).is_some()
             }
             Mode::Workers => {
                 let workers = self.workers.take().unwrap_or_else(workers);
-                self.workers = self.on(workers, whole);
+                self.workers = self.drive(workers, whole);
                 self.workers.is_some()
             }
             Mode::NoRuntime => {
@@ -95,15 +106,11 @@ impl Runner {
         let count = detached::count();
         let reports = self.stage.reports().into_iter();
         let reports: Vec<_> = reports
-            .map(|(kind, what)| (kind, plain(kind, what)))
+            .map(|(kind, what)| (format!("{kind:?}"), plain(&what)))
             .collect();
         let ran = run.log(|log| {
             let mut broken = Vec::new();
             if ended && count == self.stuck {
-                let reports: Vec<_> = reports
-                    .iter()
-                    .map(|(kind, what)| (format!("{kind:?}"), what.clone()))
-                    .collect();
                 broken = laws::broken(log, self.mode, &reports);
             } else {
                 let waits = log.records.iter().filter(|record| {
@@ -128,7 +135,7 @@ impl Runner {
 
     /// Gives the runtime back if the program ends. What waits for ever is left to stay where it is: a
     /// runtime that shuts down would have it tried elsewhere.
-    fn on(
+    fn drive(
         &self,
         runtime: Runtime,
         whole: impl Future<Output = ()> + Send + 'static,
@@ -146,7 +153,8 @@ impl Runner {
 
     /// Makes a program smaller for as long as it breaks the same law, and tells what is left of it.
     fn tell(&mut self, mut program: Block, first: u64, law: &str) -> String {
-        let patience = mem::replace(&mut self.patience, LONG);
+        let patience = self.patience;
+        self.hurry();
         let begun = Instant::now();
         let mut seed = first;
         'smaller: loop {
@@ -164,13 +172,11 @@ impl Runner {
             }
             break;
         }
-        self.patience = if self.mode == Mode::Paused {
-            LONG
-        } else {
-            LONG * 10
-        };
+        // A slow one may have been taken for one that never ends.
+        self.patience = FOR_EVER;
+        // What depends on other threads may need some tries.
         let mut ran = self.run(&program, seed);
-        for _ in 0..20 {
+        for _ in 0..10 {
             if ran.broken.iter().any(|broken| broken.law == law) {
                 break;
             }
@@ -190,15 +196,12 @@ impl Runner {
     }
 }
 
-/// The error as it was raised.
-fn plain(kind: Kind, what: String) -> String {
+/// The error, without what `Debug` adds.
+fn plain(what: &str) -> String {
     let error = what
         .strip_prefix("Fault(\"")
         .and_then(|what| what.strip_suffix("\")"));
-    match (kind, error) {
-        (_, Some(error)) => error.to_owned(),
-        (_, None) => what,
-    }
+    error.unwrap_or(what).to_owned()
 }
 
 fn workers() -> Runtime {
@@ -247,7 +250,7 @@ fn check(mode: Mode, cases: u64) {
     let mut ops = 0;
     let mut runner = Runner::new(mode);
     if shown.is_some() {
-        runner.patience = 2 * LONG;
+        runner.hurry();
     }
     let mut found = BTreeMap::<&str, (u64, BTreeSet<String>)>::new();
     for seed in first..first + cases {
@@ -280,7 +283,7 @@ fn check(mode: Mode, cases: u64) {
 #[test]
 #[ignore = "is run by the next one, in a process of its own"]
 fn programs_in_paused_time() {
-    check(Mode::Paused, 3000);
+    check(Mode::Paused, 4000);
 }
 
 #[test]
@@ -291,7 +294,7 @@ fn guards_keep_their_laws_whatever_is_opened_moved_failed_or_dropped() {
 #[test]
 #[ignore = "is run by the next one, in a process of its own"]
 fn programs_on_two_workers() {
-    check(Mode::Workers, 1000);
+    check(Mode::Workers, 3000);
 }
 
 #[test]
@@ -302,7 +305,7 @@ fn guards_keep_their_laws_when_other_threads_finish_their_exits() {
 #[test]
 #[ignore = "is run by the next one, in a process of its own"]
 fn programs_without_a_runtime() {
-    check(Mode::NoRuntime, 1000);
+    check(Mode::NoRuntime, 2000);
 }
 
 #[test]

@@ -19,20 +19,20 @@ use tokio::task::{JoinHandle, yield_now};
 use super::log::{Code, Id, Kind, Log, Shared};
 use super::program::{Arm, Block, Body, Cut, Fate, Name, Op, Random, Spec, StackEnd, Step};
 
-/// `independent()` and `inside(&guard)` are there: see the two functions below.
+/// Programs use `independent()` and `inside(&guard)`: see the two functions below.
 pub(super) const HAS_NEW_API: bool = false;
 
-fn independent(context: Context_) -> Context_ {
+fn independent(context: Boxed) -> Boxed {
     // context.independent().boxed()
     context
 }
 
-fn inside(context: Context_, _around: &Guard<Context_>) -> Context_ {
+fn inside(context: Boxed, _around: &Guard<Boxed>) -> Boxed {
     // context.inside(_around).boxed()
     context
 }
 
-type Context_ = BoxContext<u32, Fault>;
+type Boxed = BoxContext<u32, Fault>;
 type Stack = ExitStack<Fault>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,7 +238,7 @@ impl Run {
         spec: &Spec,
         frame: Frame,
         held: &Held,
-    ) -> (Id, Context_, Arc<Held>) {
+    ) -> (Id, Boxed, Arc<Held>) {
         let id = self.log(|log| log.add(name, kind, frame.home, frame.code));
         let its = Held::new(self, Code::Of(id));
         for owned in &spec.owns {
@@ -562,7 +562,7 @@ impl Drop for Local {
 enum Thing {
     Guard {
         id: Id,
-        guard: Guard<Context_>,
+        guard: Guard<Boxed>,
         /// For what is given to it late.
         held_by_it: Arc<Held>,
     },
