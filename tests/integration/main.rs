@@ -12,6 +12,7 @@ mod cancellation;
 mod corpus;
 mod errors;
 mod features;
+mod guard_model;
 mod limits;
 mod nursery;
 mod observe;

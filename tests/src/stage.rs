@@ -107,8 +107,10 @@ pub fn in_a_process_of_its_own(test: &str) -> String {
     let mut process = Command::new(std::env::current_exe().expect("this is a program"));
     process.args(["--exact", test, "--ignored", "--nocapture"]);
     let output = process.output().expect("it can be run again");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stderr).expect("it is text")
+    let utf8 = |bytes| String::from_utf8(bytes).expect("it is text");
+    let (stdout, stderr) = (utf8(output.stdout), utf8(output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    stderr
 }
 
 fn reports() -> MutexGuard<'static, Vec<(Kind, String)>> {

@@ -1,0 +1,348 @@
+//! What holds after each program.
+
+use std::collections::BTreeSet;
+
+use super::log::{Id, Kind, Log, Node, Record, Time};
+use super::play::Mode;
+
+/// Rule c also orders what the exit of an *older* context gave up: a guard, opened later, that it had been
+/// handed. So says the model (R3); the wording of c speaks of what younger ones give up.
+const THROUGH_OLDER: bool = true;
+
+/// A law that a run has broken: in short, for telling failures apart, and in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Broken {
+    pub(super) law: &'static str,
+    pub(super) how: String,
+}
+
+pub(super) fn broken(log: &Log, mode: Mode, reports: &[(String, String)]) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    for how in &log.broken {
+        let how = how.clone();
+        broken.push(Broken { law: "model", how });
+    }
+    exits_once(log, &mut broken);
+    told_once(log, reports, &mut broken);
+    for (law, older, younger) in obligations(log, mode) {
+        let (older, younger) = (&log.records[older], &log.records[younger]);
+        if !is_before(younger.ended, older.begun) {
+            let how = format!("{older} began before {younger} had ended");
+            broken.push(Broken { law, how });
+        }
+    }
+    broken
+}
+
+fn is_before(first: Option<Time>, second: Option<Time>) -> bool {
+    matches!((first, second), (Some(first), Some(second)) if first < second)
+}
+
+/// Law 1.
+fn exits_once(log: &Log, broken: &mut Vec<Broken>) {
+    for record in &log.records {
+        if record.opened.is_some() && record.entered.is_none() && !record.enter_failed {
+            broken.push(Broken {
+                law: "exits once",
+                how: format!("the enter of {record} was dropped"),
+            });
+        }
+        let exits = u32::from(record.entered.is_some());
+        if record.begins != exits || record.ends != exits {
+            let (begins, ends) = (record.begins, record.ends);
+            let how = format!("{record} began {begins} and ended {ends} exits, and not {exits}");
+            broken.push(Broken {
+                law: "exits once",
+                how,
+            });
+            continue;
+        }
+        let given = record.given.as_ref();
+        let outcome = given.and_then(|given| given.outcome.as_ref());
+        let other = outcome.filter(|outcome| exits == 1 && record.seen != **outcome);
+        if let Some(outcome) = other {
+            let how = format!("{record} saw {}, not {outcome}", record.seen);
+            broken.push(Broken {
+                law: "true outcome",
+                how,
+            });
+        }
+    }
+}
+
+/// Law 4. For what a limit cut off: told at least once.
+fn told_once(log: &Log, reports: &[(String, String)], broken: &mut Vec<Broken>) {
+    const LAW: &str = "told once";
+    let is_limit = |what: &str| what.starts_with("limit of ");
+    let mut told: Vec<_> = log.returned.clone();
+    told.extend(reports.iter().map(|(_, what)| what.clone()));
+    let limits = told.iter().filter(|what| is_limit(what)).count();
+    let plain = reports
+        .iter()
+        .filter(|(kind, _)| kind == "TimedOut")
+        .count();
+    let cuts = log.records.iter().filter(|record| record.is_cut).count();
+    if limits + plain < cuts || limits > cuts || plain > cuts {
+        let how = format!("{cuts} limits, told {plain} times by kind, {limits} times as an error");
+        broken.push(Broken { law: LAW, how });
+    }
+    let mut told: Vec<_> = told
+        .into_iter()
+        .filter(|what| !what.is_empty() && !is_limit(what))
+        .collect();
+    for raised in &log.raised {
+        match told.iter().position(|what| what == raised) {
+            Some(at) => drop(told.remove(at)),
+            None => broken.push(Broken {
+                law: LAW,
+                how: format!("`{raised}` was lost"),
+            }),
+        }
+    }
+    for what in told {
+        let how = format!("`{what}` was told once too often");
+        broken.push(Broken { law: LAW, how });
+    }
+    for (kind, _) in reports {
+        if kind == "NotRun" || kind == "Lost" {
+            let how = format!("a report of the kind {kind}");
+            broken.push(Broken { law: LAW, how });
+        }
+    }
+}
+
+/// Law 3: the pairs, older and younger, where the younger has to have ended before the older begins.
+fn obligations(log: &Log, mode: Mode) -> Vec<(&'static str, Id, Id)> {
+    let order = Order { log, mode };
+    let mut pairs = Vec::new();
+    let exited = |id: &Id| log.records[*id].begun.is_some() && log.records[*id].given.is_some();
+    let all: Vec<_> = (0..log.records.len()).collect();
+    for older in all.iter().copied().filter(exited) {
+        for younger in all.iter().copied() {
+            if let Some(law) = order.law(older, younger) {
+                pairs.push((law, older, younger));
+            }
+        }
+    }
+    order.stacks(&mut pairs);
+    pairs
+}
+
+struct Order<'a> {
+    log: &'a Log,
+    mode: Mode,
+}
+
+impl Order<'_> {
+    fn of(&self, id: Id) -> &Record {
+        &self.log.records[id]
+    }
+
+    /// What it is directly inside of, where it was opened and where it was declared.
+    fn parents(&self, id: Id) -> impl Iterator<Item = Id> + use<> {
+        let record = self.of(id);
+        record.home.into_iter().chain(record.declared)
+    }
+
+    /// What it was directly inside of then. A context that has ended leaves what it held to those around.
+    fn homes_at(&self, id: Id, time: Time) -> Vec<Id> {
+        let mut homes = Vec::new();
+        let mut left: Vec<_> = self.parents(id).collect();
+        while let Some(id) = left.pop() {
+            if is_before(self.of(id).over, Some(time)) {
+                left.extend(self.parents(id));
+            } else {
+                homes.push(id);
+            }
+        }
+        homes
+    }
+
+    /// All that it is inside of.
+    fn around(&self, id: Id) -> BTreeSet<Id> {
+        let mut around = BTreeSet::new();
+        let mut left: Vec<_> = self.parents(id).collect();
+        while let Some(id) = left.pop() {
+            if around.insert(id) {
+                left.extend(self.parents(id));
+            }
+        }
+        around
+    }
+
+    /// From the outside in, itself the last, by the places where they were opened.
+    fn homes(&self, id: Id) -> Vec<Id> {
+        let mut homes = vec![id];
+        while let Some(home) = self.of(homes[homes.len() - 1]).home {
+            homes.push(home);
+        }
+        homes.reverse();
+        homes
+    }
+
+    /// Rule d.
+    fn is_younger(&self, younger: Id, older: Id) -> bool {
+        let (its, others) = (self.homes(younger), self.homes(older));
+        for (one, other) in its.iter().zip(&others) {
+            if one != other {
+                return self.of(*one).opened > self.of(*other).opened;
+            }
+        }
+        its.len() > others.len()
+    }
+
+    /// Itself, then the context in whose code it was given up, and so on outwards.
+    fn path(&self, id: Id) -> Vec<Id> {
+        let mut path = vec![id];
+        let mut last = id;
+        while let Some(next) = self.node(last).and_then(Node::context) {
+            // A drop in the code of what is itself not given up has no way further out.
+            if path.contains(&next) {
+                break;
+            }
+            path.push(next);
+            last = next;
+        }
+        path
+    }
+
+    fn node(&self, id: Id) -> Option<Node> {
+        self.of(id).given.as_ref().map(|given| given.node)
+    }
+
+    fn given(&self, id: Id) -> Option<Time> {
+        self.of(id).given.as_ref().map(|given| given.at)
+    }
+
+    /// It had been given up before this, as others see it: it runs detached, or is waited for.
+    fn counts_before(&self, id: Id, time: Time) -> bool {
+        let record = self.of(id);
+        let is_before = |at: Option<Time>| at.is_some_and(|at| at < time);
+        let has_ended = record.ended.is_some() && record.given.is_some();
+        is_before(record.detached)
+            || is_before(record.polled)
+            || has_ended && is_before(record.ended)
+    }
+
+    /// Rule e.
+    fn is_let_go(&self, id: Id) -> bool {
+        self.of(id).independent || self.of(id).is_cut
+    }
+
+    fn law(&self, older: Id, younger: Id) -> Option<&'static str> {
+        let (h, g) = (older, younger);
+        let begun = self.of(h).begun?;
+        if h == g || self.given(g)? > begun {
+            return None;
+        }
+        // It is given up by the exit of the other one.
+        if self.path(h).contains(&g) {
+            return None;
+        }
+        if self.around(g).contains(&h) {
+            return self.is_owed_inside(h, g).then_some("inside");
+        }
+        self.side_by_side(h, g)
+    }
+
+    /// Rule b.
+    fn is_owed_inside(&self, h: Id, g: Id) -> bool {
+        let Some(given) = self.given(h) else {
+            return false;
+        };
+        let exempt = |by: Id| self.around(by).contains(&h);
+        !self.path(h)[1..].iter().any(|by| exempt(*by)) && self.leads_to(g, h, given)
+    }
+
+    /// All on the way from `g` out to `h` has been given up, and nothing has been let go.
+    fn leads_to(&self, g: Id, h: Id, time: Time) -> bool {
+        let may = !self.is_let_go(g) && self.counts_before(g, time);
+        let mut parents = self.parents(g);
+        may && parents.any(|parent| parent == h || self.leads_to(parent, h, time))
+    }
+
+    /// Rule c.
+    fn side_by_side(&self, h: Id, g: Id) -> Option<&'static str> {
+        let (older, younger) = (self.of(h), self.of(g));
+        let is_guard = matches!(older.kind, Kind::Guard | Kind::Stack);
+        if !is_guard || older.independent || !self.is_younger(g, h) {
+            return None;
+        }
+        let around = self.around(g);
+        if self.is_let_go(g) || around.iter().any(|id| self.is_let_go(*id)) {
+            return None;
+        }
+        let given = self.given(h)?;
+        let homes = self.homes_at(h, given);
+        if homes.iter().any(|home| !around.contains(home)) {
+            return None;
+        }
+        if self.mode == Mode::NoRuntime && homes.is_empty() {
+            return None;
+        }
+        // The same code gave up this one before.
+        let path = self.path(g);
+        let at = path.iter().position(|id| self.node(*id) == self.node(h))?;
+        let first = path[at];
+        let is_detached = |id: Id| is_before(self.of(id).detached, Some(given));
+        if first == h || !is_detached(first) {
+            return None;
+        }
+        if first == g {
+            return Some("side by side");
+        }
+        // Nobody waits for what lets it go, nor does rule c speak of enters.
+        let entering = |id: &Id| matches!(self.node(*id), Some(Node::Enter(_)));
+        let is_alone = |id: &Id| self.of(*id).independent;
+        if path[..=at].iter().any(|id| entering(id) || is_alone(id)) {
+            return None;
+        }
+        // The entries of a stack have its age, as others see them.
+        let in_stack = younger
+            .stack
+            .is_some_and(|stack| !self.is_younger(stack, h));
+        if in_stack {
+            return None;
+        }
+        if path[1..=at].iter().all(|id| self.is_younger(*id, h)) {
+            return Some("left over");
+        }
+        let one_thread = self.mode == Mode::Paused;
+        let may = THROUGH_OLDER && one_thread && younger.detached.is_some();
+        may.then_some("left over by an older one")
+    }
+
+    /// Rule f.
+    fn stacks(&self, pairs: &mut Vec<(&'static str, Id, Id)>) {
+        let all = 0..self.log.records.len();
+        for lower in all.clone() {
+            let Some(stack) = self.of(lower).stack else {
+                continue;
+            };
+            let its = |id: Id| {
+                self.of(id).stack == Some(stack) && self.node(id) == Some(Node::Exit(stack))
+            };
+            if !its(lower) {
+                continue;
+            }
+            // They were entered in the order of their numbers.
+            for upper in all.clone().filter(|upper| *upper > lower && its(*upper)) {
+                pairs.push(("a stack", lower, upper));
+                for left in all.clone().filter(|left| *left != upper) {
+                    let path = self.path(left);
+                    let is_left = path
+                        .iter()
+                        .take_while(|id| !self.of(**id).independent)
+                        .any(|id| *id == upper);
+                    let around = self.around(left);
+                    let let_go =
+                        self.is_let_go(left) || around.iter().any(|id| self.is_let_go(*id));
+                    let of_lower = around.contains(&lower) || left == lower;
+                    if is_left && !let_go && !of_lower {
+                        pairs.push(("left over in a stack", lower, left));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What happened: a record of each context, with the numbers of the events.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::program::{Name, Random};
+
+pub(super) type Id = usize;
+
+/// The number of an event: of two, the earlier one has the lower.
+pub(super) type Time = u64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Guard,
+    With,
+    Stack,
+    Entry,
+}
+
+/// The code that runs: a task, or what a context polls. Which code that is can change: see
+/// [`Log::node`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    Task(usize),
+    Of(Id),
+}
+
+/// Code as rule c tells it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Node {
+    Task(usize),
+    /// An enter in the background.
+    Enter(Id),
+    Exit(Id),
+}
+
+impl Node {
+    pub(super) fn context(self) -> Option<Id> {
+        match self {
+            Self::Task(_) => None,
+            Self::Enter(id) | Self::Exit(id) => Some(id),
+        }
+    }
+}
+
+/// The end of a body: before whatever is called for it.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub(super) at: Time,
+    pub(super) node: Node,
+    /// The outcome that exit should see. Not known for what a stack closes.
+    pub(super) outcome: Option<String>,
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are facts, and no state"
+)]
+pub(super) struct Record {
+    pub(super) name: Name,
+    pub(super) kind: Kind,
+    /// The context whose code opened it.
+    pub(super) home: Option<Id>,
+    /// The one that it was declared inside of.
+    pub(super) declared: Option<Id>,
+    pub(super) independent: bool,
+    pub(super) opened_by: Code,
+    /// Enter has begun.
+    pub(super) opened: Option<Time>,
+    pub(super) entered: Option<Time>,
+    pub(super) enters_in_background: bool,
+    pub(super) enter_failed: bool,
+    /// There is a body which tells of its end.
+    pub(super) has_body: bool,
+    pub(super) given: Option<Given>,
+    /// It was dropped, and the call has returned.
+    pub(super) detached: Option<Time>,
+    /// Somebody waits for its exit, and the first poll has returned.
+    pub(super) polled: Option<Time>,
+    pub(super) begun: Option<Time>,
+    pub(super) begins: u32,
+    pub(super) seen: String,
+    pub(super) ended: Option<Time>,
+    pub(super) ends: u32,
+    pub(super) is_cut: bool,
+    /// The `with` has returned.
+    pub(super) over: Option<Time>,
+    pub(super) stack: Option<Id>,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.name)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    time: Time,
+    pub(super) records: Vec<Record>,
+    pub(super) lines: Vec<String>,
+    /// Errors and panics that came up, and those that went to a caller.
+    pub(super) raised: Vec<String>,
+    pub(super) returned: Vec<String>,
+    /// What no law has a place for.
+    pub(super) broken: Vec<String>,
+    names: BTreeMap<String, u32>,
+    pub(super) tasks: usize,
+    pub(super) ops: u64,
+}
+
+impl Log {
+    /// Something happens now.
+    pub(super) fn note(&mut self, line: impl Into<String>) -> Time {
+        self.time += 1;
+        self.lines.push(line.into());
+        self.time
+    }
+
+    pub(super) fn add(&mut self, name: Name, kind: Kind, home: Option<Id>, opened_by: Code) -> Id {
+        self.records.push(Record {
+            name,
+            kind,
+            home,
+            declared: None,
+            independent: false,
+            opened_by,
+            opened: None,
+            entered: None,
+            enters_in_background: false,
+            enter_failed: false,
+            has_body: false,
+            given: None,
+            detached: None,
+            polled: None,
+            begun: None,
+            begins: 0,
+            seen: String::new(),
+            ended: None,
+            ends: 0,
+            is_cut: false,
+            over: None,
+            stack: None,
+        });
+        self.records.len() - 1
+    }
+
+    /// A name for an error that no other one has.
+    pub(super) fn raise(&mut self, what: &str) -> String {
+        let times = self.names.entry(what.to_owned()).or_default();
+        *times += 1;
+        let name = if *times == 1 {
+            what.to_owned()
+        } else {
+            format!("{what} ({times})")
+        };
+        self.note(format!("raised: {name}"));
+        self.raised.push(name.clone());
+        name
+    }
+
+    /// Drops in the code of a context belong to its exit once that runs; its enter is polled by the
+    /// code around, unless it goes on in the background.
+    pub(super) fn node(&self, code: Code) -> Node {
+        match code {
+            Code::Task(task) => Node::Task(task),
+            Code::Of(id) => {
+                let record = &self.records[id];
+                if record.begun.is_some() {
+                    Node::Exit(id)
+                } else if record.enters_in_background {
+                    Node::Enter(id)
+                } else {
+                    self.node(record.opened_by)
+                }
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, id: Id) {
+        let at = self.note(format!("v{} opens", self.records[id].name));
+        self.records[id].opened = Some(at);
+    }
+
+    pub(super) fn entered(&mut self, id: Id) {
+        let at = self.note(format!("v{} is entered", self.records[id].name));
+        self.records[id].entered = Some(at);
+    }
+
+    /// Its enter has failed, or panicked.
+    pub(super) fn enter_failed(&mut self, id: Id) {
+        let at = self.note(format!("v{} fails to enter", self.records[id].name));
+        let node = self.node(self.records[id].opened_by);
+        let record = &mut self.records[id];
+        record.enter_failed = true;
+        record.ended = Some(at);
+        record.given.get_or_insert(Given {
+            at,
+            node,
+            outcome: None,
+        });
+    }
+
+    pub(super) fn given(&mut self, id: Id, code: Code, outcome: Option<String>) {
+        let node = self.node(code);
+        let how = outcome.as_deref().unwrap_or("by its stack");
+        let at = self.note(format!("v{} is given up: {how}", self.records[id].name));
+        if self.records[id].given.is_some() {
+            self.broken.push(format!(
+                "model: v{} is given up twice",
+                self.records[id].name
+            ));
+        }
+        self.records[id].given = Some(Given { at, node, outcome });
+    }
+
+    pub(super) fn detached(&mut self, id: Id) {
+        if self.records[id].ended.is_none() && self.records[id].detached.is_none() {
+            let at = self.note(format!("v{} is left alone", self.records[id].name));
+            self.records[id].detached = Some(at);
+        }
+    }
+
+    pub(super) fn begins(&mut self, id: Id, seen: String) {
+        if let (None, Some(stack)) = (&self.records[id].given, self.records[id].stack) {
+            let node = Node::Exit(stack);
+            let at = self.note(format!("v{} is next in its stack", self.records[id].name));
+            self.records[id].given = Some(Given {
+                at,
+                node,
+                outcome: None,
+            });
+        }
+        let at = self.note(format!("v{} exits: {seen}", self.records[id].name));
+        let record = &mut self.records[id];
+        record.begun = Some(at);
+        record.begins += 1;
+        record.seen = seen;
+    }
+
+    pub(super) fn ends(&mut self, id: Id, is_cut: bool) {
+        let how = if is_cut { "is cut off" } else { "has exited" };
+        let at = self.note(format!("v{} {how}", self.records[id].name));
+        let record = &mut self.records[id];
+        record.ended = Some(at);
+        record.ends += 1;
+        record.is_cut = is_cut;
+    }
+}
+
+/// What a run needs besides.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) log: Log,
+    pub(super) random: Random,
+}

@@ -1,0 +1,314 @@
+//! Random programs on guards, dropped at random points, against the laws of what a program may rely on.
+//!
+//! [`program`] makes the programs and makes them smaller, [`play`] runs them on the real crate, [`log`] has
+//! what happened, and [`laws`] looks at it: each context that was entered exits once, with the true
+//! outcome; nothing waits for ever; exits keep the order of the rules a to f; and each error and panic
+//! is returned or reported, once.
+//!
+//! A long run, which tells how many operations there were:
+//!
+//! ```text
+//! PROPTEST_CASES=1000000 cargo test -p tests --test integration guard_model::programs -- --ignored --nocapture --test-threads 1
+//! ```
+//!
+//! `SEED=…` runs the program that a failure names, or begins with it. `KEEP_GOING=3` goes on after a
+//! failure, and tells at the end how many programs broke each law, with three of them for each, made
+//! smaller.
+
+mod laws;
+mod log;
+mod play;
+mod program;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_context_manager::detached;
+use futures::executor;
+use tests::{Stage, in_a_process_of_its_own};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use laws::Broken;
+use play::{HAS_NEW_API, Mode, Run};
+use program::{Block, Generator, smaller};
+
+/// A program that still runs after so long never ends. In paused time that is no time at all.
+const FOR_EVER: Duration = Duration::from_secs(10);
+
+/// The same in real time, while programs that fail are looked for, or made smaller.
+const LONG: Duration = Duration::from_millis(500);
+
+/// Runs programs, one after the other.
+struct Runner {
+    mode: Mode,
+    stage: Stage,
+    workers: Option<Runtime>,
+    /// Exits of programs that wait for ever: they stay.
+    stuck: usize,
+    patience: Duration,
+}
+
+/// What a run left.
+struct Ran {
+    ops: u64,
+    broken: Vec<Broken>,
+    lines: Vec<String>,
+}
+
+impl Runner {
+    fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            stage: Stage::alone(),
+            workers: None,
+            stuck: 0,
+            patience: FOR_EVER,
+        }
+    }
+
+    fn hurry(&mut self) {
+        if self.mode != Mode::Paused {
+            self.patience = LONG;
+        }
+    }
+
+    fn run(&mut self, program: &Block, seed: u64) -> Ran {
+        let _ = self.stage.reports();
+        let run = Run::new(self.mode, seed);
+        let whole = whole(Arc::clone(&run), program.clone(), self.stuck);
+        let ended = match self.mode {
+            Mode::Paused => {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .start_paused(true)
+                    .build();
+                let runtime = runtime.expect("the system has a runtime for us");
+                self.drive(runtime, whole).is_some()
+            }
+            Mode::Workers => {
+                let workers = self.workers.take().unwrap_or_else(workers);
+                self.workers = self.drive(workers, whole);
+                self.workers.is_some()
+            }
+            Mode::NoRuntime => {
+                let (ended, end) = mpsc::channel();
+                thread::spawn(move || {
+                    executor::block_on(whole);
+                    let _ = ended.send(());
+                });
+                end.recv_timeout(self.patience).is_ok()
+            }
+        };
+        let count = detached::count();
+        let reports = self.stage.reports().into_iter();
+        let reports: Vec<_> = reports
+            .map(|(kind, what)| (format!("{kind:?}"), plain(&what)))
+            .collect();
+        let ran = run.log(|log| {
+            let mut broken = Vec::new();
+            if ended && count == self.stuck {
+                broken = laws::broken(log, self.mode, &reports);
+            } else {
+                let waits = log.records.iter().filter(|record| {
+                    record.given.is_some() && record.ended.is_none() && !record.enter_failed
+                });
+                let waits: Vec<_> = waits.map(ToString::to_string).collect();
+                let how = format!("{} never end; {count} are counted", waits.join(", "));
+                broken.push(Broken {
+                    law: "for ever",
+                    how,
+                });
+            }
+            Ran {
+                ops: log.ops,
+                broken,
+                lines: mem::take(&mut log.lines),
+            }
+        });
+        self.stuck = count;
+        ran
+    }
+
+    /// Gives the runtime back if the program ends. What waits for ever is left to stay where it is: a
+    /// runtime that shuts down would have it tried elsewhere.
+    fn drive(
+        &self,
+        runtime: Runtime,
+        whole: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<Runtime> {
+        let ended = runtime.block_on(async {
+            // A task of its own, since a task is what guards are in.
+            timeout(self.patience, tokio::spawn(whole)).await
+        });
+        if ended.is_ok() {
+            return Some(runtime);
+        }
+        mem::forget(runtime);
+        None
+    }
+
+    /// Makes a program smaller for as long as it breaks the same law, and tells what is left of it.
+    fn tell(&mut self, mut program: Block, first: u64, law: &str) -> String {
+        let patience = self.patience;
+        self.hurry();
+        let begun = Instant::now();
+        let mut seed = first;
+        'smaller: loop {
+            for candidate in smaller(&program) {
+                if begun.elapsed() > Duration::from_mins(1) {
+                    break 'smaller;
+                }
+                for schedule in [seed, 1, 2] {
+                    let ran = self.run(&candidate, schedule);
+                    if ran.broken.iter().any(|broken| broken.law == law) {
+                        (program, seed) = (candidate, schedule);
+                        continue 'smaller;
+                    }
+                }
+            }
+            break;
+        }
+        // A slow one may have been taken for one that never ends.
+        self.patience = FOR_EVER;
+        // What depends on other threads may need some tries.
+        let mut ran = self.run(&program, seed);
+        for _ in 0..10 {
+            if ran.broken.iter().any(|broken| broken.law == law) {
+                break;
+            }
+            ran = self.run(&program, seed);
+        }
+        self.patience = patience;
+        let broken = ran
+            .broken
+            .iter()
+            .map(|Broken { law, how }| format!("{law}: {how}"));
+        format!(
+            "{}\nSEED={first}, {:?}, made smaller (schedule {seed}):\n\n{program}\n{}\n",
+            broken.collect::<Vec<_>>().join("\n"),
+            self.mode,
+            ran.lines.join("\n"),
+        )
+    }
+}
+
+/// The error, without what `Debug` adds.
+fn plain(what: &str) -> String {
+    let error = what
+        .strip_prefix("Fault(\"")
+        .and_then(|what| what.strip_suffix("\")"));
+    error.unwrap_or(what).to_owned()
+}
+
+fn workers() -> Runtime {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("the system has a runtime for us")
+}
+
+/// The program, and all that it leaves.
+async fn whole(run: Arc<Run>, program: Block, stuck: usize) {
+    Arc::clone(&run).play(program).await;
+    loop {
+        let tasks = run.take_tasks();
+        if tasks.is_empty() && detached::count() <= stuck {
+            return;
+        }
+        for task in tasks {
+            let _ = task.await;
+        }
+        if stuck == 0 {
+            detached::drain().await;
+        } else if run.mode == Mode::NoRuntime {
+            thread::sleep(Duration::from_micros(100));
+        } else {
+            run.nap(1).await;
+        }
+    }
+}
+
+fn number_of(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().expect("the variable is a number"))
+}
+
+fn check(mode: Mode, cases: u64) {
+    let cases = number_of("PROPTEST_CASES").unwrap_or(cases);
+    let first = number_of("SEED").unwrap_or(1);
+    let cases = if number_of("SEED").is_some() && number_of("PROPTEST_CASES").is_none() {
+        1
+    } else {
+        cases
+    };
+    let shown = number_of("KEEP_GOING");
+    let mut ops = 0;
+    let mut runner = Runner::new(mode);
+    if shown.is_some() {
+        runner.hurry();
+    }
+    let mut found = BTreeMap::<&str, (u64, BTreeSet<String>)>::new();
+    for seed in first..first + cases {
+        let program = Generator::program(seed, HAS_NEW_API);
+        let ran = runner.run(&program, seed);
+        ops += ran.ops;
+        let laws: BTreeSet<_> = ran.broken.iter().map(|broken| broken.law).collect();
+        for law in laws {
+            let (times, texts) = found.entry(law).or_default();
+            *times += 1;
+            if texts.len() as u64 >= shown.unwrap_or(1) {
+                continue;
+            }
+            let text = runner.tell(program.clone(), seed, law);
+            assert!(shown.is_some(), "{text}");
+            texts.insert(text);
+        }
+    }
+    let _ = runner.stage.reports();
+    println!("{mode:?}: {cases} programs, {ops} operations");
+    for (law, (times, texts)) in &found {
+        println!("\n=== {law}: {times} programs");
+        for text in texts {
+            println!("--- {text}");
+        }
+    }
+    assert!(found.is_empty(), "{} laws are broken", found.len());
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn programs_in_paused_time() {
+    check(Mode::Paused, 4000);
+}
+
+#[test]
+fn guards_keep_their_laws_whatever_is_opened_moved_failed_or_dropped() {
+    let _ = in_a_process_of_its_own("guard_model::programs_in_paused_time");
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn programs_on_two_workers() {
+    check(Mode::Workers, 3000);
+}
+
+#[test]
+fn guards_keep_their_laws_when_other_threads_finish_their_exits() {
+    let _ = in_a_process_of_its_own("guard_model::programs_on_two_workers");
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn programs_without_a_runtime() {
+    check(Mode::NoRuntime, 2000);
+}
+
+#[test]
+fn guards_keep_their_laws_without_tokio() {
+    let _ = in_a_process_of_its_own("guard_model::programs_without_a_runtime");
+}
