@@ -12,27 +12,26 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use spin::mutex::SpinMutex;
 
 use crate::cancellable::Cancellable;
 use crate::context::{AsyncContext, Verdict};
 use crate::exchange::{Lent, Link, Mark};
 use crate::observe::Watch;
-use crate::order::{Kind as Hold, Part, Place};
+use crate::order::{Home, Kind as Hold, Part, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind};
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
 ///
-/// The state is `None` when this drops. The lock is never taken: it makes a coroutine `Sync`, and so a
-/// guard that is kept in shared state.
+/// The state is `None` when this drops. The lock makes a coroutine `Sync`, and so a guard that is kept in
+/// shared state.
 pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
-    state: SpinMutex<Option<Boxed<V, F>>>,
+    state: Mutex<Option<Boxed<V, F>>>,
 }
 
 type Boxed<V, F> = Pin<Box<State<V, F>>>;
@@ -109,14 +108,18 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         });
         Self {
             name,
-            state: SpinMutex::new(Some(state)),
+            state: Mutex::new(Some(state)),
         }
     }
 
     #[inline]
     fn state(&mut self) -> Parts<'_, V, F> {
-        let state = self.state.get_mut().as_mut();
-        state.expect("only the drop takes it").as_mut().project()
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state
+            .as_mut()
+            .expect("only the drop takes it")
+            .as_mut()
+            .project()
     }
 }
 
@@ -207,7 +210,8 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
     /// What it holds, if it has not ended, drops inside of the context.
     fn drop(&mut self) {
-        let Some(mut state) = self.state.get_mut().take() else {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut state) = state.take() else {
             return;
         };
         let parts = state.as_mut().project();
@@ -288,6 +292,14 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     /// The caller gets the error, or exit has suppressed it.
     pub(crate) fn settle(&mut self) {
         *self.state().owed = None;
+    }
+
+    /// For others that are put inside of it. Whoever shares a guard may ask for it in several threads at a
+    /// time: this is the one use of the lock.
+    pub(crate) fn home(&self) -> Home {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = state.as_mut().expect("only the drop takes it");
+        state.as_mut().project().place.home_for_others()
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {

@@ -55,7 +55,6 @@ where
     C::Value: 'static,
 {
     held: Held<C::Value, Code<C::Verdict, C::Error>>,
-    home: Option<Home>,
 }
 
 impl<C: AsyncContext + 'static> Guard<C> {
@@ -63,14 +62,13 @@ impl<C: AsyncContext + 'static> Guard<C> {
         let mut live = Live::new(context, Hold::Guard);
         live.enter().await?;
         Ok(Self {
-            home: live.place().home_for_others(),
             held: Held::new(live),
         })
     }
 
     /// For contexts that are put inside of it.
-    pub(crate) fn home(&self) -> Option<Home> {
-        self.home.clone()
+    pub(crate) fn home(&self) -> Home {
+        self.held.home()
     }
 
     /// Exits the context; gives what [`with`](crate::AsyncContextExt::with) gives for a body that

@@ -17,7 +17,7 @@ use crate::coroutine::{Code, Coroutine, OFFERED};
 use crate::detached;
 use crate::exchange::{Lent, Loan};
 use crate::failure::Failure;
-use crate::order::{Kind as Hold, Part, Place};
+use crate::order::{Home, Kind as Hold, Part, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
@@ -323,6 +323,11 @@ where
 
     pub(crate) fn place(&mut self) -> &mut Place {
         self.live.place()
+    }
+
+    /// For others that are put inside of it.
+    pub(crate) fn home(&self) -> Home {
+        self.live.coroutine().home()
     }
 
     /// Drops a context that has nothing to exit.

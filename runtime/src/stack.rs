@@ -19,7 +19,7 @@ use crate::exchange::Loan;
 use crate::ext::{Body as AsyncBody, SendBody};
 use crate::failure::{ExitFailure, StackFailure};
 use crate::observe::Watch;
-use crate::order::{Kind as Hold, Place};
+use crate::order::{self, Kind as Hold, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch};
 use crate::report::{self, Kind};
@@ -920,6 +920,7 @@ where
     let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
     while let Some((_, entry)) = entries.pop() {
         let name = entry.name();
+        order::what_this_exit_has_given_up(name).await;
         let Some(exit) = entry.exit(outcome.share()) else {
             continue;
         };

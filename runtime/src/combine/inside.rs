@@ -6,17 +6,15 @@ use crate::order::{self, Home};
 
 pub(crate) fn inside<C: AsyncContext>(
     context: C,
-    home: Option<Home>,
+    home: Home,
 ) -> impl AsyncContext<Value = C::Value, Error = C::Error, Verdict = C::Verdict> {
     let name = context.__name();
     generator(name, async move |lender| {
-        if let Some(home) = home {
-            let is_inside = order::put_inside_of(home);
-            assert!(
-                is_inside,
-                "the context `{name}` is independent, and can't be inside of a guard"
-            );
-        }
+        let is_inside = order::put_inside_of(home);
+        assert!(
+            is_inside,
+            "the context `{name}` is independent, and can't be inside of a guard"
+        );
         context.__coroutine(lender).await
     })
 }

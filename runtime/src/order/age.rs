@@ -2,41 +2,49 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts the guards that have been entered, in all threads, in steps of two.
+/// Counts the guards that have been opened, in all threads, in steps of two.
 static GUARDS: AtomicU64 = AtomicU64::new(0);
+
+/// When a context was opened: the younger one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Number(u64);
+
+impl Number {
+    /// Less than that of every context.
+    pub(super) const NONE: Self = Self(0);
+
+    /// Of a guard that is opened now: no other context has the same.
+    pub(super) fn of_a_guard() -> Self {
+        Self(GUARDS.fetch_add(2, Ordering::Relaxed) + 2)
+    }
+
+    /// Of any other context that is opened now. It writes nothing, because it is compared with that of a
+    /// guard, and never with that of another such context.
+    pub(super) fn of_another() -> Self {
+        Self(GUARDS.load(Ordering::Relaxed) | 1)
+    }
+}
 
 /// The age of a context, as seen from where it is: the younger one is greater.
 ///
 /// What was opened inside of a context, and is still there when that one has ended, has the age of that
 /// one, and then its own. After four such steps the own age is cut off. Contexts of the same age do not
 /// wait for each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Age([u64; 4]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Age([Number; 4]);
 
 impl Age {
-    /// Older than every context.
-    pub(super) const NONE: Self = Self([0; 4]);
-
-    /// Of a guard that is entered now: no other context has the same.
-    pub(super) fn of_a_guard() -> Self {
-        Self([GUARDS.fetch_add(2, Ordering::Relaxed) + 2, 0, 0, 0])
-    }
-
-    /// Of any other context that is opened now. It writes nothing, because an age is compared with
-    /// that of a guard, and never with that of another such context.
-    pub(super) fn of_another() -> Self {
-        Self([GUARDS.load(Ordering::Relaxed) | 1, 0, 0, 0])
-    }
-
-    /// Of what happens now: what has been opened before is older, and what is opened from now on is not.
-    pub(super) fn now() -> Self {
-        Self::of_a_guard()
+    pub(super) fn new(opened: Number) -> Self {
+        Self([opened, Number::NONE, Number::NONE, Number::NONE])
     }
 
     /// The age of what is inside of a context with the age `outer`, seen from around that one.
     pub(super) fn inside_of(self, outer: Self) -> Self {
         let mut age = outer;
-        let free = age.0.iter_mut().skip_while(|number| **number != 0);
+        let free = age
+            .0
+            .iter_mut()
+            .skip_while(|number| **number != Number::NONE);
         for (place, number) in free.zip(self.0) {
             *place = number;
         }

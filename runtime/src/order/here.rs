@@ -12,6 +12,7 @@ use std::thread::{self, ThreadId};
 use tokio::runtime::Handle;
 use tokio::task;
 
+use super::age::Number;
 use super::list::List;
 use super::node::Node;
 
@@ -224,7 +225,7 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
         let mut around = around;
         let made: Vec<_> = (begin + 1..=depth)
             .map(|depth| {
-                let node = Node::new(around.take());
+                let node = Node::new(around.take(), Number::of_another());
                 around = Some(Arc::clone(&node));
                 Frame {
                     depth,

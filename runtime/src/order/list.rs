@@ -1,6 +1,6 @@
 //! What one piece of code has given up, in that order (rule c).
 //!
-//! A guard waits for the younger ones before it in the list. The list knows the greatest age in each
+//! A guard waits for the younger ones before it in the list. The list knows the greatest number in each
 //! stretch of it, as a tournament does, so that one of them is found in as many steps as the
 //! list's length has digits, and none is looked at that does not count.
 
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use super::age::Age;
+use super::age::Number;
 use super::entry::Entry;
 use super::here::Root;
 
@@ -34,8 +34,8 @@ pub(super) struct List {
 #[derive(Debug)]
 struct Slots {
     all: Vec<Slot>,
-    /// The greatest age of each stretch: 1 is all, and the halves of `n` are `2n` and `2n + 1`.
-    ages: Vec<Age>,
+    /// The greatest number of each stretch: 1 is all, and the halves of `n` are `2n` and `2n + 1`.
+    numbers: Vec<Number>,
     /// How many slots are not empty.
     taken: usize,
     /// The entry of the exit whose list this is, once that has ended: where the list stands in another.
@@ -59,7 +59,7 @@ impl List {
             root,
             slots: Mutex::new(Slots {
                 all: Vec::new(),
-                ages: Vec::new(),
+                numbers: Vec::new(),
                 taken: 0,
                 stands_at: None,
             }),
@@ -111,17 +111,17 @@ impl List {
     /// The guard is being closed, and comes after all that is here.
     pub(super) fn add_awaited(&self, entry: &Arc<Entry>) {
         self.lock()
-            .push(entry, Slot::Awaited(Arc::clone(entry)), Age::NONE);
+            .push(entry, Slot::Awaited(Arc::clone(entry)), Number::NONE);
     }
 
     pub(super) fn add_detached(&self, entry: &Arc<Entry>) {
         self.lock()
-            .push(entry, Slot::Detached(Arc::clone(entry)), entry.age);
+            .push(entry, Slot::Detached(Arc::clone(entry)), entry.number);
     }
 
     /// An exit that was awaited has ended, and left this.
     pub(super) fn add_left(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
-        left.leave(entry);
+        left.stand_at(entry);
         let slot = Slot::Left(Arc::clone(entry), Arc::clone(left));
         self.lock().push(entry, slot, left.youngest());
     }
@@ -129,25 +129,32 @@ impl List {
     /// The caller of a guard that is being closed has gone away.
     pub(super) fn detach(&self, entry: &Arc<Entry>) {
         let mut slots = self.lock();
-        slots.set(entry.slot(), Slot::Detached(Arc::clone(entry)), entry.age);
+        slots.set(
+            entry.slot(),
+            Slot::Detached(Arc::clone(entry)),
+            entry.number,
+        );
     }
 
     /// One that `waiter` waits for, of those before it.
     pub(super) fn blocker(&self, waiter: &Entry) -> Option<Arc<Entry>> {
         let slots = self.lock();
-        slots.blocker(waiter.slot(), waiter, false)
+        slots.blocker(waiter.slot(), waiter)
     }
 
-    /// The youngest age in the list.
-    fn youngest(&self) -> Age {
-        self.lock().ages.get(1).copied().unwrap_or(Age::NONE)
+    /// One of those that run.
+    pub(super) fn any(&self) -> Option<Arc<Entry>> {
+        self.lock().any()
     }
 
-    /// Its exit is ending: from now on others see what it has given up.
-    fn leave(&self, exit: &Arc<Entry>) {
-        let mut slots = self.lock();
-        slots.stands_at = Some(Arc::clone(exit));
-        slots.each(&|entry| entry.leave(exit));
+    /// The youngest number in the list.
+    fn youngest(&self) -> Number {
+        self.lock().numbers.get(1).copied().unwrap_or(Number::NONE)
+    }
+
+    /// The exit has ended: from now on others see what it has given up, where this entry stands.
+    fn stand_at(&self, exit: &Arc<Entry>) {
+        self.lock().stands_at = Some(Arc::clone(exit));
     }
 
     /// The entry has ended, and with it its exit, which has left what is in this list.
@@ -159,25 +166,24 @@ impl List {
     }
 
     fn replace(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
-        left.leave(entry);
+        left.stand_at(entry);
         let youngest = left.youngest();
         let alone = {
             let slots = self.lock();
             slots.stands_at.clone().filter(|_| slots.taken == 1)
         };
-        // A list with nothing else in it is left out, so that a chain of exits, each of which leaves
-        // the next one, does not grow.
+        // Of a chain of exits, each of which leaves the next one alone, only the last is kept.
         if let Some(around) = alone
             && let Some(list) = &around.list
         {
-            left.leave(&around);
+            left.stand_at(&around);
             list.lock().set(
                 around.slot(),
                 Slot::Left(Arc::clone(&around), Arc::clone(left)),
                 youngest,
             );
             let mut slots = self.lock();
-            slots.set(entry.slot(), Slot::Empty, Age::NONE);
+            slots.set(entry.slot(), Slot::Empty, Number::NONE);
             slots.stands_at = None;
             drop(slots);
             list.remove_if_empty(&around, left);
@@ -202,13 +208,13 @@ impl List {
 
     /// The guard that has just been added has nothing to wait for.
     pub(super) fn withdraw(&self, entry: &Entry) {
-        self.lock().set(entry.slot(), Slot::Empty, Age::NONE);
+        self.lock().set(entry.slot(), Slot::Empty, Number::NONE);
     }
 
     pub(super) fn remove(&self, entry: &Arc<Entry>) {
         let around = {
             let mut slots = self.lock();
-            slots.set(entry.slot(), Slot::Empty, Age::NONE);
+            slots.set(entry.slot(), Slot::Empty, Number::NONE);
             if slots.taken > 0 {
                 return;
             }
@@ -227,18 +233,18 @@ impl List {
 
 impl Slots {
     /// Adds one at the end, and makes room for it.
-    fn push(&mut self, entry: &Entry, slot: Slot, age: Age) {
-        if self.all.len() == self.ages.len() / 2 {
+    fn push(&mut self, entry: &Entry, slot: Slot, number: Number) {
+        if self.all.len() == self.numbers.len() / 2 {
             self.tidy();
         }
-        entry.slot.store(self.all.len(), Ordering::Relaxed);
+        entry.set_slot(self.all.len());
         self.all.push(Slot::Empty);
-        self.set(entry.slot(), slot, age);
+        self.set(entry.slot(), slot, number);
     }
 
     /// Leaves out the empty slots, and makes twice as much room if there are few.
     fn tidy(&mut self) {
-        let half = self.ages.len() / 2;
+        let half = self.numbers.len() / 2;
         self.all.retain(|slot| !matches!(slot, Slot::Empty));
         let room = if self.all.len() * 2 > half {
             half * 2
@@ -246,23 +252,23 @@ impl Slots {
             half
         }
         .max(4);
-        self.ages = vec![Age::NONE; room * 2];
+        self.numbers = vec![Number::NONE; room * 2];
         for index in 0..self.all.len() {
-            let (entry, age) = match &self.all[index] {
-                Slot::Awaited(entry) => (entry, Age::NONE),
-                Slot::Detached(entry) => (entry, entry.age),
+            let (entry, number) = match &self.all[index] {
+                Slot::Awaited(entry) => (entry, Number::NONE),
+                Slot::Detached(entry) => (entry, entry.number),
                 Slot::Left(entry, left) => (entry, left.youngest()),
                 Slot::Empty => continue,
             };
-            entry.slot.store(index, Ordering::Relaxed);
-            self.ages[room + index] = age;
+            entry.set_slot(index);
+            self.numbers[room + index] = number;
         }
         for index in (1..room).rev() {
-            self.ages[index] = self.ages[2 * index].max(self.ages[2 * index + 1]);
+            self.numbers[index] = self.numbers[2 * index].max(self.numbers[2 * index + 1]);
         }
     }
 
-    fn set(&mut self, index: usize, slot: Slot, age: Age) {
+    fn set(&mut self, index: usize, slot: Slot, number: Number) {
         let Some(place) = self.all.get_mut(index) else {
             return;
         };
@@ -270,19 +276,19 @@ impl Slots {
         let is_taken = !matches!(slot, Slot::Empty);
         *place = slot;
         self.taken = self.taken + usize::from(is_taken) - usize::from(was_taken);
-        let mut index = self.ages.len() / 2 + index;
-        self.ages[index] = age;
+        let mut index = self.numbers.len() / 2 + index;
+        self.numbers[index] = number;
         while index > 1 {
             index /= 2;
-            self.ages[index] = self.ages[2 * index].max(self.ages[2 * index + 1]);
+            self.numbers[index] = self.numbers[2 * index].max(self.numbers[2 * index + 1]);
         }
     }
 
     /// The last one before this slot that is younger than this.
-    fn last_younger(&self, before: usize, age: Age) -> Option<usize> {
-        let half = self.ages.len() / 2;
+    fn last_younger(&self, before: usize, number: Number) -> Option<usize> {
+        let half = self.numbers.len() / 2;
         let before = before.min(self.all.len());
-        if before == 0 || self.ages[1] <= age {
+        if before == 0 || self.numbers[1] <= number {
             return None;
         }
         // Over the stretches before it, from the nearest on.
@@ -296,45 +302,47 @@ impl Slots {
                     return None;
                 }
                 stretch -= 1;
-                if self.ages[stretch] > age {
+                if self.numbers[stretch] > number {
                     break;
                 }
             }
         }
         while stretch < half {
-            stretch = 2 * stretch + usize::from(self.ages[2 * stretch + 1] > age);
+            stretch = 2 * stretch + usize::from(self.numbers[2 * stretch + 1] > number);
         }
         Some(stretch - half)
     }
 
-    fn blocker(&self, before: usize, waiter: &Entry, by_an_exit: bool) -> Option<Arc<Entry>> {
+    fn blocker(&self, before: usize, waiter: &Entry) -> Option<Arc<Entry>> {
         let mut before = before;
-        while let Some(index) = self.last_younger(before, waiter.age) {
-            match &self.all[index] {
-                Slot::Detached(entry) if waiter.waits_for(entry, by_an_exit) => {
-                    return Some(Arc::clone(entry));
-                }
-                Slot::Left(_, left) => {
-                    let found = left.lock().blocker(usize::MAX, waiter, true);
-                    if found.is_some() {
-                        return found;
-                    }
-                }
-                Slot::Detached(_) | Slot::Awaited(_) | Slot::Empty => {}
+        while let Some(index) = self.last_younger(before, waiter.number) {
+            let found = match &self.all[index] {
+                Slot::Detached(entry) => waiter.waits_for(entry).then(|| Arc::clone(entry)),
+                Slot::Left(_, left) => left.lock().blocker(usize::MAX, waiter),
+                Slot::Awaited(_) | Slot::Empty => None,
+            };
+            if found.is_some() {
+                return found;
             }
             before = index;
         }
         None
     }
 
-    fn each(&self, look: &dyn Fn(&Entry)) {
-        for slot in &self.all {
-            match slot {
-                Slot::Detached(entry) => look(entry),
-                Slot::Left(_, left) => left.lock().each(look),
-                Slot::Awaited(_) | Slot::Empty => {}
+    fn any(&self) -> Option<Arc<Entry>> {
+        let mut before = self.all.len();
+        while let Some(index) = self.last_younger(before, Number::NONE) {
+            let found = match &self.all[index] {
+                Slot::Detached(entry) => (!entry.is_over()).then(|| Arc::clone(entry)),
+                Slot::Left(_, left) => left.any(),
+                Slot::Awaited(_) | Slot::Empty => None,
+            };
+            if found.is_some() {
+                return found;
             }
+            before = index;
         }
+        None
     }
 }
 

@@ -25,8 +25,9 @@
 //!   of that exit's context, and so has what was opened inside of a context that has ended.
 //! - **e. Let go.** Nobody waits for an independent context, nor for what was opened in an exit that its
 //!   time limit has cut off.
-//! - **f.** A stack is code that closes its entries from the last to the first, as guards. Outside of
-//!   tokio there are no tasks to tell apart: there rule c holds inside of contexts only.
+//! - **f.** A stack is code that closes its entries from the last to the first, each when all is over that
+//!   those above have given up. Outside of tokio there are no tasks to tell apart: there rule c holds
+//!   inside of contexts only.
 //! - **g.** An exit that waits, by code of the user's, for what waits for it by these rules waits for
 //!   ever, as it would in nested blocks. A wait that lasts is reported, by name.
 //!
@@ -58,7 +59,7 @@ use crate::alarm::Alarm;
 use crate::observe::{Traced, Watch};
 use crate::report::{self, Kind as Report};
 
-use age::Age;
+use age::Number;
 use entry::Entry;
 use here::Code;
 pub(crate) use here::Part;
@@ -69,7 +70,9 @@ use node::Node;
 pub(crate) struct Place {
     kind: Kind,
     watch: Watch,
-    /// Once it may be given up, or something is inside of it.
+    /// Once it may be given up: where it was opened.
+    origin: Option<Origin>,
+    /// Once something is inside of it, or others have to know of it.
     node: Option<Arc<Node>>,
     /// The runtime that it was entered on, likewise.
     runtime: Option<Handle>,
@@ -91,6 +94,11 @@ pub(crate) enum Kind {
     Guard,
 }
 
+struct Origin {
+    home: Option<Arc<Node>>,
+    number: Number,
+}
+
 struct GivenUp {
     entry: Arc<Entry>,
     /// Its homes wait for it.
@@ -106,6 +114,7 @@ impl Place {
         Self {
             kind,
             watch,
+            origin: None,
             node: None,
             runtime: None,
             given_up: None,
@@ -117,14 +126,14 @@ impl Place {
     /// A place in which tasks run, inside of the context that this code is in.
     pub(crate) fn room() -> Self {
         let mut place = Self::new(Kind::Part, Watch::default());
-        place.node = Some(Node::new(here::home()));
+        place.node = Some(Node::new(here::home(), Number::of_another()));
         place
     }
 
     /// A place inside of a room, for a task.
     pub(crate) fn inside_of(room: &Self) -> Self {
         let mut place = Self::new(Kind::Part, Watch::default());
-        place.node = Some(Node::new(room.node.clone()));
+        place.node = Some(Node::new(room.node.clone(), Number::of_another()));
         place
     }
 
@@ -154,38 +163,68 @@ impl Place {
         if self.runtime.is_none() {
             self.runtime = Handle::try_current().ok();
         }
-        if self.node.is_none() {
-            self.note_home();
+        if self.origin.is_none() {
+            self.note_origin();
         }
     }
 
-    #[cold]
-    fn note_home(&mut self) {
-        self.node = Some(Node::new(here::home()));
+    fn note_origin(&mut self) {
+        let home = match &self.node {
+            Some(_) => None,
+            None => here::home(),
+        };
+        // After its home, which is older, also if it gets its age now.
+        let number = match self.kind {
+            Kind::Guard => Number::of_a_guard(),
+            Kind::With | Kind::Part => Number::of_another(),
+        };
+        if let (Kind::Guard, Some(node)) = (self.kind, &self.node) {
+            node.set_number(number);
+        }
+        self.origin = Some(Origin { home, number });
     }
 
     /// Its enter has given a value.
     #[inline]
     pub(crate) fn entered(&mut self) {
-        if self.kind != Kind::With {
-            self.note();
-        }
-        if self.kind == Kind::Guard
-            && let Some(node) = &self.node
-        {
-            node.set_age(Age::of_a_guard());
+        match self.kind {
+            Kind::With => {}
+            Kind::Part | Kind::Guard => self.note(),
         }
     }
 
-    /// Of two guards, the older one has the lower age.
+    /// Somebody inside of it has asked for its node while it was polled.
+    #[cold]
+    fn adopt(&mut self, node: Arc<Node>) {
+        if self.node.is_none() {
+            if let Some(origin) = &self.origin {
+                node.settle(origin.home.clone(), origin.number);
+            }
+            self.node = Some(node);
+        }
+    }
+
+    /// For others that refer to it.
+    fn node(&mut self) -> &Arc<Node> {
+        let origin = &self.origin;
+        self.node.get_or_insert_with(|| match origin {
+            Some(origin) => Node::new(origin.home.clone(), origin.number),
+            None => Node::new(here::home(), Number::of_another()),
+        })
+    }
+
+    fn number(&self) -> Number {
+        let origin = self.origin.as_ref();
+        origin.map_or(Number::NONE, |origin| origin.number)
+    }
+
     pub(crate) fn is_older_than(&self, other: &Self) -> bool {
-        let age = |place: &Self| place.node.as_ref().map(|node| node.where_it_is().0);
-        age(self) < age(other)
+        self.number() < other.number()
     }
 
     /// For [`put_inside_of`].
-    pub(crate) fn home_for_others(&self) -> Option<Home> {
-        self.node.clone().map(Home)
+    pub(crate) fn home_for_others(&mut self) -> Home {
+        Home(Arc::clone(self.node()))
     }
 
     /// The body has ended, and exit is going to be awaited.
@@ -199,15 +238,19 @@ impl Place {
 
     #[cold]
     fn close_beside_others(&mut self, name: &'static str) {
-        let Some(node) = self.node.clone() else {
-            return;
-        };
-        self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(&node);
-        if node.is_independent() {
-            return;
+        if let Some(node) = &self.node {
+            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(node);
         }
         let close = |list: &Arc<List>| {
-            let entry = Entry::new(name, node, Some(Arc::clone(list)));
+            if list.is_empty() || self.node().is_independent() {
+                return None;
+            }
+            let entry = Entry::new(
+                name,
+                Arc::clone(self.node()),
+                self.number(),
+                Some(Arc::clone(list)),
+            );
             list.add_awaited(&entry);
             if list.blocker(&entry).is_some() {
                 Some(entry)
@@ -217,10 +260,7 @@ impl Place {
             }
         };
         let entry = match here::code(false) {
-            Code::Exit(code) | Code::Outermost(code) => {
-                let list = code.list(false).filter(|list| !list.is_empty());
-                list.as_ref().and_then(close)
-            }
+            Code::Exit(code) | Code::Outermost(code) => code.list(false).as_ref().and_then(close),
             Code::Task(root) => List::of_task(root, close).flatten(),
             Code::Unknown => None,
         };
@@ -235,9 +275,7 @@ impl Place {
     pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.note();
         self.is_detached = true;
-        let Some(node) = self.node.clone() else {
-            return;
-        };
+        let node = Arc::clone(self.node());
         if !has_closed {
             self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(&node);
         }
@@ -245,6 +283,7 @@ impl Place {
             self.given_up = None;
             return;
         }
+        let number = self.number();
         match &mut self.given_up {
             Some(given_up) if given_up.is_listed => {
                 if let Some(list) = &given_up.entry.list {
@@ -257,7 +296,7 @@ impl Place {
                     given_up.forget();
                 }
                 let detach = |list: &Arc<List>| {
-                    let entry = Entry::new(name, Arc::clone(&node), Some(Arc::clone(list)));
+                    let entry = Entry::new(name, Arc::clone(&node), number, Some(Arc::clone(list)));
                     list.add_detached(&entry);
                     entry
                 };
@@ -271,7 +310,8 @@ impl Place {
                     Code::Task(root) => (Some(List::at_task(root, detach)), true),
                     Code::Unknown => (None, false),
                 };
-                let entry = entry.unwrap_or_else(|| Entry::new(name, Arc::clone(&node), None));
+                let entry =
+                    entry.unwrap_or_else(|| Entry::new(name, Arc::clone(&node), number, None));
                 *given_up = Some(GivenUp {
                     entry,
                     is_noted: false,
@@ -299,12 +339,17 @@ impl Place {
 
     #[cold]
     fn note_awaited(&mut self, name: &'static str) {
-        let Some(node) = &self.node else { return };
+        let is_at_a_root = |origin: &Origin| origin.home.is_none();
+        if self.node.is_none() && self.origin.as_ref().is_none_or(is_at_a_root) {
+            return;
+        }
+        let node = Arc::clone(self.node());
         if node.where_it_is().1.is_empty() {
             return;
         }
+        let number = self.number();
         self.given_up.get_or_insert_with(|| GivenUp {
-            entry: Entry::new(name, Arc::clone(node), None),
+            entry: Entry::new(name, node, number, None),
             is_noted: false,
             is_listed: false,
         });
@@ -325,7 +370,9 @@ impl Place {
     /// Does its exit have to wait (rules b and c)?
     #[inline]
     pub(crate) fn has_to_wait(&self) -> bool {
-        self.node.is_some() && self.turn("").next().is_some()
+        let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);
+        node.is_some_and(|node| node.first_inside().is_some())
+            || self.given_up.is_some() && self.turn("").next().is_some()
     }
 
     /// The wait for those that its exit has to wait for.
@@ -369,7 +416,9 @@ impl Drop for Place {
     /// The context has ended.
     #[inline]
     fn drop(&mut self) {
-        if let Some(node) = self.node.take() {
+        if let Some(mut node) = self.node.take()
+            && (self.given_up.is_some() || !node.is_unknown())
+        {
             self.end(node);
         }
     }
@@ -390,11 +439,12 @@ impl Place {
             {
                 list.end(&given_up.entry, left.as_ref().filter(|_| self.is_detached));
             }
-            given_up.entry.end();
+            given_up.entry.be_over();
+            given_up.entry.tell();
         }
         if let Some(left) = left.filter(|_| !self.is_detached) {
             let add = |list: &Arc<List>| {
-                let entry = Entry::new("", node, Some(Arc::clone(list)));
+                let entry = Entry::new("", node, Number::NONE, Some(Arc::clone(list)));
                 list.add_left(&entry, &left);
                 entry
             };
@@ -414,13 +464,11 @@ impl Place {
 
 /// Nobody waits for it any more: rule e.
 fn let_go(entry: &Arc<Entry>) {
-    if entry.let_go() {
-        for home in entry.node.where_it_is().1.all() {
-            home.remove(entry);
-        }
+    if entry.be_over() {
         if let Some(list) = &entry.list {
             list.remove(entry);
         }
+        entry.tell();
         report::plain(entry.name, Report::LetGo);
     }
 }
@@ -444,7 +492,7 @@ impl Drop for Polling<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(node) = self.poll.end() {
-            self.place.node.get_or_insert(node);
+            self.place.adopt(node);
         }
     }
 }
@@ -458,22 +506,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) async fn come(self) {
-        let mut alarm = None;
-        while let Some(entry) = self.next() {
-            let alarm = alarm.get_or_insert_with(Alarm::new);
-            let mut over = pin!(entry.over());
-            poll_fn(|cx| {
-                if over.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                if alarm.poll(cx).is_ready() {
-                    // Rule g.
-                    report::long_wait(self.name, entry.name);
-                }
-                Poll::Pending
-            })
-            .await;
-        }
+        over(self.name, || self.next()).await;
     }
 
     /// One that it waits for.
@@ -483,6 +516,36 @@ impl Turn {
             let entry = self.beside.as_ref()?;
             entry.list.as_ref()?.blocker(entry)
         })
+    }
+}
+
+/// Waits until all is over that the exit which is running has given up: rule f.
+pub(crate) async fn what_this_exit_has_given_up(name: &'static str) {
+    let next = || match here::code(false) {
+        Code::Exit(exit) => exit.list(false)?.any(),
+        Code::Outermost(_) | Code::Task(_) | Code::Unknown => None,
+    };
+    over(name, next).await;
+}
+
+/// Waits for one after the other, until there is none.
+async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
+    let mut alarm = None;
+    while let Some(entry) = next() {
+        let alarm = alarm.get_or_insert_with(Alarm::new);
+        let is_new = || !next().is_some_and(|now| Arc::ptr_eq(&now, &entry));
+        let mut change = pin!(entry.changed_unless(is_new));
+        poll_fn(|cx| {
+            if change.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if alarm.poll(cx).is_ready() {
+                // Rule g.
+                report::long_wait(name, entry.name);
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -501,11 +564,11 @@ pub(crate) fn put_inside_of(home: Home) -> bool {
 }
 
 /// The beginning of an exit that has a time limit.
-pub(crate) struct Begin(Age);
+pub(crate) struct Begin(Number);
 
 impl Begin {
     pub(crate) fn now() -> Self {
-        Self(Age::now())
+        Self(Number::of_a_guard())
     }
 
     /// The exit, which is polling here, has been cut off: rule e.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::age::Age;
+use super::age::{Age, Number};
 use super::entry::Entry;
 use super::list::List;
 
@@ -29,7 +29,7 @@ struct State {
     given_up_in: Option<Arc<Node>>,
     is_independent: bool,
     /// Its exit was cut off by a time limit, and had begun then.
-    cut: Option<Age>,
+    cut: Option<Number>,
     /// What is inside of it is inside of its homes now.
     has_ended: bool,
 }
@@ -79,14 +79,14 @@ impl Homes {
 }
 
 impl Node {
-    pub(super) fn new(home: Option<Arc<Self>>) -> Arc<Self> {
+    pub(super) fn new(home: Option<Arc<Self>>, opened: Number) -> Arc<Self> {
         let homes = Homes {
             first: home,
             also: Vec::new(),
         };
         Arc::new(Self {
             state: Mutex::new(State {
-                age: Age::of_another(),
+                age: Age::new(opened),
                 homes,
                 inside: BTreeMap::new(),
                 list: None,
@@ -102,9 +102,18 @@ impl Node {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It is a guard, which has been entered now.
-    pub(super) fn set_age(&self, age: Age) {
-        self.lock().age = age;
+    /// It is a guard, which has been opened now.
+    pub(super) fn set_number(&self, opened: Number) {
+        self.lock().age = Age::new(opened);
+    }
+
+    /// It was polled elsewhere than where it was opened: here.
+    pub(super) fn settle(&self, home: Option<Arc<Self>>, opened: Number) {
+        let mut state = self.lock();
+        state.age = Age::new(opened);
+        if !state.is_independent {
+            state.homes.first = home;
+        }
     }
 
     /// Nobody waits for it. `false` if it was put inside of another one by name.
@@ -142,14 +151,28 @@ impl Node {
         homes.lead_to(node)
     }
 
-    /// Is it inside of everything that the other one is inside of?
-    pub(super) fn is_inside_of_all_that(&self, other: &Self) -> bool {
-        let (_, around) = other.where_it_is();
+    /// Is it inside of everything that the other one is inside of, and younger, seen from there?
+    pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
+        let (other_age, around) = other.where_it_is();
         let homes = self.lock().homes.clone();
-        if around.is_empty() {
-            return homes.lead_to_a_root();
+        let is_beside = if around.is_empty() {
+            homes.lead_to_a_root()
+        } else {
+            around.all().all(|home| homes.lead_to(home))
+        };
+        is_beside && self.age_seen_from(around.first.as_ref()) > other_age
+    }
+
+    fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Age {
+        let (mut age, mut homes) = self.where_it_is();
+        while let Some(home) = homes.first
+            && !place.is_some_and(|place| Arc::ptr_eq(place, &home))
+        {
+            let outer;
+            (outer, homes) = home.where_it_is();
+            age = age.inside_of(outer);
         }
-        around.all().all(|home| homes.lead_to(home))
+        age
     }
 
     /// Its age and homes, with those left out that have ended: its own are noted so, too.
@@ -182,7 +205,9 @@ impl Node {
             let Some(ended) = ended else {
                 return (age, homes);
             };
-            let (_, further) = homes.also[ended].where_it_was().unwrap_or_default();
+            let Some((_, further)) = homes.also[ended].where_it_was() else {
+                continue;
+            };
             let mut state = self.lock();
             let is_new = state
                 .homes
@@ -204,11 +229,6 @@ impl Node {
     fn where_it_was(&self) -> Option<(Age, Homes)> {
         let state = self.lock();
         state.has_ended.then(|| (state.age, state.homes.clone()))
-    }
-
-    /// Its first home was this one, or one inside of it that has ended: its age there.
-    pub(super) fn has_ended(&self) -> bool {
-        self.lock().has_ended
     }
 
     /// The exit in whose code it is given up.
@@ -245,7 +265,7 @@ impl Node {
     }
 
     /// What has been opened in its exit, which began then, is let go when it ends.
-    pub(super) fn cut(&self, exit_began: Age) {
+    pub(super) fn cut(&self, exit_began: Number) {
         self.lock().cut = Some(exit_began);
     }
 
@@ -280,6 +300,15 @@ impl Node {
         }
     }
 
+    /// Is there nobody who refers to it, and nothing that it would leave?
+    pub(super) fn is_unknown(self: &mut Arc<Self>) -> bool {
+        let Some(node) = Arc::get_mut(self) else {
+            return false;
+        };
+        let state = node.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.inside.is_empty() && state.list.is_none()
+    }
+
     /// The context has ended. What still runs in it goes to its homes; where its exit was cut off, what
     /// was opened in that is let go, and given back.
     pub(super) fn end(&self) -> Vec<Arc<Entry>> {
@@ -293,7 +322,7 @@ impl Node {
         let mut let_go = Vec::new();
         if let Some(began) = state.cut {
             inside.retain(|_, entry| {
-                let was_there = entry.age < began;
+                let was_there = entry.number < began;
                 if !was_there {
                     let_go.push(Arc::clone(entry));
                 }

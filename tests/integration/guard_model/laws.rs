@@ -5,10 +5,6 @@ use std::collections::BTreeSet;
 use super::log::{Id, Kind, Log, Node, Record, Time};
 use super::play::Mode;
 
-/// Rule c also orders what the exit of an *older* context gave up: a guard, opened later, that it had been
-/// handed. So says the model (R3); the wording of c speaks of what younger ones give up.
-const THROUGH_OLDER: bool = true;
-
 /// A law that a run has broken: in short, for telling failures apart, and in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Broken {
@@ -277,7 +273,8 @@ impl Order<'_> {
         if homes.iter().any(|home| !around.contains(home)) {
             return None;
         }
-        if self.mode == Mode::NoRuntime && homes.is_empty() {
+        // Outside of tokio, only what is opened inside of a context: rule f.
+        if self.mode == Mode::NoRuntime && (homes.is_empty() || older.home.is_none()) {
             return None;
         }
         // The same code gave up this one before.
@@ -304,12 +301,9 @@ impl Order<'_> {
         if in_stack {
             return None;
         }
-        if path[1..=at].iter().all(|id| self.is_younger(*id, h)) {
-            return Some("left over");
-        }
-        let one_thread = self.mode == Mode::Paused;
-        let may = THROUGH_OLDER && one_thread && younger.detached.is_some();
-        may.then_some("left over by an older one")
+        // What an older one was handed, and gave up, is in no order.
+        let are_younger = path[1..=at].iter().all(|id| self.is_younger(*id, h));
+        are_younger.then_some("left over")
     }
 
     /// Rule f.

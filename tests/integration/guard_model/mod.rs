@@ -33,7 +33,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use laws::Broken;
-use play::{HAS_NEW_API, Mode, Run};
+use play::{Mode, Run};
 use program::{Block, Generator, smaller};
 
 /// A program that still runs after so long never ends. In paused time that is no time at all.
@@ -254,7 +254,7 @@ fn check(mode: Mode, cases: u64) {
     }
     let mut found = BTreeMap::<&str, (u64, BTreeSet<String>)>::new();
     for seed in first..first + cases {
-        let program = Generator::program(seed, HAS_NEW_API);
+        let program = Generator::program(seed);
         let ran = runner.run(&program, seed);
         ops += ran.ops;
         let laws: BTreeSet<_> = ran.broken.iter().map(|broken| broken.law).collect();

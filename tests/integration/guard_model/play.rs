@@ -19,19 +19,6 @@ use tokio::task::{JoinHandle, yield_now};
 use super::log::{Code, Id, Kind, Log, Shared};
 use super::program::{Arm, Block, Body, Cut, Fate, Name, Op, Random, Spec, StackEnd, Step};
 
-/// Programs use `independent()` and `inside(&guard)`: see the two functions below.
-pub(super) const HAS_NEW_API: bool = false;
-
-fn independent(context: Boxed) -> Boxed {
-    // context.independent().boxed()
-    context
-}
-
-fn inside(context: Boxed, _around: &Guard<Boxed>) -> Boxed {
-    // context.inside(_around).boxed()
-    context
-}
-
 type Boxed = BoxContext<u32, Fault>;
 type Stack = ExitStack<Fault>;
 
@@ -268,7 +255,7 @@ impl Run {
                 log.records[id].independent = true;
                 log.records[id].home = None;
             });
-            context = independent(context);
+            context = context.independent().boxed();
         }
         if let Some(around) = spec.inside {
             let things = held.things();
@@ -281,7 +268,7 @@ impl Run {
             )) = around
             {
                 self.log(|log| log.records[id].declared = Some(*around));
-                context = inside(context, guard);
+                context = context.inside(guard).boxed();
             }
         }
         (id, context, its)

@@ -136,7 +136,6 @@ pub(super) struct Generator {
     random: Random,
     left: u32,
     names: Name,
-    has_new_api: bool,
     /// This program has contexts that are declared inside of others. Then no enter and no exit joins a
     /// task, nor does an enter touch a guard that its context owns: a wait for what it is inside of, by
     /// a way that the crate can't see, is a circle of the user's own (rule g).
@@ -148,17 +147,16 @@ pub(super) struct Generator {
 }
 
 impl Generator {
-    pub(super) fn program(seed: u64, has_new_api: bool) -> Block {
+    pub(super) fn program(seed: u64) -> Block {
         let mut random = Random(seed);
         random.next();
         let left = 6 + random.below(16);
-        let declares = has_new_api && random.percent(50);
+        let declares = random.percent(50);
         let fails = random.percent(60);
         let mut generator = Self {
             random,
             left,
             names: 0,
-            has_new_api,
             declares,
             fails,
             in_context: 0,
@@ -200,7 +198,7 @@ impl Generator {
         let mut spec = Spec::default();
         if self.declares && !held.is_empty() && self.random.percent(25) {
             spec.inside = Some(held[self.random.index(held.len())]);
-        } else if self.has_new_api && self.random.percent(6) {
+        } else if self.random.percent(6) {
             spec.independent = true;
         }
         spec.owns = self.some(held, 30);
