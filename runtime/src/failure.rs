@@ -195,7 +195,8 @@ impl<R, E> StackFailure<R, E> {
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> StackFailure<R, E> {
     /// The primary error: the body's, else the first of an exit. The others are reported.
-    pub(crate) fn into_primary_reporting(self) -> E {
+    pub(crate) fn into_primary_reporting(self, context: &'static str) -> E {
+        drop_quietly(context, self.value);
         let mut exits = self.exits.into_iter();
         let primary = self.body.or_else(|| exits.next().map(|exit| exit.error));
         for ExitFailure { context, error } in exits {

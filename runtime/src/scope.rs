@@ -37,8 +37,17 @@ where
 {
     let mut live = live(context);
     let name = live.name();
-    if let Err(error) = live.enter().await {
-        return give(name, Err(Failure::Enter(error)));
+    // A body that does not run is the user's to drop, and must not hide why.
+    match catch(live.enter()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            drop_quietly(name, body);
+            return give(name, Err(Failure::Enter(error)));
+        }
+        Err(payload) => {
+            drop_quietly(name, body);
+            resume_unwind(payload)
+        }
     }
     let (place, mut lent) = live.lend();
     let result = Inside::new(place, || body(lent.value())).await;
@@ -414,7 +423,10 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
             }
 
             (Body::Failed(error), Ok(Ok(verdict))) => match verdict.suppressed() {
-                Some(output) => Ok(output),
+                Some(output) => {
+                    drop_quietly(context, error);
+                    Ok(output)
+                }
                 None => Err(Failure::Body(unshare(error))),
             },
             (Body::Failed(error), Ok(Err(exit))) => Err(Failure::BodyAndExit {
@@ -441,8 +453,12 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
 impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(Body::Panicked(payload)) = self.body.take() {
-            report::panic(self.context, Kind::BodyPanicked, payload);
+        match self.body.take() {
+            Some(Body::Panicked(payload)) => {
+                report::panic(self.context, Kind::BodyPanicked, payload);
+            }
+            Some(body) => drop_quietly(self.context, body),
+            None => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -21,7 +21,7 @@ use crate::failure::{ExitFailure, StackFailure};
 use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
-use crate::panic::{Payload, catch};
+use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
 use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
 
@@ -234,7 +234,7 @@ where
             stack.end(body).await
         });
         let ended = scope.await.unwrap_or_else(|payload| resume_unwind(payload));
-        ended.map_err(StackFailure::into_primary_reporting)
+        ended.map_err(|failure| failure.into_primary_reporting(NAME))
     }
 
     /// Enters the context, and lends its value. It exits with the stack.
@@ -490,7 +490,10 @@ where
     /// The exits go on in the background when the future is dropped, also before its first poll.
     pub fn exit<R>(self, result: Result<R, E>) -> impl Future<Output = Result<D::Output<R>, E>> {
         let exit = self.end(Body::of(result));
-        async move { exit.await.map_err(StackFailure::into_primary_reporting) }
+        async move {
+            let ended = exit.await;
+            ended.map_err(|failure| failure.into_primary_reporting(NAME))
+        }
     }
 
     /// Like [`exit`](Self::exit), and tells all that went wrong.
@@ -874,7 +877,10 @@ where
         self.close_covering(outcome, covers);
         Some(Box::pin(async move {
             let ended = Live::exit(&mut self).await?;
-            Ok(ended.map(FitsIn::fit).map_err(Into::into))
+            // The conversion is the user's: a panic of it is one of this exit.
+            catch_unwind(AssertUnwindSafe(|| {
+                ended.map(FitsIn::fit).map_err(Into::into)
+            }))
         }))
     }
 }
@@ -912,7 +918,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
     }
 }
 
-/// Exits all entries, in reverse order, as nested contexts would be.
+/// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics on the
+/// way, in a `Drop` too, keeps none of them from its turn.
 async fn unwind<E, D>(entries: Entries<E, D>, mut outcome: Outcome, unwound: &Mutex<Unwound<E, D>>)
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -928,46 +935,57 @@ where
         let mut unwound = lock(unwound);
         match (ended, &outcome) {
             (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
-                unwound.suppress(verdict);
-                outcome = Outcome::Completed;
+                unwound.suppress(name, verdict);
+                replace(name, &mut outcome, Outcome::Completed);
             }
             (Ok(Ok(_)), _) => {}
             (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
                 let error = Arc::new(error);
                 if outcome.is_completed() {
-                    outcome = Outcome::Failed(BodyError::new(Arc::clone(&error)));
+                    let error = BodyError::new(Arc::clone(&error));
+                    replace(name, &mut outcome, Outcome::Failed(error));
                 }
                 unwound.errors.push((name, error));
             }
             (Ok(Err(error)), _) => report::error(name, Kind::ExitFailed, Arc::new(error)),
             (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
-                outcome = Outcome::Panicked(BodyPanic::new(&*payload));
+                let panic = BodyPanic::new(&*payload);
+                replace(name, &mut outcome, Outcome::Panicked(panic));
                 unwound.panic = Some((name, payload));
             }
             (Err(payload), _) => report::panic(name, Kind::Panicked, payload),
         }
         if unwound.is_abandoned {
-            outcome = Outcome::Cancelled;
+            replace(name, &mut outcome, Outcome::Cancelled);
             unwound.report();
         }
     }
+    drop_quietly(NAME, outcome);
+}
+
+/// The old outcome may have the last share in an error.
+fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
+    drop_quietly(context, mem::replace(outcome, new));
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
     /// The failure that goes to the caller ends here. The errors behind it have nobody else.
-    fn suppress(&mut self, verdict: D) {
-        let behind = usize::from(self.body.is_none());
-        for (name, error) in self.errors.drain(..).skip(behind) {
+    fn suppress(&mut self, context: &'static str, verdict: D) {
+        let mut errors = self.errors.drain(..);
+        match self.body.take() {
+            Some(body) => drop_quietly(context, body),
+            None => drop_quietly(context, errors.next()),
+        }
+        for (name, error) in errors {
             report::error(name, Kind::ExitFailed, error);
         }
-        self.body = None;
         self.suppressed = Some(verdict);
     }
 
     fn settle<R>(mut self, owed: Owed<R, E>) -> Result<D::Output<R>, StackFailure<R, E>> {
         if let Some((_, payload)) = self.panic.take() {
             // What else went wrong is reported when it drops.
-            drop(owed.take());
+            drop_quietly(NAME, owed.take());
             drop(self);
             resume_unwind(payload);
         }
@@ -985,8 +1003,14 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
             .and_then(|verdict| verdict.suppressed());
         match (owed.take(), suppressed) {
             (Body::Panicked(payload), _) => resume_unwind(payload),
-            (_, Some(output)) if exits.is_empty() => Ok(output),
-            (_, Some(_)) => Err(StackFailure::new(None, None, exits)),
+            (body, Some(output)) => {
+                drop_quietly(NAME, body);
+                if exits.is_empty() {
+                    Ok(output)
+                } else {
+                    Err(StackFailure::new(None, None, exits))
+                }
+            }
             (Body::Completed(value), None) if exits.is_empty() => Ok(D::completed(value)),
             (Body::Completed(value), None) => Err(StackFailure::new(Some(value), None, exits)),
             (Body::Failed(error), None) => {

@@ -7,6 +7,8 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
 use crate::combine::together::Together;
@@ -16,7 +18,7 @@ use crate::coroutine::Code;
 use crate::exchange::Mark;
 use crate::order::Covers;
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch};
+use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::Kind;
 use crate::scope::Live;
 
@@ -95,8 +97,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
     }
 }
 
-impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> {
-    fn name(&self) -> &'static str {
+impl<C: AsyncContext + 'static> Member<C> {
+    fn context(&self) -> &'static str {
         match &self.state {
             State::Waiting(context) => context.__name(),
             State::Live(live) => live.name(),
@@ -104,13 +106,33 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
         }
     }
 
+    fn drop_state(&mut self) {
+        let name = self.context();
+        drop_quietly(name, mem::replace(&mut self.state, State::Over));
+    }
+}
+
+impl<C: AsyncContext + 'static> Drop for Member<C> {
+    /// One whose `Drop` panics keeps no other from being handed over.
+    fn drop(&mut self) {
+        self.drop_state();
+    }
+}
+
+impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> {
+    fn name(&self) -> &'static str {
+        self.context()
+    }
+
     fn enter(&mut self) -> Ended<'_, C::Error> {
         Box::pin(async {
-            let state = std::mem::replace(&mut self.state, State::Over);
+            let state = mem::replace(&mut self.state, State::Over);
             let State::Waiting(context) = state else {
                 unreachable!("each is entered once");
             };
-            self.state = State::Live(Live::new(context, self.covers));
+            let covers = self.covers;
+            let live = catch_unwind(AssertUnwindSafe(|| Live::new(context, covers)))?;
+            self.state = State::Live(live);
             let State::Live(live) = &mut self.state else {
                 unreachable!("the state was set one line before");
             };
@@ -124,7 +146,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
 
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
         Box::pin(async move {
-            let state = std::mem::replace(&mut self.state, State::Over);
+            let state = mem::replace(&mut self.state, State::Over);
             if let State::Live(mut live) = state {
                 // One whose value did not come back reports that when it drops.
                 if live.has_value() {
@@ -137,7 +159,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
     }
 
     fn give_up(&mut self) {
-        self.state = State::Over;
+        self.drop_state();
     }
 }
 
@@ -279,8 +301,13 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Members for Vec<Member<C>> {
     }
 
     fn put_back(&mut self, values: Vec<C::Value>) {
-        for (member, value) in self.iter_mut().zip(values) {
+        let mut values = values.into_iter();
+        for (member, value) in self.iter_mut().zip(&mut values) {
             member.put_back(value);
+        }
+        // The body has added these.
+        for value in values {
+            drop_quietly(std::any::type_name::<Vec<C>>(), value);
         }
     }
 }

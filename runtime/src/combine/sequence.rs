@@ -7,7 +7,7 @@ use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::coroutine::Lender;
 use crate::outcome::Outcome;
-use crate::panic::catch;
+use crate::panic::{catch, drop_quietly};
 use crate::report::Kind;
 
 /// Enters all, one after the other, and exits them in reverse, as nested contexts do. The value is the
@@ -165,7 +165,17 @@ async fn unwind_by_hand<C: AsyncContext<Verdict = ()>>(
     mut outcome: Outcome,
 ) -> Trouble<C::Error> {
     let mut trouble = Trouble::new(Kind::ExitFailed);
-    let entered: Vec<_> = contexts.into_iter().zip(values).collect();
+    let mut entered = Vec::with_capacity(values.len());
+    let mut values = values.into_iter();
+    for context in contexts {
+        match values.next() {
+            Some(value) => entered.push((context, value)),
+            None => drop_quietly(context.__name(), context),
+        }
+    }
+    for value in values {
+        drop_quietly(std::any::type_name::<Vec<C>>(), value);
+    }
     for (context, value) in entered.into_iter().rev() {
         let name = context.__name();
         trouble.add(name, catch(context.exit(value, &outcome)).await);
