@@ -24,6 +24,7 @@ use crate::exchange::{Lent, Link, Mark};
 use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, Outcome};
+use crate::panic::drop_quietly;
 use crate::report::{self, Kind};
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
@@ -206,23 +207,29 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
 }
 
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
-    /// What it holds, if it has not ended, drops inside of the context.
+    /// What it holds, if it has not ended, drops inside of the context. Value, code and error are the
+    /// user's: each may panic while it drops, also while the thread does, and none goes on.
     fn drop(&mut self) {
         let Some(mut state) = self.state.get_mut().take() else {
             return;
         };
         let parts = state.as_mut().project();
-        if let Some(error) = parts.owed.take() {
-            report::body_error(self.name, error);
+        let owed = parts.owed.take();
+        if let Some(error) = &owed {
+            report::body_error(self.name, error.share());
         }
         let has_ended = *parts.stage == Stage::Ended;
         parts.place.watch().dropped(has_ended);
-        if !has_ended {
+        if !has_ended || !parts.link.is_taken() {
             let mut place = mem::replace(parts.place, Place::nowhere());
             let _inside = place.inside();
             // First the value: it may need what the code holds.
-            drop(parts.link.take());
-            drop(state);
+            drop_quietly(self.name, parts.link.take());
+            drop_quietly(self.name, state);
+        }
+        // Last: the code has a share in it, which must not be the one that drops it.
+        if let Some(error) = owed {
+            drop_quietly(self.name, error);
         }
     }
 }

@@ -100,6 +100,12 @@ impl<V> Exchange<V> {
         self.phase() != ENTERING
     }
 
+    /// Has the code of exit the value?
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.phase() == EXITING
+    }
+
     /// For the body.
     #[inline]
     pub(crate) fn lend(&self) -> Lent<'_, V> {

@@ -3,12 +3,14 @@
 //! [`run`] is the whole story. A [`Guard`](crate::Guard) is the same story told by the caller, whose
 //! code between `guard()` and `exit` is the body.
 
+use std::any::type_name;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 use pin_project_lite::pin_project;
 
@@ -92,8 +94,18 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.body.is_some() {
-                let _inside = this.place.inside();
-                this.body.set(None);
+                let is_panicking = thread::panicking();
+                let inside = this.place.inside();
+                let dropped = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));
+                drop(inside);
+                match dropped {
+                    Ok(()) => {}
+                    // A second one would end the process.
+                    Err(payload) if is_panicking => {
+                        report::panic(type_name::<B>(), Kind::Panicked, payload);
+                    }
+                    Err(payload) => resume_unwind(payload),
+                }
             }
         }
     }

@@ -2,12 +2,15 @@
 //! the exit that it comes up in, or a report; and it hides nothing else.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 
+use async_context_manager::generator::{Lender, generator};
 use async_context_manager::report::Kind;
 use async_context_manager::{Guard, detached, join, join_all, prelude::*};
 use futures::FutureExt;
-use tests::{Ledger, everywhere, in_a_process_of_its_own, pause, poll_times};
+use tests::{End, Ledger, Stage, everywhere, in_a_process_of_its_own, pause, poll_times};
 
 /// The error of an exit that can't be converted.
 #[derive(Debug)]
@@ -621,4 +624,210 @@ fn errors_whose_debug_panics_are_reported_without_their_text() {
     let written = in_a_process_of_its_own("bombs::errors_that_can_not_be_shown");
     // Three reports, by two hooks, on two runtimes.
     assert_eq!(written.matches("`: ExitFailed\n").count(), 12, "{written}");
+}
+
+/// A context with a local that panics when it drops, as its value does. In exit it hangs, without the value.
+#[async_context]
+async fn armed<E>() -> Result<Bomb, E>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    let _local = Bomb("local");
+    pause(1).await;
+    let (value, _) = yield_!(Bomb("value"));
+    std::mem::forget(value);
+    pending().await
+}
+
+/// The same by hand.
+struct ArmedByHand {
+    _bomb: Bomb,
+}
+
+impl AsyncContext for ArmedByHand {
+    type Value = Bomb;
+    type Error = AppError;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<Bomb, AppError> {
+        pause(1).await;
+        Ok(Bomb("value"))
+    }
+
+    async fn exit(self, value: Bomb, _: &Outcome) -> Result<(), AppError> {
+        std::mem::forget(value);
+        pending().await
+    }
+}
+
+/// What was reported, with nothing left to report.
+fn told(stage: &Stage) -> String {
+    assert_eq!(detached::count(), 0);
+    let reports = stage.reports().into_iter();
+    let lines: Vec<_> = reports
+        .map(|(kind, about)| format!("{kind:?} {about}").trim().to_owned())
+        .collect();
+    lines.join(", ")
+}
+
+/// Drops it, and gives the message of the panic.
+fn drop_of<T>(value: T) -> &'static str {
+    match catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        Ok(()) => "no panic",
+        Err(payload) => payload.downcast_ref::<&str>().copied().unwrap_or("?"),
+    }
+}
+
+/// The future after so many polls.
+async fn polled<F: Future>(future: F, polls: usize) -> Pin<Box<F>> {
+    let mut future = Box::pin(future);
+    for _ in 0..polls {
+        assert!(futures::poll!(&mut future).is_pending());
+    }
+    future
+}
+
+/// A body that is never over.
+async fn endless<E>(_: &mut Bomb) -> Result<(), E> {
+    pending().await
+}
+
+const BOTH: &str = "NotRun, Panicked value, Panicked local";
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn a_context_that_borrows_with_two_bombs() {
+    everywhere(async |stage| {
+        // In the body.
+        let used = polled(armed::<AppError>().with_scoped(endless), 2).await;
+        assert_eq!((drop_of(used), told(stage).as_str()), ("no panic", BOTH));
+        let used = polled(
+            Some(armed::<AppError>()).with_scoped(async |_| pending::<Result<(), _>>().await),
+            2,
+        )
+        .await;
+        assert_eq!((drop_of(used), told(stage).as_str()), ("no panic", BOTH));
+        let used = polled(
+            ArmedByHand {
+                _bomb: Bomb("self"),
+            }
+            .with_scoped(endless),
+            2,
+        )
+        .await;
+        assert_eq!(drop_of(used), "no panic");
+        assert_eq!(told(stage), "NotRun, Panicked value, Panicked self");
+        let map = Bomb("map");
+        let mapped = armed::<AppError>().map_err(move |error| {
+            drop(map);
+            error
+        });
+        let used = polled(mapped.with_scoped(endless), 2).await;
+        assert_eq!(drop_of(used), "no panic");
+        assert_eq!(
+            told(stage),
+            "NotRun, Panicked value, Panicked map, Panicked local"
+        );
+
+        // With a local of the body: its panic goes on, unless the thread panics already.
+        let body = async |_: &mut Bomb| -> Result<(), AppError> {
+            let _local = Bomb("body");
+            pending().await
+        };
+        let used = polled(armed::<AppError>().with_scoped(body), 2).await;
+        assert_eq!((drop_of(used), told(stage).as_str()), ("body", BOTH));
+        let used = polled(armed::<AppError>().with_scoped(body), 2).await;
+        let panics = catch_unwind(AssertUnwindSafe(move || {
+            let _used = used;
+            resume_unwind(Box::new("thread"));
+        }));
+        let payload = panics.expect_err("it panics");
+        assert_eq!(payload.downcast_ref(), Some(&"thread"));
+        assert_eq!(told(stage), format!("Panicked body, {BOTH}"));
+
+        // In enter, and in exit, with what the body has left.
+        let used = polled(armed::<AppError>().with_scoped(endless), 1).await;
+        assert_eq!(drop_of(used), "no panic");
+        assert_eq!(told(stage), "NotRun, Panicked local");
+        let body = async |_: &mut Bomb| Ok(Bomb("result"));
+        let used = polled(armed::<AppError>().with_scoped(body), 2).await;
+        assert_eq!(drop_of(used), "no panic");
+        assert_eq!(told(stage), "Panicked result, NotRun, Panicked local");
+        let body = async |_: &mut Bomb| Err::<(), _>(Bomb("error"));
+        let used = polled(armed::<Bomb>().with_scoped(body), 2).await;
+        assert_eq!(drop_of(used), "no panic");
+        assert_eq!(
+            told(stage),
+            "NotRun, BodyFailed Bomb(\"error\"), Panicked local, Panicked error"
+        );
+    });
+}
+
+/// Regression: a panic in a destructor, while another one unwinds, ends the process.
+#[test]
+fn two_that_panic_in_one_context_that_borrows_and_is_dropped_are_reported_each() {
+    drop(in_a_process_of_its_own(
+        "bombs::a_context_that_borrows_with_two_bombs",
+    ));
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn a_generator_by_hand_with_two_bombs() {
+    everywhere(async |stage| {
+        // In its enter.
+        let mut context = armed::<AppError>();
+        drop(polled(context.enter(), 1).await);
+        assert_eq!(drop_of(context), "no panic");
+        assert_eq!(told(stage), "NotRun, Panicked local");
+
+        // In the body, whose value is the caller's.
+        let mut context = armed::<AppError>();
+        let value = context.enter().await.expect("it enters");
+        let both = (context, value);
+        assert_eq!(drop_of(both), "value");
+        assert_eq!(told(stage), "NotRun, Panicked local");
+
+        // Before its exit has begun, and then in it.
+        let mut context = armed::<AppError>();
+        let value = context.enter().await.expect("it enters");
+        let exit = context.exit(value, &Outcome::Completed);
+        assert_eq!(drop_of(exit), "value");
+        assert_eq!(told(stage), "NotRun, Panicked local");
+        let mut context = armed::<AppError>();
+        let value = context.enter().await.expect("it enters");
+        let exit = polled(context.exit(value, &Outcome::Completed), 1).await;
+        assert_eq!(drop_of(exit), "no panic");
+        assert_eq!(told(stage), "NotRun, Panicked local");
+
+        // While the thread panics.
+        let mut context = armed::<AppError>();
+        std::mem::forget(context.enter().await);
+        let panics = catch_unwind(AssertUnwindSafe(move || {
+            let _context = context;
+            resume_unwind(Box::new("thread"));
+        }));
+        assert!(panics.is_err());
+        assert_eq!(told(stage), "NotRun, Panicked local");
+
+        // Its code offers a value, and ends without the wait for it.
+        for end in [End::Ok, End::Fail(""), End::Panic("end")] {
+            let code = generator("broken", async move |lender: Lender<Bomb>| {
+                let _yield = lender.yield_(Bomb("value"));
+                end.come().map(|_| ())
+            });
+            let used = AssertUnwindSafe(code.with(async |_| Ok(())))
+                .catch_unwind()
+                .await;
+            assert!(!matches!(used, Ok(Ok(()))));
+            assert_eq!(told(stage), "Panicked value");
+        }
+    });
+}
+
+#[test]
+fn what_panics_in_a_generator_that_is_held_by_hand_and_dropped_is_reported() {
+    drop(in_a_process_of_its_own(
+        "bombs::a_generator_by_hand_with_two_bombs",
+    ));
 }
