@@ -21,7 +21,7 @@ use spin::mutex::SpinMutex;
 use crate::cancellable::Cancellable;
 use crate::context::{AsyncContext, Verdict};
 use crate::exchange::{Lent, Link, Mark};
-use crate::observe::Watch;
+use crate::observe::{Part, Watch};
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::drop_quietly;
@@ -77,7 +77,7 @@ impl<V, F> Coroutine<V, F> {
         covers: Covers,
         code: impl FnOnce(Lender<V>) -> F,
     ) -> Self {
-        Self::pinned(name, covers, code, Box::pin)
+        Self::pinned(name, Watch::begin(name), covers, code, Box::pin)
     }
 }
 
@@ -85,29 +85,31 @@ impl<V, D, E> Coroutine<V, Code<D, E>> {
     /// The same for code that can live in the background, and whose type is forgotten.
     pub(crate) fn erased<G>(
         name: &'static str,
+        watch: Watch,
         covers: Covers,
         code: impl FnOnce(Lender<V>) -> G,
     ) -> Self
     where
         G: Future<Output = Result<D, E>> + Send + 'static,
     {
-        Self::pinned(name, covers, code, |state| Box::pin(state))
+        Self::pinned(name, watch, covers, code, |state| Box::pin(state))
     }
 }
 
 impl<V, F: ?Sized> Coroutine<V, F> {
     fn pinned<G>(
         name: &'static str,
+        watch: Watch,
         covers: Covers,
         code: impl FnOnce(Lender<V>) -> G,
         pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
     ) -> Self {
         let link = Link::default();
-        let lender = Lender::new(&link);
+        let lender = Lender::new(&link, watch.part());
         let state = pin(State {
             stage: Stage::Entering,
             link,
-            place: Place::new(covers, Watch::begin(name)),
+            place: Place::new(covers, watch),
             owed: None,
             inner: None,
             future: code(lender),
@@ -219,13 +221,17 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
             report::body_error(self.name, error.share());
         }
         let has_ended = *parts.stage == Stage::Ended;
-        parts.place.watch().dropped(has_ended);
-        if !has_ended || !parts.link.is_taken() {
+        if has_ended && parts.link.is_taken() {
+            parts.place.watch().dropped(has_ended);
+        } else {
             let mut place = mem::replace(parts.place, Place::nowhere());
-            let _inside = place.inside();
+            let inside = place.inside();
             // First the value: it may need what the code holds.
             drop_quietly(self.name, parts.link.take());
             drop_quietly(self.name, state);
+            drop(inside);
+            // Now: the code may have left a part of it that goes on.
+            place.watch().dropped(has_ended);
         }
         // Last: the code has a share in it, which must not be the one that drops it.
         if let Some(error) = owed {
@@ -257,6 +263,11 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     /// Has it been entered, and its body not ended?
     pub(crate) fn is_entered(&mut self) -> bool {
         *self.state().stage == Stage::Entered
+    }
+
+    /// As what the error of exit is reported, if nobody gets it.
+    pub(crate) fn failed_as(&mut self) -> Kind {
+        self.link().failed_as()
     }
 
     /// Where the value is.
@@ -319,13 +330,15 @@ fn settle_enter<V, D, E>(
 /// [`cancellable!`](crate::cancellable) are calls of.
 pub struct Lender<V> {
     link: Link<V>,
+    part: Part,
     outcome: OnceLock<Outcome>,
 }
 
 impl<V> Lender<V> {
-    fn new(link: &Link<V>) -> Self {
+    fn new(link: &Link<V>, part: Part) -> Self {
         Self {
             link: Arc::clone(link),
+            part,
             outcome: OnceLock::new(),
         }
     }
@@ -368,7 +381,7 @@ impl<V> Lender<V> {
     ) -> Result<C::Verdict, C::Error> {
         let name = context.__name();
         let link = Link::default();
-        let lender = Lender::new(&link);
+        let lender = Lender::new(&link, self.part.clone());
         let mut code = pin!(context.__coroutine(lender));
         let mut mark = None;
         let entered = poll_fn(|cx| {
@@ -389,7 +402,21 @@ impl<V> Lender<V> {
         };
         link.put(value);
         link.give_back(outcome.share());
-        code.await
+        let exit = code.await;
+        self.fail_as(link.failed_as());
+        exit
+    }
+
+    /// Where exit fails, it is by the error of a part of it, which is reported so.
+    pub(crate) fn fail_as(&self, kind: Kind) {
+        if kind == Kind::TimedOut {
+            self.link.cut_off();
+        }
+    }
+
+    /// What watches the context, for a part of it that may go on alone.
+    pub(crate) fn part(&self) -> &Part {
+        &self.part
     }
 
     /// For code around this one, which wants to know how far it got.

@@ -95,10 +95,12 @@ impl<C: AsyncContext + 'static> Guard<C> {
         mut guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
-        let live = guard.0.ended();
-        let name = live.name();
-        let owed = live.close_with(Body::of(result));
-        async move { Failure::reporting(name, owed.settle(guard.0.ended().exit().await)) }
+        let owed = guard.0.ended().close_with(Body::of(result));
+        async move {
+            let live = guard.0.ended();
+            let exit = live.exit().await;
+            Failure::reporting(live.failing(), owed.settle(live.failing(), exit))
+        }
     }
 
     /// Exits the context as completed.
@@ -131,7 +133,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     pub fn close(mut guard: Self) -> impl Future<Output = Result<(), C::Error>> {
         let owed = guard.0.ended().close_with(Body::of(Ok(())));
         async move {
-            let result = owed.settle(guard.0.ended().exit().await);
+            let live = guard.0.ended();
+            let exit = live.exit().await;
+            let result = owed.settle(live.failing(), exit);
             result.map(|_| ()).map_err(Failure::into_primary)
         }
     }

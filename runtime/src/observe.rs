@@ -22,6 +22,9 @@
 //! # }
 //! ```
 //!
+//! A context with a limit, another error or a box around it is one context. Several contexts that are one (a
+//! `join`, a `Vec`, a stack) are told of each, and as one more by the name of the whole.
+//!
 //! Without an observer, a use of a context pays for one look at whether there is one. What goes *wrong*
 //! where nobody is left to receive it is told to another hook: see [`report`](crate::report).
 //!
@@ -34,7 +37,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -320,7 +323,26 @@ impl Counters {
 
 /// One context, watched. `None` if nobody watches.
 #[derive(Default)]
-pub(crate) struct Watch(Option<Box<Watched>>);
+pub(crate) struct Watch {
+    watched: Option<Shared>,
+    /// It belongs to a part of the context, and says nothing before that goes on alone.
+    is_part: bool,
+}
+
+type Shared = Arc<Mutex<Watched>>;
+
+/// What watches a context, for a part of it that may have to go on alone: two coroutines, and one context.
+#[derive(Clone)]
+pub(crate) struct Part(Option<Shared>);
+
+impl Part {
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            watched: self.0.clone(),
+            is_part: true,
+        }
+    }
+}
 
 struct Watched {
     context: &'static str,
@@ -332,6 +354,8 @@ struct Watched {
     outcome: Outcome,
     is_entered: bool,
     is_detached: bool,
+    /// A part of it goes on alone: the rest has nothing more to say.
+    is_left: bool,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
 }
@@ -349,17 +373,28 @@ impl Watch {
         let is_watched = IS_OBSERVED.load(Ordering::Relaxed);
         #[cfg(feature = "tracing")]
         let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
-        if is_watched {
-            Self(Some(Box::new(Watched::new(context))))
-        } else {
-            Self(None)
+        let watched = is_watched.then(|| Arc::new(Mutex::new(Watched::new(context))));
+        Self {
+            watched,
+            is_part: false,
         }
+    }
+
+    pub(crate) fn part(&self) -> Part {
+        Part(self.watched.clone())
+    }
+
+    /// `None` if another one speaks for the context.
+    fn speaking(&self) -> Option<MutexGuard<'_, Watched>> {
+        let watched = self.watched.as_ref()?;
+        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+        (watched.is_left == self.is_part).then_some(watched)
     }
 
     #[cfg(feature = "tracing")]
     pub(crate) fn trace(&self) -> Traced {
-        let watched = self.0.as_ref()?;
-        Some(watched.span.clone().entered())
+        let span = self.speaking()?.span.clone();
+        Some(span.entered())
     }
 
     #[cfg(not(feature = "tracing"))]
@@ -371,18 +406,26 @@ impl Watch {
     /// Enter has ended.
     #[inline]
     pub(crate) fn entered(&mut self, gave_value: bool) {
-        if let Some(watched) = &mut self.0 {
-            watched.entered(gave_value);
-            if !gave_value {
-                self.0 = None;
-            }
+        if self.watched.is_some() {
+            self.tell_entered(gave_value);
+        }
+    }
+
+    fn tell_entered(&mut self, gave_value: bool) {
+        if let Some(mut watched) = self.speaking() {
+            let (context, step) = watched.entered(gave_value);
+            drop(watched);
+            tell(context, step);
+        }
+        if !gave_value {
+            self.watched = None;
         }
     }
 
     /// The body has ended.
     #[inline]
     pub(crate) fn returned(&mut self, outcome: &Outcome) {
-        if let Some(watched) = &mut self.0 {
+        if let Some(mut watched) = self.speaking() {
             watched.returned(outcome);
         }
     }
@@ -390,27 +433,71 @@ impl Watch {
     /// The rest goes on in the background.
     #[inline]
     pub(crate) fn detached(&mut self) {
-        if let Some(watched) = &mut self.0 {
-            watched.detached();
+        if self.watched.is_some() {
+            self.tell_detached();
+        }
+    }
+
+    fn tell_detached(&mut self) {
+        if self.is_part {
+            if let Some(watched) = &self.watched {
+                let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+                watched.is_left = true;
+            }
+        }
+        if let Some(mut watched) = self.speaking() {
+            let context = watched.detached();
+            drop(watched);
+            tell(context, Step::Detached);
         }
     }
 
     /// Exit has ended.
     #[inline]
     pub(crate) fn exited(&mut self, exit_failed: bool) {
-        if let Some(mut watched) = self.0.take() {
-            watched.exited(exit_failed);
+        if self.watched.is_some() {
+            self.tell_exited(exit_failed);
         }
+    }
+
+    fn tell_exited(&mut self, exit_failed: bool) {
+        if let Some(mut watched) = self.speaking() {
+            let exit = watched.exited(exit_failed);
+            let context = watched.context;
+            let (outcome, detached, body) =
+                (watched.outcome.share(), watched.is_detached, watched.body);
+            drop(watched);
+            let step = Step::Exited {
+                outcome: &outcome,
+                exit_failed,
+                detached,
+                body,
+                exit,
+            };
+            tell(context, step);
+        }
+        self.watched = None;
     }
 
     /// The context drops. Had its code ended, by a panic if nothing was said before?
     #[inline]
     pub(crate) fn dropped(&mut self, has_ended: bool) {
-        match &mut self.0 {
-            Some(watched) if !watched.is_entered => watched.entered(false),
-            Some(_) if has_ended => self.exited(true),
-            Some(watched) => watched.lost(),
-            None => {}
+        if self.watched.is_some() {
+            self.tell_dropped(has_ended);
+        }
+    }
+
+    fn tell_dropped(&mut self, has_ended: bool) {
+        let speaking = self.speaking();
+        let Some((context, is_entered)) = speaking.map(|it| (it.context, it.is_entered)) else {
+            return;
+        };
+        if !is_entered {
+            self.tell_entered(false);
+        } else if has_ended {
+            self.tell_exited(true);
+        } else {
+            tell(context, Step::Lost);
         }
     }
 }
@@ -425,6 +512,7 @@ impl Watched {
             outcome: Outcome::Completed,
             is_entered: false,
             is_detached: false,
+            is_left: false,
             #[cfg(feature = "tracing")]
             span: span(context),
         }
@@ -438,16 +526,16 @@ impl Watched {
         time
     }
 
-    fn entered(&mut self, gave_value: bool) {
+    fn entered(&mut self, gave_value: bool) -> (&'static str, Step<'static>) {
         let after = self.lap();
         self.enter = after;
         self.record("enter", &after);
         if gave_value {
             self.is_entered = true;
             self.record("phase", &format_args!("body"));
-            tell(self.context, Step::Entered { after });
+            (self.context, Step::Entered { after })
         } else {
-            tell(self.context, Step::NotEntered);
+            (self.context, Step::NotEntered)
         }
     }
 
@@ -460,13 +548,14 @@ impl Watched {
         self.record("phase", &format_args!("exit"));
     }
 
-    fn detached(&mut self) {
+    fn detached(&mut self) -> &'static str {
         self.is_detached = true;
         self.record("detached", &true);
-        tell(self.context, Step::Detached);
+        self.context
     }
 
-    fn exited(&mut self, exit_failed: bool) {
+    /// Gives the time in exit.
+    fn exited(&mut self, exit_failed: bool) -> Duration {
         let time = self.lap();
         self.record("exit", &time);
         if exit_failed {
@@ -474,14 +563,7 @@ impl Watched {
         }
         #[cfg(feature = "tracing")]
         self.trace_end(time, exit_failed);
-        let step = Step::Exited {
-            outcome: &self.outcome,
-            exit_failed,
-            detached: self.is_detached,
-            body: self.body,
-            exit: time,
-        };
-        tell(self.context, step);
+        time
     }
 
     /// For layers that show no field which is recorded late.
@@ -498,10 +580,6 @@ impl Watched {
             exit_failed,
             "exited",
         );
-    }
-
-    fn lost(&mut self) {
-        tell(self.context, Step::Lost);
     }
 
     #[cfg(feature = "tracing")]
@@ -546,6 +624,8 @@ fn span(context: &'static str) -> tracing::Span {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Watch").field(&self.0.is_some()).finish()
+        f.debug_tuple("Watch")
+            .field(&self.watched.is_some())
+            .finish()
     }
 }

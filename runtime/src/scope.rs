@@ -19,10 +19,11 @@ use crate::coroutine::{Code, Coroutine, OFFERED};
 use crate::detached;
 use crate::exchange::{Lent, Loan};
 use crate::failure::Failure;
+use crate::observe::{Part, Watch};
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch, drop_quietly};
-use crate::report::{self, Kind};
+use crate::report::{self, Failing, Kind};
 
 /// Enters, runs the body, exits.
 ///
@@ -31,7 +32,7 @@ pub(crate) async fn run<C, F, R, T>(
     context: C,
     live: impl FnOnce(C) -> Live<C::Value, F>,
     body: impl AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
-    give: impl FnOnce(&'static str, Tried<C, R>) -> T,
+    give: impl FnOnce(Failing, Tried<C, R>) -> T,
 ) -> T
 where
     C: AsyncContext,
@@ -44,7 +45,7 @@ where
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             drop_quietly(name, body);
-            return give(name, Err(Failure::Enter(error)));
+            return give(live.failing(), Err(Failure::Enter(error)));
         }
         Err(payload) => {
             drop_quietly(name, body);
@@ -57,7 +58,7 @@ where
     drop(lent);
     let owed = live.close_with(Body::caught(result));
     let exit = live.exit().await;
-    give(name, owed.settle(exit))
+    give(live.failing(), owed.settle(live.failing(), exit))
 }
 
 /// What `try_with` gives.
@@ -71,6 +72,7 @@ pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output
 pub(crate) struct Live<V, F: ?Sized> {
     /// There until exit has ended, or this drops.
     coroutine: Option<Coroutine<V, F>>,
+    failing: Failing,
     covers: Covers,
     abandon: Abandon<V, F>,
 }
@@ -168,13 +170,8 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        let name = context.__name();
-        let code = |lender| context.__coroutine(lender);
-        Self {
-            coroutine: Some(Coroutine::erased(name, Covers::Body, code)),
-            covers: Covers::Body,
-            abandon: detached::hand_over,
-        }
+        let watch = Watch::begin(context.__name());
+        Self::erased(context, watch, Covers::Body)
     }
 
     /// A context that may be given up at any time: its exit goes on in the background then.
@@ -182,12 +179,31 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
+        let watch = Watch::begin(context.__name());
+        let mut live = Self::erased(context, watch, covers);
+        live.coroutine_mut().place().note_runtime();
+        live
+    }
+
+    /// A context that is a part of another, and told of as that one; until it is given up, and goes on alone.
+    pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        let mut live = Self::erased(context, part.watch(), Covers::Body);
+        live.coroutine_mut().place().note_runtime();
+        live
+    }
+
+    fn erased<C>(context: C, watch: Watch, covers: Covers) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
         let name = context.__name();
         let code = |lender| context.__coroutine(lender);
-        let mut coroutine = Coroutine::erased(name, covers, code);
-        coroutine.place().note_runtime();
         Self {
-            coroutine: Some(coroutine),
+            coroutine: Some(Coroutine::erased(name, watch, covers, code)),
+            failing: Failing::new(name, Kind::ExitFailed),
             covers,
             abandon: detached::hand_over,
         }
@@ -202,6 +218,7 @@ pub(crate) fn scoped<C: AsyncContext>(
     let code = |lender| context.__coroutine(lender);
     Live {
         coroutine: Some(Coroutine::new(name, Covers::Body, code)),
+        failing: Failing::new(name, Kind::ExitFailed),
         covers: Covers::Body,
         abandon: |mut coroutine, _| {
             let name = coroutine.name();
@@ -257,19 +274,24 @@ where
         let coroutine = self.coroutine_mut();
         let exit = catch(poll_fn(|cx| coroutine.poll_exit(cx))).await;
         coroutine.settle();
+        self.failing.kind = coroutine.failed_as();
         self.coroutine = None;
         exit
     }
 
-    /// Runs exit to its end as a part of the exit of another context: dropped with that one, it is
-    /// dropped, and not handed over.
-    pub(crate) async fn exit_as_part(mut self) -> Result<Result<D, E>, Payload> {
-        let mut coroutine = self.coroutine.take().expect(THERE);
-        catch(poll_fn(|cx| coroutine.poll_exit(cx))).await
+    /// From here on it is a part of another context: dropped with that one, it is dropped, and not handed
+    /// over.
+    pub(crate) fn become_part(&mut self) {
+        self.abandon = |coroutine, _| drop_quietly(coroutine.name(), coroutine);
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        self.coroutine().name()
+        self.failing.context
+    }
+
+    /// To be asked for after exit.
+    pub(crate) fn failing(&self) -> Failing {
+        self.failing
     }
 
     /// Takes the value, for somebody else to lend it to the body.
@@ -294,10 +316,6 @@ where
     /// When it was entered: of two guards, the older one has the lower number.
     pub(crate) fn entered_at(&mut self) -> u64 {
         self.coroutine_mut().place().entered_at()
-    }
-
-    fn coroutine(&self) -> &Coroutine<V, F> {
-        self.coroutine.as_ref().expect(THERE)
     }
 
     fn coroutine_mut(&mut self) -> &mut Coroutine<V, F> {
@@ -423,6 +441,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
     #[inline]
     pub(crate) fn settle<D: Verdict>(
         self,
+        failing: Failing,
         exit: Result<Result<D, E>, Payload>,
     ) -> Result<D::Output<R>, Failure<R, E>> {
         let context = self.context;
@@ -453,7 +472,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
             (Body::Panicked(payload), exit) => {
                 match exit {
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => report::error(context, Kind::ExitFailed, Arc::new(error)),
+                    Ok(Err(error)) => failing.report(Arc::new(error)),
                     Err(second) => report::panic(context, Kind::Panicked, second),
                 }
                 resume_unwind(payload)

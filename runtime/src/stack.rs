@@ -22,7 +22,7 @@ use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch, drop_quietly};
-use crate::report::{self, Kind};
+use crate::report::{self, Failing, Kind};
 use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
 
 /// Contexts that are entered one by one and exited together, in reverse order: Python's
@@ -784,7 +784,10 @@ impl<V, E> Lease<'_, V, E> {
         let exit = stack.release(number);
         async move {
             match exit {
-                Some(exit) => exit.await.unwrap_or_else(|payload| resume_unwind(payload)),
+                Some(exit) => {
+                    let (ended, _) = exit.await;
+                    ended.unwrap_or_else(|payload| resume_unwind(payload))
+                }
                 None => Ok(()),
             }
         }
@@ -837,8 +840,8 @@ where
         // Nobody has waited for what was entered after it.
         let exit = entry.exit(Outcome::Completed, Covers::Neighbours)?;
         Some(Box::pin(async move {
-            let ended = exit.await?;
-            Ok(ended.map(|_| ()))
+            let (ended, kind) = exit.await;
+            (ended.map(|ended| ended.map(|_| ())), kind)
         }))
     }
 }
@@ -851,8 +854,8 @@ trait Entry<E, D>: Send {
     fn exit(self: Box<Self>, outcome: Outcome, covers: Covers) -> Option<Exit<D, E>>;
 }
 
-/// What an exit says, or the payload of its panic.
-type Exit<D, E> = Pin<Box<dyn Future<Output = Result<Result<D, E>, Payload>> + Send>>;
+/// What an exit says, or the payload of its panic; and as what its error is reported.
+type Exit<D, E> = Pin<Box<dyn Future<Output = (Result<Result<D, E>, Payload>, Kind)> + Send>>;
 
 type Numbered<E, D> = (u64, Box<dyn Entry<E, D>>);
 
@@ -876,11 +879,12 @@ where
         }
         self.close_covering(outcome, covers);
         Some(Box::pin(async move {
-            let ended = Live::exit(&mut self).await?;
+            let ended = Live::exit(&mut self).await;
             // The conversion is the user's: a panic of it is one of this exit.
-            catch_unwind(AssertUnwindSafe(|| {
-                ended.map(FitsIn::fit).map_err(Into::into)
-            }))
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                Ok(ended?.map(FitsIn::fit).map_err(Into::into))
+            }));
+            (ended.unwrap_or_else(Err), self.failing().kind)
         }))
     }
 }
@@ -889,7 +893,7 @@ where
 /// reported.
 struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// Of the exits that failed, in order; since the last suppression.
-    errors: Vec<(&'static str, Arc<E>)>,
+    errors: Vec<(Failing, Arc<E>)>,
     /// The verdict that has suppressed the result of the body, or the error of an exit before it.
     suppressed: Option<D>,
     /// The body's error, while it is the one that goes to the caller.
@@ -931,7 +935,8 @@ where
         let Some(exit) = entry.exit(outcome.share(), Covers::Body) else {
             continue;
         };
-        let ended = exit.await;
+        let (ended, kind) = exit.await;
+        let failing = Failing::new(name, kind);
         let mut unwound = lock(unwound);
         match (ended, &outcome) {
             (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
@@ -945,9 +950,9 @@ where
                     let error = BodyError::new(Arc::clone(&error));
                     replace(name, &mut outcome, Outcome::Failed(error));
                 }
-                unwound.errors.push((name, error));
+                unwound.errors.push((failing, error));
             }
-            (Ok(Err(error)), _) => report::error(name, Kind::ExitFailed, Arc::new(error)),
+            (Ok(Err(error)), _) => failing.report(Arc::new(error)),
             (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
                 let panic = BodyPanic::new(&*payload);
                 replace(name, &mut outcome, Outcome::Panicked(panic));
@@ -976,8 +981,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
             Some(body) => drop_quietly(context, body),
             None => drop_quietly(context, errors.next()),
         }
-        for (name, error) in errors {
-            report::error(name, Kind::ExitFailed, error);
+        for (failing, error) in errors {
+            failing.report(error);
         }
         self.suppressed = Some(verdict);
     }
@@ -992,9 +997,10 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         self.body = None;
         let exits = mem::take(&mut self.errors).into_iter();
         let exits: Vec<_> = exits
-            .map(|(context, error)| ExitFailure {
-                context,
+            .map(|(failing, error)| ExitFailure {
+                context: failing.context,
                 error: unshare(error),
+                kind: failing.kind,
             })
             .collect();
         let suppressed = self
@@ -1038,8 +1044,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
         if let Some(error) = self.body.take() {
             report::body_error(NAME, error);
         }
-        for (name, error) in self.errors.drain(..) {
-            report::error(name, Kind::ExitFailed, error);
+        for (failing, error) in self.errors.drain(..) {
+            failing.report(error);
         }
         if let Some((name, payload)) = self.panic.take() {
             report::panic(name, Kind::Panicked, payload);

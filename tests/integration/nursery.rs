@@ -363,7 +363,7 @@ fn dropped_at_every_poll_no_task_is_left_when_the_outer_context_exits() {
 
 #[test]
 fn an_exit_over_its_limit_aborts_the_tasks() {
-    tests::on_current_thread(async |stage| {
+    tests::on_current_thread(async |_| {
         let ledger = Ledger::default();
         let result = tasks::<Fault>()
             .exit_timeout(Duration::from_secs(1))
@@ -378,7 +378,6 @@ fn an_exit_over_its_limit_aborts_the_tasks() {
             .await;
         assert!(result.is_err_and(|error| error.is_elapsed()));
         ledger.until("gone").await;
-        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
     });
 }
 

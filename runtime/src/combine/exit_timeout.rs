@@ -5,10 +5,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::combine::time_limit::{check_timer, within};
-use crate::context::{AsyncContext, Verdict};
+use crate::context::AsyncContext;
 use crate::coroutine::generator;
 use crate::panic::drop_quietly;
-use crate::report::{self, Kind};
 use crate::timed::{Phase, Timed};
 
 pub(crate) fn exit_timeout<C: AsyncContext>(
@@ -30,16 +29,12 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
         if let Some(ended) = entering.await {
             return ended.map_err(Timed::Context);
         }
-        let has_caller = link.has_caller();
         if let Some(ended) = within(after, code.as_mut()).await {
             return ended.map_err(Timed::Context);
         }
         drop_quietly(name, code);
-        report::plain(name, Kind::TimedOut);
-        if has_caller {
-            let phase = Phase::Exit;
-            return Err(Timed::Elapsed { phase, after });
-        }
-        Ok(C::Verdict::PROPAGATE)
+        link.cut_off();
+        let phase = Phase::Exit;
+        Err(Timed::Elapsed { phase, after })
     })
 }

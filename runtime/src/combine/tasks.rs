@@ -14,7 +14,7 @@ use crate::fallback;
 use crate::observe::Watch;
 use crate::order::{Covers, Place};
 use crate::panic::Payload;
-use crate::report::{self, Kind};
+use crate::report::{self, Failing, Kind};
 use crate::scope::Inside;
 
 /// A context whose value spawns tasks, none of which is left when it has exited: a nursery, Python's
@@ -87,7 +87,7 @@ where
             runtime,
             group: Mutex::new(Group {
                 set: JoinSet::new(),
-                trouble: Trouble::new(Kind::ExitFailed),
+                trouble: Trouble::new(),
                 room: Place::new(Covers::Body, Watch::default()),
             }),
         };
@@ -112,6 +112,11 @@ where
 
 /// The name in reports.
 const NAME: &str = "async_context_manager::tasks";
+
+const FAILING: Failing = Failing {
+    context: NAME,
+    kind: Kind::ExitFailed,
+};
 
 /// The value of [`tasks`]: what spawns them.
 ///
@@ -232,10 +237,10 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
 impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
     fn note(&mut self, ended: Result<Result<Result<(), E>, Payload>, JoinError>, is_awaited: bool) {
         match ended {
-            Ok(ended) => self.trouble.add(NAME, ended),
+            Ok(ended) => self.trouble.add(FAILING, ended),
             Err(error) => match error.try_into_panic() {
                 // Of what the task held, when it was dropped.
-                Ok(payload) => self.trouble.add(NAME, Err(payload)),
+                Ok(payload) => self.trouble.add(FAILING, Err(payload)),
                 Err(_) if is_awaited => report::plain(NAME, Kind::Lost),
                 Err(_) => {}
             },
