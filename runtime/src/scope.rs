@@ -377,8 +377,11 @@ where
         self.live.entered_at()
     }
 
-    /// Drops a context that has nothing to exit.
-    pub(crate) fn dissolve(mut self) {
+    /// Drops a context that has nothing to exit, after a body that ended so.
+    pub(crate) fn dissolve(mut self, outcome: &Outcome) {
+        let watch = self.live.coroutine_mut().place().watch();
+        watch.returned(outcome);
+        watch.exited(false);
         self.live.coroutine = None;
         self.value = None;
     }

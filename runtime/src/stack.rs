@@ -69,7 +69,7 @@ use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
 /// # Drop
 ///
 /// Dropped without [`exit`](Self::exit), all entries exit in the background, in the same order, as
-/// [`Cancelled`](Outcome::Cancelled).
+/// [`Cancelled`](Outcome::Cancelled). Where there are none, nothing runs.
 ///
 /// # Comparison
 ///
@@ -451,6 +451,7 @@ where
             mem::swap(self, &mut other);
         }
         *self.entries() = entries;
+        other.dissolve(&Outcome::Completed);
     }
 
     /// Exits all entries, in reverse order, whatever fails.
@@ -576,6 +577,15 @@ where
         }
     }
 
+    /// Nothing to exit: nothing to hand over.
+    fn dissolve(&mut self, outcome: &Outcome) {
+        if let Some(live) = self.live.take() {
+            if lock(live.value()).is_empty() {
+                live.dissolve(outcome);
+            }
+        }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Vec<Numbered<E, D>>> {
         let live = self.live.as_ref().expect("only exit and the drop take it");
         lock(live.value())
@@ -613,13 +623,7 @@ where
     D: Verdict,
 {
     fn drop(&mut self) {
-        let Some(live) = self.live.take() else {
-            return;
-        };
-        // Nothing to exit: nothing to hand over.
-        if lock(live.value()).is_empty() {
-            live.dissolve();
-        }
+        self.dissolve(&Outcome::Cancelled);
     }
 }
 

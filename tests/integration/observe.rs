@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_context_manager::observe::{self, Counters, Event, Step};
+use async_context_manager::observe::{self, Counters, Counts, Event, Step};
 use async_context_manager::prelude::*;
 use async_context_manager::{Either, detached, join, report};
 use tests::Stage;
@@ -432,4 +432,84 @@ fn counters_add_up() {
         (1, 1, 1)
     );
     assert_eq!(counts.in_use(), 0);
+}
+
+/// Runs the program, and gives what an observer is told of stacks, and what it counts of all.
+fn told_of_stacks(program: impl AsyncFnOnce()) -> (Vec<String>, Counts) {
+    let _stage = Stage::alone();
+    let counters = Arc::new(Counters::new());
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let (counting, log) = (Arc::clone(&counters), Arc::clone(&events));
+    observe::set_observer(move |event| {
+        counting.count(event);
+        if event.context.ends_with("::ExitStack") {
+            log.lock().expect("no observer panics").push(line(event));
+        }
+    });
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        program().await;
+        detached::drain().await;
+    });
+    observe::reset_observer();
+    let events = events.lock().expect("no observer panics");
+    (events.clone(), counters.counts())
+}
+
+const ENTERED: &str = "ExitStack: entered after 0ns";
+
+const CANCELLED: &str = "ExitStack: exited after Cancelled, 0ns, 0ns";
+
+const COMPLETED: &str = "ExitStack: exited after Completed, 0ns, 0ns";
+
+/// Regression: each was told as lost, though there was nothing to exit.
+#[test]
+fn a_stack_that_has_nothing_to_exit_is_told_as_over_and_not_as_lost() {
+    // It was dropped, and so cancelled, if there was anything.
+    let (told, counts) = told_of_stacks(async || {
+        drop(ExitStack::<&str>::new());
+        drop(ExitStack::<&str, Suppression>::suppressing());
+    });
+    assert_eq!(told, [ENTERED, CANCELLED, ENTERED, CANCELLED]);
+    assert_eq!((counts.lost, counts.detached, counts.in_use()), (0, 0, 0));
+
+    let (told, counts) = told_of_stacks(async || {
+        let stack = ExitStack::<&str>::new();
+        let lease = stack.enter(ready::<_, &str>(1)).await.expect("it enters");
+        assert_eq!(lease.release().await, Ok(()));
+    });
+    assert_eq!(told, [ENTERED, CANCELLED]);
+    assert_eq!((counts.lost, counts.in_use()), (0, 0));
+
+    // Its entries have gone on, as another stack.
+    let (told, counts) = told_of_stacks(async || {
+        let mut stack = ExitStack::<&str>::new();
+        drop(stack.enter(ready::<_, &str>(1)).await);
+        let taken = stack.take();
+        drop(stack);
+        assert_eq!(taken.exit(Ok(())).await, Ok(()));
+    });
+    assert_eq!(told, [ENTERED, ENTERED, CANCELLED, COMPLETED]);
+    assert_eq!((counts.lost, counts.in_use()), (0, 0));
+
+    // What was moved onto another one is over as it should be, where that is the older of the two as well.
+    for is_older in [false, true] {
+        let (told, counts) = told_of_stacks(async || {
+            let mut stack = ExitStack::<&str>::new();
+            let mut other = ExitStack::<&str>::new();
+            drop(stack.enter(ready::<_, &str>(1)).await);
+            drop(other.enter(ready::<_, &str>(2)).await);
+            if is_older {
+                std::mem::swap(&mut stack, &mut other);
+            }
+            stack.extend(other);
+            assert_eq!(stack.len(), 2);
+            drop(stack);
+        });
+        let detached = "ExitStack: detached";
+        let in_background = "ExitStack: exited after Cancelled, 0ns, 0ns, detached";
+        assert_eq!(told, [ENTERED, ENTERED, COMPLETED, detached, in_background]);
+        assert_eq!((counts.lost, counts.in_use()), (0, 0));
+    }
 }
