@@ -203,7 +203,7 @@ fn what_can_not_exit_is_told_as_lost() {
 /// Regression: a limit on enter made it two.
 #[test]
 fn a_context_with_a_limit_on_enter_is_one_context() {
-    const LONG: Duration = Duration::from_mins(1);
+    const LONG: Duration = Duration::from_secs(59);
     const SHORT: Duration = Duration::from_millis(500);
 
     let told_in_time = told(async || {
@@ -301,7 +301,7 @@ fn a_context_with_a_limit_on_enter_that_can_not_exit_is_told_and_reported_once()
         report::set_hook(move |report| {
             seen.lock().expect("no hook panics").push(report.kind());
         });
-        let context = slow(Ok(())).enter_timeout(Duration::from_mins(1));
+        let context = slow(Ok(())).enter_timeout(Duration::from_secs(59));
         let used = context.with_scoped(async |()| Ok(two_seconds(&mut ()).await?));
         let limit = Duration::from_secs(2);
         assert!(tokio::time::timeout(limit, used).await.is_err());
@@ -323,7 +323,7 @@ fn what_is_made_of_one_context_is_told_as_one() {
         assert!(used.await.is_ok());
     }
 
-    const LONG: Duration = Duration::from_mins(1);
+    const LONG: Duration = Duration::from_secs(59);
 
     let mut told = told(async || {
         let make = || slow(Ok(()));

@@ -49,6 +49,23 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
+    /// As [`add`](Self::add), and keeps only the first error and the first panic, for the caller. What is not kept
+    /// it gives, to be reported when that drops.
+    pub(crate) fn add_first(
+        &mut self,
+        failing: Failing,
+        ended: Result<Result<(), E>, Payload>,
+    ) -> Self {
+        let mut rest = Self::new();
+        let is_kept = match &ended {
+            Ok(_) => self.is_none(),
+            Err(_) => self.panic.is_none(),
+        };
+        let trouble = if is_kept { self } else { &mut rest };
+        trouble.add(failing, ended);
+        rest
+    }
+
     /// How this looks to the contexts that have to exit because of it.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         if let Some((_, payload)) = &self.panic {
