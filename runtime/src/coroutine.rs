@@ -209,34 +209,43 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
 }
 
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
-    /// What it holds, if it has not ended, drops inside of the context. Value, code and error are the
-    /// user's: each may panic while it drops, also while the thread does, and none goes on.
+    #[inline]
     fn drop(&mut self) {
         let Some(mut state) = self.state.get_mut().take() else {
             return;
         };
         let parts = state.as_mut().project();
-        let owed = parts.owed.take();
-        if let Some(error) = &owed {
-            report::body_error(self.name, error.share());
-        }
         let has_ended = *parts.stage == Stage::Ended;
-        if has_ended && parts.link.is_taken() {
+        if has_ended && parts.owed.is_none() && parts.link.is_taken() {
+            // Nothing in it is the user's any more.
             parts.place.watch().dropped(has_ended);
         } else {
-            let mut place = mem::replace(parts.place, Place::nowhere());
-            let inside = place.inside();
-            // First the value: it may need what the code holds.
-            drop_quietly(self.name, parts.link.take());
-            drop_quietly(self.name, state);
-            drop(inside);
-            // Now: the code may have left a part of it that goes on.
-            place.watch().dropped(has_ended);
+            drop_early(self.name, state);
         }
-        // Last: the code has a share in it, which must not be the one that drops it.
-        if let Some(error) = owed {
-            drop_quietly(self.name, error);
-        }
+    }
+}
+
+/// Drops what has not ended, inside of the context. Value, code and error are the user's: each may panic
+/// while it drops, also while the thread does, and none goes on.
+#[cold]
+fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
+    let parts = state.as_mut().project();
+    let owed = parts.owed.take();
+    if let Some(error) = &owed {
+        report::body_error(name, error.share());
+    }
+    let has_ended = *parts.stage == Stage::Ended;
+    let mut place = mem::replace(parts.place, Place::nowhere());
+    let inside = place.inside();
+    // First the value: it may need what the code holds.
+    drop_quietly(name, parts.link.take());
+    drop_quietly(name, state);
+    drop(inside);
+    // Now: the code may have left a part of it that goes on.
+    place.watch().dropped(has_ended);
+    // Last: the code had a share in it, which must not be the one that drops it.
+    if let Some(error) = owed {
+        drop_quietly(name, error);
     }
 }
 

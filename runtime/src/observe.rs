@@ -323,9 +323,12 @@ impl Counters {
 
 /// One context, watched. `None` if nobody watches.
 #[derive(Default)]
-pub(crate) struct Watch {
-    watched: Option<Shared>,
-    /// It belongs to a part of the context, and says nothing before that goes on alone.
+pub(crate) struct Watch(Option<Box<Speaker>>);
+
+/// One of those who may tell of a context: there are two where a part of it may have to go on alone.
+struct Speaker {
+    watched: Shared,
+    /// It says nothing before the part goes on alone.
     is_part: bool,
 }
 
@@ -337,10 +340,13 @@ pub(crate) struct Part(Option<Shared>);
 
 impl Part {
     pub(crate) fn watch(&self) -> Watch {
-        Watch {
-            watched: self.0.clone(),
-            is_part: true,
-        }
+        let watched = self.0.clone();
+        Watch(watched.map(|watched| {
+            Box::new(Speaker {
+                watched,
+                is_part: true,
+            })
+        }))
     }
 }
 
@@ -373,27 +379,25 @@ impl Watch {
         let is_watched = IS_OBSERVED.load(Ordering::Relaxed);
         #[cfg(feature = "tracing")]
         let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
-        let watched = is_watched.then(|| Arc::new(Mutex::new(Watched::new(context))));
-        Self {
-            watched,
-            is_part: false,
+        if is_watched {
+            Self(Some(Box::new(Speaker {
+                watched: Arc::new(Mutex::new(Watched::new(context))),
+                is_part: false,
+            })))
+        } else {
+            Self(None)
         }
     }
 
+    #[inline]
     pub(crate) fn part(&self) -> Part {
-        Part(self.watched.clone())
-    }
-
-    /// `None` if another one speaks for the context.
-    fn speaking(&self) -> Option<MutexGuard<'_, Watched>> {
-        let watched = self.watched.as_ref()?;
-        let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-        (watched.is_left == self.is_part).then_some(watched)
+        Part(self.0.as_ref().map(|speaker| Arc::clone(&speaker.watched)))
     }
 
     #[cfg(feature = "tracing")]
+    #[inline]
     pub(crate) fn trace(&self) -> Traced {
-        let span = self.speaking()?.span.clone();
+        let span = self.0.as_ref()?.speak()?.span.clone();
         Some(span.entered())
     }
 
@@ -406,100 +410,121 @@ impl Watch {
     /// Enter has ended.
     #[inline]
     pub(crate) fn entered(&mut self, gave_value: bool) {
-        if self.watched.is_some() {
-            self.tell_entered(gave_value);
-        }
-    }
-
-    fn tell_entered(&mut self, gave_value: bool) {
-        if let Some(mut watched) = self.speaking() {
-            let (context, step) = watched.entered(gave_value);
-            drop(watched);
-            tell(context, step);
-        }
-        if !gave_value {
-            self.watched = None;
+        if let Some(speaker) = &self.0 {
+            speaker.entered(gave_value);
+            if !gave_value {
+                self.0 = None;
+            }
         }
     }
 
     /// The body has ended.
     #[inline]
     pub(crate) fn returned(&mut self, outcome: &Outcome) {
-        if let Some(mut watched) = self.speaking() {
-            watched.returned(outcome);
+        if let Some(speaker) = &self.0 {
+            speaker.returned(outcome);
         }
     }
 
     /// The rest goes on in the background.
     #[inline]
     pub(crate) fn detached(&mut self) {
-        if self.watched.is_some() {
-            self.tell_detached();
-        }
-    }
-
-    fn tell_detached(&mut self) {
-        if self.is_part {
-            if let Some(watched) = &self.watched {
-                let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-                watched.is_left = true;
-            }
-        }
-        if let Some(mut watched) = self.speaking() {
-            let context = watched.detached();
-            drop(watched);
-            tell(context, Step::Detached);
+        if let Some(speaker) = &self.0 {
+            speaker.detached();
         }
     }
 
     /// Exit has ended.
     #[inline]
     pub(crate) fn exited(&mut self, exit_failed: bool) {
-        if self.watched.is_some() {
-            self.tell_exited(exit_failed);
+        if let Some(speaker) = self.0.take() {
+            speaker.exited(exit_failed);
         }
-    }
-
-    fn tell_exited(&mut self, exit_failed: bool) {
-        if let Some(mut watched) = self.speaking() {
-            let exit = watched.exited(exit_failed);
-            let context = watched.context;
-            let (outcome, detached, body) =
-                (watched.outcome.share(), watched.is_detached, watched.body);
-            drop(watched);
-            let step = Step::Exited {
-                outcome: &outcome,
-                exit_failed,
-                detached,
-                body,
-                exit,
-            };
-            tell(context, step);
-        }
-        self.watched = None;
     }
 
     /// The context drops. Had its code ended, by a panic if nothing was said before?
     #[inline]
     pub(crate) fn dropped(&mut self, has_ended: bool) {
-        if self.watched.is_some() {
-            self.tell_dropped(has_ended);
+        if let Some(speaker) = self.0.take() {
+            speaker.dropped(has_ended);
+        }
+    }
+}
+
+/// The observer is told without the lock: it is the user's.
+impl Speaker {
+    /// `None` if it is not for this one to tell.
+    fn speak(&self) -> Option<MutexGuard<'_, Watched>> {
+        let watched = lock(&self.watched);
+        (watched.is_left == self.is_part).then_some(watched)
+    }
+
+    fn entered(&self, gave_value: bool) {
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        let step = watched.entered(gave_value);
+        drop(watched);
+        tell(context, step);
+    }
+
+    fn returned(&self, outcome: &Outcome) {
+        if let Some(mut watched) = self.speak() {
+            watched.returned(outcome);
         }
     }
 
-    fn tell_dropped(&mut self, has_ended: bool) {
-        let speaking = self.speaking();
-        let Some((context, is_entered)) = speaking.map(|it| (it.context, it.is_entered)) else {
+    fn detached(&self) {
+        if self.is_part {
+            lock(&self.watched).is_left = true;
+        }
+        let Some(mut watched) = self.speak() else {
             return;
         };
+        let context = watched.context;
+        watched.detached();
+        drop(watched);
+        tell(context, Step::Detached);
+    }
+
+    fn exited(&self, exit_failed: bool) {
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        let exit = watched.exited(exit_failed);
+        let outcome = watched.outcome.share();
+        let (detached, body) = (watched.is_detached, watched.body);
+        drop(watched);
+        let step = Step::Exited {
+            outcome: &outcome,
+            exit_failed,
+            detached,
+            body,
+            exit,
+        };
+        tell(context, step);
+    }
+
+    fn dropped(&self, has_ended: bool) {
+        let Some(watched) = self.speak() else {
+            return;
+        };
+        let (context, is_entered) = (watched.context, watched.is_entered);
+        drop(watched);
         if !is_entered {
-            self.tell_entered(false);
+            self.entered(false);
         } else if has_ended {
-            self.tell_exited(true);
+            self.exited(true);
         } else {
             tell(context, Step::Lost);
         }
     }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watched {
@@ -526,16 +551,16 @@ impl Watched {
         time
     }
 
-    fn entered(&mut self, gave_value: bool) -> (&'static str, Step<'static>) {
+    fn entered(&mut self, gave_value: bool) -> Step<'static> {
         let after = self.lap();
         self.enter = after;
         self.record("enter", &after);
         if gave_value {
             self.is_entered = true;
             self.record("phase", &format_args!("body"));
-            (self.context, Step::Entered { after })
+            Step::Entered { after }
         } else {
-            (self.context, Step::NotEntered)
+            Step::NotEntered
         }
     }
 
@@ -548,10 +573,9 @@ impl Watched {
         self.record("phase", &format_args!("exit"));
     }
 
-    fn detached(&mut self) -> &'static str {
+    fn detached(&mut self) {
         self.is_detached = true;
         self.record("detached", &true);
-        self.context
     }
 
     /// Gives the time in exit.
@@ -624,8 +648,6 @@ fn span(context: &'static str) -> tracing::Span {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Watch")
-            .field(&self.watched.is_some())
-            .finish()
+        f.debug_tuple("Watch").field(&self.0.is_some()).finish()
     }
 }

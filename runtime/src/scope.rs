@@ -274,7 +274,9 @@ where
         let coroutine = self.coroutine_mut();
         let exit = catch(poll_fn(|cx| coroutine.poll_exit(cx))).await;
         coroutine.settle();
-        self.failing.kind = coroutine.failed_as();
+        if let Ok(Err(_)) = exit {
+            self.failing.kind = coroutine.failed_as();
+        }
         self.coroutine = None;
         exit
     }
