@@ -10,7 +10,7 @@
 //! | `timeout` around the body, inside of `with` | is not limited | is dropped, and fails | is not limited, the caller waits |
 //! | `timeout` around one call in the body | is not limited | goes on without that call | is not limited, the caller waits |
 //! | `enter_timeout` | goes on in the background | | |
-//! | `exit_timeout` | | | is given up, and reported |
+//! | `exit_timeout` | | | is given up, and the caller gets an error |
 //!
 //! In none of the three is an exit cut off. That is for `exit_timeout` alone, which is made for a server
 //! that may never answer.
@@ -72,7 +72,6 @@
 //!     100 ms  asking
 //!     200 ms  answered
 //!     200 ms  closing: Completed
-//!             reported: async context `timeouts::session`: exit was given up after its time limit
 //!     700 ms  the caller goes on: exit was not over after 500ms
 //! ```
 //!

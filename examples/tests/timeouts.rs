@@ -18,7 +18,8 @@ fn no_exit_is_cut_off_but_that_with_a_limit_of_its_own() {
         assert!(at("opened") < at("closing"), "{timeline}");
         let is_whole = at("closing") < at("closed");
         assert_eq!(is_whole, !timeline.contains("exit_timeout"), "{timeline}");
-        assert_eq!(is_whole, !timeline.contains("reported: "), "{timeline}");
+        // The caller gets the error that says so.
+        assert!(!timeline.contains("reported: "), "{timeline}");
     }
 }
 

@@ -20,9 +20,10 @@ use pin_project_lite::pin_project;
 use crate::cancellable::Cancellable;
 use crate::context::{AsyncContext, Verdict};
 use crate::exchange::{Lent, Link, Mark};
-use crate::observe::Watch;
-use crate::order::{Home, Kind as Hold, Part, Place};
+use crate::observe::{Part, Watch};
+use crate::order::{Home, Kind as Hold, Place, Polled};
 use crate::outcome::{BodyError, Outcome};
+use crate::panic::drop_quietly;
 use crate::report::{self, Kind};
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
@@ -71,7 +72,7 @@ pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
 impl<V, F> Coroutine<V, F> {
     /// Nothing of it has run yet. Its place among the other contexts is here and now.
     pub(crate) fn new(name: &'static str, hold: Hold, code: impl FnOnce(Lender<V>) -> F) -> Self {
-        Self::pinned(name, hold, code, Box::pin)
+        Self::pinned(name, Watch::begin(name), hold, code, Box::pin)
     }
 }
 
@@ -79,29 +80,31 @@ impl<V, D, E> Coroutine<V, Code<D, E>> {
     /// The same for code that can live in the background, and whose type is forgotten.
     pub(crate) fn erased<G>(
         name: &'static str,
+        watch: Watch,
         hold: Hold,
         code: impl FnOnce(Lender<V>) -> G,
     ) -> Self
     where
         G: Future<Output = Result<D, E>> + Send + 'static,
     {
-        Self::pinned(name, hold, code, |state| Box::pin(state))
+        Self::pinned(name, watch, hold, code, |state| Box::pin(state))
     }
 }
 
 impl<V, F: ?Sized> Coroutine<V, F> {
     fn pinned<G>(
         name: &'static str,
+        watch: Watch,
         hold: Hold,
         code: impl FnOnce(Lender<V>) -> G,
         pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
     ) -> Self {
         let link = Link::default();
-        let lender = Lender::new(&link);
+        let lender = Lender::new(&link, watch.part());
         let state = pin(State {
             stage: Stage::Entering,
             link,
-            place: Place::new(hold, Watch::begin(name)),
+            place: Place::new(hold, watch),
             owed: None,
             turn: None,
             future: code(lender),
@@ -136,7 +139,7 @@ where
     pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let name = self.name;
         let mut state = self.state();
-        let polled = state.poll(cx, Part::Open);
+        let polled = state.poll(cx, Polled::Open);
         let entered = settle_enter(name, state.link, polled);
         match entered {
             Poll::Ready(Ok(())) => {
@@ -166,7 +169,7 @@ where
             }
             *state.stage = Stage::Exiting;
         }
-        let exited = state.poll(cx, Part::Exit);
+        let exited = state.poll(cx, Polled::Exit);
         match &exited {
             Poll::Ready(exit) => state.place.watch().exited(exit.is_err()),
             Poll::Pending => state.place.waits_in_exit(name),
@@ -179,7 +182,7 @@ impl<V, D, E, F> Parts<'_, V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
-    fn poll(&mut self, cx: &mut Context<'_>, part: Part) -> Poll<F::Output> {
+    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Poll<F::Output> {
         let _polling = self.place.poll(part);
         // A panic of the poll leaves it so.
         let stage = mem::replace(self.stage, Stage::Ended);
@@ -208,25 +211,44 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
 }
 
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
-    /// What it holds, if it has not ended, drops inside of the context.
+    #[inline]
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Some(mut state) = state.take() else {
             return;
         };
         let parts = state.as_mut().project();
-        if let Some(error) = parts.owed.take() {
-            report::body_error(self.name, error);
-        }
         let has_ended = *parts.stage == Stage::Ended;
-        parts.place.watch().dropped(has_ended);
-        if !has_ended {
-            let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
-            let _polling = place.poll(Part::Exit);
-            // First the value: it may need what the code holds.
-            drop(parts.link.take());
-            drop(state);
+        if has_ended && parts.owed.is_none() && parts.link.is_taken() {
+            // Nothing in it is the user's any more.
+            parts.place.watch().dropped(has_ended);
+        } else {
+            drop_early(self.name, state);
         }
+    }
+}
+
+/// Drops what has not ended, inside of the context. Value, code and error are the user's: each may panic
+/// while it drops, also while the thread does, and none goes on.
+#[cold]
+fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
+    let parts = state.as_mut().project();
+    let owed = parts.owed.take();
+    if let Some(error) = &owed {
+        report::body_error(name, error.share());
+    }
+    let has_ended = *parts.stage == Stage::Ended;
+    let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
+    let polling = place.poll(Polled::Exit);
+    // First the value: it may need what the code holds.
+    drop_quietly(name, parts.link.take());
+    drop_quietly(name, state);
+    drop(polling);
+    // Now: the code may have left a part of it that goes on.
+    place.watch().dropped(has_ended);
+    // Last: the code had a share in it, which must not be the one that drops it.
+    if let Some(error) = owed {
+        drop_quietly(name, error);
     }
 }
 
@@ -259,6 +281,11 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     pub(crate) fn is_waiting(&mut self) -> bool {
         let state = self.state();
         *state.stage == Stage::Returned && state.place.has_to_wait()
+    }
+
+    /// As what the error of exit is reported, if nobody gets it.
+    pub(crate) fn failed_as(&mut self) -> Kind {
+        self.link().failed_as()
     }
 
     /// Where the value is.
@@ -325,13 +352,15 @@ fn settle_enter<V, D, E>(
 /// [`cancellable!`](crate::cancellable) are calls of.
 pub struct Lender<V> {
     link: Link<V>,
+    part: Part,
     outcome: OnceLock<Outcome>,
 }
 
 impl<V> Lender<V> {
-    fn new(link: &Link<V>) -> Self {
+    fn new(link: &Link<V>, part: Part) -> Self {
         Self {
             link: Arc::clone(link),
+            part,
             outcome: OnceLock::new(),
         }
     }
@@ -374,7 +403,7 @@ impl<V> Lender<V> {
     ) -> Result<C::Verdict, C::Error> {
         let name = context.__name();
         let link = Link::default();
-        let lender = Lender::new(&link);
+        let lender = Lender::new(&link, self.part.clone());
         let mut code = pin!(context.__coroutine(lender));
         let mut mark = None;
         let entered = poll_fn(|cx| {
@@ -395,7 +424,21 @@ impl<V> Lender<V> {
         };
         link.put(value);
         link.give_back(outcome.share());
-        code.await
+        let exit = code.await;
+        self.fail_as(link.failed_as());
+        exit
+    }
+
+    /// Where exit fails, it is by the error of a part of it, which is reported so.
+    pub(crate) fn fail_as(&self, kind: Kind) {
+        if kind == Kind::TimedOut {
+            self.link.cut_off();
+        }
+    }
+
+    /// What watches the context, for a part of it that may go on alone.
+    pub(crate) fn part(&self) -> &Part {
+        &self.part
     }
 
     /// For code around this one, which wants to know how far it got.

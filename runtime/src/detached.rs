@@ -294,7 +294,10 @@ where
     match ready!(coroutine.poll_exit(cx)) {
         Ok(verdict) if verdict.suppressed::<()>().is_some() => coroutine.settle(),
         Ok(_) => {}
-        Err(error) => report::error(coroutine.name(), Kind::ExitFailed, Arc::new(error)),
+        Err(error) => {
+            let kind = coroutine.failed_as();
+            report::error(coroutine.name(), kind, Arc::new(error));
+        }
     }
     Poll::Ready(())
 }

@@ -1,7 +1,7 @@
 //! Where the value and the outcome change hands, between the code of a context and its holder.
 //!
 //! ```text
-//!  Entering ──offer──▶ Offered ──give_back──▶ Returned ──poll_returned──▶ Exiting
+//!  Entering ──offer──▶ Offered ──give_back──▶ Returned ──poll_returned──▶ Exiting ──cut_off──▶ Cut off
 //! ```
 //!
 //! The value stays in here from the yield to the exit: it is lent to the body where it is, and not moved. A
@@ -19,6 +19,7 @@ use std::task::Poll;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::outcome::Outcome;
+use crate::report::Kind;
 
 pub(crate) struct Exchange<V> {
     phase: AtomicU8,
@@ -40,6 +41,8 @@ const RETURNED: u8 = 2;
 /// The value has come back from a body that completed, as most do.
 const COMPLETED: u8 = 3;
 const EXITING: u8 = 4;
+/// Exit was over its limit, and dropped.
+const CUT_OFF: u8 = 5;
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
@@ -100,6 +103,12 @@ impl<V> Exchange<V> {
         self.phase() != ENTERING
     }
 
+    /// Has the code of exit the value?
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.phase() >= EXITING
+    }
+
     /// For the body.
     #[inline]
     pub(crate) fn lend(&self) -> Lent<'_, V> {
@@ -132,12 +141,16 @@ impl<V> Exchange<V> {
         self.set_phase(phase);
     }
 
-    /// The value has just come back: is there a caller for an error of exit?
-    pub(crate) fn has_caller(&self) -> bool {
+    /// Exit was over its limit, and has been dropped. Its error says that, in whatever type.
+    pub(crate) fn cut_off(&self) {
+        self.set_phase(CUT_OFF);
+    }
+
+    /// As what the error of exit is reported, if nobody gets it.
+    pub(crate) fn failed_as(&self) -> Kind {
         match self.phase() {
-            COMPLETED => true,
-            RETURNED => matches!(self.goods().outcome, Some(Outcome::Failed(_))),
-            _ => false,
+            CUT_OFF => Kind::TimedOut,
+            _ => Kind::ExitFailed,
         }
     }
 

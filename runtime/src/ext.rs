@@ -433,9 +433,10 @@ pub trait AsyncContextExt: AsyncContext {
     /// The same context, whose exit is given so much time: from the moment when its own code begins,
     /// after detached exits inside of it have ended. In Python, `asyncio.timeout` around `__aexit__`.
     ///
-    /// An exit that is over its limit is dropped where it stands, and [reported](crate::report) as
-    /// [`TimedOut`](crate::report::Kind::TimedOut); the exits of contexts around go on. The caller gets
-    /// [`Timed::Elapsed`] like any error of exit: where the body has failed, its error comes first.
+    /// An exit that is over its limit is dropped where it stands; the exits of contexts around go on. The
+    /// caller gets [`Timed::Elapsed`], like any error of exit. Where the body's own error or panic goes to the
+    /// caller, or where the caller has left, it is [reported](crate::report) instead, as
+    /// [`TimedOut`](crate::report::Kind::TimedOut).
     /// Of several contexts that are one, such as a `Vec` or a [`join`](crate::join), the exits that
     /// have begun are dropped; those that have not, run in the background.
     ///

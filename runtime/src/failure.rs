@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::panic::drop_quietly;
-use crate::report::{self, Kind};
+use crate::report::{self, Failing, Kind};
 
 /// What went wrong in a [`try_with`](crate::AsyncContextExt::try_with): each error, where it came
 /// from, and the body's value where it is the exit that failed.
@@ -65,19 +65,19 @@ impl<R, E> Failure<R, E> {
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Failure<R, E> {
     /// What [`with`](crate::AsyncContextExt::with) makes of a result.
-    pub(crate) fn reporting<T>(context: &'static str, result: Result<T, Self>) -> Result<T, E> {
-        result.map_err(|failure| failure.into_primary_reporting(context))
+    pub(crate) fn reporting<T>(failing: Failing, result: Result<T, Self>) -> Result<T, E> {
+        result.map_err(|failure| failure.into_primary_reporting(failing))
     }
 
     /// The primary error; a second one is reported.
-    fn into_primary_reporting(self, context: &'static str) -> E {
+    fn into_primary_reporting(self, failing: Failing) -> E {
         match self {
             Self::BodyAndExit { body, exit } => {
-                report::error(context, Kind::ExitFailed, Arc::new(exit));
+                failing.report(Arc::new(exit));
                 body
             }
             Self::Exit { value, error } => {
-                drop_quietly(context, value);
+                drop_quietly(failing.context, value);
                 error
             }
             Self::Enter(error) | Self::Body(error) => error,
@@ -163,6 +163,8 @@ pub struct ExitFailure<E> {
     pub context: &'static str,
     /// The exit's error.
     pub error: E,
+    /// As what it is reported, if it goes to nobody.
+    pub(crate) kind: Kind,
 }
 
 impl<R, E> StackFailure<R, E> {
@@ -195,11 +197,12 @@ impl<R, E> StackFailure<R, E> {
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> StackFailure<R, E> {
     /// The primary error: the body's, else the first of an exit. The others are reported.
-    pub(crate) fn into_primary_reporting(self) -> E {
+    pub(crate) fn into_primary_reporting(self, context: &'static str) -> E {
+        drop_quietly(context, self.value);
         let mut exits = self.exits.into_iter();
         let primary = self.body.or_else(|| exits.next().map(|exit| exit.error));
-        for ExitFailure { context, error } in exits {
-            report::error(context, Kind::ExitFailed, Arc::new(error));
+        for exit in exits {
+            report::error(exit.context, exit.kind, Arc::new(exit.error));
         }
         primary.expect("a failure has an error")
     }
@@ -212,7 +215,7 @@ impl<R, E: fmt::Display> fmt::Display for StackFailure<R, E> {
             write!(f, "the body failed: {error}")?;
             separator = "; and then ";
         }
-        for ExitFailure { context, error } in &self.exits {
+        for ExitFailure { context, error, .. } in &self.exits {
             write!(f, "{separator}the exit of `{context}` failed: {error}")?;
             separator = "; and then ";
         }

@@ -105,10 +105,12 @@ impl<C: AsyncContext + 'static> Guard<C> {
         mut guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
-        let live = guard.held.ended();
-        let name = live.name();
-        let owed = live.close_with(Body::of(result));
-        async move { Failure::reporting(name, owed.settle(guard.held.ended().exit().await)) }
+        let owed = guard.held.ended().close_with(Body::of(result));
+        async move {
+            let live = guard.held.ended();
+            let exit = live.exit().await;
+            Failure::reporting(live.failing(), owed.settle(live.failing(), exit))
+        }
     }
 
     /// Exits the context as completed.
@@ -141,7 +143,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     pub fn close(mut guard: Self) -> impl Future<Output = Result<(), C::Error>> {
         let owed = guard.held.ended().close_with(Body::of(Ok(())));
         async move {
-            let result = owed.settle(guard.held.ended().exit().await);
+            let live = guard.held.ended();
+            let exit = live.exit().await;
+            let result = owed.settle(live.failing(), exit);
             result.map(|_| ()).map_err(Failure::into_primary)
         }
     }

@@ -22,6 +22,9 @@
 //! # }
 //! ```
 //!
+//! A context with a limit, another error or a box around it is one context. Several contexts that are one (a
+//! `join`, a `Vec`, a stack) are told of each, and as one more by the name of the whole.
+//!
 //! Without an observer, a use of a context pays for one look at whether there is one. What goes *wrong*
 //! where nobody is left to receive it is told to another hook: see [`report`](crate::report).
 //!
@@ -34,7 +37,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -320,7 +323,32 @@ impl Counters {
 
 /// One context, watched. `None` if nobody watches.
 #[derive(Default)]
-pub(crate) struct Watch(Option<Box<Watched>>);
+pub(crate) struct Watch(Option<Box<Speaker>>);
+
+/// One of those who may tell of a context: there are two where a part of it may have to go on alone.
+struct Speaker {
+    watched: Shared,
+    /// It says nothing before the part goes on alone.
+    is_part: bool,
+}
+
+type Shared = Arc<Mutex<Watched>>;
+
+/// What watches a context, for a part of it that may have to go on alone: two coroutines, and one context.
+#[derive(Clone)]
+pub(crate) struct Part(Option<Shared>);
+
+impl Part {
+    pub(crate) fn watch(&self) -> Watch {
+        let watched = self.0.clone();
+        Watch(watched.map(|watched| {
+            Box::new(Speaker {
+                watched,
+                is_part: true,
+            })
+        }))
+    }
+}
 
 struct Watched {
     context: &'static str,
@@ -332,6 +360,8 @@ struct Watched {
     outcome: Outcome,
     is_entered: bool,
     is_detached: bool,
+    /// A part of it goes on alone: the rest has nothing more to say.
+    is_left: bool,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
 }
@@ -350,16 +380,25 @@ impl Watch {
         #[cfg(feature = "tracing")]
         let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
         if is_watched {
-            Self(Some(Box::new(Watched::new(context))))
+            Self(Some(Box::new(Speaker {
+                watched: Arc::new(Mutex::new(Watched::new(context))),
+                is_part: false,
+            })))
         } else {
             Self(None)
         }
     }
 
+    #[inline]
+    pub(crate) fn part(&self) -> Part {
+        Part(self.0.as_ref().map(|speaker| Arc::clone(&speaker.watched)))
+    }
+
     #[cfg(feature = "tracing")]
+    #[inline]
     pub(crate) fn trace(&self) -> Traced {
-        let watched = self.0.as_ref()?;
-        Some(watched.span.clone().entered())
+        let span = self.0.as_ref()?.speak()?.span.clone();
+        Some(span.entered())
     }
 
     #[cfg(not(feature = "tracing"))]
@@ -371,8 +410,8 @@ impl Watch {
     /// Enter has ended.
     #[inline]
     pub(crate) fn entered(&mut self, gave_value: bool) {
-        if let Some(watched) = &mut self.0 {
-            watched.entered(gave_value);
+        if let Some(speaker) = &self.0 {
+            speaker.entered(gave_value);
             if !gave_value {
                 self.0 = None;
             }
@@ -382,37 +421,110 @@ impl Watch {
     /// The body has ended.
     #[inline]
     pub(crate) fn returned(&mut self, outcome: &Outcome) {
-        if let Some(watched) = &mut self.0 {
-            watched.returned(outcome);
+        if let Some(speaker) = &self.0 {
+            speaker.returned(outcome);
         }
     }
 
     /// The rest goes on in the background.
     #[inline]
     pub(crate) fn detached(&mut self) {
-        if let Some(watched) = &mut self.0 {
-            watched.detached();
+        if let Some(speaker) = &self.0 {
+            speaker.detached();
         }
     }
 
     /// Exit has ended.
     #[inline]
     pub(crate) fn exited(&mut self, exit_failed: bool) {
-        if let Some(mut watched) = self.0.take() {
-            watched.exited(exit_failed);
+        if let Some(speaker) = self.0.take() {
+            speaker.exited(exit_failed);
         }
     }
 
     /// The context drops. Had its code ended, by a panic if nothing was said before?
     #[inline]
     pub(crate) fn dropped(&mut self, has_ended: bool) {
-        match &mut self.0 {
-            Some(watched) if !watched.is_entered => watched.entered(false),
-            Some(_) if has_ended => self.exited(true),
-            Some(watched) => watched.lost(),
-            None => {}
+        if let Some(speaker) = self.0.take() {
+            speaker.dropped(has_ended);
         }
     }
+}
+
+/// The observer is told without the lock: it is the user's.
+impl Speaker {
+    /// `None` if it is not for this one to tell.
+    fn speak(&self) -> Option<MutexGuard<'_, Watched>> {
+        let watched = lock(&self.watched);
+        (watched.is_left == self.is_part).then_some(watched)
+    }
+
+    fn entered(&self, gave_value: bool) {
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        let step = watched.entered(gave_value);
+        drop(watched);
+        tell(context, step);
+    }
+
+    fn returned(&self, outcome: &Outcome) {
+        if let Some(mut watched) = self.speak() {
+            watched.returned(outcome);
+        }
+    }
+
+    fn detached(&self) {
+        if self.is_part {
+            lock(&self.watched).is_left = true;
+        }
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        watched.detached();
+        drop(watched);
+        tell(context, Step::Detached);
+    }
+
+    fn exited(&self, exit_failed: bool) {
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        let exit = watched.exited(exit_failed);
+        let outcome = watched.outcome.share();
+        let (detached, body) = (watched.is_detached, watched.body);
+        drop(watched);
+        let step = Step::Exited {
+            outcome: &outcome,
+            exit_failed,
+            detached,
+            body,
+            exit,
+        };
+        tell(context, step);
+    }
+
+    fn dropped(&self, has_ended: bool) {
+        let Some(watched) = self.speak() else {
+            return;
+        };
+        let (context, is_entered) = (watched.context, watched.is_entered);
+        drop(watched);
+        if !is_entered {
+            self.entered(false);
+        } else if has_ended {
+            self.exited(true);
+        } else {
+            tell(context, Step::Lost);
+        }
+    }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watched {
@@ -425,6 +537,7 @@ impl Watched {
             outcome: Outcome::Completed,
             is_entered: false,
             is_detached: false,
+            is_left: false,
             #[cfg(feature = "tracing")]
             span: span(context),
         }
@@ -438,16 +551,16 @@ impl Watched {
         time
     }
 
-    fn entered(&mut self, gave_value: bool) {
+    fn entered(&mut self, gave_value: bool) -> Step<'static> {
         let after = self.lap();
         self.enter = after;
         self.record("enter", &after);
         if gave_value {
             self.is_entered = true;
             self.record("phase", &format_args!("body"));
-            tell(self.context, Step::Entered { after });
+            Step::Entered { after }
         } else {
-            tell(self.context, Step::NotEntered);
+            Step::NotEntered
         }
     }
 
@@ -463,10 +576,10 @@ impl Watched {
     fn detached(&mut self) {
         self.is_detached = true;
         self.record("detached", &true);
-        tell(self.context, Step::Detached);
     }
 
-    fn exited(&mut self, exit_failed: bool) {
+    /// Gives the time in exit.
+    fn exited(&mut self, exit_failed: bool) -> Duration {
         let time = self.lap();
         self.record("exit", &time);
         if exit_failed {
@@ -474,14 +587,7 @@ impl Watched {
         }
         #[cfg(feature = "tracing")]
         self.trace_end(time, exit_failed);
-        let step = Step::Exited {
-            outcome: &self.outcome,
-            exit_failed,
-            detached: self.is_detached,
-            body: self.body,
-            exit: time,
-        };
-        tell(self.context, step);
+        time
     }
 
     /// For layers that show no field which is recorded late.
@@ -498,10 +604,6 @@ impl Watched {
             exit_failed,
             "exited",
         );
-    }
-
-    fn lost(&mut self) {
-        tell(self.context, Step::Lost);
     }
 
     #[cfg(feature = "tracing")]

@@ -50,6 +50,34 @@ pub(crate) fn drop_caught<T>(value: T) -> Result<(), Payload> {
     catch_unwind(AssertUnwindSafe(move || drop(value)))
 }
 
+/// What belongs to a user, beside something else that does: each may panic while both are dropped.
+pub(crate) struct Apart<T> {
+    context: &'static str,
+    /// `None` when it was taken, or drops.
+    value: Option<T>,
+}
+
+impl<T> Apart<T> {
+    pub(crate) fn new(context: &'static str, value: T) -> Self {
+        Self {
+            context,
+            value: Some(value),
+        }
+    }
+
+    pub(crate) fn take(mut self) -> T {
+        self.value.take().expect("only this and the drop take it")
+    }
+}
+
+impl<T> Drop for Apart<T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            drop_quietly(self.context, value);
+        }
+    }
+}
+
 /// Drops a payload. One that panics while it drops may do so for ever: its second is forgotten.
 pub(crate) fn drop_payload(payload: Payload) {
     if let Err(second) = drop_caught(payload) {

@@ -23,7 +23,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::outcome::{BodyError, BodyPanic};
-use crate::panic::{Payload, drop_caught, drop_payload};
+use crate::panic::{Payload, drop_caught, drop_payload, drop_quietly};
 
 /// One thing that went wrong where nobody was left to receive it.
 ///
@@ -88,7 +88,8 @@ pub enum Kind {
     /// Enter or exit panicked where a body's panic goes to the caller, or where nobody waits; or
     /// something of the user's panicked in its `Drop` there.
     Panicked,
-    /// Exit was given up after its time limit.
+    /// Exit was given up after its [time limit](crate::AsyncContextExt::exit_timeout), where nobody gets the
+    /// error that says so. It is not reported as `ExitFailed` as well.
     TimedOut,
     /// The runtime shut down under a detached exit, and it could not be finished elsewhere: it
     /// took too long there, or panicked, as it does where it needs the runtime that is gone. Or under a
@@ -345,11 +346,33 @@ fn replace_hook(hook: Option<Hook>) {
     drop(old);
 }
 
+/// Where an error of enter or exit is from, and as what it is reported, if nobody gets it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failing {
+    pub(crate) context: &'static str,
+    pub(crate) kind: Kind,
+}
+
+impl Failing {
+    pub(crate) fn new(context: &'static str, kind: Kind) -> Self {
+        Self { context, kind }
+    }
+
+    pub(crate) fn report<E: fmt::Debug + Send + Sync + 'static>(self, error: Arc<E>) {
+        self::error(self.context, self.kind, error);
+    }
+}
+
 pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
     context: &'static str,
     kind: Kind,
     error: Arc<E>,
 ) {
+    if kind == Kind::TimedOut {
+        // The kind says it all: the error is the limit's own, or what that was converted to.
+        plain(context, kind);
+        return drop_quietly(context, error);
+    }
     send(context, kind, Cause::Error(BodyError::new(error)));
 }
 

@@ -3,12 +3,14 @@
 //! [`run`] is the whole story. A [`Guard`](crate::Guard) is the same story told by the caller, whose
 //! code between `guard()` and `exit` is the body.
 
+use std::any::type_name;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 use pin_project_lite::pin_project;
 
@@ -17,10 +19,11 @@ use crate::coroutine::{Code, Coroutine, OFFERED};
 use crate::detached;
 use crate::exchange::{Lent, Loan};
 use crate::failure::Failure;
-use crate::order::{Home, Kind as Hold, Part, Place};
+use crate::observe::{Part, Watch};
+use crate::order::{Home, Kind as Hold, Place, Polled};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::{Payload, catch, drop_quietly};
-use crate::report::{self, Kind};
+use crate::report::{self, Failing, Kind};
 
 /// Enters, runs the body, exits.
 ///
@@ -29,7 +32,7 @@ pub(crate) async fn run<C, F, R, T>(
     context: C,
     live: impl FnOnce(C) -> Live<C::Value, F>,
     body: impl AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
-    give: impl FnOnce(&'static str, Tried<C, R>) -> T,
+    give: impl FnOnce(Failing, Tried<C, R>) -> T,
 ) -> T
 where
     C: AsyncContext,
@@ -37,8 +40,17 @@ where
 {
     let mut live = live(context);
     let name = live.name();
-    if let Err(error) = live.enter().await {
-        return give(name, Err(Failure::Enter(error)));
+    // A body that does not run is the user's to drop, and must not hide why.
+    match catch(live.enter()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            drop_quietly(name, body);
+            return give(live.failing(), Err(Failure::Enter(error)));
+        }
+        Err(payload) => {
+            drop_quietly(name, body);
+            resume_unwind(payload)
+        }
     }
     let (place, mut lent) = live.lend();
     let result = Inside::new(place, || body(lent.value())).await;
@@ -46,7 +58,7 @@ where
     drop(lent);
     let owed = live.close_with(Body::caught(result));
     let exit = live.exit().await;
-    give(name, owed.settle(exit))
+    give(live.failing(), owed.settle(live.failing(), exit))
 }
 
 /// What `try_with` gives.
@@ -60,6 +72,7 @@ pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output
 pub(crate) struct Live<V, F: ?Sized> {
     /// There until exit has ended, or this drops.
     coroutine: Option<Coroutine<V, F>>,
+    failing: Failing,
     abandon: Abandon<V, F>,
 }
 
@@ -82,8 +95,18 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.body.is_some() {
-                let _polling = this.place.poll(Part::Open);
-                this.body.set(None);
+                let is_panicking = thread::panicking();
+                let polling = this.place.poll(Polled::Open);
+                let dropped = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));
+                drop(polling);
+                match dropped {
+                    Ok(()) => {}
+                    // A second one would end the process.
+                    Err(payload) if is_panicking => {
+                        report::panic(type_name::<B>(), Kind::Panicked, payload);
+                    }
+                    Err(payload) => resume_unwind(payload),
+                }
             }
         }
     }
@@ -109,7 +132,7 @@ impl<B: Future> Future for Inside<'_, B> {
         if let Some(payload) = this.panic.take() {
             return Poll::Ready(Err(payload));
         }
-        let polling = this.place.poll(Part::Open);
+        let polling = this.place.poll(Polled::Open);
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let body = this.body.as_mut().as_pin_mut();
             let output = ready!(body.expect("it is polled until it has ended").poll(cx));
@@ -146,12 +169,8 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        let name = context.__name();
-        let code = |lender| context.__coroutine(lender);
-        Self {
-            coroutine: Some(Coroutine::erased(name, Hold::With, code)),
-            abandon: detached::hand_over,
-        }
+        let watch = Watch::begin(context.__name());
+        Self::erased(context, watch, Hold::With)
     }
 
     /// A context that may be given up at any time: its exit goes on in the background then.
@@ -159,10 +178,27 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
+        let watch = Watch::begin(context.__name());
+        Self::erased(context, watch, hold)
+    }
+
+    /// A context that is a part of another, and told of as that one; until it is given up, and goes on alone.
+    pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        Self::erased(context, part.watch(), Hold::Part)
+    }
+
+    fn erased<C>(context: C, watch: Watch, hold: Hold) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
         let name = context.__name();
         let code = |lender| context.__coroutine(lender);
         Self {
-            coroutine: Some(Coroutine::erased(name, hold, code)),
+            coroutine: Some(Coroutine::erased(name, watch, hold, code)),
+            failing: Failing::new(name, Kind::ExitFailed),
             abandon: detached::hand_over,
         }
     }
@@ -176,6 +212,7 @@ pub(crate) fn scoped<C: AsyncContext>(
     let code = |lender| context.__coroutine(lender);
     Live {
         coroutine: Some(Coroutine::new(name, Hold::With, code)),
+        failing: Failing::new(name, Kind::ExitFailed),
         abandon: |mut coroutine| {
             let name = coroutine.name();
             if !coroutine.is_cancellable() {
@@ -224,19 +261,26 @@ where
         let coroutine = self.coroutine_mut();
         let exit = catch(poll_fn(|cx| coroutine.poll_exit(cx))).await;
         coroutine.settle();
+        if let Ok(Err(_)) = exit {
+            self.failing.kind = coroutine.failed_as();
+        }
         self.coroutine = None;
         exit
     }
 
-    /// Runs exit to its end as a part of the exit of another context: dropped with that one, it is
-    /// dropped, and not handed over.
-    pub(crate) async fn exit_as_part(mut self) -> Result<Result<D, E>, Payload> {
-        let mut coroutine = self.coroutine.take().expect(THERE);
-        catch(poll_fn(|cx| coroutine.poll_exit(cx))).await
+    /// From here on it is a part of another context: dropped with that one, it is dropped, and not handed
+    /// over.
+    pub(crate) fn become_part(&mut self) {
+        self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        self.coroutine().name()
+        self.failing.context
+    }
+
+    /// To be asked for after exit.
+    pub(crate) fn failing(&self) -> Failing {
+        self.failing
     }
 
     /// Takes the value, for somebody else to lend it to the body.
@@ -330,8 +374,11 @@ where
         self.live.coroutine().home()
     }
 
-    /// Drops a context that has nothing to exit.
-    pub(crate) fn dissolve(mut self) {
+    /// Drops a context that has nothing to exit, after a body that ended so.
+    pub(crate) fn dissolve(mut self, outcome: &Outcome) {
+        let watch = self.live.coroutine_mut().place().watch();
+        watch.returned(outcome);
+        watch.exited(false);
         self.live.coroutine = None;
         self.value = None;
     }
@@ -394,6 +441,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
     #[inline]
     pub(crate) fn settle<D: Verdict>(
         self,
+        failing: Failing,
         exit: Result<Result<D, E>, Payload>,
     ) -> Result<D::Output<R>, Failure<R, E>> {
         let context = self.context;
@@ -406,7 +454,10 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
             }
 
             (Body::Failed(error), Ok(Ok(verdict))) => match verdict.suppressed() {
-                Some(output) => Ok(output),
+                Some(output) => {
+                    drop_quietly(context, error);
+                    Ok(output)
+                }
                 None => Err(Failure::Body(unshare(error))),
             },
             (Body::Failed(error), Ok(Err(exit))) => Err(Failure::BodyAndExit {
@@ -421,7 +472,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
             (Body::Panicked(payload), exit) => {
                 match exit {
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => report::error(context, Kind::ExitFailed, Arc::new(error)),
+                    Ok(Err(error)) => failing.report(Arc::new(error)),
                     Err(second) => report::panic(context, Kind::Panicked, second),
                 }
                 resume_unwind(payload)
@@ -433,8 +484,12 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
 impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(Body::Panicked(payload)) = self.body.take() {
-            report::panic(self.context, Kind::BodyPanicked, payload);
+        match self.body.take() {
+            Some(Body::Panicked(payload)) => {
+                report::panic(self.context, Kind::BodyPanicked, payload);
+            }
+            Some(body) => drop_quietly(self.context, body),
+            None => {}
         }
     }
 }

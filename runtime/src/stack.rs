@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -21,8 +21,8 @@ use crate::failure::{ExitFailure, StackFailure};
 use crate::observe::Watch;
 use crate::order::{self, Kind as Hold, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
-use crate::panic::{Payload, catch};
-use crate::report::{self, Kind};
+use crate::panic::{Payload, catch, drop_quietly};
+use crate::report::{self, Failing, Kind};
 use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
 
 /// Contexts that are entered one by one and exited together, in reverse order: Python's
@@ -69,7 +69,7 @@ use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
 /// # Drop
 ///
 /// Dropped without [`exit`](Self::exit), all entries exit in the background, in the same order, as
-/// [`Cancelled`](Outcome::Cancelled).
+/// [`Cancelled`](Outcome::Cancelled). Where there are none, nothing runs.
 ///
 /// # Comparison
 ///
@@ -234,7 +234,7 @@ where
             stack.end(body).await
         });
         let ended = scope.await.unwrap_or_else(|payload| resume_unwind(payload));
-        ended.map_err(StackFailure::into_primary_reporting)
+        ended.map_err(|failure| failure.into_primary_reporting(NAME))
     }
 
     /// Enters the context, and lends its value. It exits with the stack.
@@ -452,6 +452,7 @@ where
             mem::swap(self, &mut other);
         }
         *self.entries() = entries;
+        other.dissolve(&Outcome::Completed);
     }
 
     /// Exits all entries, in reverse order, whatever fails.
@@ -491,7 +492,10 @@ where
     /// The exits go on in the background when the future is dropped, also before its first poll.
     pub fn exit<R>(self, result: Result<R, E>) -> impl Future<Output = Result<D::Output<R>, E>> {
         let exit = self.end(Body::of(result));
-        async move { exit.await.map_err(StackFailure::into_primary_reporting) }
+        async move {
+            let ended = exit.await;
+            ended.map_err(|failure| failure.into_primary_reporting(NAME))
+        }
     }
 
     /// Like [`exit`](Self::exit), and tells all that went wrong.
@@ -574,6 +578,15 @@ where
         }
     }
 
+    /// Nothing to exit: nothing to hand over.
+    fn dissolve(&mut self, outcome: &Outcome) {
+        if let Some(live) = self.live.take() {
+            if lock(live.value()).is_empty() {
+                live.dissolve(outcome);
+            }
+        }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Vec<Numbered<E, D>>> {
         let live = self.live.as_ref().expect("only exit and the drop take it");
         lock(live.value())
@@ -610,13 +623,7 @@ where
     D: Verdict,
 {
     fn drop(&mut self) {
-        let Some(live) = self.live.take() else {
-            return;
-        };
-        // Nothing to exit: nothing to hand over.
-        if lock(live.value()).is_empty() {
-            live.dissolve();
-        }
+        self.dissolve(&Outcome::Cancelled);
     }
 }
 
@@ -781,7 +788,10 @@ impl<V, E> Lease<'_, V, E> {
         let exit = stack.release(number);
         async move {
             match exit {
-                Some(exit) => exit.await.unwrap_or_else(|payload| resume_unwind(payload)),
+                Some(exit) => {
+                    let (ended, _) = exit.await;
+                    ended.unwrap_or_else(|payload| resume_unwind(payload))
+                }
                 None => Ok(()),
             }
         }
@@ -833,8 +843,8 @@ where
         drop(entries);
         let exit = entry.exit(Outcome::Completed)?;
         Some(Box::pin(async move {
-            let ended = exit.await?;
-            Ok(ended.map(|_| ()))
+            let (ended, kind) = exit.await;
+            (ended.map(|ended| ended.map(|_| ())), kind)
         }))
     }
 }
@@ -847,8 +857,8 @@ trait Entry<E, D>: Send {
     fn exit(self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>>;
 }
 
-/// What an exit says, or the payload of its panic.
-type Exit<D, E> = Pin<Box<dyn Future<Output = Result<Result<D, E>, Payload>> + Send>>;
+/// What an exit says, or the payload of its panic; and as what its error is reported.
+type Exit<D, E> = Pin<Box<dyn Future<Output = (Result<Result<D, E>, Payload>, Kind)> + Send>>;
 
 type Numbered<E, D> = (u64, Box<dyn Entry<E, D>>);
 
@@ -872,8 +882,12 @@ where
         }
         self.close(outcome);
         Some(Box::pin(async move {
-            let ended = Live::exit(&mut self).await?;
-            Ok(ended.map(FitsIn::fit).map_err(Into::into))
+            let ended = Live::exit(&mut self).await;
+            // The conversion is the user's: a panic of it is one of this exit.
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                Ok(ended?.map(FitsIn::fit).map_err(Into::into))
+            }));
+            (ended.unwrap_or_else(Err), self.failing().kind)
         }))
     }
 }
@@ -882,7 +896,7 @@ where
 /// reported.
 struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// Of the exits that failed, in order; since the last suppression.
-    errors: Vec<(&'static str, Arc<E>)>,
+    errors: Vec<(Failing, Arc<E>)>,
     /// The verdict that has suppressed the result of the body, or the error of an exit before it.
     suppressed: Option<D>,
     /// The body's error, while it is the one that goes to the caller.
@@ -911,7 +925,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
     }
 }
 
-/// Exits all entries, in reverse order, as nested contexts would be.
+/// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics on the
+/// way, in a `Drop` too, keeps none of them from its turn.
 async fn unwind<E, D>(entries: Entries<E, D>, mut outcome: Outcome, unwound: &Mutex<Unwound<E, D>>)
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -924,59 +939,72 @@ where
         let Some(exit) = entry.exit(outcome.share()) else {
             continue;
         };
-        let ended = exit.await;
+        let (ended, kind) = exit.await;
+        let failing = Failing::new(name, kind);
         let mut unwound = lock(unwound);
         match (ended, &outcome) {
             (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
-                unwound.suppress(verdict);
-                outcome = Outcome::Completed;
+                unwound.suppress(name, verdict);
+                replace(name, &mut outcome, Outcome::Completed);
             }
             (Ok(Ok(_)), _) => {}
             (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
                 let error = Arc::new(error);
                 if outcome.is_completed() {
-                    outcome = Outcome::Failed(BodyError::new(Arc::clone(&error)));
+                    let error = BodyError::new(Arc::clone(&error));
+                    replace(name, &mut outcome, Outcome::Failed(error));
                 }
-                unwound.errors.push((name, error));
+                unwound.errors.push((failing, error));
             }
-            (Ok(Err(error)), _) => report::error(name, Kind::ExitFailed, Arc::new(error)),
+            (Ok(Err(error)), _) => failing.report(Arc::new(error)),
             (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
-                outcome = Outcome::Panicked(BodyPanic::new(&*payload));
+                let panic = BodyPanic::new(&*payload);
+                replace(name, &mut outcome, Outcome::Panicked(panic));
                 unwound.panic = Some((name, payload));
             }
             (Err(payload), _) => report::panic(name, Kind::Panicked, payload),
         }
         if unwound.is_abandoned {
-            outcome = Outcome::Cancelled;
+            replace(name, &mut outcome, Outcome::Cancelled);
             unwound.report();
         }
     }
+    drop_quietly(NAME, outcome);
+}
+
+/// The old outcome may have the last share in an error.
+fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
+    drop_quietly(context, mem::replace(outcome, new));
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
     /// The failure that goes to the caller ends here. The errors behind it have nobody else.
-    fn suppress(&mut self, verdict: D) {
-        let behind = usize::from(self.body.is_none());
-        for (name, error) in self.errors.drain(..).skip(behind) {
-            report::error(name, Kind::ExitFailed, error);
+    fn suppress(&mut self, context: &'static str, verdict: D) {
+        let mut errors = self.errors.drain(..);
+        match self.body.take() {
+            Some(body) => drop_quietly(context, body),
+            None => drop_quietly(context, errors.next()),
         }
-        self.body = None;
+        for (failing, error) in errors {
+            failing.report(error);
+        }
         self.suppressed = Some(verdict);
     }
 
     fn settle<R>(mut self, owed: Owed<R, E>) -> Result<D::Output<R>, StackFailure<R, E>> {
         if let Some((_, payload)) = self.panic.take() {
             // What else went wrong is reported when it drops.
-            drop(owed.take());
+            drop_quietly(NAME, owed.take());
             drop(self);
             resume_unwind(payload);
         }
         self.body = None;
         let exits = mem::take(&mut self.errors).into_iter();
         let exits: Vec<_> = exits
-            .map(|(context, error)| ExitFailure {
-                context,
+            .map(|(failing, error)| ExitFailure {
+                context: failing.context,
                 error: unshare(error),
+                kind: failing.kind,
             })
             .collect();
         let suppressed = self
@@ -985,8 +1013,14 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
             .and_then(|verdict| verdict.suppressed());
         match (owed.take(), suppressed) {
             (Body::Panicked(payload), _) => resume_unwind(payload),
-            (_, Some(output)) if exits.is_empty() => Ok(output),
-            (_, Some(_)) => Err(StackFailure::new(None, None, exits)),
+            (body, Some(output)) => {
+                drop_quietly(NAME, body);
+                if exits.is_empty() {
+                    Ok(output)
+                } else {
+                    Err(StackFailure::new(None, None, exits))
+                }
+            }
             (Body::Completed(value), None) if exits.is_empty() => Ok(D::completed(value)),
             (Body::Completed(value), None) => Err(StackFailure::new(Some(value), None, exits)),
             (Body::Failed(error), None) => {
@@ -1014,8 +1048,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
         if let Some(error) = self.body.take() {
             report::body_error(NAME, error);
         }
-        for (name, error) in self.errors.drain(..) {
-            report::error(name, Kind::ExitFailed, error);
+        for (failing, error) in self.errors.drain(..) {
+            failing.report(error);
         }
         if let Some((name, payload)) = self.panic.take() {
             report::panic(name, Kind::Panicked, payload);

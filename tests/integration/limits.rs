@@ -2,18 +2,18 @@
 
 use std::error::Error;
 use std::future::pending;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{BodyError, Phase, detached, prelude::*};
+use async_context_manager::{BodyError, Either, Phase, detached, join, join_all, prelude::*};
 use futures::FutureExt;
 use tests::{
     ByHand, End, Fault, Ledger, Script, Stage, cancel_at_every_poll, everywhere, generated,
     on_current_thread, pause, poll_times,
 };
 use tokio::runtime::Builder;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_secs(1);
@@ -177,8 +177,8 @@ fn a_cancellable_await_is_given_up_at_the_limit_and_with_the_caller() {
 }
 
 #[test]
-fn an_exit_over_its_limit_is_given_up_and_reported_and_those_around_go_on() {
-    on_current_thread(async |stage| {
+fn an_exit_over_its_limit_is_given_up_and_returned_and_those_around_go_on() {
+    on_current_thread(async |_| {
         let ledger = Ledger::default();
         let begun = Instant::now();
         let outer = generated(Script::new("outer", &ledger)).map_err(Timed::Context);
@@ -190,7 +190,6 @@ fn an_exit_over_its_limit_is_given_up_and_reported_and_those_around_go_on() {
             .await;
         assert_eq!(result, Err(elapsed(Phase::Exit, SHORT)));
         assert_eq!(begun.elapsed(), LONG + SHORT);
-        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
         assert_eq!(
             ledger.text(),
             "enter outer, entered outer, entered slow, exit slow: Completed, \
@@ -207,10 +206,7 @@ fn the_body_s_error_comes_before_that_of_an_exit_over_its_limit() {
             .with(async |()| Err::<(), _>(Fault("b").into()))
             .await;
         assert_eq!(result, Err(Timed::Context(Fault("b"))));
-        let reports = stage.reports();
-        assert_eq!(reports[0], (Kind::TimedOut, String::new()));
-        assert_eq!(reports[1].0, Kind::ExitFailed, "its error, by the table");
-        assert_eq!(reports.len(), 2);
+        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
 
         let both = make()
             .try_with(async |()| Err::<(), _>(Fault("b").into()))
@@ -222,7 +218,7 @@ fn the_body_s_error_comes_before_that_of_an_exit_over_its_limit() {
                 exit: elapsed(Phase::Exit, SHORT),
             })
         );
-        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
+        assert_eq!(stage.reports(), []);
     });
 }
 
@@ -265,6 +261,29 @@ fn the_time_of_exit_begins_after_detached_exits_inside_have_ended() {
 }
 
 #[test]
+fn what_an_exit_that_is_cut_off_had_opened_is_reported_and_not_waited_for() {
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let noting = ledger.clone();
+        let exits = defer(async move |_: &Outcome| {
+            let inner = slow(noting, Duration::ZERO, LONG);
+            inner.with(async |()| Ok(())).await
+        });
+        let outer = ready(()).map_err(|fault: Fault| Timed::from(fault));
+        let begun = Instant::now();
+        let result = outer
+            .with(async |()| exits.exit_timeout(SHORT).with(async |()| Ok(())).await)
+            .await;
+        assert_eq!(result, Err(elapsed(Phase::Exit, SHORT)));
+        assert_eq!(begun.elapsed(), SHORT);
+        let kinds: Vec<_> = stage.reports().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [Kind::LetGo]);
+        detached::drain().await;
+        assert!(ledger.text().ends_with("exited slow"), "{}", ledger.text());
+    });
+}
+
+#[test]
 fn of_an_exit_with_a_limit_made_of_several_those_not_begun_go_on() {
     on_current_thread(async |stage| {
         let ledger = Ledger::default();
@@ -283,7 +302,7 @@ fn of_an_exit_with_a_limit_made_of_several_those_not_begun_go_on() {
         let result = all.exit_timeout(2 * SHORT).with(body()).await;
         assert_eq!(result, Err(Timed::Context(Fault("b"))));
         detached::drain().await;
-        assert_eq!(stage.reports().len(), 2);
+        assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
         assert_eq!(
             ledger.text(),
             "exit c: Failed(Context(Fault(\"b\"))), exited c, exit b: Failed(Context(Fault(\"b\"))), \
@@ -324,7 +343,7 @@ fn contexts_with_limits_dropped_at_every_poll_are_exited_once_in_order() {
 
 #[test]
 fn without_a_tokio_runtime_the_time_is_measured_on_the_thread_of_the_crate() {
-    let stage = Stage::alone();
+    let _stage = Stage::alone();
     let limit = Duration::from_millis(20);
     let make = || {
         defer(async |_: &Outcome| {
@@ -339,7 +358,6 @@ fn without_a_tokio_runtime_the_time_is_measured_on_the_thread_of_the_crate() {
         let result = waiting.with(async |()| Ok(())).await;
         assert_eq!(result, Err(elapsed(Phase::Enter, limit)));
     });
-    assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
 }
 
 #[test]
@@ -376,8 +394,7 @@ fn the_limit_of_an_exit_holds_when_its_runtime_shuts_down() {
     });
     drop(runtime);
     assert_eq!(detached::drain_blocking(LONG), 0);
-    let kinds: Vec<_> = stage.reports().into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, [Kind::TimedOut, Kind::ExitFailed]);
+    assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
 }
 
 #[test]
@@ -395,4 +412,152 @@ fn a_timed_error_shows_what_was_late_or_the_error_itself() {
     assert_eq!(source.as_deref(), Some("behind"));
     let nested: Timed<Fault> = Timed::Context(late.clone()).into();
     assert_eq!(nested, late);
+}
+
+/// An exit that never ends, with a limit.
+fn hangs() -> impl AsyncContext<Value = (), Error = Timed<Fault>, Verdict = ()> + 'static {
+    defer(async |_: &Outcome| Ok::<_, Fault>(pending().await)).exit_timeout(SHORT)
+}
+
+/// However the context is used, and whoever is there: its one exit over its limit is told once.
+async fn is_told_once<C>(stage: &Stage, make: impl Fn() -> C, error: fn(Fault) -> C::Error)
+where
+    C: AsyncContext<Verdict = (), Error: PartialEq> + 'static,
+{
+    let reported = [(Kind::TimedOut, String::new())];
+
+    // Returned.
+    assert!(make().with(async |_| Ok(())).await.is_err());
+    let tried = make().try_with(async |_| Ok(())).await;
+    assert!(matches!(tried, Err(Failure::Exit { .. })));
+    let tried = make().try_with(async |_| Err::<(), _>(error(Fault("b"))));
+    assert!(matches!(tried.await, Err(Failure::BodyAndExit { .. })));
+    let guard = make().guard().await.expect("it enters");
+    assert!(Guard::close(guard).await.is_err());
+    let stack = ExitStack::<C::Error>::new();
+    drop(stack.enter(make()).await);
+    let exit = stack.try_exit(Err::<(), _>(error(Fault("b")))).await;
+    assert_eq!(exit.expect_err("both fail").exits.len(), 1);
+    let stack = ExitStack::<C::Error>::new();
+    let lease = stack.enter(make()).await.expect("it enters");
+    assert!(lease.release().await.is_err());
+    assert_eq!(stage.reports(), []);
+
+    // The caller gets something else.
+    let fails = make().with(async |_| Err::<(), _>(error(Fault("b")))).await;
+    assert!(fails == Err(error(Fault("b"))));
+    assert_eq!(stage.reports(), reported);
+    let panics = make().with(async |_| -> Result<(), _> { resume_unwind(Box::new("p")) });
+    assert!(AssertUnwindSafe(panics).catch_unwind().await.is_err());
+    assert_eq!(stage.reports(), reported);
+    let guard = make().guard().await.expect("it enters");
+    let exit = Guard::exit(guard, Err::<(), _>(error(Fault("b")))).await;
+    assert!(exit == Err(error(Fault("b"))));
+    assert_eq!(stage.reports(), reported);
+    let stack = ExitStack::<C::Error>::new();
+    drop(stack.enter(make()).await);
+    assert!(stack.exit(Err::<(), _>(error(Fault("b")))).await == Err(error(Fault("b"))));
+    assert_eq!(stage.reports(), reported);
+
+    // The caller has left: in the body, in exit, a guard, a stack.
+    let used = make().with(async |_| pending::<Result<(), _>>().await);
+    assert!(timeout(SHORT / 2, used).await.is_err());
+    detached::drain().await;
+    assert_eq!(stage.reports(), reported);
+    let used = make().with(async |_| Ok(()));
+    assert!(timeout(SHORT / 2, used).await.is_err());
+    detached::drain().await;
+    assert_eq!(stage.reports(), reported);
+    drop(make().guard().await);
+    detached::drain().await;
+    assert_eq!(stage.reports(), reported);
+    for is_exiting in [false, true] {
+        let stack = ExitStack::<C::Error>::new();
+        drop(stack.enter(make()).await);
+        if is_exiting {
+            assert!(timeout(SHORT / 2, stack.exit(Ok(()))).await.is_err());
+        } else {
+            drop(stack);
+        }
+        detached::drain().await;
+        assert_eq!(stage.reports(), reported);
+    }
+}
+
+/// Regression: it was reported where it was returned, and reported twice where it was not.
+#[test]
+fn an_exit_over_its_limit_is_told_once() {
+    #[derive(Debug, PartialEq)]
+    struct AppError(Timed<Fault>);
+
+    impl From<Timed<Fault>> for AppError {
+        fn from(error: Timed<Fault>) -> Self {
+            Self(error)
+        }
+    }
+
+    on_current_thread(async |stage| {
+        let timed = Timed::Context;
+        is_told_once(stage, hangs, timed).await;
+        is_told_once(
+            stage,
+            || hangs().err_into::<AppError>(),
+            |b| AppError(Timed::Context(b)),
+        )
+        .await;
+        is_told_once(stage, || hangs().boxed(), timed).await;
+        is_told_once(stage, || hangs().cancellable_enter(), timed).await;
+        is_told_once(stage, || Some(hangs()), timed).await;
+        is_told_once(stage, || Some(Some(hangs())), timed).await;
+        let left = || Either::<_, BoxContext<(), Timed<Fault>>>::Left(hangs());
+        is_told_once(stage, left, timed).await;
+        let twice = || hangs().exit_timeout(LONG).err_into::<Timed<Fault>>();
+        is_told_once(stage, twice, timed).await;
+        let enter = || hangs().enter_timeout(LONG).err_into::<Timed<Fault>>();
+        is_told_once(stage, enter, timed).await;
+        is_told_once(stage, || vec![hangs()], timed).await;
+        is_told_once(stage, || [hangs()], timed).await;
+        is_told_once(stage, || join((hangs(),)), timed).await;
+        is_told_once(stage, || join_all([hangs()]), timed).await;
+        is_told_once(
+            stage,
+            || {
+                vec![Some(hangs())]
+                    .exit_timeout(LONG)
+                    .err_into::<Timed<Fault>>()
+            },
+            timed,
+        )
+        .await;
+    });
+}
+
+#[test]
+fn of_several_exits_over_their_limits_one_is_returned_and_the_others_are_reported() {
+    on_current_thread(async |stage| {
+        let reported = [(Kind::TimedOut, String::new())];
+        let late = Err(elapsed(Phase::Exit, SHORT));
+        assert_eq!(vec![hangs(), hangs()].with(async |_| Ok(())).await, late);
+        assert_eq!(stage.reports(), reported);
+        assert_eq!(join((hangs(), hangs())).with(async |_| Ok(())).await, late);
+        assert_eq!(stage.reports(), reported);
+        let stack = ExitStack::<Timed<Fault>>::new();
+        for _ in 0..2 {
+            drop(stack.enter(hangs()).await);
+        }
+        assert_eq!(stack.exit(Ok(())).await, late);
+        assert_eq!(stage.reports(), reported);
+
+        let ignored = hangs().ignore_exit_errors();
+        assert_eq!(ignored.with(async |()| Ok(())).await, Ok(()));
+        assert_eq!(stage.reports(), reported);
+
+        // One that a program's own exit uses fails that one.
+        let outer = defer(async |_: &Outcome| hangs().with(async |()| Ok(())).await);
+        drop(outer.guard().await);
+        detached::drain().await;
+        let [(Kind::ExitFailed, _)] = stage.reports()[..] else {
+            panic!("it is the error of the outer exit");
+        };
+    });
 }

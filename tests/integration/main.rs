@@ -8,6 +8,7 @@
 mod async_with;
 mod auto_traits;
 mod behaviours;
+mod bombs;
 mod cancellation;
 mod corpus;
 mod errors;

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_context_manager::detached;
-use async_context_manager::observe::{self, Counters, Event, Step};
+use async_context_manager::observe::{self, Counters, Counts, Event, Step};
 use async_context_manager::prelude::*;
+use async_context_manager::{Either, detached, join, report};
 use tests::Stage;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
@@ -200,6 +200,178 @@ fn what_can_not_exit_is_told_as_lost() {
     assert_eq!(told, ["slow: entered after 1s", "slow: lost"]);
 }
 
+/// Regression: a limit on enter made it two.
+#[test]
+fn a_context_with_a_limit_on_enter_is_one_context() {
+    const LONG: Duration = Duration::from_secs(59);
+    const SHORT: Duration = Duration::from_millis(500);
+
+    let told_in_time = told(async || {
+        let context = slow(Ok(())).enter_timeout(LONG);
+        let used = context.with(async |()| Ok(two_seconds(&mut ()).await?));
+        used.await.expect("it ends well");
+        let context = Some(
+            slow(Err("exit"))
+                .enter_timeout(LONG)
+                .err_into::<Timed<&str>>(),
+        );
+        let used = context.with(async |_| Ok(two_seconds(&mut ()).await?));
+        assert!(used.await.is_err());
+    });
+    assert_eq!(
+        told_in_time,
+        [
+            "slow: entered after 1s",
+            "slow: exited after Completed, 2s, 3s",
+            "slow: entered after 1s",
+            "slow: exited after Completed, 2s, 3s, failed"
+        ]
+    );
+
+    let in_background = [
+        "slow: detached",
+        "slow: entered after 1s",
+        "slow: exited after Cancelled, 0ns, 3s, detached",
+    ];
+    let told_late = told(async || {
+        let context = slow(Ok(())).enter_timeout(SHORT);
+        assert!(context.with(async |()| Ok(())).await.is_err());
+    });
+    assert_eq!(told_late, in_background);
+    let told_given_up = told(async || {
+        let used = slow(Ok(())).enter_timeout(LONG).with(async |()| Ok(()));
+        assert!(tokio::time::timeout(SHORT, used).await.is_err());
+    });
+    assert_eq!(told_given_up, in_background);
+
+    let told_dropped = told(async || {
+        for limit in [1500, 2500] {
+            let context = slow(Ok(())).enter_timeout(LONG);
+            let used = context.with(async |()| Ok(sleep(Duration::from_secs(1)).await));
+            let limit = Duration::from_millis(limit);
+            assert!(tokio::time::timeout(limit, used).await.is_err());
+            detached::drain().await;
+        }
+    });
+    assert_eq!(
+        told_dropped,
+        [
+            "slow: entered after 1s",
+            "slow: detached",
+            "slow: exited after Cancelled, 500ms, 3s, detached",
+            "slow: entered after 1s",
+            "slow: detached",
+            "slow: exited after Completed, 1s, 3s, detached",
+        ]
+    );
+
+    let told_not_entered = told(async || {
+        assert!(
+            closed()
+                .enter_timeout(LONG)
+                .with(async |()| Ok(()))
+                .await
+                .is_err()
+        );
+        assert!(
+            waiting()
+                .enter_timeout(SHORT)
+                .with(async |()| Ok(()))
+                .await
+                .is_err()
+        );
+        let used = waiting().enter_timeout(LONG).with(async |()| Ok(()));
+        assert!(tokio::time::timeout(SHORT, used).await.is_err());
+    });
+    assert_eq!(
+        told_not_entered,
+        [
+            "closed: not entered",
+            "waiting: not entered",
+            "waiting: not entered"
+        ]
+    );
+}
+
+#[test]
+fn a_context_with_a_limit_on_enter_that_can_not_exit_is_told_and_reported_once() {
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let seen = reports.clone();
+    let told = told(async || {
+        report::set_hook(move |report| {
+            seen.lock().expect("no hook panics").push(report.kind());
+        });
+        let context = slow(Ok(())).enter_timeout(Duration::from_secs(59));
+        let used = context.with_scoped(async |()| Ok(two_seconds(&mut ()).await?));
+        let limit = Duration::from_secs(2);
+        assert!(tokio::time::timeout(limit, used).await.is_err());
+    });
+    assert_eq!(told, ["slow: entered after 1s", "slow: lost"]);
+    assert_eq!(
+        *reports.lock().expect("no hook panics"),
+        [report::Kind::NotRun]
+    );
+}
+
+#[test]
+fn what_is_made_of_one_context_is_told_as_one() {
+    async fn used<C>(context: C)
+    where
+        C: AsyncContext<Verdict = ()> + 'static,
+    {
+        let used = context.with(async |_| Ok(sleep(Duration::from_secs(2)).await));
+        assert!(used.await.is_ok());
+    }
+
+    const LONG: Duration = Duration::from_secs(59);
+
+    let mut told = told(async || {
+        let make = || slow(Ok(()));
+        used(make().map_err(|error| error)).await;
+        used(make().err_into::<String>()).await;
+        used(make().enter_timeout(LONG)).await;
+        used(make().exit_timeout(LONG)).await;
+        used(make().exit_timeout(LONG).enter_timeout(LONG)).await;
+        used(make().enter_timeout(LONG).exit_timeout(LONG)).await;
+        used(make().enter_timeout(LONG).enter_timeout(LONG)).await;
+        used(make().ignore_exit_errors()).await;
+        used(make().cancellable_enter()).await;
+        used(make().boxed()).await;
+        used(Some(make())).await;
+        used(Either::<_, BoxContext<(), &str>>::Left(make())).await;
+        used(vec![make()]).await;
+        used(join((make(),))).await;
+    });
+    let once = [
+        "slow: entered after 1s",
+        "slow: exited after Completed, 2s, 3s",
+    ];
+    // Several that are one are one more, by another name.
+    told.retain(|line| line.starts_with("slow: "));
+    assert_eq!(told, once.repeat(14));
+}
+
+#[test]
+fn an_exit_over_its_limit_is_told_as_failing() {
+    let told = told(async || {
+        let context = slow(Ok(())).exit_timeout(Duration::from_secs(1));
+        let guard = context.guard().await.expect("it enters");
+        assert!(Guard::close(guard).await.is_err());
+        let context = slow(Ok(())).exit_timeout(Duration::from_secs(1));
+        drop(context.guard().await);
+    });
+    assert_eq!(
+        told,
+        [
+            "slow: entered after 1s",
+            "slow: exited after Completed, 0ns, 1s, failed",
+            "slow: entered after 1s",
+            "slow: detached",
+            "slow: exited after Cancelled, 0ns, 1s, failed, detached",
+        ]
+    );
+}
+
 #[test]
 fn an_observer_that_panics_changes_nothing() {
     let _stage = Stage::alone();
@@ -260,4 +432,84 @@ fn counters_add_up() {
         (1, 1, 1)
     );
     assert_eq!(counts.in_use(), 0);
+}
+
+/// Runs the program, and gives what an observer is told of stacks, and what it counts of all.
+fn told_of_stacks(program: impl AsyncFnOnce()) -> (Vec<String>, Counts) {
+    let _stage = Stage::alone();
+    let counters = Arc::new(Counters::new());
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let (counting, log) = (Arc::clone(&counters), Arc::clone(&events));
+    observe::set_observer(move |event| {
+        counting.count(event);
+        if event.context.ends_with("::ExitStack") {
+            log.lock().expect("no observer panics").push(line(event));
+        }
+    });
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        program().await;
+        detached::drain().await;
+    });
+    observe::reset_observer();
+    let events = events.lock().expect("no observer panics");
+    (events.clone(), counters.counts())
+}
+
+const ENTERED: &str = "ExitStack: entered after 0ns";
+
+const CANCELLED: &str = "ExitStack: exited after Cancelled, 0ns, 0ns";
+
+const COMPLETED: &str = "ExitStack: exited after Completed, 0ns, 0ns";
+
+/// Regression: each was told as lost, though there was nothing to exit.
+#[test]
+fn a_stack_that_has_nothing_to_exit_is_told_as_over_and_not_as_lost() {
+    // It was dropped, and so cancelled, if there was anything.
+    let (told, counts) = told_of_stacks(async || {
+        drop(ExitStack::<&str>::new());
+        drop(ExitStack::<&str, Suppression>::suppressing());
+    });
+    assert_eq!(told, [ENTERED, CANCELLED, ENTERED, CANCELLED]);
+    assert_eq!((counts.lost, counts.detached, counts.in_use()), (0, 0, 0));
+
+    let (told, counts) = told_of_stacks(async || {
+        let stack = ExitStack::<&str>::new();
+        let lease = stack.enter(ready::<_, &str>(1)).await.expect("it enters");
+        assert_eq!(lease.release().await, Ok(()));
+    });
+    assert_eq!(told, [ENTERED, CANCELLED]);
+    assert_eq!((counts.lost, counts.in_use()), (0, 0));
+
+    // Its entries have gone on, as another stack.
+    let (told, counts) = told_of_stacks(async || {
+        let mut stack = ExitStack::<&str>::new();
+        drop(stack.enter(ready::<_, &str>(1)).await);
+        let taken = stack.take();
+        drop(stack);
+        assert_eq!(taken.exit(Ok(())).await, Ok(()));
+    });
+    assert_eq!(told, [ENTERED, ENTERED, CANCELLED, COMPLETED]);
+    assert_eq!((counts.lost, counts.in_use()), (0, 0));
+
+    // What was moved onto another one is over as it should be, where that is the older of the two as well.
+    for is_older in [false, true] {
+        let (told, counts) = told_of_stacks(async || {
+            let mut stack = ExitStack::<&str>::new();
+            let mut other = ExitStack::<&str>::new();
+            drop(stack.enter(ready::<_, &str>(1)).await);
+            drop(other.enter(ready::<_, &str>(2)).await);
+            if is_older {
+                std::mem::swap(&mut stack, &mut other);
+            }
+            stack.extend(other);
+            assert_eq!(stack.len(), 2);
+            drop(stack);
+        });
+        let detached = "ExitStack: detached";
+        let in_background = "ExitStack: exited after Cancelled, 0ns, 0ns, detached";
+        assert_eq!(told, [ENTERED, ENTERED, COMPLETED, detached, in_background]);
+        assert_eq!((counts.lost, counts.in_use()), (0, 0));
+    }
 }

@@ -5,8 +5,8 @@
 
 use std::any::Any;
 
+use async_context_manager::Outcome;
 use async_context_manager::report::{self, Report};
-use async_context_manager::{Outcome, Timed};
 
 use crate::Fault;
 
@@ -45,6 +45,8 @@ pub enum Fact {
     Raised(&'static str),
     /// A panic came up.
     Panicked(&'static str),
+    /// The program's own code was told that an exit was cut off.
+    ToldOfCut,
     /// The program's own code got this error, or panic, and dealt with it.
     Handled(&'static str),
     /// The program has ended, or begins to drop.
@@ -217,9 +219,11 @@ impl Run<'_> {
                 self.broken(Law::Once, what);
             }
         }
+        // Each is returned, or reported.
+        let told = self.count(|fact| *fact == Fact::ToldOfCut);
         let expected = [
             (report::Kind::NotRun, not_run),
-            (report::Kind::TimedOut, cut),
+            (report::Kind::TimedOut, cut.saturating_sub(told)),
             (report::Kind::Lost, 0),
         ];
         for (kind, expected) in expected {
@@ -368,15 +372,8 @@ impl Run<'_> {
         }
         for report in &self.reports {
             if let Some(error) = report.error() {
-                let limit = error.as_any().downcast_ref::<Timed<Fault>>();
-                // A limit's own error came up nowhere in the program.
-                if !limit.is_some_and(Timed::is_elapsed) {
-                    places.push(
-                        error
-                            .downcast_ref()
-                            .map_or("not a fault", |Fault(name)| name),
-                    );
-                }
+                let fault = error.downcast_ref();
+                places.push(fault.map_or("not a fault", |Fault(name)| name));
             }
             if let Some(panic) = report.panic() {
                 places.push(crate::scene::intern(panic.message()));

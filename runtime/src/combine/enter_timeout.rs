@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::context::AsyncContext;
 use crate::coroutine::generator;
-use crate::order::Kind as Hold;
 use crate::scope::Live;
 use crate::time_limit::within;
 use crate::timed::{Phase, Timed};
@@ -16,7 +15,7 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
 ) -> impl AsyncContext<Value = C::Value, Error = Timed<C::Error>, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
         // It hands itself over when it drops: at its limit, and also where the caller goes away.
-        let mut live = Live::new(context, Hold::Part);
+        let mut live = Live::new_part(context, lender.part());
         {
             let _mark = lender.mark();
             let phase = Phase::Enter;
@@ -25,10 +24,12 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
                 None => return Err(Timed::Elapsed { phase, after }),
             }
         }
+        live.become_part();
         let (value, outcome) = lender.yield_(live.take()).await;
         live.put(value);
         live.close(outcome.share());
-        let exit = live.exit_as_part().await;
+        let exit = live.exit().await;
+        lender.fail_as(live.failing().kind);
         let ended = exit.unwrap_or_else(|payload| resume_unwind(payload));
         ended.map_err(Timed::Context)
     })

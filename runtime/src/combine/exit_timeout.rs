@@ -4,11 +4,10 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::context::{AsyncContext, Verdict};
+use crate::context::AsyncContext;
 use crate::coroutine::generator;
 use crate::order::Begin;
 use crate::panic::drop_quietly;
-use crate::report::{self, Kind};
 use crate::time_limit::{check_timer, within};
 use crate::timed::{Phase, Timed};
 
@@ -31,18 +30,14 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
         if let Some(ended) = entering.await {
             return ended.map_err(Timed::Context);
         }
-        let has_caller = link.has_caller();
         let begin = Begin::now();
         if let Some(ended) = within(after, code.as_mut()).await {
             return ended.map_err(Timed::Context);
         }
         drop_quietly(name, code);
         begin.cut_off();
-        report::plain(name, Kind::TimedOut);
-        if has_caller {
-            let phase = Phase::Exit;
-            return Err(Timed::Elapsed { phase, after });
-        }
-        Ok(C::Verdict::PROPAGATE)
+        link.cut_off();
+        let phase = Phase::Exit;
+        Err(Timed::Elapsed { phase, after })
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::generator;
-use crate::report::{self, Kind};
+use crate::report;
 
 pub(crate) fn ignore_exit_errors<C: AsyncContext>(
     context: C,
@@ -14,7 +14,7 @@ pub(crate) fn ignore_exit_errors<C: AsyncContext>(
         let link = lender.link();
         match context.__coroutine(lender).await {
             Err(error) if link.is_exiting() => {
-                report::error(name, Kind::ExitFailed, Arc::new(error));
+                report::error(name, link.failed_as(), Arc::new(error));
                 Ok(C::Verdict::PROPAGATE)
             }
             result => result,

@@ -27,7 +27,8 @@ impl<M: Members> AsyncContext for Joined<M> {
 
     async fn exit(mut self, values: M::Value, outcome: &Outcome) -> Result<(), M::Error> {
         self.members.put_back(values);
-        exit_together(&mut self.members, self.limit, outcome.share()).await
+        let exits = exit_together(&mut self.members, self.limit, outcome.share());
+        exits.await.settle()
     }
 
     fn __name(&self) -> &'static str {
@@ -38,6 +39,9 @@ impl<M: Members> AsyncContext for Joined<M> {
         let mark = Some(lender.mark());
         enter_together(&mut self.members, self.limit, mark).await?;
         let (values, outcome) = lender.yield_(self.members.lend()).await;
-        self.exit(values, outcome).await
+        self.members.put_back(values);
+        let exits = exit_together(&mut self.members, self.limit, outcome.share()).await;
+        lender.fail_as(exits.kind());
+        exits.settle()
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::context::AsyncContext;
 use crate::coroutine::generator;
+use crate::panic::Apart;
 
 pub(crate) fn map_err<C, E, F>(
     context: C,
@@ -14,7 +15,10 @@ where
     F: FnOnce(C::Error) -> E + Send,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    generator(context.__name(), async move |lender| {
-        context.__coroutine(lender).await.map_err(map)
+    let name = context.__name();
+    generator(name, async move |lender| {
+        let map = Apart::new(name, map);
+        let ended = context.__coroutine(lender).await;
+        ended.map_err(|error| map.take()(error))
     })
 }

@@ -7,6 +7,8 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
 use crate::combine::together::Together;
@@ -16,8 +18,8 @@ use crate::coroutine::Code;
 use crate::exchange::Mark;
 use crate::order::Kind as Hold;
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch};
-use crate::report::Kind;
+use crate::panic::{Payload, catch, drop_quietly};
+use crate::report::{Failing, Kind};
 use crate::scope::Live;
 
 /// One of several contexts.
@@ -34,8 +36,9 @@ enum State<C: AsyncContext + 'static> {
     Over,
 }
 
-/// What the enter, or the exit, of a member gives.
-type Ended<'a, E> = Pin<Box<dyn Future<Output = Result<Result<(), E>, Payload>> + Send + 'a>>;
+/// What the enter, or the exit, of a member gives, and as what its error is reported.
+type Ended<'a, E> =
+    Pin<Box<dyn Future<Output = (Result<Result<(), E>, Payload>, Kind)> + Send + 'a>>;
 
 /// A member without the types that only its value matters to.
 pub(crate) trait AnyMember<E>: Send {
@@ -95,8 +98,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
     }
 }
 
-impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> {
-    fn name(&self) -> &'static str {
+impl<C: AsyncContext + 'static> Member<C> {
+    fn context(&self) -> &'static str {
         match &self.state {
             State::Waiting(context) => context.__name(),
             State::Live(live) => live.name(),
@@ -104,40 +107,66 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
         }
     }
 
+    fn drop_state(&mut self) {
+        let name = self.context();
+        drop_quietly(name, mem::replace(&mut self.state, State::Over));
+    }
+}
+
+impl<C: AsyncContext + 'static> Drop for Member<C> {
+    /// One whose `Drop` panics keeps no other from being handed over.
+    fn drop(&mut self) {
+        self.drop_state();
+    }
+}
+
+impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> {
+    fn name(&self) -> &'static str {
+        self.context()
+    }
+
     fn enter(&mut self) -> Ended<'_, C::Error> {
         Box::pin(async {
-            let state = std::mem::replace(&mut self.state, State::Over);
+            let state = mem::replace(&mut self.state, State::Over);
             let State::Waiting(context) = state else {
                 unreachable!("each is entered once");
             };
-            self.state = State::Live(Live::new(context, self.hold));
-            let State::Live(live) = &mut self.state else {
-                unreachable!("the state was set one line before");
+            let hold = self.hold;
+            let ended = match catch_unwind(AssertUnwindSafe(|| Live::new(context, hold))) {
+                Ok(live) => {
+                    self.state = State::Live(live);
+                    let State::Live(live) = &mut self.state else {
+                        unreachable!("the state was set one line before");
+                    };
+                    catch(live.enter()).await
+                }
+                Err(payload) => Err(payload),
             };
-            let ended = catch(live.enter()).await;
             if !matches!(ended, Ok(Ok(()))) {
                 self.state = State::Over;
             }
-            ended
+            (ended, Kind::EnterFailed)
         })
     }
 
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
         Box::pin(async move {
-            let state = std::mem::replace(&mut self.state, State::Over);
+            let state = mem::replace(&mut self.state, State::Over);
             if let State::Live(mut live) = state {
                 // One whose value did not come back reports that when it drops.
                 if live.has_value() {
                     live.close(outcome);
-                    return live.exit_as_part().await;
+                    live.become_part();
+                    let ended = live.exit().await;
+                    return (ended, live.failing().kind);
                 }
             }
-            Ok(Ok(()))
+            (Ok(Ok(())), Kind::ExitFailed)
         })
     }
 
     fn give_up(&mut self) {
-        self.state = State::Over;
+        self.drop_state();
     }
 }
 
@@ -147,11 +176,12 @@ pub(crate) async fn enter_in_order<M: Members, V>(
     mark: Option<Mark<V>>,
 ) -> Result<(), M::Error> {
     let mut members = members.each();
-    let mut trouble = Trouble::new(Kind::EnterFailed);
+    let mut trouble = Trouble::new();
     let mut entered = 0;
     for member in &mut members {
         let name = member.name();
-        trouble.add(name, member.enter().await);
+        let (ended, kind) = member.enter().await;
+        trouble.add(Failing::new(name, kind), ended);
         if !trouble.is_none() {
             break;
         }
@@ -169,18 +199,19 @@ pub(crate) async fn enter_in_order<M: Members, V>(
 pub(crate) async fn exit_in_reverse<M: Members>(
     members: &mut M,
     outcome: Outcome,
-) -> Result<(), M::Error> {
-    unwind(&mut members.each(), outcome).await.settle()
+) -> Trouble<M::Error> {
+    unwind(&mut members.each(), outcome).await
 }
 
 async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
     members: &mut [&mut dyn AnyMember<E>],
     mut outcome: Outcome,
 ) -> Trouble<E> {
-    let mut trouble = Trouble::new(Kind::ExitFailed);
+    let mut trouble = Trouble::new();
     for member in members.iter_mut().rev() {
         let name = member.name();
-        trouble.add(name, member.exit(outcome.share()).await);
+        let (ended, kind) = member.exit(outcome.share()).await;
+        trouble.add(Failing::new(name, kind), ended);
         outcome = seen_outside(outcome, &trouble);
     }
     trouble
@@ -206,7 +237,7 @@ pub(crate) async fn enter_together<M: Members, V>(
     mark: Option<Mark<V>>,
 ) -> Result<(), M::Error> {
     let mut mark = mark;
-    let mut trouble = Trouble::new(Kind::EnterFailed);
+    let mut trouble = Trouble::new();
     {
         let mut waiting = members.each().into_iter();
         let mut names = Vec::new();
@@ -217,10 +248,10 @@ pub(crate) async fn enter_together<M: Members, V>(
                 names.push(member.name());
                 entering.begin(member.enter());
             }
-            let Some((key, ended)) = entering.next().await else {
+            let Some((key, (ended, kind))) = entering.next().await else {
                 break;
             };
-            trouble.add(names[key], ended);
+            trouble.add(Failing::new(names[key], kind), ended);
             if !trouble.is_none() {
                 mark = None;
             }
@@ -230,26 +261,19 @@ pub(crate) async fn enter_together<M: Members, V>(
         return Ok(());
     };
     drop(mark);
-    let exits = all_exits(members, limit, outcome).await;
+    let exits = exit_together(members, limit, outcome).await;
     trouble.settle_after(exits)
 }
 
 /// Exits all at the same time, so many at once.
+///
+/// The errors are in the order of the members.
 pub(crate) async fn exit_together<M: Members>(
     members: &mut M,
     limit: usize,
     outcome: Outcome,
-) -> Result<(), M::Error> {
-    all_exits(members, limit, outcome).await.settle()
-}
-
-/// Exits all that have been entered. The errors are in the order of the members.
-async fn all_exits<M: Members>(
-    members: &mut M,
-    limit: usize,
-    outcome: Outcome,
 ) -> Trouble<M::Error> {
-    let mut trouble = Trouble::new(Kind::ExitFailed);
+    let mut trouble = Trouble::new();
     let mut waiting = members.each().into_iter();
     let mut names = Vec::new();
     let mut exiting = Together::new();
@@ -259,10 +283,10 @@ async fn all_exits<M: Members>(
             names.push(member.name());
             exiting.begin(member.exit(outcome.share()));
         }
-        let Some((key, ended)) = exiting.next().await else {
+        let Some((key, (ended, kind))) = exiting.next().await else {
             return trouble;
         };
-        trouble.add_at(key, names[key], ended);
+        trouble.add_at(key, Failing::new(names[key], kind), ended);
     }
 }
 
@@ -279,8 +303,13 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Members for Vec<Member<C>> {
     }
 
     fn put_back(&mut self, values: Vec<C::Value>) {
-        for (member, value) in self.iter_mut().zip(values) {
+        let mut values = values.into_iter();
+        for (member, value) in self.iter_mut().zip(&mut values) {
             member.put_back(value);
+        }
+        // The body has added these.
+        for value in values {
+            drop_quietly(std::any::type_name::<Vec<C>>(), value);
         }
     }
 }

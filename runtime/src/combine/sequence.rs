@@ -7,8 +7,8 @@ use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::coroutine::Lender;
 use crate::outcome::Outcome;
-use crate::panic::catch;
-use crate::report::Kind;
+use crate::panic::{catch, drop_quietly};
+use crate::report::{Failing, Kind};
 
 /// Enters all, one after the other, and exits them in reverse, as nested contexts do. The value is the
 /// list of their values, in order. Python's loop of `stack.enter_async_context`.
@@ -58,14 +58,14 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     type Verdict = ();
 
     async fn enter(&mut self) -> Result<Vec<C::Value>, C::Error> {
-        let mut trouble = Trouble::new(Kind::EnterFailed);
+        let mut trouble = Trouble::new();
         let mut values = Vec::with_capacity(self.len());
         for context in self.iter_mut() {
-            let name = context.__name();
+            let failing = Failing::new(context.__name(), Kind::EnterFailed);
             match catch(context.enter()).await {
                 Ok(Ok(value)) => values.push(value),
-                Ok(Err(error)) => trouble.add(name, Ok(Err(error))),
-                Err(payload) => trouble.add(name, Err(payload)),
+                Ok(Err(error)) => trouble.add(failing, Ok(Err(error))),
+                Err(payload) => trouble.add(failing, Err(payload)),
             }
             if !trouble.is_none() {
                 break;
@@ -144,7 +144,9 @@ async fn run<M: Members>(members: M, lender: Lender<M::Value>) -> Result<(), M::
     enter_in_order(&mut members.0, Some(lender.mark())).await?;
     let (values, outcome) = lender.yield_(members.0.lend()).await;
     members.0.put_back(values);
-    exit_in_reverse(&mut members.0, outcome.share()).await
+    let exits = exit_in_reverse(&mut members.0, outcome.share()).await;
+    lender.fail_as(exits.kind());
+    exits.settle()
 }
 
 /// Members that are given up in reverse order when it drops.
@@ -164,11 +166,21 @@ async fn unwind_by_hand<C: AsyncContext<Verdict = ()>>(
     values: Vec<C::Value>,
     mut outcome: Outcome,
 ) -> Trouble<C::Error> {
-    let mut trouble = Trouble::new(Kind::ExitFailed);
-    let entered: Vec<_> = contexts.into_iter().zip(values).collect();
+    let mut trouble = Trouble::new();
+    let mut entered = Vec::with_capacity(values.len());
+    let mut values = values.into_iter();
+    for context in contexts {
+        match values.next() {
+            Some(value) => entered.push((context, value)),
+            None => drop_quietly(context.__name(), context),
+        }
+    }
+    for value in values {
+        drop_quietly(std::any::type_name::<Vec<C>>(), value);
+    }
     for (context, value) in entered.into_iter().rev() {
-        let name = context.__name();
-        trouble.add(name, catch(context.exit(value, &outcome)).await);
+        let failing = Failing::new(context.__name(), Kind::ExitFailed);
+        trouble.add(failing, catch(context.exit(value, &outcome)).await);
         outcome = seen_outside(outcome, &trouble);
     }
     trouble

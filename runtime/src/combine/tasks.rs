@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
@@ -13,7 +14,7 @@ use crate::coroutine::generator;
 use crate::fallback;
 use crate::order::Place;
 use crate::panic::Payload;
-use crate::report::{self, Kind};
+use crate::report::{self, Failing, Kind};
 use crate::scope::Inside;
 
 /// A context whose value spawns tasks, none of which is left when it has exited: a nursery, Python's
@@ -64,7 +65,7 @@ use crate::scope::Inside;
 /// # Errors
 ///
 /// When the body completes, the first error of a task, in time. One that fails does not stop the others: that
-/// is up to the body. All other errors of tasks are [reported](crate::report).
+/// is up to the body. All other errors of tasks are [reported](crate::report), each when it happens.
 ///
 /// # Panics
 ///
@@ -86,7 +87,7 @@ where
             runtime,
             group: Mutex::new(Group {
                 set: JoinSet::new(),
-                trouble: Trouble::new(Kind::ExitFailed),
+                trouble: Arc::new(Mutex::new(Trouble::new())),
                 room: Place::room(),
             }),
         };
@@ -102,8 +103,9 @@ where
         // They are not in the list of this context itself: the wait before this code would be
         // for exits of tasks that are still running.
         group.room.turn(NAME).come().await;
+        let trouble = mem::replace(&mut *lock(&group.trouble), Trouble::new());
         if outcome.is_completed() {
-            return group.trouble.settle();
+            return trouble.settle();
         }
         Ok(())
     })
@@ -111,6 +113,11 @@ where
 
 /// The name in reports.
 const NAME: &str = "async_context_manager::tasks";
+
+const FAILING: Failing = Failing {
+    context: NAME,
+    kind: Kind::ExitFailed,
+};
 
 /// The value of [`tasks`]: what spawns them.
 ///
@@ -135,9 +142,10 @@ pub struct Tasks<E: fmt::Debug + Send + Sync + 'static> {
 }
 
 struct Group<E: fmt::Debug + Send + Sync + 'static> {
-    set: JoinSet<Result<Result<(), E>, Payload>>,
-    /// Of tasks that have ended.
-    trouble: Trouble<E>,
+    set: JoinSet<()>,
+    /// Of tasks that have ended. They add to it themselves: what has happened is told when it happens, and
+    /// what one group keeps does not grow.
+    trouble: Arc<Mutex<Trouble<E>>>,
     /// What the tasks are inside of.
     room: Place,
 }
@@ -168,12 +176,16 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
         let mut group = self.group();
-        // What has ended leaves nothing behind but its error.
+        // What has ended leaves nothing behind.
         while let Some(ended) = group.set.try_join_next() {
             group.note(ended, true);
         }
         let mut place = Place::inside_of(&group.room);
-        let task = async move { Inside::new(&mut place, || future).await };
+        let trouble = Arc::clone(&group.trouble);
+        let task = async move {
+            let ended = Inside::new(&mut place, || future).await;
+            add(&trouble, ended);
+        };
         group.set.spawn_on(task, &self.runtime);
     }
 
@@ -221,22 +233,33 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     }
 
     fn group(&self) -> MutexGuard<'_, Group<E>> {
-        self.group.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.group)
     }
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
-    fn note(&mut self, ended: Result<Result<Result<(), E>, Payload>, JoinError>, is_awaited: bool) {
-        match ended {
-            Ok(ended) => self.trouble.add(NAME, ended),
-            Err(error) => match error.try_into_panic() {
-                // Of what the task held, when it was dropped.
-                Ok(payload) => self.trouble.add(NAME, Err(payload)),
-                Err(_) if is_awaited => report::plain(NAME, Kind::Lost),
-                Err(_) => {}
-            },
+    fn note(&mut self, ended: Result<(), JoinError>, is_awaited: bool) {
+        let Err(error) = ended else { return };
+        match error.try_into_panic() {
+            // Of what the task held, when it was dropped.
+            Ok(payload) => add(&self.trouble, Err(payload)),
+            Err(_) if is_awaited => report::plain(NAME, Kind::Lost),
+            Err(_) => {}
         }
     }
+}
+
+fn add<E: fmt::Debug + Send + Sync + 'static>(
+    trouble: &Mutex<Trouble<E>>,
+    ended: Result<Result<(), E>, Payload>,
+) {
+    let rest = lock(trouble).add_first(FAILING, ended);
+    // Reported without the lock: the hook is the user's.
+    drop(rest);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> fmt::Debug for Tasks<E> {

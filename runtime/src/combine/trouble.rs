@@ -6,22 +6,19 @@ use std::sync::Arc;
 
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
-use crate::report::{self, Kind};
+use crate::report::{self, Failing, Kind};
 use crate::scope::unshare;
 
 /// Errors, and a panic, until somebody gets the first of them. The others are reported, and all are
 /// where nobody gets any.
 pub(crate) struct Trouble<E: fmt::Debug + Send + Sync + 'static> {
-    /// As what the errors are reported.
-    kind: Kind,
-    errors: Vec<(usize, &'static str, Arc<E>)>,
+    errors: Vec<(usize, Failing, Arc<E>)>,
     panic: Option<(&'static str, Payload)>,
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
-    pub(crate) fn new(kind: Kind) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            kind,
             errors: Vec::new(),
             panic: None,
         }
@@ -33,23 +30,40 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
     }
 
     /// What the enter, or the exit, of this context gave.
-    pub(crate) fn add(&mut self, context: &'static str, ended: Result<Result<(), E>, Payload>) {
-        self.add_at(self.errors.len(), context, ended);
+    pub(crate) fn add(&mut self, failing: Failing, ended: Result<Result<(), E>, Payload>) {
+        self.add_at(self.errors.len(), failing, ended);
     }
 
     /// As [`add`](Self::add), where the errors have an order other than that in time.
     pub(crate) fn add_at(
         &mut self,
         position: usize,
-        context: &'static str,
+        failing: Failing,
         ended: Result<Result<(), E>, Payload>,
     ) {
         match (ended, &self.panic) {
             (Ok(Ok(())), _) => {}
-            (Ok(Err(error)), _) => self.errors.push((position, context, Arc::new(error))),
-            (Err(payload), None) => self.panic = Some((context, payload)),
-            (Err(payload), Some(_)) => report::panic(context, Kind::Panicked, payload),
+            (Ok(Err(error)), _) => self.errors.push((position, failing, Arc::new(error))),
+            (Err(payload), None) => self.panic = Some((failing.context, payload)),
+            (Err(payload), Some(_)) => report::panic(failing.context, Kind::Panicked, payload),
         }
+    }
+
+    /// As [`add`](Self::add), and keeps only the first error and the first panic, for the caller. What is not kept
+    /// it gives, to be reported when that drops.
+    pub(crate) fn add_first(
+        &mut self,
+        failing: Failing,
+        ended: Result<Result<(), E>, Payload>,
+    ) -> Self {
+        let mut rest = Self::new();
+        let is_kept = match &ended {
+            Ok(_) => self.is_none(),
+            Err(_) => self.panic.is_none(),
+        };
+        let trouble = if is_kept { self } else { &mut rest };
+        trouble.add(failing, ended);
+        rest
     }
 
     /// How this looks to the contexts that have to exit because of it.
@@ -59,6 +73,12 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
         let (_, _, error) = self.errors.first()?;
         Some(Outcome::Failed(BodyError::new(Arc::clone(error))))
+    }
+
+    /// As what the error is reported that goes to the caller, if that one has left.
+    pub(crate) fn kind(&self) -> Kind {
+        let first = self.errors.iter().min_by_key(|(position, ..)| *position);
+        first.map_or(Kind::ExitFailed, |(_, failing, _)| failing.kind)
     }
 
     /// For the caller. All contexts that have seen an outcome of this have ended.
@@ -96,8 +116,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
 
 impl<E: fmt::Debug + Send + Sync + 'static> Drop for Trouble<E> {
     fn drop(&mut self) {
-        for (_, context, error) in self.errors.drain(..) {
-            report::error(context, self.kind, error);
+        for (_, failing, error) in self.errors.drain(..) {
+            failing.report(error);
         }
         if let Some((context, payload)) = self.panic.take() {
             report::panic(context, Kind::Panicked, payload);

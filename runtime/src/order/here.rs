@@ -66,7 +66,7 @@ pub(super) enum Code {
 
 /// Which part of a context is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Polled {
     /// Its enter, or its body: they belong to the code around them.
     Open,
     /// Its exit, or all of it in the background: code of its own.
@@ -83,19 +83,19 @@ pub(super) struct Poll {
 impl Poll {
     /// What is opened in this thread from now on is inside of this context.
     #[inline]
-    pub(super) fn begin(part: Part, node: Option<&Arc<Node>>) -> Self {
+    pub(super) fn begin(part: Polled, node: Option<&Arc<Node>>) -> Self {
         let depth = DEPTH.try_with(Cell::get).unwrap_or(0) + 1;
         let exit_around = EXIT.try_with(Cell::get).unwrap_or(0);
         // In a thread that is being torn down there is nobody to be inside of.
         let _ = DEPTH.try_with(|cell| cell.set(depth));
-        if part == Part::Exit {
+        if part == Polled::Exit {
             let _ = EXIT.try_with(|cell| cell.set(depth));
         }
         if let Some(node) = node {
             push(Frame {
                 depth,
                 task: task::try_id(),
-                is_exit: part == Part::Exit,
+                is_exit: part == Polled::Exit,
                 node: Arc::clone(node),
             });
         }

@@ -62,7 +62,7 @@ use crate::report::{self, Kind as Report};
 use age::Number;
 use entry::Entry;
 use here::Code;
-pub(crate) use here::Part;
+pub(crate) use here::Polled;
 use list::List;
 use node::Node;
 
@@ -147,8 +147,8 @@ impl Place {
 
     /// Until the value drops, what is opened in this thread is opened inside of this context.
     #[inline]
-    pub(crate) fn poll(&mut self, part: Part) -> Polling<'_> {
-        let part = if self.is_detached { Part::Exit } else { part };
+    pub(crate) fn poll(&mut self, part: Polled) -> Polling<'_> {
+        let part = if self.is_detached { Polled::Exit } else { part };
         Polling {
             poll: here::Poll::begin(part, self.node.as_ref()),
             _traced: self.watch.trace(),
@@ -284,6 +284,7 @@ impl Place {
             return;
         }
         let number = self.number();
+        let mut noted = None;
         match &mut self.given_up {
             Some(given_up) if given_up.is_listed => {
                 if let Some(list) = &given_up.entry.list {
@@ -291,10 +292,7 @@ impl Place {
                 }
             }
             given_up => {
-                let was_noted = given_up.take();
-                if let Some(given_up) = was_noted {
-                    given_up.forget();
-                }
+                noted = given_up.take();
                 let detach = |list: &Arc<List>| {
                     let entry = Entry::new(name, Arc::clone(&node), number, Some(Arc::clone(list)));
                     list.add_detached(&entry);
@@ -320,6 +318,9 @@ impl Place {
             }
         }
         self.note_in_homes();
+        if let Some(noted) = noted {
+            noted.end();
+        }
     }
 
     /// The exit of a guard waits, while it is awaited: what it is inside of has to wait for it. (Whoever
@@ -403,12 +404,15 @@ impl Place {
 }
 
 impl GivenUp {
-    fn forget(&self) {
+    /// Nobody waits for this any more.
+    fn end(&self) {
         if self.is_noted {
             for home in self.entry.node.where_it_is().1.all() {
                 home.remove(&self.entry);
             }
         }
+        self.entry.be_over();
+        self.entry.tell();
     }
 }
 
@@ -433,14 +437,12 @@ impl Place {
         let left = node.list(false).filter(|list| !list.is_empty());
         let given_up = self.given_up.take();
         if let Some(given_up) = &given_up {
-            given_up.forget();
             if given_up.is_listed
                 && let Some(list) = &given_up.entry.list
             {
                 list.end(&given_up.entry, left.as_ref().filter(|_| self.is_detached));
             }
-            given_up.entry.be_over();
-            given_up.entry.tell();
+            given_up.end();
         }
         if let Some(left) = left.filter(|_| !self.is_detached) {
             let add = |list: &Arc<List>| {

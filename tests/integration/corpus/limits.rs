@@ -2,8 +2,8 @@
 
 use std::future::pending;
 
-use async_context_manager::prelude::*;
-use tests::{Fault, Scene, Script, generated};
+use async_context_manager::{Phase, prelude::*};
+use tests::{Fact, Fault, Scene, Script, generated};
 use tokio::time::{Duration, timeout};
 
 programs! {
@@ -19,9 +19,15 @@ const LONG: Duration = Duration::from_hours(1);
 const SHORT: Duration = Duration::from_millis(1);
 
 /// What is over its limit is no fault of the program.
-fn in_time(result: Result<(), Timed<Fault>>) -> Result<(), Fault> {
+fn in_time(scene: &Scene, result: Result<(), Timed<Fault>>) -> Result<(), Fault> {
     match result {
-        Ok(()) | Err(Timed::Elapsed { .. }) => Ok(()),
+        Ok(()) => Ok(()),
+        Err(Timed::Elapsed { phase, .. }) => {
+            if phase == Phase::Exit {
+                scene.ledger.record(Fact::ToldOfCut);
+            }
+            Ok(())
+        }
         Err(Timed::Context(fault)) => Err(fault),
     }
 }
@@ -30,7 +36,7 @@ async fn limits_that_are_kept(scene: Scene) -> Result<(), Fault> {
     let context = scene.generator("t").enter_timeout(LONG).exit_timeout(LONG);
     let context = context.err_into::<Timed<Fault>>();
     let body = async |_: &mut _| Ok(scene.body("t", scene.step("inside")).await?);
-    in_time(context.with(body).await)
+    in_time(&scene, context.with(body).await)
 }
 
 async fn an_enter_over_its_limit(scene: Scene) -> Result<(), Fault> {
@@ -40,7 +46,10 @@ async fn an_enter_over_its_limit(scene: Scene) -> Result<(), Fault> {
             ..scene.script("a/t")
         };
         let body = async |_: &mut _| Ok(scene.body("a/t", scene.step("inside")).await?);
-        in_time(generated(script).enter_timeout(SHORT).with(body).await)?;
+        in_time(
+            &scene,
+            generated(script).enter_timeout(SHORT).with(body).await,
+        )?;
         scene.step("after").await
     };
     scene.with(scene.generator("a"), "a", outer).await
@@ -56,14 +65,14 @@ fn slow_to_exit(scene: &Scene, name: &'static str) -> Script {
 async fn an_exit_over_its_limit(scene: Scene) -> Result<(), Fault> {
     let body = async |_: &mut _| Ok(scene.body("t", scene.step("inside")).await?);
     let context = generated(slow_to_exit(&scene, "t")).exit_timeout(SHORT);
-    in_time(context.with(body).await)
+    in_time(&scene, context.with(body).await)
 }
 
 async fn an_exit_over_its_limit_in_a_body(scene: Scene) -> Result<(), Fault> {
     let outer = async |_: &mut _| {
         let body = async |_: &mut _| Ok(scene.body("a/t", async { Ok(()) }).await?);
         let context = generated(slow_to_exit(&scene, "a/t")).exit_timeout(SHORT);
-        in_time(context.with(body).await)
+        in_time(&scene, context.with(body).await)
     };
     scene.with(scene.by_hand("a"), "a", outer).await
 }
