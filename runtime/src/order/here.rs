@@ -190,6 +190,9 @@ fn outermost(make_node: bool) -> Option<Arc<Node>> {
 }
 
 fn is_known(depth: usize) -> bool {
+    if KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
+        return false;
+    }
     let is_known = |frames: &RefCell<Vec<Frame>>| {
         let frames = frames.borrow();
         frames
@@ -201,7 +204,7 @@ fn is_known(depth: usize) -> bool {
 
 /// The node of the context that polls at this depth, if it is one of this task.
 fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
-    if depth == 0 {
+    if depth == 0 || !make_nodes && KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return None;
     }
     let task = task::try_id();
@@ -223,19 +226,17 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
         // They are in their first poll: each is where it is polled.
         let exit = EXIT.try_with(Cell::get).unwrap_or(0);
         let mut around = around;
-        let made: Vec<_> = (begin + 1..=depth)
-            .map(|depth| {
-                let node = Node::new(around.take(), Number::of_another());
-                around = Some(Arc::clone(&node));
-                Frame {
-                    depth,
-                    task,
-                    is_exit: depth == exit,
-                    node,
-                }
-            })
-            .collect();
-        frames.splice(known..known, made);
+        for (index, depth) in (known..).zip(begin + 1..=depth) {
+            let node = Node::new(around.take(), Number::of_another());
+            around = Some(Arc::clone(&node));
+            let frame = Frame {
+                depth,
+                task,
+                is_exit: depth == exit,
+                node,
+            };
+            frames.insert(index, frame);
+        }
         let last = frames.last().map_or(0, |frame| frame.depth);
         let _ = KNOWN.try_with(|cell| cell.set(last));
         around

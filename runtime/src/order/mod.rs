@@ -323,12 +323,16 @@ impl Place {
         }
     }
 
-    /// The exit of a guard waits, while it is awaited: what it is inside of has to wait for it. (Whoever
-    /// drives a `with` drives it as a part of what that is inside of.)
+    /// The exit waits, while it is awaited: what its context is inside of has to wait for it. (Whoever awaits
+    /// a `with` does so in what that was opened in, but not in what it was put inside of.)
     #[inline]
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.note();
-        if self.kind == Kind::Guard
+        let is_held_elsewhere = match self.kind {
+            Kind::Guard => true,
+            Kind::With | Kind::Part => self.node.is_some(),
+        };
+        if is_held_elsewhere
             && self
                 .given_up
                 .as_ref()
@@ -345,7 +349,8 @@ impl Place {
             return;
         }
         let node = Arc::clone(self.node());
-        if node.where_it_is().1.is_empty() {
+        let homes = node.where_it_is().1;
+        if homes.is_empty() || self.kind != Kind::Guard && !homes.are_several() {
             return;
         }
         let number = self.number();

@@ -52,6 +52,10 @@ impl Homes {
         self.first.is_none() && self.also.is_empty()
     }
 
+    pub(super) fn are_several(&self) -> bool {
+        !self.also.is_empty()
+    }
+
     /// Does one of them lie inside of the node, or is it the node?
     fn lead_to(&self, node: &Arc<Node>) -> bool {
         self.climb(|home| Arc::ptr_eq(home, node)).is_some()

@@ -273,8 +273,9 @@ impl Order<'_> {
         if homes.iter().any(|home| !around.contains(home)) {
             return None;
         }
-        // Outside of tokio, only what is opened inside of a context: rule f.
-        if self.mode == Mode::NoRuntime && (homes.is_empty() || older.home.is_none()) {
+        // Outside of tokio, only what is given up inside of a context: rule f.
+        let is_of_a_task = matches!(self.node(h), Some(Node::Task(_)));
+        if self.mode == Mode::NoRuntime && is_of_a_task {
             return None;
         }
         // The same code gave up this one before.
@@ -303,7 +304,14 @@ impl Order<'_> {
         }
         // What an older one was handed, and gave up, is in no order.
         let are_younger = path[1..=at].iter().all(|id| self.is_younger(*id, h));
-        are_younger.then_some("left over")
+        // What an exit has left is seen when that has ended; until then it is waited for itself, unless it
+        // is not inside of all that the guard is inside of.
+        let are_waited_for = path[1..=at].iter().all(|id| {
+            let around = self.around(*id);
+            homes.iter().all(|home| around.contains(home))
+                || is_before(self.of(*id).over, older.begun)
+        });
+        (are_younger && are_waited_for).then_some("left over")
     }
 
     /// Rule f.
