@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,6 +18,7 @@ use crate::coroutine::{Code, generator};
 use crate::exchange::Loan;
 use crate::ext::{Body as AsyncBody, SendBody};
 use crate::failure::{ExitFailure, StackFailure};
+use crate::fallback::Rescuing;
 use crate::observe::Watch;
 use crate::order::{self, Kind as Hold, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
@@ -939,30 +940,10 @@ where
         let Some(exit) = entry.exit(outcome.share()) else {
             continue;
         };
-        let (ended, kind) = exit.await;
-        let failing = Failing::new(name, kind);
+        let ended = unless_rescued(exit).await;
         let mut unwound = lock(unwound);
-        match (ended, &outcome) {
-            (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
-                unwound.suppress(name, verdict);
-                replace(name, &mut outcome, Outcome::Completed);
-            }
-            (Ok(Ok(_)), _) => {}
-            (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
-                let error = Arc::new(error);
-                if outcome.is_completed() {
-                    let error = BodyError::new(Arc::clone(&error));
-                    replace(name, &mut outcome, Outcome::Failed(error));
-                }
-                unwound.errors.push((failing, error));
-            }
-            (Ok(Err(error)), _) => failing.report(Arc::new(error)),
-            (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
-                let panic = BodyPanic::new(&*payload);
-                replace(name, &mut outcome, Outcome::Panicked(panic));
-                unwound.panic = Some((name, payload));
-            }
-            (Err(payload), _) => report::panic(name, Kind::Panicked, payload),
+        if let Some((ended, kind)) = ended {
+            unwound.add(Failing::new(name, kind), ended, &mut outcome);
         }
         if unwound.is_abandoned {
             replace(name, &mut outcome, Outcome::Cancelled);
@@ -972,12 +953,61 @@ where
     drop_quietly(NAME, outcome);
 }
 
+/// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on alone, with a
+/// time limit of its own, and the stack waits for it as for all that it has given up.
+async fn unless_rescued<D, E>(exit: Exit<D, E>) -> Option<<Exit<D, E> as Future>::Output> {
+    let mut exit = exit;
+    poll_fn(|cx| {
+        if Rescuing::is_going_on() {
+            return Poll::Ready(None);
+        }
+        exit.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
 /// The old outcome may have the last share in an error.
 fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
     drop_quietly(context, mem::replace(outcome, new));
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
+    /// An exit has ended so. Sets what those around it see.
+    fn add(
+        &mut self,
+        failing: Failing,
+        ended: Result<Result<D, E>, Payload>,
+        outcome: &mut Outcome,
+    ) {
+        let name = failing.context;
+        match (ended, &*outcome) {
+            (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
+                self.suppress(name, verdict);
+                replace(name, outcome, Outcome::Completed);
+            }
+            (Ok(Ok(_)), _) => {}
+            (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
+                let error = Arc::new(error);
+                if outcome.is_completed() {
+                    let error = BodyError::new(Arc::clone(&error));
+                    replace(name, outcome, Outcome::Failed(error));
+                }
+                self.errors.push((failing, error));
+            }
+            (Ok(Err(error)), Outcome::Panicked(_) | Outcome::Cancelled) => {
+                failing.report(Arc::new(error));
+            }
+            (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
+                let panic = BodyPanic::new(&*payload);
+                replace(name, outcome, Outcome::Panicked(panic));
+                self.panic = Some((name, payload));
+            }
+            (Err(payload), Outcome::Panicked(_) | Outcome::Cancelled) => {
+                report::panic(name, Kind::Panicked, payload);
+            }
+        }
+    }
+
     /// The failure that goes to the caller ends here. The errors behind it have nobody else.
     fn suppress(&mut self, context: &'static str, verdict: D) {
         let mut errors = self.errors.drain(..);

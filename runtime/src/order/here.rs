@@ -26,6 +26,9 @@ thread_local! {
     /// At which depth the innermost exit is polling; 0 if none is.
     static EXIT: Cell<usize> = const { Cell::new(0) };
 
+    /// At which depths exits are polling: a bit for each of the first 64.
+    static EXITS: Cell<u64> = const { Cell::new(0) };
+
     /// The depth of the last one in [`FRAMES`]; 0 if there is none.
     static KNOWN: Cell<usize> = const { Cell::new(0) };
 
@@ -90,6 +93,7 @@ impl Poll {
         let _ = DEPTH.try_with(|cell| cell.set(depth));
         if part == Polled::Exit {
             let _ = EXIT.try_with(|cell| cell.set(depth));
+            let _ = EXITS.try_with(|cell| cell.set(cell.get() | bit(depth)));
         }
         if let Some(node) = node {
             push(Frame {
@@ -106,12 +110,38 @@ impl Poll {
     #[inline]
     pub(super) fn end(&mut self) -> Option<Arc<Node>> {
         let _ = DEPTH.try_with(|cell| cell.set(self.depth - 1));
-        let _ = EXIT.try_with(|cell| cell.set(self.exit_around));
+        let _ = EXIT.try_with(|cell| {
+            if cell.replace(self.exit_around) == self.depth {
+                let _ = EXITS.try_with(|cell| cell.set(cell.get() & !bit(self.depth)));
+            }
+        });
         if KNOWN.try_with(Cell::get) == Ok(self.depth) {
             return pop();
         }
         None
     }
+}
+
+/// Is the context with this node one of those that poll here?
+pub(super) fn is_polled_inside_of(node: &Arc<Node>) -> bool {
+    if KNOWN.try_with(Cell::get).unwrap_or(0) == 0 {
+        return false;
+    }
+    let task = task::try_id();
+    let is_polled_inside_of = |frames: &RefCell<Vec<Frame>>| {
+        let frames = frames.borrow();
+        let mut frames = frames.iter().rev();
+        frames.any(|frame| frame.task == task && Arc::ptr_eq(&frame.node, node))
+    };
+    FRAMES.try_with(is_polled_inside_of).unwrap_or(false)
+}
+
+/// The bit of this depth in [`EXITS`].
+fn bit(depth: usize) -> u64 {
+    u32::try_from(depth)
+        .ok()
+        .and_then(|depth| 1_u64.checked_shl(depth))
+        .unwrap_or(0)
 }
 
 fn push(frame: Frame) {
@@ -160,9 +190,11 @@ pub(super) fn code(make_node: bool) -> Code {
 /// Is this code part of the exit of a context that is inside of this one? Then that exit may wait for
 /// what this code waits for (the exception of rule b).
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
-    if EXIT.try_with(Cell::get).unwrap_or(0) == 0 {
+    let innermost = EXIT.try_with(Cell::get).unwrap_or(0);
+    if innermost == 0 {
         return false;
     }
+    node_at(innermost, true);
     let task = task::try_id();
     let exits = |frames: &RefCell<Vec<Frame>>| -> Vec<Arc<Node>> {
         let frames = frames.borrow();
@@ -225,6 +257,7 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
         }
         // They are in their first poll: each is where it is polled.
         let exit = EXIT.try_with(Cell::get).unwrap_or(0);
+        let exits = EXITS.try_with(Cell::get).unwrap_or(0);
         let mut around = around;
         for (index, depth) in (known..).zip(begin + 1..=depth) {
             let node = Node::new(around.take(), Number::of_another());
@@ -232,7 +265,7 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
             let frame = Frame {
                 depth,
                 task,
-                is_exit: depth == exit,
+                is_exit: depth == exit || exits & bit(depth) != 0,
                 node,
             };
             frames.insert(index, frame);

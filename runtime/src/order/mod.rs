@@ -47,6 +47,7 @@ mod here;
 mod list;
 mod node;
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -148,6 +149,14 @@ impl Place {
     /// Until the value drops, what is opened in this thread is opened inside of this context.
     #[inline]
     pub(crate) fn poll(&mut self, part: Polled) -> Polling<'_> {
+        if part == Polled::Exit
+            && let Some(home) = self.origin.as_ref().and_then(|origin| origin.home.as_ref())
+            && self.node.is_none()
+            && !here::is_polled_inside_of(home)
+        {
+            // It is closed elsewhere than where it was opened: what polls here does not tell where it is.
+            self.node();
+        }
         let part = if self.is_detached { Polled::Exit } else { part };
         Polling {
             poll: here::Poll::begin(part, self.node.as_ref()),
@@ -550,10 +559,24 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
                 // Rule g.
                 report::long_wait(name, entry.name);
             }
+            let _ = IS_WAITING.try_with(|cell| cell.set(true));
             Poll::Pending
         })
         .await;
     }
+}
+
+thread_local! {
+    /// Has the code that is polled in this thread come to a wait for others?
+    static IS_WAITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls some code, and tells whether it waits for the exits of others.
+pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
+    let _ = IS_WAITING.try_with(|cell| cell.set(false));
+    let polled = poll();
+    let is_waiting = IS_WAITING.try_with(Cell::get).unwrap_or(false);
+    (polled, is_waiting)
 }
 
 /// A context, for others that are put inside of it.

@@ -291,7 +291,7 @@ impl Order<'_> {
         }
         // Nobody waits for what lets it go, nor does rule c speak of enters.
         let entering = |id: &Id| matches!(self.node(*id), Some(Node::Enter(_)));
-        let is_alone = |id: &Id| self.of(*id).independent;
+        let is_alone = |id: &Id| self.of(*id).independent || self.is_let_go(*id);
         if path[..=at].iter().any(|id| entering(id) || is_alone(id)) {
             return None;
         }
