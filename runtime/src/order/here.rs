@@ -287,6 +287,11 @@ impl Root {
     }
 }
 
+/// Is an exit polling here?
+pub(super) fn is_in_an_exit() -> bool {
+    EXIT.try_with(Cell::get).unwrap_or(0) != 0
+}
+
 /// Could a guard that is given up here have to wait for others beside it, or not for those inside?
 #[inline]
 pub(super) fn may_have_to_wait() -> bool {

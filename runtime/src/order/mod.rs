@@ -60,7 +60,7 @@ use crate::alarm::Alarm;
 use crate::observe::{Traced, Watch};
 use crate::report::{self, Kind as Report};
 
-use age::Number;
+use age::{Alive, Number};
 use entry::Entry;
 use here::Code;
 pub(crate) use here::Polled;
@@ -98,6 +98,8 @@ pub(crate) enum Kind {
 struct Origin {
     home: Option<Arc<Node>>,
     number: Number,
+    /// Of a guard.
+    _alive: Option<Alive>,
 }
 
 struct GivenUp {
@@ -190,7 +192,11 @@ impl Place {
         if let (Kind::Guard, Some(node)) = (self.kind, &self.node) {
             node.set_number(number);
         }
-        self.origin = Some(Origin { home, number });
+        self.origin = Some(Origin {
+            home,
+            number,
+            _alive: (self.kind == Kind::Guard).then(Alive::new),
+        });
     }
 
     /// Its enter has given a value.
@@ -284,6 +290,9 @@ impl Place {
     pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.note();
         self.is_detached = true;
+        if self.node.is_none() && self.given_up.is_none() && !self.may_be_waited_for() {
+            return;
+        }
         let node = Arc::clone(self.node());
         if !has_closed {
             self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(&node);
@@ -330,6 +339,14 @@ impl Place {
         if let Some(noted) = noted {
             noted.end();
         }
+    }
+
+    /// Is there anything that could wait for it, by rule b or c?
+    fn may_be_waited_for(&self) -> bool {
+        let is_at_a_root = |origin: &Origin| origin.home.is_none();
+        Alive::is_there()
+            || here::is_in_an_exit()
+            || !self.origin.as_ref().is_some_and(is_at_a_root)
     }
 
     /// The exit waits, while it is awaited: what its context is inside of has to wait for it. (Whoever awaits

@@ -225,6 +225,12 @@ impl Order<'_> {
         self.of(id).independent || self.of(id).is_cut
     }
 
+    /// Nobody waits for it, and so not for what its exit gives up: rule e.
+    fn was_let_go(&self, id: Id) -> bool {
+        let around = self.around(id);
+        self.of(id).independent || around.iter().any(|id| self.is_let_go(*id))
+    }
+
     fn law(&self, older: Id, younger: Id) -> Option<&'static str> {
         let (h, g) = (older, younger);
         let begun = self.of(h).begun?;
@@ -291,7 +297,7 @@ impl Order<'_> {
         }
         // Nobody waits for what lets it go, nor does rule c speak of enters.
         let entering = |id: &Id| matches!(self.node(*id), Some(Node::Enter(_)));
-        let is_alone = |id: &Id| self.of(*id).independent || self.is_let_go(*id);
+        let is_alone = |id: &Id| self.was_let_go(*id);
         if path[..=at].iter().any(|id| entering(id) || is_alone(id)) {
             return None;
         }
@@ -334,7 +340,7 @@ impl Order<'_> {
                     let path = self.path(left);
                     let is_left = path
                         .iter()
-                        .take_while(|id| !self.of(**id).independent)
+                        .take_while(|id| !self.was_let_go(**id))
                         .any(|id| *id == upper);
                     let around = self.around(left);
                     let let_go =
