@@ -295,6 +295,10 @@ impl Order<'_> {
         if first == g {
             return Some("side by side");
         }
+        // Somebody waits for it who is not what was given up: an enter that was let go, say.
+        if !is_before(younger.detached, older.begun) {
+            return None;
+        }
         // Nobody waits for what lets it go, nor does rule c speak of enters.
         let entering = |id: &Id| matches!(self.node(*id), Some(Node::Enter(_)));
         let is_alone = |id: &Id| self.was_let_go(*id);
