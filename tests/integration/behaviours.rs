@@ -98,7 +98,7 @@ fn every_behaviour_has_tests_that_exist() {
 
 /// Those of the list that the project began with, and what it says of LIFO without a number. Others have been
 /// merged into these.
-const NUMBERS: [&str; 86] = [
+const NUMBERS: [&str; 89] = [
     "1",
     "2",
     "3",
@@ -185,6 +185,9 @@ const NUMBERS: [&str; 86] = [
     "114",
     "117",
     "118",
+    "140",
+    "141",
+    "142",
 ];
 
 #[test]
