@@ -47,13 +47,17 @@ fn names(cell: &str) -> impl Iterator<Item = &str> {
 /// number of names.
 fn check(table: &str, text: &str) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources: String = ["integration", "integration/corpus"]
-        .into_iter()
-        .flat_map(|part| fs::read_dir(folder.join(part)).expect("the tests are here"))
-        .map(|file| file.expect("the folder can be read").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .map(|path| fs::read_to_string(path).expect("a source file is text"))
-        .collect();
+    let sources: String = [
+        "integration",
+        "integration/corpus",
+        "integration/guard_model",
+    ]
+    .into_iter()
+    .flat_map(|part| fs::read_dir(folder.join(part)).expect("the tests are here"))
+    .map(|file| file.expect("the folder can be read").path())
+    .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+    .map(|path| fs::read_to_string(path).expect("a source file is text"))
+    .collect();
     let exists = |name: &str| {
         if name.contains('/') {
             folder.join("..").join(name).exists()

@@ -21,8 +21,8 @@
 //!   to the code that polls them. A guard's exit waits for each younger context that the same code gave
 //!   up before it and that runs detached, and for those younger ones that the exits of these have left.
 //!   It waits only for what is inside of everything that its own context is inside of.
-//! - **d.** *Younger* is what was opened later. Seen from outside, what was opened in an exit has the age
-//!   of that exit's context, and so has what was opened inside of a context that has ended.
+//! - **d.** *Younger* is what was opened later, by itself and as a part of what it is inside of: seen from
+//!   outside, what is inside of a context has the age of that context, also when that one has ended.
 //! - **e. Let go.** Nobody waits for an independent context, nor for what was opened in an exit that its
 //!   time limit has cut off.
 //! - **f.** A stack is code that closes its entries from the last to the first, each when all is over that

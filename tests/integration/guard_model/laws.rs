@@ -267,7 +267,9 @@ impl Order<'_> {
     fn side_by_side(&self, h: Id, g: Id) -> Option<&'static str> {
         let (older, younger) = (self.of(h), self.of(g));
         let is_guard = matches!(older.kind, Kind::Guard | Kind::Stack);
-        if !is_guard || older.independent || !self.is_younger(g, h) {
+        // It is younger in both ways: itself, and as what it is inside of.
+        let is_younger = self.is_younger(g, h) && older.opened < younger.opened;
+        if !is_guard || older.independent || !is_younger {
             return None;
         }
         let around = self.around(g);
