@@ -3,6 +3,7 @@
 //! A stack is itself a context, whose value is the list of its entries and whose exit is
 //! [`unwind`]: so dropping it, handing it over and its place among others are those of any context.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -445,7 +446,9 @@ where
     /// ```
     pub fn extend(&mut self, mut other: Self) {
         let mut entries = mem::take(&mut *self.entries());
-        entries.append(&mut other.entries());
+        let first = next_number(&entries);
+        let more = mem::take(&mut *other.entries());
+        entries.extend((first..).zip(more.into_values()));
         // The older one waits for all that was entered beside it after its first entry.
         if let (Some(live), Some(more)) = (&mut self.live, &mut other.live)
             && more.place().is_older_than(live.place())
@@ -568,8 +571,8 @@ where
     {
         let (value, loan) = (live.take(), live.loan());
         let mut entries = self.entries();
-        let number = entries.last().map_or(0, |(number, _)| number + 1);
-        entries.push((number, Box::new(live)));
+        let number = next_number(&entries);
+        entries.insert(number, Box::new(live));
         drop(entries);
         Lease {
             value: Some(value),
@@ -588,7 +591,7 @@ where
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Numbered<E, D>>> {
+    fn entries(&self) -> MutexGuard<'_, Numbered<E, D>> {
         let live = self.live.as_ref().expect("only exit and the drop take it");
         lock(live.value())
     }
@@ -635,7 +638,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = f.debug_list();
-        for (_, entry) in self.entries().iter() {
+        for entry in self.entries().values() {
             list.entry(&entry.name());
         }
         list.finish()
@@ -838,10 +841,7 @@ where
     D: Verdict,
 {
     fn release(&self, number: u64) -> Option<Exit<(), E>> {
-        let mut entries = self.entries();
-        let index = entries.iter().rposition(|(known, _)| *known == number)?;
-        let (_, entry) = entries.remove(index);
-        drop(entries);
+        let entry = self.entries().remove(&number)?;
         let exit = entry.exit(Outcome::Completed)?;
         Some(Box::pin(async move {
             let (ended, kind) = exit.await;
@@ -861,9 +861,14 @@ trait Entry<E, D>: Send {
 /// What an exit says, or the payload of its panic; and as what its error is reported.
 type Exit<D, E> = Pin<Box<dyn Future<Output = (Result<Result<D, E>, Payload>, Kind)> + Send>>;
 
-type Numbered<E, D> = (u64, Box<dyn Entry<E, D>>);
+/// By their numbers, which count up.
+type Numbered<E, D> = BTreeMap<u64, Box<dyn Entry<E, D>>>;
 
-type Entries<E, D> = Mutex<Vec<Numbered<E, D>>>;
+type Entries<E, D> = Mutex<Numbered<E, D>>;
+
+fn next_number<E, D>(entries: &Numbered<E, D>) -> u64 {
+    entries.last_key_value().map_or(0, |(number, _)| number + 1)
+}
 
 impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
 where
@@ -934,7 +939,7 @@ where
     D: Verdict,
 {
     let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
-    while let Some((_, entry)) = entries.pop() {
+    while let Some((_, entry)) = entries.pop_last() {
         let name = entry.name();
         order::what_this_exit_has_given_up(name).await;
         let Some(exit) = entry.exit(outcome.share()) else {

@@ -38,14 +38,33 @@ thread_local! {
     static THREAD: ThreadId = thread::current().id();
 }
 
-/// A context that is polling, and has a node.
+/// A context that is polling, and knows where it is.
 struct Frame {
     depth: usize,
     /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one is
     /// not inside.
     task: Option<task::Id>,
     is_exit: bool,
-    node: Arc<Node>,
+    at: At,
+}
+
+/// Where a context is.
+pub(super) enum At {
+    Node(Arc<Node>),
+    /// It has no node yet: its home, and when it was opened.
+    Origin(Option<Arc<Node>>, Number),
+}
+
+impl At {
+    fn node(&mut self) -> &Arc<Node> {
+        if let Self::Origin(home, number) = self {
+            *self = Self::Node(Node::new(home.take(), *number));
+        }
+        match self {
+            Self::Node(node) => node,
+            Self::Origin(..) => unreachable!("it was made a node above"),
+        }
+    }
 }
 
 /// A task, outside of any exit.
@@ -86,7 +105,7 @@ pub(super) struct Poll {
 impl Poll {
     /// What is opened in this thread from now on is inside of this context.
     #[inline]
-    pub(super) fn begin(part: Polled, node: Option<&Arc<Node>>) -> Self {
+    pub(super) fn begin(part: Polled, at: Option<At>) -> Self {
         let depth = DEPTH.try_with(Cell::get).unwrap_or(0) + 1;
         let exit_around = EXIT.try_with(Cell::get).unwrap_or(0);
         // In a thread that is being torn down there is nobody to be inside of.
@@ -95,12 +114,12 @@ impl Poll {
             let _ = EXIT.try_with(|cell| cell.set(depth));
             let _ = EXITS.try_with(|cell| cell.set(cell.get() | bit(depth)));
         }
-        if let Some(node) = node {
+        if let Some(at) = at {
             push(Frame {
                 depth,
                 task: task::try_id(),
                 is_exit: part == Polled::Exit,
-                node: Arc::clone(node),
+                at,
             });
         }
         Self { depth, exit_around }
@@ -122,18 +141,10 @@ impl Poll {
     }
 }
 
-/// Is the context with this node one of those that poll here?
-pub(super) fn is_polled_inside_of(node: &Arc<Node>) -> bool {
-    if KNOWN.try_with(Cell::get).unwrap_or(0) == 0 {
-        return false;
-    }
-    let task = task::try_id();
-    let is_polled_inside_of = |frames: &RefCell<Vec<Frame>>| {
-        let frames = frames.borrow();
-        let mut frames = frames.iter().rev();
-        frames.any(|frame| frame.task == task && Arc::ptr_eq(&frame.node, node))
-    };
-    FRAMES.try_with(is_polled_inside_of).unwrap_or(false)
+/// Is a context polling here?
+#[inline]
+pub(super) fn is_in_a_context() -> bool {
+    DEPTH.try_with(Cell::get).unwrap_or(0) != 0
 }
 
 /// The bit of this depth in [`EXITS`].
@@ -161,12 +172,15 @@ fn pop() -> Option<Arc<Node>> {
         frame
     };
     let frame = FRAMES.try_with(pop).ok().flatten()?;
+    let At::Node(node) = frame.at else {
+        return None;
+    };
     if frame.task != task::try_id() {
         // Another task has asked, which is polled from inside of this context, and not inside of it.
-        frame.node.leave();
+        node.leave();
         return None;
     }
-    Some(frame.node)
+    Some(node)
 }
 
 /// The node of the context that this code is inside of; `None` outside of any.
@@ -179,7 +193,7 @@ pub(super) fn code(make_node: bool) -> Code {
     let depth = EXIT.try_with(Cell::get).unwrap_or(0);
     match node_at(depth, make_node) {
         Some(node) => Code::Exit(node),
-        None if depth != 0 && !make_node && !is_known(depth) => Code::Unknown,
+        None if depth != 0 && !make_node && !is_of_another_task(depth) => Code::Unknown,
         None => match Root::here() {
             Some(root) => Code::Task(root),
             None => outermost(make_node).map_or(Code::Unknown, Code::Outermost),
@@ -197,11 +211,11 @@ pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     node_at(innermost, true);
     let task = task::try_id();
     let exits = |frames: &RefCell<Vec<Frame>>| -> Vec<Arc<Node>> {
-        let frames = frames.borrow();
+        let mut frames = frames.borrow_mut();
         let exits = frames
-            .iter()
+            .iter_mut()
             .filter(|frame| frame.is_exit && frame.task == task);
-        exits.map(|frame| Arc::clone(&frame.node)).collect()
+        exits.map(|frame| Arc::clone(frame.at.node())).collect()
     };
     let exits = FRAMES.try_with(exits).unwrap_or_default();
     exits.iter().any(|exit| exit.is_inside_of(node))
@@ -221,17 +235,17 @@ fn outermost(make_node: bool) -> Option<Arc<Node>> {
     node_at(1, make_node)
 }
 
-fn is_known(depth: usize) -> bool {
+fn is_of_another_task(depth: usize) -> bool {
     if KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return false;
     }
-    let is_known = |frames: &RefCell<Vec<Frame>>| {
+    let task = task::try_id();
+    let is_another = |frames: &RefCell<Vec<Frame>>| {
         let frames = frames.borrow();
-        frames
-            .binary_search_by_key(&depth, |frame| frame.depth)
-            .is_ok()
+        let known = frames.binary_search_by_key(&depth, |frame| frame.depth);
+        known.is_ok_and(|index| frames[index].task != task)
     };
-    FRAMES.try_with(is_known).unwrap_or(false)
+    FRAMES.try_with(is_another).unwrap_or(false)
 }
 
 /// The node of the context that polls at this depth, if it is one of this task.
@@ -243,18 +257,23 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
     let find = |frames: &RefCell<Vec<Frame>>| {
         let mut frames = frames.borrow_mut();
         let known = frames.partition_point(|frame| frame.depth <= depth);
-        let nearest = known.checked_sub(1).map(|index| &frames[index]);
+        let nearest = known.checked_sub(1).map(|index| &mut frames[index]);
         let (begin, around) = match nearest {
-            Some(frame) if frame.depth == depth => {
-                return (frame.task == task).then(|| Arc::clone(&frame.node));
+            Some(frame) if !make_nodes => {
+                let is_it = frame.depth == depth && frame.task == task;
+                return match &frame.at {
+                    At::Node(node) => is_it.then(|| Arc::clone(node)),
+                    At::Origin(..) => None,
+                };
             }
-            Some(frame) if frame.task == task => (frame.depth, Some(Arc::clone(&frame.node))),
+            Some(frame) if frame.depth == depth => {
+                return (frame.task == task).then(|| Arc::clone(frame.at.node()));
+            }
+            Some(frame) if frame.task == task => (frame.depth, Some(Arc::clone(frame.at.node()))),
             Some(frame) => (frame.depth, None),
+            None if !make_nodes => return None,
             None => (0, None),
         };
-        if !make_nodes {
-            return None;
-        }
         // They are in their first poll: each is where it is polled.
         let exit = EXIT.try_with(Cell::get).unwrap_or(0);
         let exits = EXITS.try_with(Cell::get).unwrap_or(0);
@@ -266,7 +285,7 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
                 depth,
                 task,
                 is_exit: depth == exit || exits & bit(depth) != 0,
-                node,
+                at: At::Node(node),
             };
             frames.insert(index, frame);
         }

@@ -52,7 +52,7 @@ impl Homes {
         self.first.is_none() && self.also.is_empty()
     }
 
-    pub(super) fn are_several(&self) -> bool {
+    pub(super) fn has_some_by_inside(&self) -> bool {
         !self.also.is_empty()
     }
 
