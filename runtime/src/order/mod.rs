@@ -20,13 +20,14 @@
 //!   it waits for nothing inside, because that exit may be waiting for it.
 //! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies belong
 //!   to the code that polls them. A guard's exit waits for each younger context that the same code gave up
-//!   before it and that is detached. When the exit of such a context has ended, what it gave up and still
-//!   runs counts in its place. Only those count that are inside of every context that the guard is inside of.
+//!   before it and that is detached. When an exit has ended that this code gave up or awaited, what it gave
+//!   up and still runs counts in its place. Only those count that are inside of every context that the guard
+//!   is inside of.
 //! - **d.** X is *younger* than Y if X was opened later, and so was the context that holds X where Y is:
 //!   seen from outside, what is inside of a context has the age of that context, also when that one has
 //!   ended.
-//! - **e. Let go.** Nobody waits for an independent context, nor for what was opened in an exit that its
-//!   time limit has cut off.
+//! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves, and it waits only for
+//!   what is inside of it. Nobody waits for what was opened in an exit that its time limit has cut off.
 //! - **f.** A stack is code that closes its entries from the last to the first, each when all is over that
 //!   those above have given up. On executors other than tokio there are no tasks to tell apart: there rule c
 //!   holds inside of contexts only.
