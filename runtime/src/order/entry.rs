@@ -44,8 +44,8 @@ impl Entry {
         })
     }
 
-    /// Does this guard, which is being given up, wait for `other`, which was given up before, by the same
-    /// code or by an exit that this code has given up: rule c?
+    /// Returns `true` if this guard, which is being given up, waits for `other` by rule c. `other`
+    /// was given up before, by the same code or by an exit that this code has given up.
     pub(super) fn waits_for(&self, other: &Self) -> bool {
         !other.is_over() && other.node.is_beside_and_younger_than(&self.node)
     }

@@ -16,7 +16,8 @@ use super::age::Number;
 use super::list::List;
 use super::node::Node;
 
-/// Has anything been given up inside of a context outside of tokio? In most programs, never.
+/// `true` once anything has been given up inside of a context outside of tokio. In most programs
+/// that never happens.
 static IS_OUTSIDE_OF_TOKIO: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -157,8 +158,8 @@ pub(super) fn code(make_node: bool) -> Code {
     }
 }
 
-/// Is this code part of the exit of a context that is inside of this one? Then that exit may wait for
-/// what this code waits for (the exception of rule b).
+/// Returns `true` if this code is part of the exit of a context that is inside of this one. That
+/// exit may wait for what this code waits for (the exception of rule b).
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     if EXIT.try_with(Cell::get).unwrap_or(0) == 0 {
         return false;
@@ -253,7 +254,8 @@ impl Root {
     }
 }
 
-/// Could a guard that is given up here have to wait for others beside it, or not for those inside?
+/// Returns `false` if a guard that is given up here surely waits for nothing beside it, and for all
+/// that is inside of it.
 #[inline]
 pub(super) fn may_have_to_wait() -> bool {
     EXIT.try_with(Cell::get).unwrap_or(0) != 0

@@ -66,7 +66,7 @@ impl List {
         })
     }
 
-    /// Is there a task that has given something up?
+    /// Returns `true` if some task has given up a context that has not ended.
     pub(super) fn is_in_a_task() -> bool {
         IN_ROOTS.load(Ordering::Relaxed) != 0
     }

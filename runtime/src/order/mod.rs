@@ -1,7 +1,8 @@
 //! The order of exits: which exit waits for which other one.
 //!
-//! A context that is exited where it was entered needs no help: Rust's own nesting is the order. An exit
-//! that runs *detached* does, because the code around it goes on, and comes to exits that have to wait.
+//! A context that is exited where it was entered needs no help: Rust's own nesting is the order. An
+//! exit that runs *detached* needs help, because the code around it goes on, and comes to exits
+//! that have to wait for it.
 //!
 //! ```text
 //!  task ──┬── a.with ─── body ──┬── b.with ─── body      b is inside of a
@@ -11,35 +12,43 @@
 //!
 //! The rules:
 //!
-//! - **a. Inside.** A context is inside of the one whose code opened it: its enter, its body, its exit.
-//!   `inside(&guard)` puts it inside of the guard's context as well. When a context has ended, what is
-//!   still held or running in it is inside of the context around.
-//! - **b.** An exit begins when everything inside of its context that has been given up has ended. Not
-//!   waited for: what is still held; and, by a context that is given up in the exit of something inside
-//!   of it, anything, because it would wait for itself.
-//! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies belong
-//!   to the code that polls them. A guard's exit waits for each younger context that the same code gave
-//!   up before it and that runs detached, and for those younger ones that the exits of these have left.
-//!   It waits only for what is inside of everything that its own context is inside of.
-//! - **d.** *Younger* is what was opened later. Seen from outside, what was opened in an exit has the age
-//!   of that exit's context, and so has what was opened inside of a context that has ended.
-//! - **e. Let go.** Nobody waits for an independent context, nor for what was opened in an exit that its
-//!   time limit has cut off.
-//! - **f.** A stack is code that closes its entries from the last to the first, each when all is over that
-//!   those above have given up. Outside of tokio there are no tasks to tell apart: there rule c holds
-//!   inside of contexts only.
-//! - **g.** An exit that waits, by code of the user's, for what waits for it by these rules waits for
-//!   ever, as it would in nested blocks. A wait that lasts is reported, by name.
+//! - **a. Inside.** A context is inside of the context whose code has opened it: the enter, the
+//!   body, or the exit. `inside(&guard)` puts a context inside of the guard's context as well. When
+//!   a context has ended, everything that is still held or running in it is inside of the context
+//!   around it.
+//! - **b.** An exit begins when everything inside of its context that has been given up has ended.
+//!   An exit that is awaited elsewhere counts from its first wait on. The exit does not wait for
+//!   what is still held. A context that is given up in the exit of something inside of it waits for
+//!   nothing inside, because it would wait for itself.
+//! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies
+//!   belong to the code that polls them. The exit of a guard waits for each younger context that
+//!   the same code gave up before the guard and that runs detached. It also waits for each younger
+//!   context that the exits of these have left. It waits only for contexts that are inside of
+//!   everything that the guard's own context is inside of.
+//! - **d.** *Younger* means opened later. Seen from outside, what was opened in an exit has the age
+//!   of the exit's context, and so has what was opened inside of a context that has ended.
+//! - **e. Let go.** No exit waits for an independent context, nor for what was opened in an exit
+//!   that its time limit has cut off.
+//! - **f.** A stack is code that closes its entries from the last to the first. The exit of each
+//!   entry begins when everything is over that the entries above it have given up. Outside of tokio
+//!   there are no tasks to tell apart: there, rule c holds inside of contexts only.
+//! - **g.** If the user's code makes an exit wait for a context that waits for this exit by these
+//!   rules, both wait for ever, as they would in nested blocks. A wait that lasts is reported, with
+//!   the names of both contexts.
 //!
-//! There is no circle. By rule b a context waits for what is further inside, and by rule c for what is
-//! younger and was given up before. An exit that has begun waits by no rule any more.
+//! Waits by these rules alone cannot form a circle. By rule b a context waits for what is further
+//! inside. By rule c it waits for what is younger and was given up before. An exit that has begun
+//! no longer waits by any rule.
 //!
-//! How they are kept:
+//! How the rules are kept:
 //!
 //! - [`here`] tells which contexts are polling in this thread, and so what is inside of what (rule a).
-//! - [`node`] is a context, with those inside of it which have been given up (rules a, b, e).
-//! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old it is (rule d).
-//! - A [`Place`] is what a context itself has of all that. A context that never waits has none of it.
+//! - [`node`] is a context, with the contexts inside of it that have been given up (rules a, b, e).
+//! - [`entry`] is a context that has been given up, until it has ended.
+//! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old a context is
+//!   (rule d).
+//! - A [`Place`] is the part of all this that a context itself holds. A context that never waits
+//!   needs none of it.
 
 mod age;
 mod entry;
@@ -368,7 +377,7 @@ impl Place {
         }
     }
 
-    /// Does its exit have to wait (rules b and c)?
+    /// Returns `true` if its exit has to wait (rules b and c).
     #[inline]
     pub(crate) fn has_to_wait(&self) -> bool {
         let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);

@@ -52,12 +52,12 @@ impl Homes {
         self.first.is_none() && self.also.is_empty()
     }
 
-    /// Does one of them lie inside of the node, or is it the node?
+    /// Returns `true` if one of them is the node, or is inside of the node.
     fn lead_to(&self, node: &Arc<Node>) -> bool {
         self.climb(|home| Arc::ptr_eq(home, node)).is_some()
     }
 
-    /// Do they lead to the root of a task, with nothing independent on the way?
+    /// Returns `true` if they lead to the root of a task, with nothing independent on the way.
     fn lead_to_a_root(&self) -> bool {
         self.is_empty() || self.climb(|home| home.is_at_a_root()).is_some()
     }
@@ -151,7 +151,8 @@ impl Node {
         homes.lead_to(node)
     }
 
-    /// Is it inside of everything that the other one is inside of, and younger, seen from there?
+    /// Returns `true` if this context is inside of everything that the other one is inside of, and
+    /// is younger, seen from there.
     pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
         let (other_age, around) = other.where_it_is();
         let homes = self.lock().homes.clone();
@@ -236,7 +237,8 @@ impl Node {
         self.lock().given_up_in = Some(exit);
     }
 
-    /// Was it given up in the exit of something inside of this one, or one further out?
+    /// Returns `true` if this context was given up in an exit inside of the node, or if the context
+    /// of that exit was, and so on.
     pub(super) fn was_given_up_inside_of(&self, node: &Arc<Self>) -> bool {
         let mut next = self.lock().given_up_in.clone();
         while let Some(exit) = next {
@@ -300,7 +302,7 @@ impl Node {
         }
     }
 
-    /// Is there nobody who refers to it, and nothing that it would leave?
+    /// Returns `true` if nothing else refers to this node, and it would leave nothing.
     pub(super) fn is_unknown(self: &mut Arc<Self>) -> bool {
         let Some(node) = Arc::get_mut(self) else {
             return false;
