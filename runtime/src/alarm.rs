@@ -1,4 +1,4 @@
-//! Tells when a wait has lasted long.
+//! A timer that tells when the wait of an exit has lasted long.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, ready};
@@ -7,7 +7,8 @@ use crate::panic::drop_payload;
 use crate::report;
 use crate::time_limit::Timer;
 
-/// Goes off once, when the wait that it was made for has lasted long.
+/// Goes off once, when the wait that it was made for has reached the limit of
+/// [`set_wait_limit`](report::set_wait_limit).
 pub(crate) struct Alarm(Option<Timer>);
 
 impl Alarm {

@@ -15,11 +15,15 @@
 //! }
 //! ```
 //!
+//! Detached exits keep their order: an exit begins when the exits that it has to wait for have
+//! ended. The guide has a page on [that order](crate::guide::order). An exit that has waited for
+//! ten seconds is reported, as [`LongWait`](Kind::LongWait).
+//!
 //! What can't be handed over to its own runtime (there was none, or it has shut down) runs on a
-//! thread of this crate; after a shutdown, for five seconds at the most, and what is not done by then
-//! is reported as [`Lost`](Kind::Lost). A process that ends does not wait for that thread: a `main`
-//! that builds its own runtime ends with [`drain_blocking`]. The guide has a page on [how a program
-//! ends](crate::guide::shutdown).
+//! thread of this crate. After a shutdown, each exit has five seconds there, and an exit that has
+//! not ended by then is reported as [`Lost`](Kind::Lost). A process that ends does not wait for
+//! that thread: a `main` that builds its own runtime ends with [`drain_blocking`]. The guide has a
+//! page on [how a program ends](crate::guide::shutdown).
 
 use std::fmt;
 use std::future::{Future, poll_fn};

@@ -430,15 +430,21 @@ pub trait AsyncContextExt: AsyncContext {
     where
         Self: 'static; // a context that borrows is for `with_scoped`
 
-    /// The same context, whose exit is given so much time: from the moment when its own code begins,
-    /// after detached exits inside of it have ended. In Python, `asyncio.timeout` around `__aexit__`.
+    /// The same context, whose exit is given so much time. The time begins when the exit's own code
+    /// begins, after the exits that it has to wait for have ended. In Python, `asyncio.timeout`
+    /// around `__aexit__`.
     ///
-    /// An exit that is over its limit is dropped where it stands; the exits of contexts around go on. The
-    /// caller gets [`Timed::Elapsed`], like any error of exit. Where the body's own error or panic goes to the
-    /// caller, or where the caller has left, it is [reported](crate::report) instead, as
-    /// [`TimedOut`](crate::report::Kind::TimedOut).
-    /// Of several contexts that are one, such as a `Vec` or a [`join`](crate::join), the exits that
-    /// have begun are dropped; those that have not, run in the background.
+    /// An exit that is over its limit is dropped where it stands, and the exits of contexts around
+    /// go on. That is told once. The caller gets [`Timed::Elapsed`], like any error of exit. If the
+    /// body's own error or panic goes to the caller, or if the caller has left, the limit is
+    /// [reported](crate::report) instead, as [`TimedOut`](crate::report::Kind::TimedOut).
+    ///
+    /// What the exit has opened until then goes on in the background. No other exit waits for it,
+    /// and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that was opened
+    /// elsewhere, and that the exit was handed, keeps its order.
+    ///
+    /// If several contexts are one, such as a `Vec` or a [`join`](crate::join), those of their
+    /// exits that have begun are dropped. The others run in the background.
     ///
     /// ```
     /// use async_context_manager::{Phase, prelude::*};
@@ -539,11 +545,15 @@ pub trait AsyncContextExt: AsyncContext {
     where
         Self: 'static; // a context that borrows is for `with_scoped`
 
-    /// The same context, for which no other exit waits. Its own exit waits only for what is inside of it.
+    /// The same context, for which no other exit waits. Its own exit waits only for what is inside
+    /// of the context.
     ///
-    /// For contexts that are held beside each other and have nothing to do with each other, such as the
-    /// sessions in a server's map: without it, the exit of an older guard waits for that of a younger
-    /// one that the same code gave up before.
+    /// This is for contexts that one task holds beside each other and that do not use each other,
+    /// such as the sessions in a server's map. Without it, the exit of an older guard waits for the
+    /// exit of a younger guard that the same task gave up before.
+    ///
+    /// Contexts around do not wait for it either. Code that runs the context still awaits it, such
+    /// as a `with` or a stack, and so does [`drain`](crate::detached::drain).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -563,25 +573,29 @@ pub trait AsyncContextExt: AsyncContext {
     /// for id in 1..=3 {
     ///     sessions.insert(id, session(id).independent().boxed().guard().await?);
     /// }
-    /// drop(sessions.remove(&2)); // it goes on in the background, for ever
-    /// Guard::close(sessions.remove(&1).unwrap()).await?; // and does not keep the older one
+    /// drop(sessions.remove(&2)); // goes on in the background, for ever
+    /// Guard::close(sessions.remove(&1).unwrap()).await?; // does not wait for it
     /// # std::process::exit(0);
     /// # }
     /// ```
     ///
     /// # Panics
     ///
-    /// When it is entered, if it is to be [`inside`](Self::inside) of a guard as well.
+    /// When the context is entered, if it was put [`inside`](Self::inside) of a guard as well.
     fn independent(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
 
-    /// The same context, inside of the guard's context as well as where it is opened: when both are given
-    /// up, the exit of the guard's context waits for this one, in whatever order and by whatever tasks
-    /// they are given up.
+    /// The same context, inside of the guard's context as well as where it is opened. The exit of
+    /// the guard waits for this context if it has been given up, by whatever task, before that exit
+    /// begins.
     ///
-    /// For a context that uses another one, which is held by a guard, and does not hold it: a
-    /// transaction on a connection.
+    /// This is for a context that uses what a guard holds, as a transaction uses its connection.
+    /// The guard is borrowed only for this call. It may be given up first, as below. But its exit
+    /// does not wait for what is still held inside of it.
+    ///
+    /// A context may be put inside of several guards. When the context of such a guard has ended,
+    /// the contexts around that take its place.
     ///
     /// ```
     /// # use async_context_manager::{detached, prelude::*};
@@ -600,7 +614,7 @@ pub trait AsyncContextExt: AsyncContext {
     /// # async fn main() -> io::Result<()> {
     /// let connection = part("connection").guard().await?;
     /// let transaction = part("transaction").inside(&connection).guard().await?;
-    /// drop((connection, transaction)); // the connection first
+    /// drop((connection, transaction)); // the connection first, and at once
     /// detached::drain().await;
     /// assert_eq!(*LOG.lock().unwrap(), ["transaction", "connection"]);
     /// # Ok(())
@@ -609,7 +623,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// When it is entered, if it is [`independent`](Self::independent) as well.
+    /// When the context is entered, if it is [`independent`](Self::independent) as well.
     fn inside<C>(
         self,
         guard: &Guard<C>,

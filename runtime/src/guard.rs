@@ -40,16 +40,31 @@ use crate::scope::{Body, Held, Live};
 ///
 /// # Order
 ///
-/// Guards held side by side in a function exit in reverse order, as the locals drop. The exit of a guard
-/// waits for each younger context that the same code gave up before it and that runs in the background.
-/// *Code* is the exit that is running, or else the task. What different tasks give up is in no order, and
-/// neither are exits that are awaited at the same time, as in
-/// `join!(Guard::close(older), Guard::close(younger))`.
+/// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
+/// a guard begins when these have ended:
 ///
-/// A `Vec` or a struct drops its parts, and so its guards, in the order in which they are written;
-/// [`ExitStack`](crate::ExitStack) exits in reverse. Guards that have nothing to do with each other are
-/// opened as [`independent`](crate::AsyncContextExt::independent) contexts. The guide has a page on
-/// [the order of exits](crate::guide::order).
+/// - everything inside of its context that has been given up: what its enter and its exit have
+///   opened, and what was put [`inside`](crate::AsyncContextExt::inside) of it by name;
+/// - each younger context beside it that the same code gave up before it and that closes in the
+///   background, and the younger contexts that the exits of these have left behind. *Younger* means
+///   opened later. The same code is the same task, or the same exit.
+///
+/// There is no order between
+///
+/// - an older guard and a younger one that is given up after it. A `Vec` or a struct drops its
+///   parts, and so its guards, in the order in which they are written; an
+///   [`ExitStack`](crate::ExitStack) exits in reverse;
+/// - exits that the same task awaits beside each other, as in
+///   `join!(Guard::close(older), Guard::close(younger))`;
+/// - guards that different tasks give up;
+/// - guards outside of tokio that are not inside of any context;
+/// - an [`independent`](crate::AsyncContextExt::independent) guard and its neighbours.
+///
+/// The arms of a `join!` and the futures of a `FuturesUnordered` belong to the task that polls
+/// them. So an older guard in one arm waits for a younger one that another arm has dropped before.
+/// Where that is too slow, make the guards independent, or use
+/// [`with`](crate::AsyncContextExt::with), which never waits for what is beside it. The guide has a
+/// page on [the order](crate::guide::order).
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
 pub struct Guard<C: AsyncContext>
 where

@@ -109,9 +109,9 @@ pub enum Step<'a> {
     Exited {
         /// How the body had ended.
         outcome: &'a Outcome,
-        /// Did exit give an error, or panic?
+        /// `true` if exit gave an error, or panicked.
         exit_failed: bool,
-        /// Did it end in the background?
+        /// `true` if exit ended in the background.
         detached: bool,
         /// The time in the body.
         body: Duration,

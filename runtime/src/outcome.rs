@@ -37,7 +37,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Is this [`Outcome::Completed`]?
+    /// Returns `true` if this is [`Outcome::Completed`].
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -55,7 +55,7 @@ impl Outcome {
         matches!(self, Self::Completed)
     }
 
-    /// Is this [`Outcome::Failed`]?
+    /// Returns `true` if this is [`Outcome::Failed`].
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -73,7 +73,7 @@ impl Outcome {
         matches!(self, Self::Failed(_))
     }
 
-    /// Is this [`Outcome::Panicked`]?
+    /// Returns `true` if this is [`Outcome::Panicked`].
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -95,7 +95,7 @@ impl Outcome {
         matches!(self, Self::Panicked(_))
     }
 
-    /// Is this [`Outcome::Cancelled`]?
+    /// Returns `true` if this is [`Outcome::Cancelled`].
     ///
     /// ```
     /// use async_context_manager::{Outcome, detached, prelude::*};
@@ -227,7 +227,7 @@ impl BodyError {
         (*self.0).type_name()
     }
 
-    /// Is the error, or the one inside its box, a `T`?
+    /// Returns `true` if the error, or the error inside of its box, is a `T`.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;

@@ -14,7 +14,10 @@
 //!
 //! Each error is either returned to a caller or reported, never both, and never neither. So a program
 //! whose time limits drop a `with` while its exit runs is told of the body's error, however ordinary
-//! it is, as [`BodyFailed`](Kind::BodyFailed): a hook may pass over those it expects.
+//! it is, as [`BodyFailed`](Kind::BodyFailed). A hook may pass over the reports that it expects.
+//!
+//! Two kinds of reports are about the order of exits, and not about an error:
+//! [`LongWait`](Kind::LongWait) and [`LetGo`](Kind::LetGo).
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -80,34 +83,40 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Enter failed after its caller had gone, or beside another one that had failed before. There is
-    /// nothing to exit.
+    /// Enter failed after its caller had gone, or beside another enter that had failed before.
+    /// There is nothing to exit.
     EnterFailed,
-    /// Exit failed where the body's error or panic goes to the caller, or where nobody waits.
+    /// Exit failed, and its error has no caller: the body's error or panic goes to the caller, or
+    /// nobody waits.
     ExitFailed,
-    /// Enter or exit panicked where a body's panic goes to the caller, or where nobody waits; or
-    /// something of the user's panicked in its `Drop` there.
+    /// Enter or exit panicked, and the panic has no caller: another panic goes to the caller, or
+    /// nobody waits. A user's `From` or `Drop` that panics there is a panic of that enter or exit.
     Panicked,
-    /// Exit was given up after its [time limit](crate::AsyncContextExt::exit_timeout), where nobody gets the
-    /// error that says so. It is not reported as `ExitFailed` as well.
+    /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
+    /// the error that says so. The report has no error, and there is no report as `ExitFailed`
+    /// beside it.
     TimedOut,
-    /// The runtime shut down under a detached exit, and it could not be finished elsewhere: it
-    /// took too long there, or panicked, as it does where it needs the runtime that is gone. Or under a
-    /// task of [`tasks`](crate::tasks) that was to be joined.
+    /// The runtime shut down under a detached exit, and the exit could not be finished elsewhere:
+    /// it took too long there, or it panicked, for example because it needs the runtime that is
+    /// gone. Or the runtime shut down under a task of [`tasks`](crate::tasks) that was to be
+    /// joined.
     Lost,
-    /// A context was dropped before its exit had ended, and it can't go on in the background: one that borrows, or one
-    /// that was entered by hand and never exited.
+    /// A context was dropped before its exit had ended, and it can't go on in the background. It
+    /// borrows, or it was entered by hand and never exited.
     NotRun,
-    /// The body's own error, whose caller went away while exit was running, or was passed by
-    /// the panic of an exit.
+    /// The body failed, but its error could not be returned: the caller was dropped during exit, or
+    /// exit panicked.
     BodyFailed,
-    /// The body's own panic, whose caller went away while exit was running.
+    /// The body panicked, but its panic could not go on: the caller was dropped during exit.
     BodyPanicked,
-    /// It was opened in an exit that its time limit has cut off, and goes on in the background. No other
-    /// exit waits for it.
+    /// The context was opened in an exit that its [time
+    /// limit](crate::AsyncContextExt::exit_timeout) has cut off. It goes on in the background, and
+    /// no other exit waits for it.
     LetGo,
-    /// Its exit waits for that of another context, [`waits_for`](Report::waits_for), and has done so for
-    /// longer than [`set_wait_limit`] allows. It goes on waiting.
+    /// The exit of the context waits for another context, which [`waits_for`](Report::waits_for)
+    /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting.
+    /// The guide says [which waits never
+    /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
 }
 
@@ -199,7 +208,8 @@ impl Report {
         }
     }
 
-    /// The context that is waited for, of a [`LongWait`](Kind::LongWait).
+    /// The name of the context that is waited for. `None` unless this is a
+    /// [`LongWait`](Kind::LongWait).
     ///
     /// ```
     /// use async_context_manager::report;
@@ -274,7 +284,7 @@ impl fmt::Display for Report {
 
 type Hook = Arc<dyn Fn(&Report) + Send + Sync>;
 
-/// In milliseconds; the greatest number stands for never.
+/// The limit in milliseconds. The greatest number stands for never.
 static WAIT_LIMIT: AtomicU64 = AtomicU64::new(10_000);
 
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
@@ -316,9 +326,13 @@ pub fn reset_hook() {
     replace_hook(None);
 }
 
-/// Sets after which time a wait of one exit for another one is reported, as
-/// [`LongWait`](Kind::LongWait): once for each wait. It is ten seconds unless this is called;
-/// `Duration::MAX` turns the reports off.
+/// Sets after which time a wait of one exit for other contexts is reported, as
+/// [`LongWait`](Kind::LongWait).
+///
+/// The limit is ten seconds unless this is called. `Duration::MAX` turns the reports off. A wait
+/// that has begun keeps the limit that it began with. An exit that waits for several contexts, one
+/// after the other, is reported once, with the context that it waits for when the time is over. On
+/// a tokio runtime without a timer nothing is reported.
 ///
 /// ```
 /// use async_context_manager::report;
@@ -332,7 +346,7 @@ pub fn set_wait_limit(limit: Duration) {
     WAIT_LIMIT.store(millis, Ordering::Relaxed);
 }
 
-/// `None` for never.
+/// Returns `None` if no wait is to be reported.
 pub(crate) fn wait_limit() -> Option<Duration> {
     let millis = WAIT_LIMIT.load(Ordering::Relaxed);
     (millis != u64::MAX).then(|| Duration::from_millis(millis))

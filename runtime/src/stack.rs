@@ -71,7 +71,14 @@ use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
 /// # Drop
 ///
 /// Dropped without [`exit`](Self::exit), all entries exit in the background, in the same order, as
-/// [`Cancelled`](Outcome::Cancelled). Where there are none, nothing runs.
+/// [`Cancelled`](Outcome::Cancelled). A stack without entries just drops: nothing runs, and nothing
+/// is reported.
+///
+/// # Order
+///
+/// The entries exit from the last to the first. Each exit begins when the exit above it has ended,
+/// and when everything has ended that the exits above it have given up. To the code around it, a
+/// stack is a [guard](crate::Guard#order) that was opened when the stack was made.
 ///
 /// # Comparison
 ///
@@ -389,7 +396,7 @@ where
         self.entries().len()
     }
 
-    /// Are there none?
+    /// Returns `true` if there are no entries.
     ///
     /// ```
     /// use async_context_manager::ExitStack;

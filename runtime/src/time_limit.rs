@@ -1,4 +1,4 @@
-//! A future that is given so much time, on whatever there is for a timer.
+//! Time limits for futures, on the timer of the runtime or, without one, of the crate's thread.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -26,11 +26,11 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     .await
 }
 
-/// Is there a timer? Asked for before anything has begun that would need one to end.
+/// Checks that there is a timer, before anything begins that would need a timer to end.
 ///
 /// # Panics
 ///
-/// On a tokio runtime without one.
+/// On a tokio runtime without a timer.
 pub(crate) fn check_timer() {
     drop(Timer::new(Duration::ZERO));
 }

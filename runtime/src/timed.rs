@@ -61,7 +61,7 @@ pub enum Phase {
 }
 
 impl<E> Timed<E> {
-    /// Is this [`Timed::Elapsed`]?
+    /// Returns `true` if this is [`Timed::Elapsed`].
     ///
     /// ```
     /// use async_context_manager::Timed;

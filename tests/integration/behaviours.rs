@@ -43,8 +43,8 @@ fn names(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
 
-/// All that the tables name exists, but for what they mark as not there yet, which does not. Gives the
-/// number of names.
+/// Checks that all exists that the tables name, and that what they mark as not there yet does not.
+/// Returns the number of names.
 fn check(table: &str, text: &str) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources: String = [
@@ -100,9 +100,9 @@ fn every_behaviour_has_tests_that_exist() {
     );
 }
 
-/// Those of the list that the project began with, and what it says of LIFO without a number. Others have been
-/// merged into these.
-const NUMBERS: [&str; 89] = [
+/// The numbers that have a line. They are the numbers of the list that the project began with, and
+/// two lines about LIFO that have none. Other lines of that list have been merged into these.
+const NUMBERS: [&str; 90] = [
     "1",
     "2",
     "3",
@@ -192,6 +192,7 @@ const NUMBERS: [&str; 89] = [
     "140",
     "141",
     "142",
+    "143",
 ];
 
 #[test]

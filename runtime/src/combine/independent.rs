@@ -1,4 +1,4 @@
-//! A context that nobody waits for.
+//! A context that no other exit waits for.
 
 use crate::context::AsyncContext;
 use crate::coroutine::generator;

@@ -1,4 +1,4 @@
-//! A context that is inside of a guard's as well.
+//! A context that is inside of a guard's context as well as where it is opened.
 
 use crate::context::AsyncContext;
 use crate::coroutine::generator;

@@ -216,7 +216,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         group.set.len()
     }
 
-    /// Is none running?
+    /// Returns `true` if no task is running.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;

@@ -6,7 +6,7 @@
 //! | [`first_context`] | from nothing to a working context |
 //! | [`errors`] | who gets which error; suppression |
 //! | [`cancellation`] | the life of a context, as a picture; what a drop does in each place |
-//! | [`order`] | last in, first out, also in the background |
+//! | [`order`] | last in, first out, also in the background; what waits for what |
 //! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
 //! | [`observing`] | counters and spans: what every context did |
