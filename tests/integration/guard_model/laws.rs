@@ -145,7 +145,9 @@ impl Order<'_> {
         let mut homes = Vec::new();
         let mut left: Vec<_> = self.parents(id).collect();
         while let Some(id) = left.pop() {
-            if is_before(self.of(id).over, Some(time)) {
+            // What an independent context has left stays there: rule e.
+            let leads_on = is_before(self.of(id).over, Some(time)) && !self.of(id).independent;
+            if leads_on {
                 left.extend(self.parents(id));
             } else {
                 homes.push(id);
