@@ -277,12 +277,6 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         *self.state().stage == Stage::Entered
     }
 
-    /// Has its body ended, and does its exit wait for its turn?
-    pub(crate) fn is_waiting(&mut self) -> bool {
-        let state = self.state();
-        *state.stage == Stage::Returned && state.place.has_to_wait()
-    }
-
     /// As what the error of exit is reported, if nobody gets it.
     pub(crate) fn failed_as(&mut self) -> Kind {
         self.link().failed_as()

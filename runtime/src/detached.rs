@@ -36,6 +36,7 @@ use tokio::sync::Notify;
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine};
 use crate::fallback;
+use crate::order;
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch, drop_quietly};
 use crate::report::{self, Kind};
@@ -266,11 +267,6 @@ where
     fn name(&self) -> &'static str {
         self.coroutine.name()
     }
-
-    /// Does its exit wait for its turn?
-    fn is_waiting(&mut self) -> bool {
-        self.coroutine.is_waiting()
-    }
 }
 
 /// Enter, if it has not ended yet, and exit. Ready when there is nothing left to run.
@@ -382,9 +378,14 @@ where
         // All of it moves in here.
         let mut rest = rest;
         loop {
-            // Each exit inside has a limit of its own: this one's begins after them.
-            let is_waiting = rest.is_waiting();
-            let ended = tokio::time::timeout(fallback::LIMIT, poll_fn(|cx| rest.poll(cx))).await;
+            let mut has_waited = false;
+            let ended = poll_fn(|cx| {
+                let _rescuing = fallback::Rescuing::begin();
+                let (polled, waits) = order::poll_and_see(|| rest.poll(cx));
+                has_waited |= waits;
+                polled
+            });
+            let ended = tokio::time::timeout(fallback::LIMIT, ended).await;
             match ended {
                 Ok(ended) => {
                     if let Err(payload) = ended {
@@ -392,7 +393,8 @@ where
                     }
                     return drop_quietly(name, rest);
                 }
-                Err(_) if is_waiting => {}
+                // Each exit that it waits for has a limit of its own: this one's begins after them.
+                Err(_) if has_waited => {}
                 Err(_) => {
                     report::plain(name, Kind::Lost);
                     return drop_quietly(name, rest);

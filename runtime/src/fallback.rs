@@ -25,6 +25,32 @@ pub(crate) fn runtime() -> Option<Handle> {
 
 thread_local! {
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
+
+    static IS_RESCUING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it is there, this thread polls what a runtime that shut down has left behind.
+pub(crate) struct Rescuing {
+    before: bool,
+}
+
+impl Rescuing {
+    pub(crate) fn begin() -> Self {
+        let before = IS_RESCUING.try_with(|cell| cell.replace(true));
+        Self {
+            before: before.unwrap_or(false),
+        }
+    }
+
+    pub(crate) fn is_going_on() -> bool {
+        IS_RESCUING.try_with(Cell::get).unwrap_or(false)
+    }
+}
+
+impl Drop for Rescuing {
+    fn drop(&mut self) {
+        let _ = IS_RESCUING.try_with(|cell| cell.set(self.before));
+    }
 }
 
 /// Is this its thread?

@@ -40,15 +40,16 @@ use crate::scope::{Body, Held, Live};
 ///
 /// # Order
 ///
-/// Guards held side by side in a function exit in reverse order, as the locals drop, and each waits for
-/// the exits of what was entered after it and given up before it. That holds in the task, or
-/// `block_on`, that the guard was entered in; a guard, or the future of its exit, that is moved to
-/// another task is on its own. A `Vec` or a struct drops its parts, and so its guards, in the order
-/// in which they are written; [`ExitStack`](crate::ExitStack) exits in reverse.
+/// Guards held side by side in a function exit in reverse order, as the locals drop. The exit of a guard
+/// waits for each younger context that the same code gave up before it and that runs in the background.
+/// *Code* is the exit that is running, or else the task. What different tasks give up is in no order, and
+/// neither are exits that are awaited at the same time, as in
+/// `join!(Guard::close(older), Guard::close(younger))`.
 ///
-/// A guard can't be told from a sibling's: in the arms of a `join!`, or the futures of a
-/// `FuturesUnordered`, one that was entered first waits for one that was given up first. Where that is
-/// too slow, use [`with`](crate::AsyncContextExt::with), whose inside is known.
+/// A `Vec` or a struct drops its parts, and so its guards, in the order in which they are written;
+/// [`ExitStack`](crate::ExitStack) exits in reverse. Guards that have nothing to do with each other are
+/// opened as [`independent`](crate::AsyncContextExt::independent) contexts. The guide has a page on
+/// [the order of exits](crate::guide::order).
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
 pub struct Guard<C: AsyncContext>
 where

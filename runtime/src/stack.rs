@@ -3,9 +3,10 @@
 //! A stack is itself a context, whose value is the list of its entries and whose exit is
 //! [`unwind`]: so dropping it, handing it over and its place among others are those of any context.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,6 +19,7 @@ use crate::coroutine::{Code, generator};
 use crate::exchange::Loan;
 use crate::ext::{Body as AsyncBody, SendBody};
 use crate::failure::{ExitFailure, StackFailure};
+use crate::fallback::Rescuing;
 use crate::observe::Watch;
 use crate::order::{self, Kind as Hold, Place};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
@@ -444,7 +446,9 @@ where
     /// ```
     pub fn extend(&mut self, mut other: Self) {
         let mut entries = mem::take(&mut *self.entries());
-        entries.append(&mut other.entries());
+        let first = next_number(&entries);
+        let more = mem::take(&mut *other.entries());
+        entries.extend((first..).zip(more.into_values()));
         // The older one waits for all that was entered beside it after its first entry.
         if let (Some(live), Some(more)) = (&mut self.live, &mut other.live)
             && more.place().is_older_than(live.place())
@@ -567,8 +571,8 @@ where
     {
         let (value, loan) = (live.take(), live.loan());
         let mut entries = self.entries();
-        let number = entries.last().map_or(0, |(number, _)| number + 1);
-        entries.push((number, Box::new(live)));
+        let number = next_number(&entries);
+        entries.insert(number, Box::new(live));
         drop(entries);
         Lease {
             value: Some(value),
@@ -587,7 +591,7 @@ where
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Numbered<E, D>>> {
+    fn entries(&self) -> MutexGuard<'_, Numbered<E, D>> {
         let live = self.live.as_ref().expect("only exit and the drop take it");
         lock(live.value())
     }
@@ -634,7 +638,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = f.debug_list();
-        for (_, entry) in self.entries().iter() {
+        for entry in self.entries().values() {
             list.entry(&entry.name());
         }
         list.finish()
@@ -837,10 +841,7 @@ where
     D: Verdict,
 {
     fn release(&self, number: u64) -> Option<Exit<(), E>> {
-        let mut entries = self.entries();
-        let index = entries.iter().rposition(|(known, _)| *known == number)?;
-        let (_, entry) = entries.remove(index);
-        drop(entries);
+        let entry = self.entries().remove(&number)?;
         let exit = entry.exit(Outcome::Completed)?;
         Some(Box::pin(async move {
             let (ended, kind) = exit.await;
@@ -860,9 +861,14 @@ trait Entry<E, D>: Send {
 /// What an exit says, or the payload of its panic; and as what its error is reported.
 type Exit<D, E> = Pin<Box<dyn Future<Output = (Result<Result<D, E>, Payload>, Kind)> + Send>>;
 
-type Numbered<E, D> = (u64, Box<dyn Entry<E, D>>);
+/// By their numbers, which count up.
+type Numbered<E, D> = BTreeMap<u64, Box<dyn Entry<E, D>>>;
 
-type Entries<E, D> = Mutex<Vec<Numbered<E, D>>>;
+type Entries<E, D> = Mutex<Numbered<E, D>>;
+
+fn next_number<E, D>(entries: &Numbered<E, D>) -> u64 {
+    entries.last_key_value().map_or(0, |(number, _)| number + 1)
+}
 
 impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
 where
@@ -933,36 +939,16 @@ where
     D: Verdict,
 {
     let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
-    while let Some((_, entry)) = entries.pop() {
+    while let Some((_, entry)) = entries.pop_last() {
         let name = entry.name();
         order::what_this_exit_has_given_up(name).await;
         let Some(exit) = entry.exit(outcome.share()) else {
             continue;
         };
-        let (ended, kind) = exit.await;
-        let failing = Failing::new(name, kind);
+        let ended = unless_rescued(exit).await;
         let mut unwound = lock(unwound);
-        match (ended, &outcome) {
-            (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
-                unwound.suppress(name, verdict);
-                replace(name, &mut outcome, Outcome::Completed);
-            }
-            (Ok(Ok(_)), _) => {}
-            (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
-                let error = Arc::new(error);
-                if outcome.is_completed() {
-                    let error = BodyError::new(Arc::clone(&error));
-                    replace(name, &mut outcome, Outcome::Failed(error));
-                }
-                unwound.errors.push((failing, error));
-            }
-            (Ok(Err(error)), _) => failing.report(Arc::new(error)),
-            (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
-                let panic = BodyPanic::new(&*payload);
-                replace(name, &mut outcome, Outcome::Panicked(panic));
-                unwound.panic = Some((name, payload));
-            }
-            (Err(payload), _) => report::panic(name, Kind::Panicked, payload),
+        if let Some((ended, kind)) = ended {
+            unwound.add(Failing::new(name, kind), ended, &mut outcome);
         }
         if unwound.is_abandoned {
             replace(name, &mut outcome, Outcome::Cancelled);
@@ -972,12 +958,61 @@ where
     drop_quietly(NAME, outcome);
 }
 
+/// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on alone, with a
+/// time limit of its own, and the stack waits for it as for all that it has given up.
+async fn unless_rescued<D, E>(exit: Exit<D, E>) -> Option<<Exit<D, E> as Future>::Output> {
+    let mut exit = exit;
+    poll_fn(|cx| {
+        if Rescuing::is_going_on() {
+            return Poll::Ready(None);
+        }
+        exit.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
 /// The old outcome may have the last share in an error.
 fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
     drop_quietly(context, mem::replace(outcome, new));
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
+    /// An exit has ended so. Sets what those around it see.
+    fn add(
+        &mut self,
+        failing: Failing,
+        ended: Result<Result<D, E>, Payload>,
+        outcome: &mut Outcome,
+    ) {
+        let name = failing.context;
+        match (ended, &*outcome) {
+            (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
+                self.suppress(name, verdict);
+                replace(name, outcome, Outcome::Completed);
+            }
+            (Ok(Ok(_)), _) => {}
+            (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
+                let error = Arc::new(error);
+                if outcome.is_completed() {
+                    let error = BodyError::new(Arc::clone(&error));
+                    replace(name, outcome, Outcome::Failed(error));
+                }
+                self.errors.push((failing, error));
+            }
+            (Ok(Err(error)), Outcome::Panicked(_) | Outcome::Cancelled) => {
+                failing.report(Arc::new(error));
+            }
+            (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
+                let panic = BodyPanic::new(&*payload);
+                replace(name, outcome, Outcome::Panicked(panic));
+                self.panic = Some((name, payload));
+            }
+            (Err(payload), Outcome::Panicked(_) | Outcome::Cancelled) => {
+                report::panic(name, Kind::Panicked, payload);
+            }
+        }
+    }
+
     /// The failure that goes to the caller ends here. The errors behind it have nobody else.
     fn suppress(&mut self, context: &'static str, verdict: D) {
         let mut errors = self.errors.drain(..);

@@ -218,6 +218,26 @@ fn an_independent_guard_does_not_wait_for_its_younger_neighbours() {
     });
 }
 
+#[test]
+fn nobody_waits_for_what_an_independent_context_has_left() {
+    check("h < after", |p| async move {
+        let h = p.res("h").guard().await?;
+        let (send, left) = oneshot::channel();
+        let leaves = async move {
+            assert!(send.send(endless(p, "x").guard().await?).is_ok());
+            drop(endless(p, "y").guard().await?);
+            Ok(())
+        };
+        let i = p.owner("i", leaves).independent().guard().await?;
+        Guard::close(i).await?;
+        drop(left.await.expect("it was sent"));
+        Guard::close(h).await?;
+        p.note("begins after");
+        p.note("the end");
+        Ok(())
+    });
+}
+
 /// Who runs it still awaits it: only the waits of the order leave it out.
 #[test]
 fn a_stack_awaits_an_independent_entry() {

@@ -230,6 +230,39 @@ fn an_exit_that_is_bound_to_a_runtime_that_shut_down_is_reported_as_lost() {
     assert_eq!(kinds, [Kind::Lost]);
 }
 
+/// The entry that hangs is given up after its own limit, and those below it have their turn then.
+#[test]
+fn the_entries_of_a_stack_whose_runtime_shut_down_exit_in_reverse_and_only_the_hanging_one_is_lost()
+{
+    let stage = Stage::alone();
+    let ledger = Ledger::default();
+    let runtime = current_thread();
+    runtime.block_on(async {
+        let stack = ExitStack::<Fault>::new();
+        for (name, hangs) in [("a", false), ("b", false), ("c", true), ("d", false)] {
+            let ledger = ledger.clone();
+            stack.defer(async move |_: &Outcome| {
+                ledger.note(format!("begins {name}"));
+                if hangs {
+                    pending::<()>().await;
+                }
+                tokio::task::yield_now().await;
+                ledger.note(format!("ended {name}"));
+                Ok(())
+            });
+        }
+        drop(stack);
+    });
+    drop(runtime);
+    assert_eq!(detached::drain_blocking(LONG), 0);
+    assert_eq!(
+        ledger.text(),
+        "begins d, ended d, begins c, begins b, ended b, begins a, ended a"
+    );
+    let kinds: Vec<Kind> = stage.reports().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [Kind::Lost]);
+}
+
 /// The outer exit waits for the inner one to be given up, and then has its turn.
 #[test]
 fn a_lost_exit_does_not_keep_the_outer_one_from_running() {

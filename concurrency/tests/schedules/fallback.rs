@@ -31,6 +31,15 @@ pub(crate) fn withhold() {
     lock().is_there = false;
 }
 
+/// Nothing is polled in another way while it is rescued: there are no stacks here.
+pub(crate) struct Rescuing;
+
+impl Rescuing {
+    pub(crate) fn begin() -> Self {
+        Self
+    }
+}
+
 /// As it was before the story.
 pub(crate) fn reset() {
     let runtime = {

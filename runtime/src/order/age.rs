@@ -1,9 +1,35 @@
 //! How old a context is, compared with others (rule d).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Counts the guards that have been opened, in all threads, in steps of two.
 static GUARDS: AtomicU64 = AtomicU64::new(0);
+
+/// How many guards are there now.
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts as a guard that is there, until it drops.
+#[derive(Debug)]
+pub(super) struct Alive;
+
+impl Alive {
+    pub(super) fn new() -> Self {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// Returns `true` if there is a guard that could wait for what is given up now. A guard that is opened
+    /// later is younger, and does not.
+    pub(super) fn is_there() -> bool {
+        ALIVE.load(Ordering::Relaxed) != 0
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// When a context was opened: the younger one is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -63,11 +63,11 @@ impl Entry {
         self.change.notify_waiters();
     }
 
-    /// Waits until somebody who waits for it has to look again.
-    pub(super) async fn changed_unless(&self, is_new: impl FnOnce() -> bool) {
+    /// Waits for the next change of this entry, unless the waiter has another one to wait for by now.
+    pub(super) async fn change_unless(&self, is_outdated: impl FnOnce() -> bool) {
         // Made before the look: a change after the look wakes it.
         let change = self.change.notified();
-        if !is_new() {
+        if !is_outdated() {
             change.await;
         }
     }

@@ -26,6 +26,9 @@ thread_local! {
     /// At which depth the innermost exit is polling; 0 if none is.
     static EXIT: Cell<usize> = const { Cell::new(0) };
 
+    /// At which depths exits are polling: a bit for each of the first 64.
+    static EXITS: Cell<u64> = const { Cell::new(0) };
+
     /// The depth of the last one in [`FRAMES`]; 0 if there is none.
     static KNOWN: Cell<usize> = const { Cell::new(0) };
 
@@ -35,14 +38,33 @@ thread_local! {
     static THREAD: ThreadId = thread::current().id();
 }
 
-/// A context that is polling, and has a node.
+/// A context that is polling, and knows where it is.
 struct Frame {
     depth: usize,
     /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one is
     /// not inside.
     task: Option<task::Id>,
     is_exit: bool,
-    node: Arc<Node>,
+    at: At,
+}
+
+/// Where a context is.
+pub(super) enum At {
+    Node(Arc<Node>),
+    /// It has no node yet: its home, and when it was opened.
+    Origin(Option<Arc<Node>>, Number),
+}
+
+impl At {
+    fn node(&mut self) -> &Arc<Node> {
+        if let Self::Origin(home, number) = self {
+            *self = Self::Node(Node::new(home.take(), *number));
+        }
+        match self {
+            Self::Node(node) => node,
+            Self::Origin(..) => unreachable!("it was made a node above"),
+        }
+    }
 }
 
 /// A task, outside of any exit.
@@ -83,20 +105,21 @@ pub(super) struct Poll {
 impl Poll {
     /// What is opened in this thread from now on is inside of this context.
     #[inline]
-    pub(super) fn begin(part: Polled, node: Option<&Arc<Node>>) -> Self {
+    pub(super) fn begin(part: Polled, at: Option<At>) -> Self {
         let depth = DEPTH.try_with(Cell::get).unwrap_or(0) + 1;
         let exit_around = EXIT.try_with(Cell::get).unwrap_or(0);
         // In a thread that is being torn down there is nobody to be inside of.
         let _ = DEPTH.try_with(|cell| cell.set(depth));
         if part == Polled::Exit {
             let _ = EXIT.try_with(|cell| cell.set(depth));
+            let _ = EXITS.try_with(|cell| cell.set(cell.get() | bit(depth)));
         }
-        if let Some(node) = node {
+        if let Some(at) = at {
             push(Frame {
                 depth,
                 task: task::try_id(),
                 is_exit: part == Polled::Exit,
-                node: Arc::clone(node),
+                at,
             });
         }
         Self { depth, exit_around }
@@ -106,12 +129,30 @@ impl Poll {
     #[inline]
     pub(super) fn end(&mut self) -> Option<Arc<Node>> {
         let _ = DEPTH.try_with(|cell| cell.set(self.depth - 1));
-        let _ = EXIT.try_with(|cell| cell.set(self.exit_around));
+        let _ = EXIT.try_with(|cell| {
+            if cell.replace(self.exit_around) == self.depth {
+                let _ = EXITS.try_with(|cell| cell.set(cell.get() & !bit(self.depth)));
+            }
+        });
         if KNOWN.try_with(Cell::get) == Ok(self.depth) {
             return pop();
         }
         None
     }
+}
+
+/// Is a context polling here?
+#[inline]
+pub(super) fn is_in_a_context() -> bool {
+    DEPTH.try_with(Cell::get).unwrap_or(0) != 0
+}
+
+/// The bit of this depth in [`EXITS`].
+fn bit(depth: usize) -> u64 {
+    u32::try_from(depth)
+        .ok()
+        .and_then(|depth| 1_u64.checked_shl(depth))
+        .unwrap_or(0)
 }
 
 fn push(frame: Frame) {
@@ -131,12 +172,15 @@ fn pop() -> Option<Arc<Node>> {
         frame
     };
     let frame = FRAMES.try_with(pop).ok().flatten()?;
+    let At::Node(node) = frame.at else {
+        return None;
+    };
     if frame.task != task::try_id() {
         // Another task has asked, which is polled from inside of this context, and not inside of it.
-        frame.node.leave();
+        node.leave();
         return None;
     }
-    Some(frame.node)
+    Some(node)
 }
 
 /// The node of the context that this code is inside of; `None` outside of any.
@@ -149,7 +193,7 @@ pub(super) fn code(make_node: bool) -> Code {
     let depth = EXIT.try_with(Cell::get).unwrap_or(0);
     match node_at(depth, make_node) {
         Some(node) => Code::Exit(node),
-        None if depth != 0 && !make_node && !is_known(depth) => Code::Unknown,
+        None if depth != 0 && !make_node && !is_of_another_task(depth) => Code::Unknown,
         None => match Root::here() {
             Some(root) => Code::Task(root),
             None => outermost(make_node).map_or(Code::Unknown, Code::Outermost),
@@ -160,16 +204,18 @@ pub(super) fn code(make_node: bool) -> Code {
 /// Is this code part of the exit of a context that is inside of this one? Then that exit may wait for
 /// what this code waits for (the exception of rule b).
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
-    if EXIT.try_with(Cell::get).unwrap_or(0) == 0 {
+    let innermost = EXIT.try_with(Cell::get).unwrap_or(0);
+    if innermost == 0 {
         return false;
     }
+    node_at(innermost, true);
     let task = task::try_id();
     let exits = |frames: &RefCell<Vec<Frame>>| -> Vec<Arc<Node>> {
-        let frames = frames.borrow();
+        let mut frames = frames.borrow_mut();
         let exits = frames
-            .iter()
+            .iter_mut()
             .filter(|frame| frame.is_exit && frame.task == task);
-        exits.map(|frame| Arc::clone(&frame.node)).collect()
+        exits.map(|frame| Arc::clone(frame.at.node())).collect()
     };
     let exits = FRAMES.try_with(exits).unwrap_or_default();
     exits.iter().any(|exit| exit.is_inside_of(node))
@@ -189,53 +235,60 @@ fn outermost(make_node: bool) -> Option<Arc<Node>> {
     node_at(1, make_node)
 }
 
-fn is_known(depth: usize) -> bool {
-    let is_known = |frames: &RefCell<Vec<Frame>>| {
+fn is_of_another_task(depth: usize) -> bool {
+    if KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
+        return false;
+    }
+    let task = task::try_id();
+    let is_another = |frames: &RefCell<Vec<Frame>>| {
         let frames = frames.borrow();
-        frames
-            .binary_search_by_key(&depth, |frame| frame.depth)
-            .is_ok()
+        let known = frames.binary_search_by_key(&depth, |frame| frame.depth);
+        known.is_ok_and(|index| frames[index].task != task)
     };
-    FRAMES.try_with(is_known).unwrap_or(false)
+    FRAMES.try_with(is_another).unwrap_or(false)
 }
 
 /// The node of the context that polls at this depth, if it is one of this task.
 fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
-    if depth == 0 {
+    if depth == 0 || !make_nodes && KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return None;
     }
     let task = task::try_id();
     let find = |frames: &RefCell<Vec<Frame>>| {
         let mut frames = frames.borrow_mut();
         let known = frames.partition_point(|frame| frame.depth <= depth);
-        let nearest = known.checked_sub(1).map(|index| &frames[index]);
+        let nearest = known.checked_sub(1).map(|index| &mut frames[index]);
         let (begin, around) = match nearest {
-            Some(frame) if frame.depth == depth => {
-                return (frame.task == task).then(|| Arc::clone(&frame.node));
+            Some(frame) if !make_nodes => {
+                let is_it = frame.depth == depth && frame.task == task;
+                return match &frame.at {
+                    At::Node(node) => is_it.then(|| Arc::clone(node)),
+                    At::Origin(..) => None,
+                };
             }
-            Some(frame) if frame.task == task => (frame.depth, Some(Arc::clone(&frame.node))),
+            Some(frame) if frame.depth == depth => {
+                return (frame.task == task).then(|| Arc::clone(frame.at.node()));
+            }
+            Some(frame) if frame.task == task => (frame.depth, Some(Arc::clone(frame.at.node()))),
             Some(frame) => (frame.depth, None),
+            None if !make_nodes => return None,
             None => (0, None),
         };
-        if !make_nodes {
-            return None;
-        }
         // They are in their first poll: each is where it is polled.
         let exit = EXIT.try_with(Cell::get).unwrap_or(0);
+        let exits = EXITS.try_with(Cell::get).unwrap_or(0);
         let mut around = around;
-        let made: Vec<_> = (begin + 1..=depth)
-            .map(|depth| {
-                let node = Node::new(around.take(), Number::of_another());
-                around = Some(Arc::clone(&node));
-                Frame {
-                    depth,
-                    task,
-                    is_exit: depth == exit,
-                    node,
-                }
-            })
-            .collect();
-        frames.splice(known..known, made);
+        for (index, depth) in (known..).zip(begin + 1..=depth) {
+            let node = Node::new(around.take(), Number::of_another());
+            around = Some(Arc::clone(&node));
+            let frame = Frame {
+                depth,
+                task,
+                is_exit: depth == exit || exits & bit(depth) != 0,
+                at: At::Node(node),
+            };
+            frames.insert(index, frame);
+        }
         let last = frames.last().map_or(0, |frame| frame.depth);
         let _ = KNOWN.try_with(|cell| cell.set(last));
         around
@@ -251,6 +304,11 @@ impl Root {
         Handle::try_current().ok()?;
         THREAD.try_with(|id| Self::Thread(*id)).ok()
     }
+}
+
+/// Is an exit polling here?
+pub(super) fn is_in_an_exit() -> bool {
+    EXIT.try_with(Cell::get).unwrap_or(0) != 0
 }
 
 /// Could a guard that is given up here have to wait for others beside it, or not for those inside?

@@ -5,6 +5,7 @@
 //! list's length has digits, and none is looked at that does not count.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +16,7 @@ use super::here::Root;
 /// The lists of tasks that have given something up which still runs, by their task.
 static ROOTS: LazyLock<[Mutex<Tasks>; 16]> = LazyLock::new(Default::default);
 
-type Tasks = HashMap<Root, Arc<List>>;
+type Tasks = HashMap<Root, Arc<List>, RandomNumbers>;
 
 /// How many lists are in [`ROOTS`]: where there is none, no lock is taken.
 static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
@@ -51,6 +52,27 @@ enum Slot {
     Detached(Arc<Entry>),
     /// What an exit has left that was here.
     Left(Arc<Entry>, Arc<List>),
+}
+
+/// So many are looked through one by one.
+const FEW: usize = 8;
+
+impl Slot {
+    fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Empty => None,
+            Self::Awaited(entry) | Self::Detached(entry) | Self::Left(entry, _) => Some(entry),
+        }
+    }
+
+    /// The greatest number of those that others may wait for.
+    fn number(&self) -> Number {
+        match self {
+            Self::Empty | Self::Awaited(_) => Number::NONE,
+            Self::Detached(entry) => entry.number,
+            Self::Left(_, left) => left.youngest(),
+        }
+    }
 }
 
 impl List {
@@ -149,7 +171,10 @@ impl List {
 
     /// The youngest number in the list.
     fn youngest(&self) -> Number {
-        self.lock().numbers.get(1).copied().unwrap_or(Number::NONE)
+        let slots = self.lock();
+        let numbers = slots.all.iter().map(Slot::number);
+        let of_few = || numbers.max().unwrap_or(Number::NONE);
+        slots.numbers.get(1).copied().unwrap_or_else(of_few)
     }
 
     /// The exit has ended: from now on others see what it has given up, where this entry stands.
@@ -234,7 +259,7 @@ impl List {
 impl Slots {
     /// Adds one at the end, and makes room for it.
     fn push(&mut self, entry: &Entry, slot: Slot, number: Number) {
-        if self.all.len() == self.numbers.len() / 2 {
+        if self.all.len() == self.room() {
             self.tidy();
         }
         entry.set_slot(self.all.len());
@@ -242,26 +267,23 @@ impl Slots {
         self.set(entry.slot(), slot, number);
     }
 
+    /// For how many there is room.
+    fn room(&self) -> usize {
+        (self.numbers.len() / 2).max(FEW)
+    }
+
     /// Leaves out the empty slots, and makes twice as much room if there are few.
     fn tidy(&mut self) {
-        let half = self.numbers.len() / 2;
+        let room = self.room();
         self.all.retain(|slot| !matches!(slot, Slot::Empty));
-        let room = if self.all.len() * 2 > half {
-            half * 2
-        } else {
-            half
-        }
-        .max(4);
+        let is_full = self.all.len() * 2 > room;
+        let room = if is_full { room * 2 } else { room };
         self.numbers = vec![Number::NONE; room * 2];
-        for index in 0..self.all.len() {
-            let (entry, number) = match &self.all[index] {
-                Slot::Awaited(entry) => (entry, Number::NONE),
-                Slot::Detached(entry) => (entry, entry.number),
-                Slot::Left(entry, left) => (entry, left.youngest()),
-                Slot::Empty => continue,
-            };
-            entry.set_slot(index);
-            self.numbers[room + index] = number;
+        for (index, slot) in self.all.iter().enumerate() {
+            if let Some(entry) = slot.entry() {
+                entry.set_slot(index);
+            }
+            self.numbers[room + index] = slot.number();
         }
         for index in (1..room).rev() {
             self.numbers[index] = self.numbers[2 * index].max(self.numbers[2 * index + 1]);
@@ -276,19 +298,30 @@ impl Slots {
         let is_taken = !matches!(slot, Slot::Empty);
         *place = slot;
         self.taken = self.taken + usize::from(is_taken) - usize::from(was_taken);
+        if self.numbers.is_empty() {
+            return;
+        }
         let mut index = self.numbers.len() / 2 + index;
         self.numbers[index] = number;
         while index > 1 {
             index /= 2;
-            self.numbers[index] = self.numbers[2 * index].max(self.numbers[2 * index + 1]);
+            let greatest = self.numbers[2 * index].max(self.numbers[2 * index + 1]);
+            if self.numbers[index] == greatest {
+                return;
+            }
+            self.numbers[index] = greatest;
         }
     }
 
     /// The last one before this slot that is younger than this.
     fn last_younger(&self, before: usize, number: Number) -> Option<usize> {
-        let half = self.numbers.len() / 2;
         let before = before.min(self.all.len());
-        if before == 0 || self.numbers[1] <= number {
+        if self.numbers.is_empty() {
+            let mut slots = self.all[..before].iter();
+            return slots.rposition(|slot| slot.number() > number);
+        }
+        let half = self.numbers.len() / 2;
+        if self.numbers[1] <= number {
             return None;
         }
         // Over the stretches before it, from the nearest on.
@@ -347,10 +380,33 @@ impl Slots {
 }
 
 fn shard(root: Root) -> MutexGuard<'static, Tasks> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-
-    let mut hasher = DefaultHasher::new();
-    root.hash(&mut hasher);
-    let shard = usize::try_from(hasher.finish() % 16).unwrap_or(0);
+    let shard = RandomNumbers::default().hash_one(root) >> 60;
+    let shard = usize::try_from(shard).unwrap_or(0);
     ROOTS[shard].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ids of tasks are numbers that count up: to spread them takes one multiplication.
+type RandomNumbers = BuildHasherDefault<Spread>;
+
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.unsigned_abs() as u64);
+    }
 }

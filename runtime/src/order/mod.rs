@@ -9,30 +9,34 @@
 //!         └── guard g, then guard h                      g and h side by side, and h is the younger one
 //! ```
 //!
-//! The rules:
+//! The rules. *Given up* means dropped, or being closed, or that the body is over. *Detached* means that the
+//! exit runs in the background.
 //!
 //! - **a. Inside.** A context is inside of the one whose code opened it: its enter, its body, its exit.
 //!   `inside(&guard)` puts it inside of the guard's context as well. When a context has ended, what is
 //!   still held or running in it is inside of the context around.
-//! - **b.** An exit begins when everything inside of its context that has been given up has ended. Not
-//!   waited for: what is still held; and, by a context that is given up in the exit of something inside
-//!   of it, anything, because it would wait for itself.
+//! - **b.** An exit begins when everything inside of its context that has been given up has ended. What is
+//!   still held is not waited for. Exception: a context that is given up by the exit of something inside of
+//!   it waits for nothing inside, because that exit may be waiting for it.
 //! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies belong
-//!   to the code that polls them. A guard's exit waits for each younger context that the same code gave
-//!   up before it and that runs detached, and for those younger ones that the exits of these have left.
-//!   It waits only for what is inside of everything that its own context is inside of.
-//! - **d.** *Younger* is what was opened later. Seen from outside, what was opened in an exit has the age
-//!   of that exit's context, and so has what was opened inside of a context that has ended.
-//! - **e. Let go.** Nobody waits for an independent context, nor for what was opened in an exit that its
-//!   time limit has cut off.
+//!   to the code that polls them. A guard's exit waits for each younger context that the same code gave up
+//!   before it and that is detached. When an exit has ended that this code gave up or awaited, what it gave
+//!   up and still runs counts in its place. Only those count that are inside of every context that the guard
+//!   is inside of.
+//! - **d.** X is *younger* than Y if X was opened later, and so was the context that holds X where Y is:
+//!   seen from outside, what is inside of a context has the age of that context, also when that one has
+//!   ended.
+//! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves, and it waits only for
+//!   what is inside of it. Nobody waits for what was opened in an exit that its time limit has cut off.
 //! - **f.** A stack is code that closes its entries from the last to the first, each when all is over that
-//!   those above have given up. Outside of tokio there are no tasks to tell apart: there rule c holds
-//!   inside of contexts only.
-//! - **g.** An exit that waits, by code of the user's, for what waits for it by these rules waits for
-//!   ever, as it would in nested blocks. A wait that lasts is reported, by name.
+//!   those above have given up. On executors other than tokio there are no tasks to tell apart: there rule c
+//!   holds inside of contexts only.
+//! - **g.** If the exit of A waits for B by code of the user's, and B waits for A by these rules, both wait
+//!   for ever, as nested blocks would. A wait that lasts is reported, by name.
 //!
 //! There is no circle. By rule b a context waits for what is further inside, and by rule c for what is
-//! younger and was given up before. An exit that has begun waits by no rule any more.
+//! younger and was given up before. Once begun, an exit waits only for what its own
+//! code awaits.
 //!
 //! How they are kept:
 //!
@@ -47,6 +51,7 @@ mod here;
 mod list;
 mod node;
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -59,10 +64,10 @@ use crate::alarm::Alarm;
 use crate::observe::{Traced, Watch};
 use crate::report::{self, Kind as Report};
 
-use age::Number;
+use age::{Alive, Number};
 use entry::Entry;
-use here::Code;
 pub(crate) use here::Polled;
+use here::{At, Code};
 use list::List;
 use node::Node;
 
@@ -97,6 +102,8 @@ pub(crate) enum Kind {
 struct Origin {
     home: Option<Arc<Node>>,
     number: Number,
+    /// Of a guard.
+    _alive: Option<Alive>,
 }
 
 struct GivenUp {
@@ -148,9 +155,20 @@ impl Place {
     /// Until the value drops, what is opened in this thread is opened inside of this context.
     #[inline]
     pub(crate) fn poll(&mut self, part: Polled) -> Polling<'_> {
+        let at = match (&self.node, &self.origin) {
+            (Some(node), _) => Some(At::Node(Arc::clone(node))),
+            // It may be closed elsewhere than where it was opened: what polls here does not tell.
+            (None, Some(origin))
+                if self.kind != Kind::With
+                    && (origin.home.is_some() || here::is_in_a_context()) =>
+            {
+                Some(At::Origin(origin.home.clone(), origin.number))
+            }
+            (None, _) => None,
+        };
         let part = if self.is_detached { Polled::Exit } else { part };
         Polling {
-            poll: here::Poll::begin(part, self.node.as_ref()),
+            poll: here::Poll::begin(part, at),
             _traced: self.watch.trace(),
             place: self,
         }
@@ -181,7 +199,11 @@ impl Place {
         if let (Kind::Guard, Some(node)) = (self.kind, &self.node) {
             node.set_number(number);
         }
-        self.origin = Some(Origin { home, number });
+        self.origin = Some(Origin {
+            home,
+            number,
+            _alive: (self.kind == Kind::Guard).then(Alive::new),
+        });
     }
 
     /// Its enter has given a value.
@@ -275,6 +297,9 @@ impl Place {
     pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.note();
         self.is_detached = true;
+        if self.node.is_none() && self.given_up.is_none() && !self.may_be_waited_for() {
+            return;
+        }
         let node = Arc::clone(self.node());
         if !has_closed {
             self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(&node);
@@ -323,12 +348,24 @@ impl Place {
         }
     }
 
-    /// The exit of a guard waits, while it is awaited: what it is inside of has to wait for it. (Whoever
-    /// drives a `with` drives it as a part of what that is inside of.)
+    /// Is there anything that could wait for it, by rule b or c?
+    fn may_be_waited_for(&self) -> bool {
+        let is_at_a_root = |origin: &Origin| origin.home.is_none();
+        Alive::is_there()
+            || here::is_in_an_exit()
+            || !self.origin.as_ref().is_some_and(is_at_a_root)
+    }
+
+    /// The exit waits, while it is awaited: what its context is inside of has to wait for it. (Whoever awaits
+    /// a `with` does so in what that was opened in, but not in what it was put inside of.)
     #[inline]
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.note();
-        if self.kind == Kind::Guard
+        let is_held_elsewhere = match self.kind {
+            Kind::Guard => true,
+            Kind::With | Kind::Part => self.node.is_some(),
+        };
+        if is_held_elsewhere
             && self
                 .given_up
                 .as_ref()
@@ -345,7 +382,8 @@ impl Place {
             return;
         }
         let node = Arc::clone(self.node());
-        if node.where_it_is().1.is_empty() {
+        let homes = node.where_it_is().1;
+        if homes.is_empty() || self.kind != Kind::Guard && !homes.has_some_by_inside() {
             return;
         }
         let number = self.number();
@@ -535,8 +573,8 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
     let mut alarm = None;
     while let Some(entry) = next() {
         let alarm = alarm.get_or_insert_with(Alarm::new);
-        let is_new = || !next().is_some_and(|now| Arc::ptr_eq(&now, &entry));
-        let mut change = pin!(entry.changed_unless(is_new));
+        let is_outdated = || !next().is_some_and(|now| Arc::ptr_eq(&now, &entry));
+        let mut change = pin!(entry.change_unless(is_outdated));
         poll_fn(|cx| {
             if change.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
@@ -545,10 +583,24 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
                 // Rule g.
                 report::long_wait(name, entry.name);
             }
+            let _ = IS_WAITING.try_with(|cell| cell.set(true));
             Poll::Pending
         })
         .await;
     }
+}
+
+thread_local! {
+    /// Has the code that is polled in this thread come to a wait for others?
+    static IS_WAITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls some code, and tells whether it waits for the exits of others.
+pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
+    let _ = IS_WAITING.try_with(|cell| cell.set(false));
+    let polled = poll();
+    let is_waiting = IS_WAITING.try_with(Cell::get).unwrap_or(false);
+    (polled, is_waiting)
 }
 
 /// A context, for others that are put inside of it.

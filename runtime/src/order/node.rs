@@ -52,6 +52,10 @@ impl Homes {
         self.first.is_none() && self.also.is_empty()
     }
 
+    pub(super) fn has_some_by_inside(&self) -> bool {
+        !self.also.is_empty()
+    }
+
     /// Does one of them lie inside of the node, or is it the node?
     fn lead_to(&self, node: &Arc<Node>) -> bool {
         self.climb(|home| Arc::ptr_eq(home, node)).is_some()
@@ -225,10 +229,12 @@ impl Node {
         }
     }
 
-    /// Where it was when it ended; `None` if it has not.
+    /// Where it was when it ended; `None` if it has not. What is inside of an independent one stays there, so
+    /// that nobody else waits for that: rule e.
     fn where_it_was(&self) -> Option<(Age, Homes)> {
         let state = self.lock();
-        state.has_ended.then(|| (state.age, state.homes.clone()))
+        let leads_on = state.has_ended && !state.is_independent;
+        leads_on.then(|| (state.age, state.homes.clone()))
     }
 
     /// The exit in whose code it is given up.

@@ -225,6 +225,12 @@ impl Order<'_> {
         self.of(id).independent || self.of(id).is_cut
     }
 
+    /// Nobody waits for it, and so not for what its exit gives up: rule e.
+    fn was_let_go(&self, id: Id) -> bool {
+        let around = self.around(id);
+        self.of(id).independent || around.iter().any(|id| self.is_let_go(*id))
+    }
+
     fn law(&self, older: Id, younger: Id) -> Option<&'static str> {
         let (h, g) = (older, younger);
         let begun = self.of(h).begun?;
@@ -261,7 +267,9 @@ impl Order<'_> {
     fn side_by_side(&self, h: Id, g: Id) -> Option<&'static str> {
         let (older, younger) = (self.of(h), self.of(g));
         let is_guard = matches!(older.kind, Kind::Guard | Kind::Stack);
-        if !is_guard || older.independent || !self.is_younger(g, h) {
+        // It is younger in both ways: itself, and as what it is inside of.
+        let is_younger = self.is_younger(g, h) && older.opened < younger.opened;
+        if !is_guard || older.independent || !is_younger {
             return None;
         }
         let around = self.around(g);
@@ -273,8 +281,9 @@ impl Order<'_> {
         if homes.iter().any(|home| !around.contains(home)) {
             return None;
         }
-        // Outside of tokio, only what is opened inside of a context: rule f.
-        if self.mode == Mode::NoRuntime && (homes.is_empty() || older.home.is_none()) {
+        // Outside of tokio, only what is given up inside of a context: rule f.
+        let is_of_a_task = matches!(self.node(h), Some(Node::Task(_)));
+        if self.mode == Mode::NoRuntime && is_of_a_task {
             return None;
         }
         // The same code gave up this one before.
@@ -288,9 +297,13 @@ impl Order<'_> {
         if first == g {
             return Some("side by side");
         }
+        // Somebody waits for it who is not what was given up: an enter that was let go, say.
+        if !is_before(younger.detached, older.begun) {
+            return None;
+        }
         // Nobody waits for what lets it go, nor does rule c speak of enters.
         let entering = |id: &Id| matches!(self.node(*id), Some(Node::Enter(_)));
-        let is_alone = |id: &Id| self.of(*id).independent;
+        let is_alone = |id: &Id| self.was_let_go(*id);
         if path[..=at].iter().any(|id| entering(id) || is_alone(id)) {
             return None;
         }
@@ -303,7 +316,14 @@ impl Order<'_> {
         }
         // What an older one was handed, and gave up, is in no order.
         let are_younger = path[1..=at].iter().all(|id| self.is_younger(*id, h));
-        are_younger.then_some("left over")
+        // What an exit has left is seen when that has ended; until then it is waited for itself, unless it
+        // is not inside of all that the guard is inside of.
+        let are_waited_for = path[1..=at].iter().all(|id| {
+            let around = self.around(*id);
+            homes.iter().all(|home| around.contains(home))
+                || is_before(self.of(*id).over, older.begun)
+        });
+        (are_younger && are_waited_for).then_some("left over")
     }
 
     /// Rule f.
@@ -326,7 +346,7 @@ impl Order<'_> {
                     let path = self.path(left);
                     let is_left = path
                         .iter()
-                        .take_while(|id| !self.of(**id).independent)
+                        .take_while(|id| !self.was_let_go(**id))
                         .any(|id| *id == upper);
                     let around = self.around(left);
                     let let_go =
