@@ -1,9 +1,11 @@
 //! What a program takes for each of its contexts.
 
-use std::io;
-use std::thread;
+use std::error::Error;
+use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{env, fs, io, thread};
 
+use benches::command::output;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::rows::{Row, SMALL_STACK};
@@ -53,6 +55,30 @@ pub(crate) fn measure(row: Row, sizes: &[usize], workers: Workers) -> io::Result
         }
         Ok(all)
     })
+}
+
+/// The instructions for each context, as callgrind counts them.
+pub(crate) fn instructions(row: Row, n: usize) -> Result<f64, Box<dyn Error>> {
+    // With a few: what the program takes anyway, and what is set up once.
+    const FEW: usize = 10;
+
+    let count = |n: usize| -> Result<f64, Box<dyn Error>> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("callgrind.out");
+        let mut valgrind = Command::new("valgrind");
+        valgrind
+            .arg("--tool=callgrind")
+            .arg(format!("--callgrind-out-file={}", file.display()))
+            .arg(env::current_exe()?)
+            .args(["--only", row.key, "--once", &n.to_string()]);
+        output(&mut valgrind)?;
+        let counted = fs::read_to_string(file)?;
+        let totals = counted
+            .lines()
+            .find_map(|line| line.strip_prefix("totals: "));
+        Ok(totals.ok_or("callgrind wrote no totals")?.trim().parse()?)
+    };
+    Ok((count(n)? - count(FEW)?) / as_f64(n - FEW))
 }
 
 /// One round, for a profiler to look at.

@@ -11,7 +11,7 @@ use benches::work::{Running, poll_and_drop};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::yield_now;
 
 /// A program with so many contexts.
@@ -23,6 +23,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// Gives the program, with all that is to be neither timed nor counted done before.
     pub(crate) make: fn(usize) -> Running,
+    /// That its memory is used at random costs as much as this does in the one of tokio alone.
+    pub(crate) is_random: bool,
     /// In bytes, of the thread that polls the program.
     pub(crate) stack: usize,
 }
@@ -35,17 +37,26 @@ pub(crate) const SMALL_STACK: usize = 256 << 10;
 /// column of two workers.
 const LARGE_STACK: usize = 1 << 30;
 
-pub(crate) const ALL: &[Row] = &[
+/// What it costs anyway, in order and at random.
+pub(crate) const TOKIO_ALONE: [Row; 2] = [
     row("spawned", "tokio alone: a spawned task each", |n| {
         spawned(n)
     }),
+    at_random("woken", "tokio alone: tasks, woken at random", |n| {
+        woken(shuffled(n))
+    }),
+];
+
+pub(crate) const ALL: &[Row] = &[
+    TOKIO_ALONE[0],
+    TOKIO_ALONE[1],
     row("opening", "guards, dropped in the order of opening", |n| {
         side_by_side((0..n).collect())
     }),
     row("reverse", "guards, dropped in reverse", |n| {
         side_by_side((0..n).rev().collect())
     }),
-    row("random", "guards, dropped at random", |n| {
+    at_random("random", "guards, dropped at random", |n| {
         side_by_side(shuffled(n))
     }),
     row("blocks", "guards, the younger half dropped first", |n| {
@@ -71,7 +82,7 @@ pub(crate) const ALL: &[Row] = &[
     row("leases-reverse", "leases, released last to first", |n| {
         leases((0..n).rev().collect())
     }),
-    row("leases-random", "leases, released at random", |n| {
+    at_random("leases-random", "leases, released at random", |n| {
         leases(shuffled(n))
     }),
     row("stack", "entries of a stack that is dropped", |n| stack(n)),
@@ -85,10 +96,10 @@ pub(crate) const ALL: &[Row] = &[
     row("pages", "each entered inside of the one before", |n| {
         pages(n)
     }),
-    row("pool", "guards inside of one, dropped at random", |n| {
+    at_random("pool", "guards inside of one, dropped at random", |n| {
         inside_of_one(shuffled(n))
     }),
-    row("pairs", "pairs of guards, dropped at random", |n| {
+    at_random("pairs", "pairs of guards, dropped at random", |n| {
         pairs(shuffled(n / 2 * 2))
     }),
     row("chain", "each left by the exit of the one before", |n| {
@@ -104,7 +115,15 @@ const fn row(key: &'static str, name: &'static str, make: fn(usize) -> Running) 
         key,
         name,
         make,
+        is_random: false,
         stack: SMALL_STACK,
+    }
+}
+
+const fn at_random(key: &'static str, name: &'static str, make: fn(usize) -> Running) -> Row {
+    Row {
+        is_random: true,
+        ..row(key, name, make)
     }
 }
 
@@ -113,6 +132,7 @@ const fn deep(key: &'static str, name: &'static str, make: fn(usize) -> Running)
         key,
         name,
         make,
+        is_random: false,
         stack: LARGE_STACK,
     }
 }
@@ -154,6 +174,33 @@ fn spawned(n: usize) -> Running {
             }));
         }
         for task in tasks {
+            drop(task.await);
+        }
+    })
+}
+
+/// The same, with the memory of each in another place than that of the one before.
+fn woken(order: Vec<usize>) -> Running {
+    Box::pin(async move {
+        let mut tasks = Vec::with_capacity(order.len());
+        for _ in &order {
+            let bell = Arc::new(Notify::new());
+            let rung = Arc::clone(&bell);
+            let task = tokio::spawn(async move {
+                rung.notified().await;
+                yield_now().await;
+            });
+            tasks.push(Some((bell, task)));
+        }
+        yield_now().await;
+        let mut woken = Vec::with_capacity(order.len());
+        for index in order {
+            if let Some((bell, task)) = tasks[index].take() {
+                bell.notify_one();
+                woken.push(task);
+            }
+        }
+        for task in woken {
             drop(task.await);
         }
     })
