@@ -201,9 +201,9 @@ pub(super) fn code(make_node: bool) -> Code {
     }
 }
 
-/// Is this code part of the exit of a context that is inside of this one? Then that exit may wait for
-/// what this code waits for (the exception of rule b). The caller holds one reference to the node, that of
-/// its place.
+/// Is this code part of the exit of a context that is inside of this one? Then that exit may wait
+/// for what this code waits for (the exception of rule b). The caller holds one reference to the
+/// node, that of its place.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = EXIT.try_with(Cell::get).unwrap_or(0);
     // What is inside of a context refers to it, at least by way of others.

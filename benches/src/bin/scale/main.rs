@@ -1,19 +1,20 @@
 #![forbid(unsafe_code)]
-//! What a context costs where there are many: as much as among few, in whatever order they are given up.
+//! What a context costs where there are many: as much as among few, in whatever order they are
+//! given up.
 //!
-//! `cargo run --release -p benches --bin scale` prints a line for each shape of program: nanoseconds for
-//! each of 100, 1,000, 10,000 and 100,000 contexts, whose exits wait once; by how much a context gets
-//! dearer from 1,000 to the most; the same on a runtime with two workers; the bytes for each that are
-//! held when most are; and those that are kept when all is over. What would take much too long is left
-//! out: it has grown by then.
+//! `cargo run --release -p benches --bin scale` prints a line for each shape of program:
+//! nanoseconds for each of 100, 1,000, 10,000 and 100,000 contexts, whose exits wait once; by how
+//! much a context gets dearer from 1,000 to the most; the same on a runtime with two workers; the
+//! bytes for each that are held when most are; and those that are kept when all is over. What would
+//! take much too long is left out: it has grown by then.
 //!
-//! `--check` fails where the time grows by more than twice as much as that of tokio's tasks, which have the
-//! same caches and the same allocator to live with, or where memory grows or is kept. The time is the least
-//! of several rounds, and contains what it costs to count the allocations.
+//! `--check` fails where the time grows by more than twice as much as that of tokio's tasks, which
+//! have the same caches and the same allocator to live with, or where memory grows or is kept. The
+//! time is the least of several rounds, and contains what it costs to count the allocations.
 //!
-//! `--instructions` prints the instructions for each of 1,000 and 10,000 contexts instead, which do not
-//! depend on caches nor on what else the machine does, and needs valgrind. There `--check` fails where they
-//! grow by more than a quarter.
+//! `--instructions` prints the instructions for each of 1,000 and 10,000 contexts instead, which do
+//! not depend on caches nor on what else the machine does, and needs valgrind. There `--check`
+//! fails where they grow by more than a quarter.
 //!
 //! Programs that don't nest futures run on a stack of 256 KiB, and so do both workers: a drop by
 //! recursion ends the process.
@@ -57,7 +58,8 @@ const FROM: usize = 1;
 /// How much dearer a context may get, in time against tokio's tasks, and in memory.
 const LIMIT: f64 = 2.0;
 
-/// The same, in instructions. The list of what is given up takes a step for each digit of its length.
+/// The same, in instructions. The list of what is given up takes a step for each digit of its
+/// length.
 const LIMIT_OF_INSTRUCTIONS: f64 = 1.25;
 
 /// In bytes a context: less is what a table has more room for.

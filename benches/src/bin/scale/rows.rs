@@ -32,9 +32,9 @@ pub(crate) struct Row {
 /// An exit that drops others by recursion needs more than that, and the process ends.
 pub(crate) const SMALL_STACK: usize = 256 << 10;
 
-/// The futures of levels are polled, and dropped, one inside of the other: that takes half a kilobyte
-/// of stack for each level, in the futures' own code. What is left of them runs on a small stack in the
-/// column of two workers.
+/// The futures of levels are polled, and dropped, one inside of the other: that takes half a
+/// kilobyte of stack for each level, in the futures' own code. What is left of them runs on a small
+/// stack in the column of two workers.
 const LARGE_STACK: usize = 1 << 30;
 
 /// What it costs anyway, in order and at random.
