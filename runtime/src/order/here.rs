@@ -201,18 +201,22 @@ pub(super) fn code(make_node: bool) -> Code {
     }
 }
 
-/// Is this code part of the exit of a context that is inside of this one? Then that exit may wait for
-/// what this code waits for (the exception of rule b).
+/// Is this code part of the exit of a context that is inside of this one? Then that exit may wait
+/// for what this code waits for (the exception of rule b). The caller holds one reference to the
+/// node, that of its place.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = EXIT.try_with(Cell::get).unwrap_or(0);
-    if innermost == 0 {
+    // What is inside of a context refers to it, at least by way of others.
+    if innermost == 0 || Arc::strong_count(node) == 1 {
         return false;
     }
     node_at(innermost, true);
     let task = task::try_id();
     let exits = |frames: &RefCell<Vec<Frame>>| -> Vec<Arc<Node>> {
         let mut frames = frames.borrow_mut();
-        let exits = frames
+        // Further inside there is none.
+        let known = frames.partition_point(|frame| frame.depth <= innermost);
+        let exits = frames[..known]
             .iter_mut()
             .filter(|frame| frame.is_exit && frame.task == task);
         exits.map(|frame| Arc::clone(frame.at.node())).collect()

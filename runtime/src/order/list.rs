@@ -226,9 +226,19 @@ impl List {
 
     /// The last one in the list `left` may have ended before that stood here.
     pub(super) fn remove_if_empty(&self, entry: &Arc<Entry>, left: &Self) {
-        if left.is_empty() {
+        if left.leave_if_empty() {
             self.remove(entry);
         }
+    }
+
+    /// Stands nowhere any more if it is empty, because the entry holds its node, which holds the list.
+    fn leave_if_empty(&self) -> bool {
+        let mut slots = self.lock();
+        let is_empty = slots.taken == 0;
+        if is_empty {
+            slots.stands_at = None;
+        }
+        is_empty
     }
 
     /// The guard that has just been added has nothing to wait for.
@@ -243,7 +253,8 @@ impl List {
             if slots.taken > 0 {
                 return;
             }
-            slots.stands_at.clone()
+            // Not kept, because the entry holds its node, which holds this list.
+            slots.stands_at.take()
         };
         if let Some(root) = self.root {
             return self.leave_task_if_empty(root, &mut shard(root));

@@ -300,10 +300,10 @@ impl Place {
         if self.node.is_none() && self.given_up.is_none() && !self.may_be_waited_for() {
             return;
         }
-        let node = Arc::clone(self.node());
         if !has_closed {
-            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(&node);
+            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(self.node());
         }
+        let node = Arc::clone(self.node());
         if node.is_independent() {
             self.given_up = None;
             return;

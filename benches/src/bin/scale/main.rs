@@ -1,0 +1,172 @@
+#![forbid(unsafe_code)]
+//! What a context costs where there are many: as much as among few, in whatever order they are
+//! given up.
+//!
+//! `cargo run --release -p benches --bin scale` prints a line for each shape of program:
+//! nanoseconds for each of 100, 1,000, 10,000 and 100,000 contexts, whose exits wait once; by how
+//! much a context gets dearer from 1,000 to the most; the same on a runtime with two workers; the
+//! bytes for each that are held when most are; and those that are kept when all is over. What would
+//! take much too long is left out: it has grown by then.
+//!
+//! `--check` fails where the time grows by more than twice as much as that of tokio's tasks, which
+//! have the same caches and the same allocator to live with, or where memory grows or is kept. The
+//! time is the least of several rounds, and contains what it costs to count the allocations.
+//!
+//! `--instructions` prints the instructions for each of 1,000 and 10,000 contexts instead, which do
+//! not depend on caches nor on what else the machine does, and needs valgrind. There `--check`
+//! fails where they grow by more than a quarter.
+//!
+//! Programs that don't nest futures run on a stack of 256 KiB, and so do both workers: a drop by
+//! recursion ends the process.
+
+mod measured;
+mod rows;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::measured::{Measured, Workers, instructions, measure, run_once};
+use crate::rows::Row;
+
+#[derive(Parser)]
+#[command(about = "What a context costs where there are many")]
+struct Args {
+    /// Fail where a context gets dearer the more there are.
+    #[arg(long)]
+    check: bool,
+
+    /// Count instructions instead of time and memory.
+    #[arg(long)]
+    instructions: bool,
+
+    /// Only the program with this key. One that does not exist lists all.
+    #[arg(long, value_name = "KEY")]
+    only: Option<String>,
+
+    /// Run that one only once, with so many, for a profiler to look at.
+    #[arg(long, value_name = "COUNT", requires = "only")]
+    once: Option<usize>,
+}
+
+const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
+
+/// Where growth begins to count: what is less has what is set up once in it.
+const FROM: usize = 1;
+
+/// How much dearer a context may get, in time against tokio's tasks, and in memory.
+const LIMIT: f64 = 2.0;
+
+/// The same, in instructions. The list of what is given up takes a step for each digit of its
+/// length.
+const LIMIT_OF_INSTRUCTIONS: f64 = 1.25;
+
+/// In bytes a context: less is what a table has more room for.
+const KEPT: f64 = 1.0;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let args = Args::parse();
+    let is_meant = |row: &&Row| args.only.as_ref().is_none_or(|key| key == row.key);
+    let rows: Vec<_> = rows::ALL.iter().filter(is_meant).copied().collect();
+    if rows.is_empty() {
+        eprintln!("no program has this key; there are:");
+        for row in rows::ALL {
+            eprintln!("  {:<16} {}", row.key, row.name);
+        }
+        return Ok(ExitCode::from(2));
+    }
+    if let Some(n) = args.once {
+        for row in rows {
+            run_once(row, n)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let are_flat = if args.instructions {
+        print_instructions(&rows)?
+    } else {
+        print_costs(&rows)?
+    };
+    Ok(ExitCode::from(u8::from(args.check && !are_flat)))
+}
+
+/// Says whether the contexts of all programs cost the same however many they are.
+fn print_instructions(rows: &[Row]) -> Result<bool, Box<dyn Error>> {
+    println!("contexts\tinstructions, 10^3\t10^4\tgrowth\tflat");
+    let mut are_flat = true;
+    for row in rows {
+        let (first, most) = (instructions(*row, 1_000)?, instructions(*row, 10_000)?);
+        let growth = most / first;
+        let is_flat = growth <= LIMIT_OF_INSTRUCTIONS;
+        are_flat &= is_flat;
+        let verdict = if is_flat { "yes" } else { "NO" };
+        println!(
+            "{}\t{first:.0}\t{most:.0}\t{growth:.2}\t{verdict}",
+            row.name
+        );
+    }
+    Ok(are_flat)
+}
+
+/// Says whether the contexts of all programs cost the same however many they are.
+fn print_costs(rows: &[Row]) -> Result<bool, Box<dyn Error>> {
+    println!(
+        "contexts\tns, 10^2\t10^3\t10^4\t10^5\tgrowth\ttwo workers, ns, 10^3\tmost\tgrowth\t\
+         bytes held, 10^3\tmost\tbytes kept\tflat"
+    );
+    let [in_order, at_random] = rows::TOKIO_ALONE.map(|row| measure(row, &SIZES, Workers::This));
+    let (in_order, at_random) = (growth(&in_order?), growth(&at_random?));
+    let mut are_flat = true;
+    for row in rows {
+        let tokio_alone = if row.is_random { at_random } else { in_order };
+        are_flat &= print(*row, LIMIT * tokio_alone.max(1.0))?;
+    }
+    Ok(are_flat)
+}
+
+/// Measures a program, and says whether its contexts cost the same however many they are.
+fn print(row: Row, limit: f64) -> Result<bool, Box<dyn Error>> {
+    let one = measure(row, &SIZES, Workers::This)?;
+    // As many at most, because what is not flat takes long there as well.
+    let sizes = [SIZES[FROM], SIZES[one.len() - 1]];
+    let two = measure(row, &sizes, Workers::Two)?;
+    let (first, most) = (one[FROM], one[one.len() - 1]);
+    let mut line = String::from(row.name);
+    for index in 0..SIZES.len() {
+        line += &one.get(index).map_or_else(
+            || String::from("\t-"),
+            |measured| format!("\t{:.0}", measured.nanos),
+        );
+    }
+    let mut faults = Vec::new();
+    if one.len() < SIZES.len() || growth(&one) > limit {
+        faults.push("time");
+    }
+    if most.held > LIMIT * first.held {
+        faults.push("memory held");
+    }
+    if one.iter().any(|measured| measured.kept > KEPT) {
+        faults.push("memory kept");
+    }
+    let verdict = match &faults[..] {
+        [] => String::from("yes"),
+        faults => format!("NO: {}", faults.join(", ")),
+    };
+    println!(
+        "{line}\t{:.1}\t{:.0}\t{:.0}\t{:.1}\t{:.0}\t{:.0}\t{:.1}\t{verdict}",
+        growth(&one),
+        two[0].nanos,
+        two[1].nanos,
+        two[1].nanos / two[0].nanos,
+        first.held,
+        most.held,
+        most.kept,
+    );
+    Ok(faults.is_empty())
+}
+
+/// By how much the time has grown. Where there are not so many: from the fewest on.
+fn growth(all: &[Measured]) -> f64 {
+    let from = FROM.min(all.len() - 2);
+    all[all.len() - 1].nanos / all[from].nanos
+}
