@@ -103,7 +103,7 @@ impl<V> Exchange<V> {
         self.phase() != ENTERING
     }
 
-    /// Has the code of exit the value?
+    /// Returns `true` if the code of exit has taken the value.
     #[inline]
     pub(crate) fn is_taken(&self) -> bool {
         self.phase() >= EXITING

@@ -141,7 +141,7 @@ impl Poll {
     }
 }
 
-/// Is a context polling here?
+/// Returns `true` if a context is polling here.
 #[inline]
 pub(super) fn is_in_a_context() -> bool {
     DEPTH.try_with(Cell::get).unwrap_or(0) != 0
@@ -310,7 +310,7 @@ impl Root {
     }
 }
 
-/// Is an exit polling here?
+/// Returns `true` if an exit is polling here.
 pub(super) fn is_in_an_exit() -> bool {
     EXIT.try_with(Cell::get).unwrap_or(0) != 0
 }

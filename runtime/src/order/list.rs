@@ -88,7 +88,7 @@ impl List {
         })
     }
 
-    /// Is there a task that has given something up?
+    /// Returns `true` if a task has given up something that still runs.
     pub(super) fn is_in_a_task() -> bool {
         IN_ROOTS.load(Ordering::Relaxed) != 0
     }

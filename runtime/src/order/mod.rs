@@ -348,7 +348,7 @@ impl Place {
         }
     }
 
-    /// Is there anything that could wait for it, by rule b or c?
+    /// Returns `true` if there is something that could wait for it, by rule b or c.
     fn may_be_waited_for(&self) -> bool {
         let is_at_a_root = |origin: &Origin| origin.home.is_none();
         Alive::is_there()
