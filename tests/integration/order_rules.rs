@@ -1044,6 +1044,28 @@ fn owners_on_a_thread_without_tokio_end() {
     }
 }
 
+/// What a body gives up is not given up by the exit that comes after that body: the exit, which closes a
+/// guard, may have to end first.
+#[test]
+fn on_a_thread_without_tokio_the_exit_of_the_outermost_context_is_not_the_code_of_its_body() {
+    let _stage = Stage::alone();
+    for seed in 0..6 {
+        let p = Run::new(false, seed, None);
+        let result: Option<Result<(), Fault>> = without_tokio(async move {
+            let c1 = p.res("c1").guard().await?;
+            let c2 = p.res("c2").guard().await?;
+            let s1 = p.closer("s1", c1).inside(&c2);
+            s1.with(async move |_| {
+                drop(c2);
+                Ok(())
+            })
+            .await
+        });
+        assert_eq!(result, Some(Ok(())), "{:?}", p.lines());
+        p.assert_order(&[]);
+    }
+}
+
 /// Runs the future on a thread of its own, and waits for what it leaves. Gives `None` if that does
 /// not end.
 fn without_tokio<F>(future: F) -> Option<F::Output>

@@ -282,7 +282,8 @@ impl Place {
             }
         };
         let entry = match here::code(false) {
-            Code::Exit(code) | Code::Outermost(code) => code.list(false).as_ref().and_then(close),
+            Code::Exit(exit) => exit.list(false).as_ref().and_then(close),
+            Code::Outermost(code) => code.list_of_task(false).as_ref().and_then(close),
             Code::Task(root) => List::of_task(root, close).flatten(),
             Code::Unknown => None,
         };
@@ -329,7 +330,7 @@ impl Place {
                         node.set_given_up_in(exit);
                         (entry, true)
                     }
-                    Code::Outermost(code) => (code.list(true).as_ref().map(detach), true),
+                    Code::Outermost(code) => (code.list_of_task(true).as_ref().map(detach), true),
                     Code::Task(root) => (Some(List::at_task(root, detach)), true),
                     Code::Unknown => (None, false),
                 };
@@ -489,7 +490,8 @@ impl Place {
                 entry
             };
             let entry = match here::code(true) {
-                Code::Exit(code) | Code::Outermost(code) => code.list(true).as_ref().map(add),
+                Code::Exit(exit) => exit.list(true).as_ref().map(add),
+                Code::Outermost(code) => code.list_of_task(true).as_ref().map(add),
                 Code::Task(root) => Some(List::at_task(root, add)),
                 Code::Unknown => None,
             };

@@ -25,6 +25,9 @@ struct State {
     inside: BTreeMap<usize, Arc<Entry>>,
     /// What the code of its exit has given up.
     list: Option<Arc<List>>,
+    /// What the code of a task has given up of which it is the outermost context: see
+    /// [`Code::Outermost`](super::here::Code::Outermost).
+    list_of_task: Option<Arc<List>>,
     /// The exit in whose code it was given up.
     given_up_in: Option<Arc<Node>>,
     is_independent: bool,
@@ -94,6 +97,7 @@ impl Node {
                 homes,
                 inside: BTreeMap::new(),
                 list: None,
+                list_of_task: None,
                 given_up_in: None,
                 is_independent: false,
                 cut: None,
@@ -157,14 +161,24 @@ impl Node {
 
     /// Is it inside of everything that the other one is inside of, and younger, seen from there?
     pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
-        let (other_age, around) = other.where_it_is();
-        let homes = self.lock().homes.clone();
-        let is_beside = if around.is_empty() {
-            homes.lead_to_a_root()
-        } else {
-            around.all().all(|home| homes.lead_to(home))
-        };
-        is_beside && self.age_seen_from(around.first.as_ref()) > other_age
+        loop {
+            let (other_age, around) = other.where_it_is();
+            let homes = self.lock().homes.clone();
+            let is_beside = if around.is_empty() {
+                homes.lead_to_a_root()
+            } else {
+                around.all().all(|home| homes.lead_to(home))
+            };
+            if !is_beside {
+                return false;
+            }
+            let first = around.first.as_ref();
+            let age = self.age_seen_from(first);
+            // Both ages are seen from the same place, unless that one has ended meanwhile.
+            if first.is_none_or(|home| home.where_it_was().is_none()) {
+                return age > other_age;
+            }
+        }
     }
 
     fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Age {
@@ -257,11 +271,12 @@ impl Node {
 
     /// The list of what its exit has given up.
     pub(super) fn list(&self, make: bool) -> Option<Arc<List>> {
-        let mut state = self.lock();
-        if state.list.is_none() && make {
-            state.list = Some(List::new(None));
-        }
-        state.list.clone()
+        list_in(&mut self.lock().list, make)
+    }
+
+    /// The list of the task that this is the outermost context of. Its exit is other code than its body.
+    pub(super) fn list_of_task(&self, make: bool) -> Option<Arc<List>> {
+        list_in(&mut self.lock().list_of_task, make)
     }
 
     /// One of those inside which have been given up, and have not ended.
@@ -312,7 +327,7 @@ impl Node {
             return false;
         };
         let state = node.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.inside.is_empty() && state.list.is_none()
+        state.inside.is_empty() && state.list.is_none() && state.list_of_task.is_none()
     }
 
     /// The context has ended. What still runs in it goes to its homes; where its exit was cut off, what
@@ -371,6 +386,13 @@ impl Node {
         self.lock().homes = Homes::default();
         self.end();
     }
+}
+
+fn list_in(list: &mut Option<Arc<List>>, make: bool) -> Option<Arc<List>> {
+    if list.is_none() && make {
+        *list = Some(List::new(None));
+    }
+    list.clone()
 }
 
 fn key(entry: &Arc<Entry>) -> usize {

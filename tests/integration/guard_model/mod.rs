@@ -305,7 +305,7 @@ fn guards_keep_their_laws_when_other_threads_finish_their_exits() {
 #[test]
 #[ignore = "is run by the next one, in a process of its own"]
 fn programs_without_a_runtime() {
-    check(Mode::NoRuntime, 500);
+    check(Mode::NoRuntime, 2000);
 }
 
 #[test]
