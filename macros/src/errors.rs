@@ -4,11 +4,9 @@
 
 use std::fmt::Display;
 
-use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
-use syn::Error;
-
-use crate::yields::Yield;
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::{Error, Macro, Token};
 
 /// The errors found so far.
 #[derive(Default)]
@@ -178,6 +176,35 @@ pub(crate) fn no_yield(name: impl ToTokens, word: &str) -> Error {
         format!("an async context yields exactly once, but this one has no `{word}`"),
         format!("{}, between opening and closing", yield_example(word)),
     )
+}
+
+/// A yield, as an error points at it.
+#[derive(Clone)]
+pub(crate) struct Yield {
+    pub(crate) tokens: TokenStream,
+    /// `yield_!` or `yield`.
+    pub(crate) word: &'static str,
+    /// The name of the macro, where it is called by its name alone.
+    pub(crate) name: Option<Ident>,
+}
+
+impl Yield {
+    pub(crate) fn from_macro(mac: &Macro) -> Self {
+        let (path, bang) = (&mac.path, &mac.bang_token);
+        Self {
+            tokens: quote!(#path #bang),
+            word: "yield_!",
+            name: path.get_ident().cloned(),
+        }
+    }
+
+    pub(crate) fn from_keyword(keyword: Token![yield]) -> Self {
+        Self {
+            tokens: keyword.into_token_stream(),
+            word: "yield",
+            name: None,
+        }
+    }
 }
 
 pub(crate) fn second_yield(second: &Yield) -> Error {

@@ -15,8 +15,8 @@ use syn::{
 };
 
 use crate::endings;
-use crate::errors::{self, Errors, Place};
-use crate::yields::{self, Hidden, Own, Yield};
+use crate::errors::{self, Errors, Place, Yield};
+use crate::yields::{self, Hidden, Own};
 
 /// What the analysis found out for the expansion.
 #[derive(Default)]

@@ -7,37 +7,8 @@ use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Attribute, Expr, ExprYield, Macro, Path, Stmt, Token};
 
-use crate::errors;
+use crate::errors::{self, Yield};
 use crate::input::is_named;
-
-/// A yield, as an error points at it.
-#[derive(Clone)]
-pub(crate) struct Yield {
-    pub(crate) tokens: TokenStream,
-    /// `yield_!` or `yield`.
-    pub(crate) word: &'static str,
-    /// The name of the macro, where it is called by its name alone.
-    pub(crate) name: Option<Ident>,
-}
-
-impl Yield {
-    pub(crate) fn from_macro(mac: &Macro) -> Self {
-        let (path, bang) = (&mac.path, &mac.bang_token);
-        Self {
-            tokens: quote!(#path #bang),
-            word: "yield_!",
-            name: path.get_ident().cloned(),
-        }
-    }
-
-    pub(crate) fn from_keyword(keyword: Token![yield]) -> Self {
-        Self {
-            tokens: keyword.into_token_stream(),
-            word: "yield",
-            name: None,
-        }
-    }
-}
 
 /// Which of the crate's own macros a call is of.
 #[derive(Clone, Copy, PartialEq, Eq)]

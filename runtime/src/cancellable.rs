@@ -1,14 +1,14 @@
 //! The await that `cancellable!` marks.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::coroutine::Lender;
 use crate::exchange::Mark;
+use crate::lender::Lender;
 
 pin_project! {
     /// What [`cancellable!`](crate::cancellable) evaluates to: a future that gives what the one in it
@@ -80,5 +80,16 @@ impl<V, F, T> Future for Cancellable<'_, V, F, T> {
 impl<V, F, T> fmt::Debug for Cancellable<'_, V, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancellable").finish_non_exhaustive()
+    }
+}
+
+impl<V> Lender<V> {
+    /// Marks an await of enter that is safe to give up: see [`cancellable!`](crate::cancellable).
+    pub fn cancellable<I, F, T>(&self, future: I) -> Cancellable<'_, V, F, T>
+    where
+        I: IntoFuture<IntoFuture = F, Output = T>,
+        F: Future<Output = T>,
+    {
+        Cancellable::new(self, future.into_future())
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
-use crate::coroutine::Lender;
+use crate::lender::Lender;
 use crate::outcome::Outcome;
 
 /// Something that is opened, lent to a body, and closed: `async with` for Rust.

@@ -8,23 +8,20 @@
 //! Holder and future talk through an [`Exchange`](crate::exchange::Exchange). What an exit needs besides its
 //! value is in order: its own code begins after all detached exits inside the context have ended.
 
-use std::fmt;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::Future;
 use std::mem;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::cancellable::Cancellable;
-use crate::context::{AsyncContext, Verdict};
-use crate::exchange::{Lent, Link, Mark};
-use crate::observe::{Part, Watch};
+use crate::exchange::{Lent, Link};
+use crate::lender::Lender;
+use crate::observe::Watch;
 use crate::order::{Home, Kind as Hold, Place, Polled};
 use crate::outcome::{BodyError, Outcome};
-use crate::panic::drop_quietly;
-use crate::report::{self, Kind};
+use crate::report::{self, Kind, drop_quietly};
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
 ///
@@ -329,7 +326,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 }
 
 /// What a poll of the code means to the one who waits for its value.
-fn settle_enter<V, D, E>(
+pub(crate) fn settle_enter<V, D, E>(
     name: &str,
     link: &Link<V>,
     polled: Poll<Result<D, E>>,
@@ -339,285 +336,5 @@ fn settle_enter<V, D, E>(
         Poll::Pending => Poll::Pending,
         Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         Poll::Ready(Ok(_)) => panic!("the context `{name}` ended without a yield"),
-    }
-}
-
-/// Lends the value of a context to the body: what [`yield_!`](crate::yield_) and
-/// [`cancellable!`](crate::cancellable) are calls of.
-pub struct Lender<V> {
-    link: Link<V>,
-    part: Part,
-    outcome: OnceLock<Outcome>,
-}
-
-impl<V> Lender<V> {
-    fn new(link: &Link<V>, part: Part) -> Self {
-        Self {
-            link: Arc::clone(link),
-            part,
-            outcome: OnceLock::new(),
-        }
-    }
-
-    /// Lends the value to the body, and waits until it comes back with the outcome.
-    ///
-    /// # Panics
-    ///
-    /// If it is called a second time, which the macro excludes.
-    #[inline]
-    pub fn yield_(&self, value: V) -> Yield<'_, V> {
-        self.link.offer(value);
-        Yield {
-            lender: self,
-            is_new: true,
-        }
-    }
-
-    /// Marks an await of enter that is safe to give up: see [`cancellable!`](crate::cancellable).
-    pub fn cancellable<I, F, T>(&self, future: I) -> Cancellable<'_, V, F, T>
-    where
-        I: IntoFuture<IntoFuture = F, Output = T>,
-        F: Future<Output = T>,
-    {
-        Cancellable::new(self, future.into_future())
-    }
-
-    /// While the mark is there, a caller who gives up drops the context on the spot.
-    pub(crate) fn mark(&self) -> Mark<V> {
-        Mark::new(&self.link)
-    }
-
-    /// Runs a context that lends another value as a part of this one: `there` makes ours of its
-    /// value, and `back` its value of ours. Where that gives `None` its exit can't run.
-    pub(crate) async fn relay<C: AsyncContext>(
-        &self,
-        context: C,
-        there: fn(C::Value) -> V,
-        back: fn(V) -> Option<C::Value>,
-    ) -> Result<C::Verdict, C::Error> {
-        let name = context.__name();
-        let link = Link::default();
-        let lender = Lender::new(&link, self.part.clone());
-        let mut code = pin!(context.__coroutine(lender));
-        let mut mark = None;
-        let entered = poll_fn(|cx| {
-            let polled = code.as_mut().poll(cx);
-            match (link.is_cancellable(), &mark) {
-                (true, None) => mark = Some(self.mark()),
-                (false, Some(_)) => mark = None,
-                _ => {}
-            }
-            settle_enter(name, &link, polled)
-        });
-        entered.await?;
-        let value = link.take().expect(OFFERED);
-        let (value, outcome) = self.yield_(there(value)).await;
-        let Some(value) = back(value) else {
-            report::plain(name, Kind::NotRun);
-            return Ok(C::Verdict::PROPAGATE);
-        };
-        link.put(value);
-        link.give_back(outcome.share());
-        let exit = code.await;
-        self.fail_as(link.failed_as());
-        exit
-    }
-
-    /// Where exit fails, it is by the error of a part of it, which is reported so.
-    pub(crate) fn fail_as(&self, kind: Kind) {
-        if kind == Kind::TimedOut {
-            self.link.cut_off();
-        }
-    }
-
-    /// What watches the context, for a part of it that may go on alone.
-    pub(crate) fn part(&self) -> &Part {
-        &self.part
-    }
-
-    /// For code around this one, which wants to know how far it got.
-    pub(crate) fn link(&self) -> Link<V> {
-        Arc::clone(&self.link)
-    }
-}
-
-/// Why a value is there: it is what an enter ends with.
-pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
-
-/// The wait for the end of the body: what [`Lender::yield_`] gives.
-///
-/// ```
-/// use async_context_manager::generator::{Yield, generator};
-/// use async_context_manager::prelude::*;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let number = generator("number", async move |lender| -> Result<(), String> {
-///     let end: Yield<'_, u32> = lender.yield_(42);
-///     let (_number, _outcome) = end.await;
-///     Ok(())
-/// });
-/// assert_eq!(number.with(async |number| Ok(*number)).await, Ok(42));
-/// # }
-/// ```
-//
-// The value is in the exchange: were it in here, what is large would be moved once more.
-#[must_use = "the context has no exit unless it is awaited"]
-pub struct Yield<'l, V> {
-    lender: &'l Lender<V>,
-    /// The holder has not seen it yet.
-    is_new: bool,
-}
-
-impl<'l, V> Future for Yield<'l, V> {
-    type Output = (V, &'l Outcome);
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if mem::take(&mut self.is_new) {
-            return Poll::Pending;
-        }
-        let lender = self.lender;
-        let (value, outcome) = ready!(lender.link.poll_returned());
-        let outcome = match outcome {
-            Outcome::Completed => Outcome::COMPLETED,
-            Outcome::Cancelled => Outcome::CANCELLED,
-            outcome => lender.outcome.get_or_init(|| outcome),
-        };
-        Poll::Ready((value, outcome))
-    }
-}
-
-impl<V> fmt::Debug for Yield<'_, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Yield").finish_non_exhaustive()
-    }
-}
-
-impl<V> fmt::Debug for Lender<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lender").finish_non_exhaustive()
-    }
-}
-
-/// The context that a function under [`#[async_context]`](crate::async_context) returns.
-///
-/// It has no name that can be written, and is met in messages of the compiler alone.
-///
-/// ```
-/// # use async_context_manager::prelude::*;
-/// #[async_context]
-/// async fn number() -> Result<u32, std::io::Error> {
-///     let (_number, _) = yield_!(42);
-///     Ok(())
-/// }
-/// assert!(std::any::type_name_of_val(&number()).contains("Generator"));
-/// ```
-pub struct Generator<V, B, F> {
-    name: &'static str,
-    progress: Progress<V, B, F>,
-}
-
-enum Progress<V, B, F> {
-    /// The function's code, not run yet.
-    Built(B),
-    Entered(ByHand<V, F>),
-    /// Between two states.
-    Moved,
-}
-
-/// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name, of a
-/// function that [yields](Lender::yield_) once.
-pub fn generator<V, B, F>(name: &'static str, code: B) -> Generator<V, B, F>
-where
-    B: FnOnce(Lender<V>) -> F,
-{
-    Generator {
-        name,
-        progress: Progress::Built(code),
-    }
-}
-
-impl<V, B, F, D, E> AsyncContext for Generator<V, B, F>
-where
-    V: Send,
-    B: FnOnce(Lender<V>) -> F + Send,
-    F: Future<Output = Result<D, E>> + Send,
-    D: Verdict,
-    E: fmt::Debug + Send + Sync + 'static,
-{
-    type Value = V;
-    type Error = E;
-    type Verdict = D;
-
-    /// # Panics
-    ///
-    /// If it was entered before.
-    async fn enter(&mut self) -> Result<V, E> {
-        let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
-            panic!("the context `{}` is entered twice", self.name);
-        };
-        let entered = ByHand(Coroutine::new(self.name, Hold::Guard, code));
-        self.progress = Progress::Entered(entered);
-        match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => {
-                poll_fn(|cx| coroutine.poll_enter(cx)).await?;
-                Ok(coroutine.link().take().expect(OFFERED))
-            }
-            _ => unreachable!("the state was set one line before"),
-        }
-    }
-
-    /// # Panics
-    ///
-    /// If it was not entered to its end before.
-    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
-        let is_entered = match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => coroutine.is_entered(),
-            _ => false,
-        };
-        let mut entered = match self.progress {
-            Progress::Entered(entered) if is_entered => entered,
-            _ => panic!("the context `{}` is exited before it is entered", self.name),
-        };
-        let coroutine = &mut entered.0;
-        coroutine.link().put(value);
-        coroutine.give_back(outcome.share());
-        poll_fn(|cx| coroutine.poll_exit(cx)).await
-    }
-
-    fn __name(&self) -> &'static str {
-        self.name
-    }
-
-    /// # Panics
-    ///
-    /// If it was entered before.
-    fn __coroutine(self, lender: Lender<V>) -> impl Future<Output = Result<D, E>> + Send {
-        let Progress::Built(code) = self.progress else {
-            panic!("the context `{}` is entered twice", self.name);
-        };
-        code(lender)
-    }
-}
-
-impl<V, B, F> fmt::Debug for Generator<V, B, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generator")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
-/// over to: the context that these calls are made in is the one that goes on in the background.
-struct ByHand<V, F>(Coroutine<V, F>);
-
-impl<V, F> Drop for ByHand<V, F> {
-    fn drop(&mut self) {
-        let coroutine = &mut self.0;
-        if !coroutine.has_ended() && !coroutine.is_cancellable() {
-            report::plain(coroutine.name(), Kind::NotRun);
-        }
     }
 }

@@ -42,8 +42,8 @@ use crate::coroutine::{Code, Coroutine};
 use crate::fallback;
 use crate::order;
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch, drop_quietly};
-use crate::report::{self, Kind};
+use crate::panic::{Payload, catch};
+use crate::report::{self, Kind, drop_quietly};
 
 /// How many exits are detached now.
 static COUNT: AtomicUsize = AtomicUsize::new(0);

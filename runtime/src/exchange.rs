@@ -133,7 +133,7 @@ impl<V> Exchange<V> {
         let phase = match outcome {
             Outcome::Completed => COMPLETED,
             Outcome::Cancelled => RETURNED,
-            outcome => {
+            outcome @ (Outcome::Failed(_) | Outcome::Panicked(_)) => {
                 self.goods().outcome = Some(outcome);
                 RETURNED
             }

@@ -4,11 +4,12 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::body::{Body, SendBody};
 use crate::combine::{self, BoxContext};
 use crate::context::{AsyncContext, Verdict};
 use crate::failure::Failure;
 use crate::guard::Guard;
-use crate::scope::{self, Live, Output};
+use crate::scope::{self, Live};
 use crate::timed::Timed;
 
 /// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
@@ -76,7 +77,10 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
     where
         Self: 'static, // a context that borrows is for `with_scoped`
-        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>;
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        scope::run(self, Live::new_inside, body, Failure::reporting)
+    }
 
     /// Like [`with`](Self::with), with a future that is `Send` by promise, for a body that is.
     ///
@@ -134,7 +138,11 @@ pub trait AsyncContextExt: AsyncContext {
     where
         Self: 'static, // a context that borrows is for `with_scoped`
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        let body = async move |value: &mut Self::Value| body(value).await;
+        scope::run(self, Live::new_inside, body, Failure::reporting)
+    }
 
     /// Like [`with`](Self::with), and tells all that went wrong, with its origin.
     ///
@@ -172,7 +180,10 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>>
     where
         Self: 'static, // a context that borrows is for `with_scoped`
-        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>;
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        scope::run(self, Live::new_inside, body, |_, result| result)
+    }
 
     /// Like [`try_with`](Self::try_with), with a future that is `Send` by promise: see
     /// [`with_send`](Self::with_send).
@@ -209,7 +220,11 @@ pub trait AsyncContextExt: AsyncContext {
     where
         Self: 'static, // a context that borrows is for `with_scoped`
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        let body = async move |value: &mut Self::Value| body(value).await;
+        scope::run(self, Live::new_inside, body, |_, result| result)
+    }
 
     /// Enters the context, and gives a guard that derefs to its value.
     ///
@@ -250,7 +265,10 @@ pub trait AsyncContextExt: AsyncContext {
     /// Dropped in enter, enter goes on in the background, and exit follows.
     fn guard(self) -> impl Future<Output = Result<Guard<Self>, Self::Error>>
     where
-        Self: 'static; // a context that borrows is for `with_scoped`
+        Self: 'static, // a context that borrows is for `with_scoped`
+    {
+        Guard::enter(self)
+    }
 
     /// Like [`with`](Self::with), for a context that borrows.
     ///
@@ -292,7 +310,10 @@ pub trait AsyncContextExt: AsyncContext {
         body: F,
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
     where
-        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>;
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        scope::run(self, scope::scoped, body, Failure::reporting)
+    }
 
     /// Like [`with_scoped`](Self::with_scoped), with a future that is `Send` by promise: see
     /// [`with_send`](Self::with_send).
@@ -331,7 +352,11 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
     where
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>;
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+    {
+        let body = async move |value: &mut Self::Value| body(value).await;
+        scope::run(self, scope::scoped, body, Failure::reporting)
+    }
 
     /// The same context with its errors converted, for a body that fails with `E`.
     ///
@@ -357,7 +382,10 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
     where
         Self::Error: Into<E>,
-        E: fmt::Debug + Send + Sync + 'static;
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        combine::map_err(self, Into::into)
+    }
 
     /// The same context with its errors, of enter and of exit, mapped, for a body that fails with
     /// `E`.
@@ -380,7 +408,10 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
     where
         F: FnOnce(Self::Error) -> E + Send,
-        E: fmt::Debug + Send + Sync + 'static;
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        combine::map_err(self, map)
+    }
 
     /// The same context, whose enter is given so much time.
     ///
@@ -428,7 +459,10 @@ pub trait AsyncContextExt: AsyncContext {
         limit: Duration,
     ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
     where
-        Self: 'static; // a context that borrows is for `with_scoped`
+        Self: 'static, // a context that borrows is for `with_scoped`
+    {
+        combine::enter_timeout(self, limit)
+    }
 
     /// The same context, whose exit is given so much time. The time begins when the exit's own code
     /// begins, after the exits that it has to wait for have ended. In Python, `asyncio.timeout`
@@ -474,7 +508,10 @@ pub trait AsyncContextExt: AsyncContext {
     fn exit_timeout(
         self,
         limit: Duration,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>;
+    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
+    {
+        combine::exit_timeout(self, limit)
+    }
 
     /// The same context, whose exit's errors go to the [report hook](crate::report) only. Errors of
     /// enter and of the body stay as they are. An exit that fails suppresses nothing.
@@ -497,7 +534,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// ```
     fn ignore_exit_errors(
         self,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
+        combine::ignore_exit_errors(self)
+    }
 
     /// The same context, whose whole enter is safe to give up: when its caller goes away in the
     /// middle of it, the context is dropped on the spot instead of entered and exited in the
@@ -523,7 +562,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// ```
     fn cancellable_enter(
         self,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
+        combine::cancellable_enter(self)
+    }
 
     /// The same context as a type that can be named: for struct fields (a guard of it is a
     /// `Guard<BoxContext<V, E>>`), collections and recursion.
@@ -543,7 +584,10 @@ pub trait AsyncContextExt: AsyncContext {
     /// ```
     fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
     where
-        Self: 'static; // a context that borrows is for `with_scoped`
+        Self: 'static, // a context that borrows is for `with_scoped`
+    {
+        BoxContext::new(self)
+    }
 
     /// The same context, for which no other exit waits. Its own exit waits only for what is inside
     /// of the context.
@@ -584,7 +628,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// When the context is entered, if it was put [`inside`](Self::inside) of a guard as well.
     fn independent(
         self,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>;
+    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
+        combine::independent(self)
+    }
 
     /// The same context, inside of the guard's context as well as where it is opened. The exit of
     /// the guard waits for this context if it has been given up, by whatever task, before that exit
@@ -630,197 +676,14 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>
     + use<Self, C>
     where
-        C: AsyncContext + 'static;
+        C: AsyncContext + 'static,
+    {
+        combine::inside(self, guard.home())
+    }
 }
 
 #[expect(
     clippy::needless_maybe_sized,
     reason = "for what derefs to a slice, `[T]: Sized` would be missing as well, and our message with it"
 )]
-impl<C: AsyncContext + ?Sized> AsyncContextExt for C {
-    fn with<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>>
-    where
-        Self: 'static,
-        F: for<'a> Body<&'a mut C::Value, Result<R, C::Error>>,
-    {
-        scope::run(self, Live::new_inside, body, Failure::reporting)
-    }
-
-    fn with_send<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>> + Send
-    where
-        Self: 'static,
-        R: Send,
-        F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
-    {
-        self.with(async move |value: &mut C::Value| body(value).await)
-    }
-
-    fn try_with<R, F>(
-        self,
-        body: F,
-    ) -> impl Future<Output = Result<Output<C, R>, Failure<R, C::Error>>>
-    where
-        Self: 'static,
-        F: for<'a> Body<&'a mut C::Value, Result<R, C::Error>>,
-    {
-        scope::run(self, Live::new_inside, body, |_, result| result)
-    }
-
-    fn try_with_send<R, F>(
-        self,
-        body: F,
-    ) -> impl Future<Output = Result<Output<C, R>, Failure<R, C::Error>>> + Send
-    where
-        Self: 'static,
-        R: Send,
-        F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
-    {
-        self.try_with(async move |value: &mut C::Value| body(value).await)
-    }
-
-    async fn guard(self) -> Result<Guard<Self>, Self::Error>
-    where
-        Self: 'static,
-    {
-        Guard::enter(self).await
-    }
-
-    fn with_scoped<R, F>(self, body: F) -> impl Future<Output = Result<Output<C, R>, C::Error>>
-    where
-        F: for<'a> Body<&'a mut C::Value, Result<R, C::Error>>,
-    {
-        scope::run(self, scope::scoped, body, Failure::reporting)
-    }
-
-    fn with_scoped_send<R, F>(
-        self,
-        body: F,
-    ) -> impl Future<Output = Result<Output<C, R>, C::Error>> + Send
-    where
-        R: Send,
-        F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
-    {
-        self.with_scoped(async move |value: &mut C::Value| body(value).await)
-    }
-
-    fn err_into<E>(
-        self,
-    ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
-    where
-        Self::Error: Into<E>,
-        E: fmt::Debug + Send + Sync + 'static,
-    {
-        combine::map_err(self, Into::into)
-    }
-
-    fn map_err<E, F>(
-        self,
-        map: F,
-    ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
-    where
-        F: FnOnce(Self::Error) -> E + Send,
-        E: fmt::Debug + Send + Sync + 'static,
-    {
-        combine::map_err(self, map)
-    }
-
-    fn enter_timeout(
-        self,
-        limit: Duration,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
-    where
-        Self: 'static,
-    {
-        combine::enter_timeout(self, limit)
-    }
-
-    fn exit_timeout(
-        self,
-        limit: Duration,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
-    {
-        combine::exit_timeout(self, limit)
-    }
-
-    fn ignore_exit_errors(
-        self,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
-        combine::ignore_exit_errors(self)
-    }
-
-    fn cancellable_enter(
-        self,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
-        combine::cancellable_enter(self)
-    }
-
-    fn independent(
-        self,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
-        combine::independent(self)
-    }
-
-    fn inside<G>(
-        self,
-        guard: &Guard<G>,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> + use<C, G>
-    where
-        G: AsyncContext + 'static,
-    {
-        combine::inside(self, guard.home())
-    }
-
-    fn boxed(self) -> BoxContext<Self::Value, Self::Error, Self::Verdict>
-    where
-        Self: 'static,
-    {
-        BoxContext::new(self)
-    }
-}
-
-/// A body: an `async` closure or function, as [`with`](AsyncContextExt::with) takes it. Implemented for all
-/// of them: `F: AsyncFnOnce(T) -> R`.
-#[diagnostic::on_unimplemented(
-    message = "a body is an `async` closure that gives a `Result` with the error of the context",
-    label = "takes such a body",
-    note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
-)]
-pub trait Body<T, R>: AsyncFnOnce(T) -> R {}
-
-#[diagnostic::do_not_recommend]
-impl<F, T, R> Body<T, R> for F where F: AsyncFnOnce(T) -> R {}
-
-/// A body whose future is `Send`: an `async` closure or function, as
-/// [`with_send`](AsyncContextExt::with_send) takes it. Implemented for all of them.
-///
-/// ```
-/// # use async_context_manager::prelude::*;
-/// # use std::io;
-/// # #[async_context]
-/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> io::Result<()> {
-/// use async_context_manager::SendBody;
-///
-/// async fn in_a_task<F>(body: F) -> io::Result<u32>
-/// where
-///     F: for<'a> SendBody<&'a mut u32, io::Result<u32>> + 'static,
-/// {
-///     tokio::spawn(number().with_send(body)).await?
-/// }
-/// assert_eq!(in_a_task(async |number: &mut u32| Ok(*number)).await?, 42);
-/// # Ok(())
-/// # }
-/// ```
-pub trait SendBody<T, R>: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
-    /// What the body gives when it is called.
-    type Future: Future<Output = R> + Send;
-}
-
-impl<F, T, R, Running> SendBody<T, R> for F
-where
-    F: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Running,
-    Running: Future<Output = R> + Send,
-{
-    type Future = Running;
-}
+impl<C: AsyncContext + ?Sized> AsyncContextExt for C {}

@@ -4,8 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::panic::drop_quietly;
-use crate::report::{self, Failing, Kind};
+use crate::report::{self, Failing, Kind, drop_quietly};
 
 /// What went wrong in a [`try_with`](crate::AsyncContextExt::try_with): each error, where it came
 /// from, and the body's value where it is the exit that failed.

@@ -19,8 +19,19 @@
 //! # }
 //! ```
 
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+
+use crate::context::{AsyncContext, Verdict};
+use crate::coroutine::Coroutine;
+use crate::lender::OFFERED;
+use crate::order::Kind as Hold;
+use crate::outcome::Outcome;
+use crate::report::{self, Kind};
+
 pub use crate::cancellable::Cancellable;
-pub use crate::coroutine::{Generator, Lender, Yield, generator};
+pub use crate::lender::{Lender, Yield};
 
 /// A `Result`, under whatever alias: what a function under
 /// [`#[async_context]`](macro@crate::async_context) returns. Implemented for `Result` alone.
@@ -47,4 +58,130 @@ pub trait IsResult {
 impl<V, E> IsResult for Result<V, E> {
     type Value = V;
     type Error = E;
+}
+
+/// The context that a function under [`#[async_context]`](crate::async_context) returns.
+///
+/// It has no name that can be written, and is met in messages of the compiler alone.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// #[async_context]
+/// async fn number() -> Result<u32, std::io::Error> {
+///     let (_number, _) = yield_!(42);
+///     Ok(())
+/// }
+/// assert!(std::any::type_name_of_val(&number()).contains("Generator"));
+/// ```
+pub struct Generator<V, B, F> {
+    name: &'static str,
+    progress: Progress<V, B, F>,
+}
+
+enum Progress<V, B, F> {
+    /// The function's code, not run yet.
+    Built(B),
+    Entered(ByHand<V, F>),
+    /// Between two states.
+    Moved,
+}
+
+/// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name, of a
+/// function that [yields](Lender::yield_) once.
+pub fn generator<V, B, F>(name: &'static str, code: B) -> Generator<V, B, F>
+where
+    B: FnOnce(Lender<V>) -> F,
+{
+    Generator {
+        name,
+        progress: Progress::Built(code),
+    }
+}
+
+impl<V, B, F, D, E> AsyncContext for Generator<V, B, F>
+where
+    V: Send,
+    B: FnOnce(Lender<V>) -> F + Send,
+    F: Future<Output = Result<D, E>> + Send,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    type Value = V;
+    type Error = E;
+    type Verdict = D;
+
+    /// # Panics
+    ///
+    /// If it was entered before.
+    async fn enter(&mut self) -> Result<V, E> {
+        let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
+            panic!("the context `{}` is entered twice", self.name);
+        };
+        let entered = ByHand(Coroutine::new(self.name, Hold::Guard, code));
+        self.progress = Progress::Entered(entered);
+        match &mut self.progress {
+            Progress::Entered(ByHand(coroutine)) => {
+                poll_fn(|cx| coroutine.poll_enter(cx)).await?;
+                Ok(coroutine.link().take().expect(OFFERED))
+            }
+            Progress::Built(_) | Progress::Moved => {
+                unreachable!("the state was set one line before")
+            }
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If it was not entered to its end before.
+    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
+        let is_entered = match &mut self.progress {
+            Progress::Entered(ByHand(coroutine)) => coroutine.is_entered(),
+            Progress::Built(_) | Progress::Moved => false,
+        };
+        let mut entered = match self.progress {
+            Progress::Entered(entered) if is_entered => entered,
+            Progress::Built(_) | Progress::Entered(_) | Progress::Moved => {
+                panic!("the context `{}` is exited before it is entered", self.name)
+            }
+        };
+        let coroutine = &mut entered.0;
+        coroutine.link().put(value);
+        coroutine.give_back(outcome.share());
+        poll_fn(|cx| coroutine.poll_exit(cx)).await
+    }
+
+    fn __name(&self) -> &'static str {
+        self.name
+    }
+
+    /// # Panics
+    ///
+    /// If it was entered before.
+    fn __coroutine(self, lender: Lender<V>) -> impl Future<Output = Result<D, E>> + Send {
+        let Progress::Built(code) = self.progress else {
+            panic!("the context `{}` is entered twice", self.name);
+        };
+        code(lender)
+    }
+}
+
+impl<V, B, F> fmt::Debug for Generator<V, B, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generator")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
+/// over to: the context that these calls are made in is the one that goes on in the background.
+struct ByHand<V, F>(Coroutine<V, F>);
+
+impl<V, F> Drop for ByHand<V, F> {
+    fn drop(&mut self) {
+        let coroutine = &mut self.0;
+        if !coroutine.has_ended() && !coroutine.is_cancellable() {
+            report::plain(coroutine.name(), Kind::NotRun);
+        }
+    }
 }

@@ -8,7 +8,8 @@ use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::Code;
 use crate::failure::Failure;
 use crate::order::{Home, Kind as Hold};
-use crate::scope::{Body, Held, Live};
+use crate::scope::{Held, Live};
+use crate::settle::Body;
 
 /// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
 /// value.

@@ -1,8 +1,10 @@
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 #![doc = include_str!("guide/index.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
+mod body;
 mod cancellable;
 mod combine;
 mod context;
@@ -16,12 +18,14 @@ pub mod generator;
 mod guard;
 #[cfg(doc)]
 pub mod guide;
+mod lender;
 pub mod observe;
 mod order;
 mod outcome;
 mod panic;
 pub mod report;
 mod scope;
+mod settle;
 mod stack;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -103,16 +107,17 @@ pub use async_context_manager_macros::contexts;
 /// # }
 /// ```
 pub use async_context_manager_macros::within;
+pub use body::{Body, SendBody, SendClose};
 pub use combine::{
     BoxContext, Either, Join, JoinAll, Tasks, closing, defer, join, join_all, ready, suppress,
     suppress_if, tasks,
 };
 pub use context::{AsyncContext, Suppression, Verdict};
-pub use ext::{AsyncContextExt, Body, SendBody};
+pub use ext::AsyncContextExt;
 pub use failure::{ExitFailure, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};
-pub use stack::{ExitStack, FitsIn, Lease, SendClose};
+pub use stack::{ExitStack, FitsIn, Lease};
 pub use timed::{Phase, Timed};
 
 /// What most users need: `use async_context_manager::prelude::*;`.

@@ -135,7 +135,7 @@ impl Outcome {
     pub fn error(&self) -> Option<&BodyError> {
         match self {
             Self::Failed(error) => Some(error),
-            _ => None,
+            Self::Completed | Self::Panicked(_) | Self::Cancelled => None,
         }
     }
 
@@ -160,7 +160,7 @@ impl Outcome {
     pub fn panic(&self) -> Option<&BodyPanic> {
         match self {
             Self::Panicked(panic) => Some(panic),
-            _ => None,
+            Self::Completed | Self::Failed(_) | Self::Cancelled => None,
         }
     }
 

@@ -8,8 +8,6 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::report::{self, Kind};
-
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
@@ -38,44 +36,9 @@ impl<F: Future> Future for Catch<F> {
     }
 }
 
-/// Drops what belongs to a user; a panic in its `Drop` is reported.
-pub(crate) fn drop_quietly<T>(context: &'static str, value: T) {
-    if let Err(payload) = drop_caught(value) {
-        report::panic(context, Kind::Panicked, payload);
-    }
-}
-
 /// Drops what belongs to a user, and catches a panic in its `Drop`.
 pub(crate) fn drop_caught<T>(value: T) -> Result<(), Payload> {
     catch_unwind(AssertUnwindSafe(move || drop(value)))
-}
-
-/// What belongs to a user, beside something else that does: each may panic while both are dropped.
-pub(crate) struct Apart<T> {
-    context: &'static str,
-    /// `None` when it was taken, or drops.
-    value: Option<T>,
-}
-
-impl<T> Apart<T> {
-    pub(crate) fn new(context: &'static str, value: T) -> Self {
-        Self {
-            context,
-            value: Some(value),
-        }
-    }
-
-    pub(crate) fn take(mut self) -> T {
-        self.value.take().expect("only this and the drop take it")
-    }
-}
-
-impl<T> Drop for Apart<T> {
-    fn drop(&mut self) {
-        if let Some(value) = self.value.take() {
-            drop_quietly(self.context, value);
-        }
-    }
 }
 
 /// Drops a payload. One that panics while it drops may do so for ever: its second is forgotten.

@@ -26,7 +26,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::outcome::{BodyError, BodyPanic};
-use crate::panic::{Payload, drop_caught, drop_payload, drop_quietly};
+use crate::panic::{Payload, drop_caught, drop_payload};
 
 /// One thing that went wrong where nobody was left to receive it.
 ///
@@ -204,7 +204,7 @@ impl Report {
     pub fn error(&self) -> Option<&BodyError> {
         match &self.cause {
             Cause::Error(error) => Some(error),
-            _ => None,
+            Cause::None | Cause::WaitsFor(_) | Cause::Panic(_) => None,
         }
     }
 
@@ -253,7 +253,7 @@ impl Report {
     pub fn panic(&self) -> Option<&BodyPanic> {
         match &self.cause {
             Cause::Panic(panic) => Some(panic),
-            _ => None,
+            Cause::None | Cause::WaitsFor(_) | Cause::Error(_) => None,
         }
     }
 }
@@ -510,5 +510,40 @@ mod tap {
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops what belongs to a user; a panic in its `Drop` is reported.
+pub(crate) fn drop_quietly<T>(context: &'static str, value: T) {
+    if let Err(payload) = drop_caught(value) {
+        panic(context, Kind::Panicked, payload);
+    }
+}
+
+/// What belongs to a user, beside something else that does: each may panic while both are dropped.
+pub(crate) struct Apart<T> {
+    context: &'static str,
+    /// `None` when it was taken, or drops.
+    value: Option<T>,
+}
+
+impl<T> Apart<T> {
+    pub(crate) fn new(context: &'static str, value: T) -> Self {
+        Self {
+            context,
+            value: Some(value),
+        }
+    }
+
+    pub(crate) fn take(mut self) -> T {
+        self.value.take().expect("only this and the drop take it")
+    }
+}
+
+impl<T> Drop for Apart<T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            drop_quietly(self.context, value);
+        }
     }
 }

@@ -1055,7 +1055,7 @@ fn on_a_thread_without_tokio_the_exit_of_the_outermost_context_is_not_the_code_o
             let c1 = p.res("c1").guard().await?;
             let c2 = p.res("c2").guard().await?;
             let s1 = p.closer("s1", c1).inside(&c2);
-            s1.with(async move |_| {
+            s1.with(async move |()| {
                 drop(c2);
                 Ok(())
             })

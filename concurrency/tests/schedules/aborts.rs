@@ -8,8 +8,8 @@ use std::task::yield_now;
 use std::thread::{self, block_on};
 
 use crate::context::AsyncContext;
-use crate::coroutine::{Lender, generator};
 use crate::detached;
+use crate::generator::{Lender, generator};
 use crate::ledger::{Ledger, Step, Trouble};
 use crate::steps::{Gate, tell, with};
 

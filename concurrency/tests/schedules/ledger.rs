@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task;
 
 use crate::context::AsyncContext;
-use crate::coroutine::{Lender, generator};
+use crate::generator::{Lender, generator};
 use crate::report;
 
 /// The error of the contexts here.

@@ -26,9 +26,13 @@ pub mod detached;
 pub mod exchange;
 #[path = "../../../runtime/src/failure.rs"]
 pub mod failure;
+#[path = "../../../runtime/src/generator.rs"]
+pub mod generator;
 #[path = "../../../runtime/src/guard.rs"]
 pub mod guard;
-#[path = "../../../runtime/src/observe.rs"]
+#[path = "../../../runtime/src/lender.rs"]
+pub mod lender;
+#[path = "../../../runtime/src/observe/mod.rs"]
 pub mod observe;
 #[path = "../../../runtime/src/order/mod.rs"]
 pub mod order;
@@ -40,6 +44,8 @@ pub mod panic;
 pub mod report;
 #[path = "../../../runtime/src/scope.rs"]
 pub mod scope;
+#[path = "../../../runtime/src/settle.rs"]
+pub mod settle;
 #[path = "../../../runtime/src/timed.rs"]
 pub mod timed;
 

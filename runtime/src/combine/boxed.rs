@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::{Generator, Lender, generator};
+use crate::generator::{Generator, generator};
+use crate::lender::Lender;
 use crate::outcome::Outcome;
 
 /// A context of any type with this value, error and verdict: made by

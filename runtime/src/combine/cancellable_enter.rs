@@ -1,7 +1,7 @@
 //! A context whose enter may be given up.
 
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
+use crate::generator::generator;
 
 pub(crate) fn cancellable_enter<C: AsyncContext>(
     context: C,

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::body::SendBody;
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
-use crate::ext::SendBody;
+use crate::generator::generator;
 
 /// A context that lends this value, and closes it with this function, however the body ends:
 /// Python's `contextlib.aclosing(value)`.

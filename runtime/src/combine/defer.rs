@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::body::SendBody;
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
-use crate::ext::SendBody;
+use crate::generator::generator;
 use crate::outcome::Outcome;
 
 /// A context that does nothing but call this function when it exits, with the outcome: Python's

@@ -1,7 +1,7 @@
 //! One context or another.
 
 use crate::context::AsyncContext;
-use crate::coroutine::Lender;
+use crate::lender::Lender;
 use crate::outcome::Outcome;
 
 /// A context of one type or of another, with the same value, error and verdict.

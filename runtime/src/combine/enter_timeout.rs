@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
+use crate::generator::generator;
 use crate::scope::Live;
 use crate::time_limit::within;
 use crate::timed::{Phase, Timed};

@@ -5,9 +5,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
+use crate::generator::generator;
 use crate::order::Begin;
-use crate::panic::drop_quietly;
+use crate::report::drop_quietly;
 use crate::time_limit::{check_timer, within};
 use crate::timed::{Phase, Timed};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::generator;
+use crate::generator::generator;
 use crate::report;
 
 pub(crate) fn ignore_exit_errors<C: AsyncContext>(

@@ -1,7 +1,7 @@
 //! A context that no other exit waits for.
 
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
+use crate::generator::generator;
 use crate::order;
 
 pub(crate) fn independent<C: AsyncContext>(

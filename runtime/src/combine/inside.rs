@@ -1,7 +1,7 @@
 //! A context that is inside of a guard's context as well as where it is opened.
 
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
+use crate::generator::generator;
 use crate::order::{self, Home};
 
 pub(crate) fn inside<C: AsyncContext>(

@@ -6,7 +6,7 @@ use std::future::Future;
 use crate::combine::joined::Joined;
 use crate::combine::members::Member;
 use crate::context::AsyncContext;
-use crate::coroutine::Lender;
+use crate::lender::Lender;
 use crate::outcome::Outcome;
 
 /// A context made of many, which enter and exit at the same time. The value is the list of their values,

@@ -2,8 +2,8 @@
 
 use crate::combine::members::{Members, enter_together, exit_together};
 use crate::context::AsyncContext;
-use crate::coroutine::Lender;
 use crate::exchange::Mark;
+use crate::lender::Lender;
 use crate::outcome::Outcome;
 
 /// What [`join`](crate::join) and [`join_all`](crate::join_all) give.

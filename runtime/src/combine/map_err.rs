@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
-use crate::panic::Apart;
+use crate::generator::generator;
+use crate::report::Apart;
 
 pub(crate) fn map_err<C, E, F>(
     context: C,

@@ -18,8 +18,8 @@ use crate::coroutine::Code;
 use crate::exchange::Mark;
 use crate::order::Kind as Hold;
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch, drop_quietly};
-use crate::report::{Failing, Kind};
+use crate::panic::{Payload, catch};
+use crate::report::{Failing, Kind, drop_quietly};
 use crate::scope::Live;
 
 /// One of several contexts.
@@ -87,7 +87,9 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
     pub(crate) fn lend(&mut self) -> C::Value {
         match &mut self.state {
             State::Live(live) => live.take(),
-            _ => unreachable!("the values are lent when all have been entered"),
+            State::Waiting(_) | State::Over => {
+                unreachable!("the values are lent when all have been entered")
+            }
         }
     }
 
@@ -225,7 +227,12 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     match (outcome, trouble.outcome()) {
         (Outcome::Completed, Some(trouble)) => trouble,
         (Outcome::Failed(_), Some(panic @ Outcome::Panicked(_))) => panic,
-        (outcome, _) => outcome,
+        (
+            outcome @ Outcome::Failed(_),
+            None | Some(Outcome::Completed | Outcome::Failed(_) | Outcome::Cancelled),
+        )
+        | (outcome @ Outcome::Completed, None)
+        | (outcome @ (Outcome::Panicked(_) | Outcome::Cancelled), _) => outcome,
     }
 }
 

@@ -18,6 +18,7 @@ mod map_err;
 mod members;
 mod option;
 mod ready;
+mod relay;
 mod sequence;
 mod suppress;
 mod tasks;

@@ -1,7 +1,8 @@
 //! A context that may not be there.
 
+use crate::combine::relay::relay;
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::Lender;
+use crate::lender::Lender;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
@@ -77,7 +78,7 @@ impl<C: AsyncContext> AsyncContext for Option<C> {
 
     async fn __coroutine(self, lender: Lender<Option<C::Value>>) -> Result<C::Verdict, C::Error> {
         if let Some(context) = self {
-            lender.relay(context, Some, |value| value).await
+            relay(&lender, context, Some, |value| value).await
         } else {
             lender.yield_(None).await;
             Ok(C::Verdict::PROPAGATE)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
+use crate::generator::generator;
 
 /// A context that lends this value, with nothing to open and nothing to close: Python's
 /// `contextlib.nullcontext(value)`.

@@ -5,10 +5,10 @@ use std::future::Future;
 use crate::combine::members::{Member, Members, enter_in_order, exit_in_reverse, seen_outside};
 use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
-use crate::coroutine::Lender;
+use crate::lender::Lender;
 use crate::outcome::Outcome;
-use crate::panic::{catch, drop_quietly};
-use crate::report::{Failing, Kind};
+use crate::panic::catch;
+use crate::report::{Failing, Kind, drop_quietly};
 
 /// Enters all, one after the other, and exits them in reverse, as nested contexts do. The value is the
 /// list of their values, in order. Python's loop of `stack.enter_async_context`.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::context::{AsyncContext, Suppression};
-use crate::coroutine::generator;
+use crate::generator::generator;
 use crate::outcome::BodyError;
 
 /// A context that suppresses a body's error of type `T`: Python's `contextlib.suppress(T)`.

@@ -10,8 +10,8 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
-use crate::coroutine::generator;
 use crate::fallback;
+use crate::generator::generator;
 use crate::order::Place;
 use crate::panic::Payload;
 use crate::report::{self, Failing, Kind};

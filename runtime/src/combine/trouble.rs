@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
 use crate::report::{self, Failing, Kind};
-use crate::scope::unshare;
+use crate::settle::unshare;
 
 /// Errors, and a panic, until somebody gets the first of them. The others are reported, and all are
 /// where nobody gets any.

@@ -66,7 +66,7 @@ impl<T> Run<T> {
     pub fn output(&self) -> Option<&T> {
         match &self.ended {
             Ended::Output(output) => Some(output),
-            _ => None,
+            Ended::Panicked(_) | Ended::Cancelled => None,
         }
     }
 
@@ -76,7 +76,7 @@ impl<T> Run<T> {
     pub fn panic(&self) -> Option<&BodyPanic> {
         match &self.ended {
             Ended::Panicked(panic) => Some(panic),
-            _ => None,
+            Ended::Output(_) | Ended::Cancelled => None,
         }
     }
 

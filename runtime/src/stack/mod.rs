@@ -3,29 +3,35 @@
 //! A stack is itself a context, whose value is the list of its entries and whose exit is
 //! [`unwind`]: so dropping it, handing it over and its place among others are those of any context.
 
-use std::collections::BTreeMap;
+mod entry;
+mod lease;
+mod unwind;
+
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::mem;
-use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use crate::body::{Body as AsyncBody, SendBody, SendClose};
 use crate::context::{AsyncContext, Suppression, Verdict};
-use crate::coroutine::{Code, generator};
-use crate::exchange::Loan;
-use crate::ext::{Body as AsyncBody, SendBody};
-use crate::failure::{ExitFailure, StackFailure};
-use crate::fallback::Rescuing;
+use crate::coroutine::Code;
+use crate::failure::StackFailure;
+use crate::generator::generator;
 use crate::observe::Watch;
-use crate::order::{self, Kind as Hold, Place};
-use crate::outcome::{BodyError, BodyPanic, Outcome};
-use crate::panic::{Payload, catch, drop_quietly};
-use crate::report::{self, Failing, Kind};
-use crate::scope::{Body, Held, Inside, Live, Owed, unshare};
+use crate::order::{Kind as Hold, Place};
+use crate::outcome::{BodyError, Outcome};
+use crate::panic::catch;
+use crate::scope::{Held, Inside, Live};
+use crate::settle::{Body, Owed};
+
+use entry::{Entries, Numbered, next_number};
+use unwind::{Caller, Exiting, Unwound, lock, unwind};
+
+pub use lease::Lease;
 
 /// Contexts that are entered one by one and exited together, in reverse order: Python's
 /// `AsyncExitStack`.
@@ -581,12 +587,7 @@ where
         let number = next_number(&entries);
         entries.insert(number, Box::new(live));
         drop(entries);
-        Lease {
-            value: Some(value),
-            loan,
-            number,
-            stack: self,
-        }
+        Lease::new(value, loan, number, self)
     }
 
     /// Nothing to exit: nothing to hand over.
@@ -696,415 +697,4 @@ impl FitsIn<Suppression> for () {
     fn fit(self) -> Suppression {
         Suppression::Propagate
     }
-}
-
-/// A closing function for [`ExitStack::adopt`] whose future is `Send`: an `async` closure or function
-/// of a value and the [`Outcome`]. Implemented for all of them.
-///
-/// ```
-/// # use async_context_manager::prelude::*;
-/// # use std::io;
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> io::Result<()> {
-/// use async_context_manager::SendClose;
-///
-/// fn open<F>(stack: &ExitStack<io::Error>, close: F)
-/// where
-///     F: for<'o> SendClose<u32, &'o Outcome, io::Result<()>> + 'static,
-/// {
-///     drop(stack.adopt(42, close));
-/// }
-/// let stack = ExitStack::new();
-/// open(&stack, async |number: u32, _: &Outcome| Ok(assert_eq!(number, 42)));
-/// stack.exit(Ok(())).await?;
-/// # Ok(())
-/// # }
-/// ```
-pub trait SendClose<V, O, R>: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Self::Future {
-    /// What the function gives when it is called.
-    type Future: Future<Output = R> + Send;
-}
-
-impl<F, V, O, R, Closing> SendClose<V, O, R> for F
-where
-    F: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Closing,
-    Closing: Future<Output = R> + Send,
-{
-    type Future = Closing;
-}
-
-/// A value that an [`ExitStack`] has entered, or adopted. It derefs to the value, and gives it back
-/// when it drops: a stack can't exit while a lease is out.
-///
-/// A lease that is forgotten (`mem::forget`) never gives its value back: its context can't be exited,
-/// which is [reported](crate::report::Kind::NotRun), and the others are.
-///
-/// ```
-/// # use async_context_manager::prelude::*;
-/// # use std::io;
-/// # #[async_context]
-/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> io::Result<()> {
-/// let stack = ExitStack::<io::Error>::new();
-/// let mut number = stack.enter(number()).await?;
-/// *number += 1; // it derefs to the value
-/// drop(number); // which goes back, for the exit
-/// stack.exit(Ok(())).await?;
-/// # Ok(())
-/// # }
-/// ```
-pub struct Lease<'s, V, E> {
-    value: Option<V>,
-    loan: Loan<V>,
-    number: u64,
-    stack: &'s (dyn Release<E> + Sync),
-}
-
-impl<V, E> Lease<'_, V, E> {
-    /// Exits this context now, as [`Completed`](Outcome::Completed), and not again with the stack.
-    ///
-    /// ```
-    /// # use async_context_manager::prelude::*;
-    /// # use std::io;
-    /// # #[async_context]
-    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> io::Result<()> {
-    /// let stack = ExitStack::<io::Error>::new();
-    /// let number = stack.enter(number()).await?;
-    /// number.release().await?; // its exit has run
-    /// assert!(stack.is_empty());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The exit's error.
-    ///
-    /// # Panics
-    ///
-    /// If exit panics.
-    ///
-    /// # Cancel safety
-    ///
-    /// The exit goes on in the background when the future is dropped, also before its first poll.
-    pub fn release(self) -> impl Future<Output = Result<(), E>> + Send + use<V, E>
-    where
-        E: Send + 'static,
-    {
-        let (stack, number) = (self.stack, self.number);
-        drop(self);
-        let exit = stack.release(number);
-        async move {
-            match exit {
-                Some(exit) => {
-                    let (ended, _) = exit.await;
-                    ended.unwrap_or_else(|payload| resume_unwind(payload))
-                }
-                None => Ok(()),
-            }
-        }
-    }
-}
-
-impl<V, E> Deref for Lease<'_, V, E> {
-    type Target = V;
-
-    fn deref(&self) -> &V {
-        self.value.as_ref().expect("only the drop takes it")
-    }
-}
-
-impl<V, E> DerefMut for Lease<'_, V, E> {
-    fn deref_mut(&mut self) -> &mut V {
-        self.value.as_mut().expect("only the drop takes it")
-    }
-}
-
-impl<V, E> Drop for Lease<'_, V, E> {
-    fn drop(&mut self) {
-        if let Some(value) = self.value.take() {
-            self.loan.end(value);
-        }
-    }
-}
-
-impl<V: fmt::Debug, E> fmt::Debug for Lease<'_, V, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lease").field(&**self).finish()
-    }
-}
-
-/// The part of a stack that a lease needs, without the stack's verdict.
-trait Release<E> {
-    fn release(&self, number: u64) -> Option<Exit<(), E>>;
-}
-
-impl<E, D> Release<E> for ExitStack<E, D>
-where
-    E: fmt::Debug + Send + Sync + 'static,
-    D: Verdict,
-{
-    fn release(&self, number: u64) -> Option<Exit<(), E>> {
-        let entry = self.entries().remove(&number)?;
-        let exit = entry.exit(Outcome::Completed)?;
-        Some(Box::pin(async move {
-            let (ended, kind) = exit.await;
-            (ended.map(|ended| ended.map(|_| ())), kind)
-        }))
-    }
-}
-
-/// An entered context, without the types that the stack does not know.
-trait Entry<E, D>: Send {
-    fn name(&self) -> &'static str;
-
-    /// The body has ended, with the call. `None` if the value has not come back.
-    fn exit(self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>>;
-}
-
-/// What an exit says, or the payload of its panic; and as what its error is reported.
-type Exit<D, E> = Pin<Box<dyn Future<Output = (Result<Result<D, E>, Payload>, Kind)> + Send>>;
-
-/// By their numbers, which count up.
-type Numbered<E, D> = BTreeMap<u64, Box<dyn Entry<E, D>>>;
-
-type Entries<E, D> = Mutex<Numbered<E, D>>;
-
-fn next_number<E, D>(entries: &Numbered<E, D>) -> u64 {
-    entries.last_key_value().map_or(0, |(number, _)| number + 1)
-}
-
-impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
-where
-    V: Send + 'static,
-    C: FitsIn<D>,
-    CE: Into<E> + fmt::Debug + Send + Sync + 'static,
-    E: Send + 'static,
-    D: Verdict,
-{
-    fn name(&self) -> &'static str {
-        Live::name(self)
-    }
-
-    fn exit(mut self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>> {
-        if !self.has_value() {
-            return None;
-        }
-        self.close(outcome);
-        Some(Box::pin(async move {
-            let ended = Live::exit(&mut self).await;
-            // The conversion is the user's: a panic of it is one of this exit.
-            let ended = catch_unwind(AssertUnwindSafe(|| {
-                Ok(ended?.map(FitsIn::fit).map_err(Into::into))
-            }));
-            (ended.unwrap_or_else(Err), self.failing().kind)
-        }))
-    }
-}
-
-/// What the exits of a stack have left for the caller. Dropped before somebody takes it, it is
-/// reported.
-struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
-    /// Of the exits that failed, in order; since the last suppression.
-    errors: Vec<(Failing, Arc<E>)>,
-    /// The verdict that has suppressed the result of the body, or the error of an exit before it.
-    suppressed: Option<D>,
-    /// The body's error, while it is the one that goes to the caller.
-    body: Option<BodyError>,
-    panic: Option<(&'static str, Payload)>,
-    /// The caller has gone away: the exits that have not begun are those of a body that was dropped.
-    is_abandoned: bool,
-}
-
-/// A stack that exits, and whoever waits for it. Dropped, the caller is gone before the rest is handed
-/// over.
-struct Exiting<E, D>
-where
-    E: fmt::Debug + Send + Sync + 'static,
-    D: Verdict,
-{
-    caller: Caller<E, D>,
-    live: Option<Held<Entries<E, D>, Code<(), Infallible>>>,
-}
-
-struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Mutex<Unwound<E, D>>>);
-
-impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
-    fn drop(&mut self) {
-        lock(&self.0).is_abandoned = true;
-    }
-}
-
-/// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics on the
-/// way, in a `Drop` too, keeps none of them from its turn.
-async fn unwind<E, D>(entries: Entries<E, D>, mut outcome: Outcome, unwound: &Mutex<Unwound<E, D>>)
-where
-    E: fmt::Debug + Send + Sync + 'static,
-    D: Verdict,
-{
-    let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
-    while let Some((_, entry)) = entries.pop_last() {
-        let name = entry.name();
-        order::what_this_exit_has_given_up(name).await;
-        let Some(exit) = entry.exit(outcome.share()) else {
-            continue;
-        };
-        let ended = unless_rescued(exit).await;
-        let mut unwound = lock(unwound);
-        if let Some((ended, kind)) = ended {
-            unwound.add(Failing::new(name, kind), ended, &mut outcome);
-        }
-        if unwound.is_abandoned {
-            replace(name, &mut outcome, Outcome::Cancelled);
-            unwound.report();
-        }
-    }
-    drop_quietly(NAME, outcome);
-}
-
-/// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on alone, with a
-/// time limit of its own, and the stack waits for it as for all that it has given up.
-async fn unless_rescued<D, E>(exit: Exit<D, E>) -> Option<<Exit<D, E> as Future>::Output> {
-    let mut exit = exit;
-    poll_fn(|cx| {
-        if Rescuing::is_going_on() {
-            return Poll::Ready(None);
-        }
-        exit.as_mut().poll(cx).map(Some)
-    })
-    .await
-}
-
-/// The old outcome may have the last share in an error.
-fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
-    drop_quietly(context, mem::replace(outcome, new));
-}
-
-impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
-    /// An exit has ended so. Sets what those around it see.
-    fn add(
-        &mut self,
-        failing: Failing,
-        ended: Result<Result<D, E>, Payload>,
-        outcome: &mut Outcome,
-    ) {
-        let name = failing.context;
-        match (ended, &*outcome) {
-            (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
-                self.suppress(name, verdict);
-                replace(name, outcome, Outcome::Completed);
-            }
-            (Ok(Ok(_)), _) => {}
-            (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
-                let error = Arc::new(error);
-                if outcome.is_completed() {
-                    let error = BodyError::new(Arc::clone(&error));
-                    replace(name, outcome, Outcome::Failed(error));
-                }
-                self.errors.push((failing, error));
-            }
-            (Ok(Err(error)), Outcome::Panicked(_) | Outcome::Cancelled) => {
-                failing.report(Arc::new(error));
-            }
-            (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
-                let panic = BodyPanic::new(&*payload);
-                replace(name, outcome, Outcome::Panicked(panic));
-                self.panic = Some((name, payload));
-            }
-            (Err(payload), Outcome::Panicked(_) | Outcome::Cancelled) => {
-                report::panic(name, Kind::Panicked, payload);
-            }
-        }
-    }
-
-    /// The failure that goes to the caller ends here. The errors behind it have nobody else.
-    fn suppress(&mut self, context: &'static str, verdict: D) {
-        let mut errors = self.errors.drain(..);
-        match self.body.take() {
-            Some(body) => drop_quietly(context, body),
-            None => drop_quietly(context, errors.next()),
-        }
-        for (failing, error) in errors {
-            failing.report(error);
-        }
-        self.suppressed = Some(verdict);
-    }
-
-    fn settle<R>(mut self, owed: Owed<R, E>) -> Result<D::Output<R>, StackFailure<R, E>> {
-        if let Some((_, payload)) = self.panic.take() {
-            // What else went wrong is reported when it drops.
-            drop_quietly(NAME, owed.take());
-            drop(self);
-            resume_unwind(payload);
-        }
-        self.body = None;
-        let exits = mem::take(&mut self.errors).into_iter();
-        let exits: Vec<_> = exits
-            .map(|(failing, error)| ExitFailure {
-                context: failing.context,
-                error: unshare(error),
-                kind: failing.kind,
-            })
-            .collect();
-        let suppressed = self
-            .suppressed
-            .take()
-            .and_then(|verdict| verdict.suppressed());
-        match (owed.take(), suppressed) {
-            (Body::Panicked(payload), _) => resume_unwind(payload),
-            (body, Some(output)) => {
-                drop_quietly(NAME, body);
-                if exits.is_empty() {
-                    Ok(output)
-                } else {
-                    Err(StackFailure::new(None, None, exits))
-                }
-            }
-            (Body::Completed(value), None) if exits.is_empty() => Ok(D::completed(value)),
-            (Body::Completed(value), None) => Err(StackFailure::new(Some(value), None, exits)),
-            (Body::Failed(error), None) => {
-                Err(StackFailure::new(None, Some(unshare(error)), exits))
-            }
-        }
-    }
-}
-
-impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
-    fn default() -> Self {
-        Self {
-            errors: Vec::new(),
-            suppressed: None,
-            body: None,
-            panic: None,
-            is_abandoned: false,
-        }
-    }
-}
-
-impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
-    /// There is no caller for it.
-    fn report(&mut self) {
-        if let Some(error) = self.body.take() {
-            report::body_error(NAME, error);
-        }
-        for (failing, error) in self.errors.drain(..) {
-            failing.report(error);
-        }
-        if let Some((name, payload)) = self.panic.take() {
-            report::panic(name, Kind::Panicked, payload);
-        }
-    }
-}
-
-impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
-    fn drop(&mut self) {
-        self.report();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,85 @@
+//! What a user gives to be called: bodies, and functions that close something.
+
+use std::future::Future;
+
+/// A body: an `async` closure or function, as [`with`](crate::AsyncContextExt::with) takes it. Implemented for all
+/// of them: `F: AsyncFnOnce(T) -> R`.
+#[diagnostic::on_unimplemented(
+    message = "a body is an `async` closure that gives a `Result` with the error of the context",
+    label = "takes such a body",
+    note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
+)]
+pub trait Body<T, R>: AsyncFnOnce(T) -> R {}
+
+#[diagnostic::do_not_recommend]
+impl<F, T, R> Body<T, R> for F where F: AsyncFnOnce(T) -> R {}
+
+/// A body whose future is `Send`: an `async` closure or function, as
+/// [`with_send`](crate::AsyncContextExt::with_send) takes it. Implemented for all of them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// use async_context_manager::SendBody;
+///
+/// async fn in_a_task<F>(body: F) -> io::Result<u32>
+/// where
+///     F: for<'a> SendBody<&'a mut u32, io::Result<u32>> + 'static,
+/// {
+///     tokio::spawn(number().with_send(body)).await?
+/// }
+/// assert_eq!(in_a_task(async |number: &mut u32| Ok(*number)).await?, 42);
+/// # Ok(())
+/// # }
+/// ```
+pub trait SendBody<T, R>: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
+    /// What the body gives when it is called.
+    type Future: Future<Output = R> + Send;
+}
+
+impl<F, T, R, Running> SendBody<T, R> for F
+where
+    F: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Running,
+    Running: Future<Output = R> + Send,
+{
+    type Future = Running;
+}
+
+/// A closing function for [`ExitStack::adopt`] whose future is `Send`: an `async` closure or function
+/// of a value and the [`Outcome`]. Implemented for all of them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// use async_context_manager::SendClose;
+///
+/// fn open<F>(stack: &ExitStack<io::Error>, close: F)
+/// where
+///     F: for<'o> SendClose<u32, &'o Outcome, io::Result<()>> + 'static,
+/// {
+///     drop(stack.adopt(42, close));
+/// }
+/// let stack = ExitStack::new();
+/// open(&stack, async |number: u32, _: &Outcome| Ok(assert_eq!(number, 42)));
+/// stack.exit(Ok(())).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub trait SendClose<V, O, R>: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Self::Future {
+    /// What the function gives when it is called.
+    type Future: Future<Output = R> + Send;
+}
+
+impl<F, V, O, R, Closing> SendClose<V, O, R> for F
+where
+    F: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Closing,
+    Closing: Future<Output = R> + Send,
+{
+    type Future = Closing;
+}

@@ -1,0 +1,128 @@
+//! What the code of a context lends its value through.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use crate::exchange::{Link, Mark};
+use crate::observe::Part;
+use crate::outcome::Outcome;
+use crate::report::Kind;
+
+/// Lends the value of a context to the body: what [`yield_!`](crate::yield_) and
+/// [`cancellable!`](crate::cancellable) are calls of.
+pub struct Lender<V> {
+    link: Link<V>,
+    part: Part,
+    outcome: OnceLock<Outcome>,
+}
+
+impl<V> Lender<V> {
+    pub(crate) fn new(link: &Link<V>, part: Part) -> Self {
+        Self {
+            link: Arc::clone(link),
+            part,
+            outcome: OnceLock::new(),
+        }
+    }
+
+    /// Lends the value to the body, and waits until it comes back with the outcome.
+    ///
+    /// # Panics
+    ///
+    /// If it is called a second time, which the macro excludes.
+    #[inline]
+    pub fn yield_(&self, value: V) -> Yield<'_, V> {
+        self.link.offer(value);
+        Yield {
+            lender: self,
+            is_new: true,
+        }
+    }
+
+    /// While the mark is there, a caller who gives up drops the context on the spot.
+    pub(crate) fn mark(&self) -> Mark<V> {
+        Mark::new(&self.link)
+    }
+
+    /// Where exit fails, it is by the error of a part of it, which is reported so.
+    pub(crate) fn fail_as(&self, kind: Kind) {
+        if kind == Kind::TimedOut {
+            self.link.cut_off();
+        }
+    }
+
+    /// What watches the context, for a part of it that may go on alone.
+    pub(crate) fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// For code around this one, which wants to know how far it got.
+    pub(crate) fn link(&self) -> Link<V> {
+        Arc::clone(&self.link)
+    }
+}
+
+/// Why a value is there: it is what an enter ends with.
+pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
+
+/// The wait for the end of the body: what [`Lender::yield_`] gives.
+///
+/// ```
+/// use async_context_manager::generator::{Yield, generator};
+/// use async_context_manager::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let number = generator("number", async move |lender| -> Result<(), String> {
+///     let end: Yield<'_, u32> = lender.yield_(42);
+///     let (_number, _outcome) = end.await;
+///     Ok(())
+/// });
+/// assert_eq!(number.with(async |number| Ok(*number)).await, Ok(42));
+/// # }
+/// ```
+//
+// The value is in the exchange: were it in here, what is large would be moved once more.
+#[must_use = "the context has no exit unless it is awaited"]
+pub struct Yield<'l, V> {
+    lender: &'l Lender<V>,
+    /// The holder has not seen it yet.
+    is_new: bool,
+}
+
+impl<'l, V> Future for Yield<'l, V> {
+    type Output = (V, &'l Outcome);
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if mem::take(&mut self.is_new) {
+            return Poll::Pending;
+        }
+        let lender = self.lender;
+        let (value, outcome) = ready!(lender.link.poll_returned());
+        let outcome = match outcome {
+            Outcome::Completed => Outcome::COMPLETED,
+            Outcome::Cancelled => Outcome::CANCELLED,
+            outcome @ (Outcome::Failed(_) | Outcome::Panicked(_)) => {
+                lender.outcome.get_or_init(|| outcome)
+            }
+        };
+        Poll::Ready((value, outcome))
+    }
+}
+
+impl<V> fmt::Debug for Yield<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Yield").finish_non_exhaustive()
+    }
+}
+
+impl<V> fmt::Debug for Lender<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lender").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! What every context does, for whoever counts or times it.
+//!
+//! One observer for the whole program is told when a context has been entered, when its exit has ended and
+//! after which outcome, when its exit goes on in the background, and when it is lost. [`Counters`] is
+//! one that is ready made:
+//!
+//! ```
+//! use async_context_manager::observe::{self, Counters};
+//! use async_context_manager::prelude::*;
+//!
+//! static COUNTERS: Counters = Counters::new();
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), String> {
+//! observe::set_observer(|event| COUNTERS.count(event));
+//! ready("a value").with(async |_value| Ok::<_, String>(())).await?;
+//! observe::reset_observer();
+//!
+//! let counts = COUNTERS.counts();
+//! assert_eq!((counts.entered, counts.completed, counts.in_use()), (1, 1, 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A context with a limit, another error or a box around it is one context. Several contexts that are one (a
+//! `join`, a `Vec`, a stack) are told of each, and as one more by the name of the whole.
+//!
+//! Without an observer, a use of a context pays for one look at whether there is one. What goes *wrong*
+//! where nobody is left to receive it is told to another hook: see [`report`](crate::report).
+//!
+//! With the feature `tracing` each context is also a span of level `INFO` with the name `async_context`, in
+//! which its enter, its body and its exit run, the detached ones too. Its parent is the span that it was
+//! entered in. Its fields: `name`; `phase`, which is `enter`, `body` or `exit`; `outcome`; `enter`, `body` and
+//! `exit`, the time in each; `detached` and `exit_failed`, where they are true. Its end is an event of level
+//! `DEBUG` as well, for layers that show no field which is recorded late.
+
+mod counters;
+mod watch;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::outcome::Outcome;
+use crate::panic::drop_payload;
+
+pub use counters::{Counters, Counts};
+pub(crate) use watch::{Part, Traced, Watch};
+
+/// One step in the life of a context.
+///
+/// ```
+/// use async_context_manager::observe::{self, Event, Step};
+///
+/// fn log(event: &Event<'_>) {
+///     if let Step::Lost = event.step {
+///         eprintln!("{}: its clean-up did not run", event.context);
+///     }
+/// }
+/// observe::set_observer(log);
+/// # observe::reset_observer();
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    pub context: &'static str,
+    /// What it has done.
+    pub step: Step<'a>,
+}
+
+/// What an [`Event`] is about.
+///
+/// ```
+/// # use async_context_manager::{observe::{self, Step}, prelude::*};
+/// # use std::sync::{Mutex, atomic::{AtomicBool, Ordering::Relaxed}};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// static SLOW: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+///
+/// observe::set_observer(|event| {
+///     if let Step::Exited { body, .. } = &event.step {
+///         if body.as_secs() > 5 {
+///             SLOW.lock().unwrap().push(event.context);
+///         }
+///     }
+/// });
+/// let used = ready::<_, std::io::Error>(()).with(async |()| {
+///     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+///     Ok(())
+/// });
+/// used.await.unwrap();
+/// assert_eq!(*SLOW.lock().unwrap(), ["async_context_manager::ready"]);
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// Enter has given the value: from now on exit is owed.
+    #[non_exhaustive]
+    Entered {
+        /// The time in enter.
+        after: Duration,
+    },
+    /// Enter has failed, has panicked, or was given up where that is safe: there is nothing to exit.
+    NotEntered,
+    /// Whoever used it has gone away: what is left of it goes on in the background.
+    Detached,
+    /// Exit has ended.
+    #[non_exhaustive]
+    Exited {
+        /// How the body had ended.
+        outcome: &'a Outcome,
+        /// `true` if exit gave an error, or panicked.
+        exit_failed: bool,
+        /// `true` if exit ended in the background.
+        detached: bool,
+        /// The time in the body.
+        body: Duration,
+        /// The time in exit, and in the wait for exits inside of it.
+        exit: Duration,
+    },
+    /// It was entered, and dropped before its exit had ended.
+    Lost,
+}
+
+type Hook = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
+static OBSERVER: RwLock<Option<Hook>> = RwLock::new(None);
+
+/// Is there one? Read in each use of a context, and written almost never.
+static IS_OBSERVED: AtomicBool = AtomicBool::new(false);
+
+/// Replaces the observer. A context that is entered from now on is observed, from its enter to its end.
+///
+/// ```
+/// # use async_context_manager::observe;
+/// observe::set_observer(|event| println!("{event:?}"));
+/// # observe::reset_observer();
+/// ```
+///
+/// It is called inside of the steps themselves, on whichever thread they are: it must not block. An
+/// observer that panics is caught, and the panic is dropped.
+pub fn set_observer(observer: impl Fn(&Event<'_>) + Send + Sync + 'static) {
+    replace_observer(Some(Arc::new(observer)));
+}
+
+/// Goes back to no observer. Contexts that were entered before are not observed any more, either.
+///
+/// ```
+/// async_context_manager::observe::reset_observer();
+/// ```
+pub fn reset_observer() {
+    replace_observer(None);
+}
+
+fn replace_observer(observer: Option<Hook>) {
+    let mut place = OBSERVER.write().unwrap_or_else(PoisonError::into_inner);
+    IS_OBSERVED.store(observer.is_some(), Ordering::Relaxed);
+    let old = std::mem::replace(&mut *place, observer);
+    drop(place);
+    drop(old);
+}
+
+fn tell(context: &'static str, step: Step<'_>) {
+    let observer = OBSERVER
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let Some(observer) = observer else { return };
+    let event = Event { context, step };
+    let told = catch_unwind(AssertUnwindSafe(move || observer(&event)));
+    if let Err(payload) = told {
+        drop_payload(payload);
+    }
+}

@@ -1,0 +1,343 @@
+//! What is told of one context, and when.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outcome::Outcome;
+
+use super::{IS_OBSERVED, Step, tell};
+
+/// One context, watched. `None` if nobody watches.
+#[derive(Default)]
+pub(crate) struct Watch(Option<Box<Speaker>>);
+
+/// One of those who may tell of a context: there are two where a part of it may have to go on alone.
+struct Speaker {
+    watched: Shared,
+    /// It says nothing before the part goes on alone.
+    is_part: bool,
+}
+
+type Shared = Arc<Mutex<Watched>>;
+
+/// What watches a context, for a part of it that may have to go on alone: two coroutines, and one context.
+#[derive(Clone)]
+pub(crate) struct Part(Option<Shared>);
+
+impl Part {
+    pub(crate) fn watch(&self) -> Watch {
+        let watched = self.0.clone();
+        Watch(watched.map(|watched| {
+            Box::new(Speaker {
+                watched,
+                is_part: true,
+            })
+        }))
+    }
+}
+
+struct Watched {
+    context: &'static str,
+    /// When the phase began that it is in.
+    since: Instant,
+    /// The time in enter, and in the body; none before their end.
+    enter: Duration,
+    body: Duration,
+    outcome: Outcome,
+    is_entered: bool,
+    is_detached: bool,
+    /// A part of it goes on alone: the rest has nothing more to say.
+    is_left: bool,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
+}
+
+/// While it is there, what is traced belongs to the context.
+#[cfg(feature = "tracing")]
+pub(crate) type Traced = Option<tracing::span::EnteredSpan>;
+#[cfg(not(feature = "tracing"))]
+pub(crate) struct Traced;
+
+impl Watch {
+    /// A context whose enter begins now.
+    #[inline]
+    pub(crate) fn begin(context: &'static str) -> Self {
+        let is_watched = IS_OBSERVED.load(Ordering::Relaxed);
+        #[cfg(feature = "tracing")]
+        let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
+        if is_watched {
+            Self(Some(Box::new(Speaker {
+                watched: Arc::new(Mutex::new(Watched::new(context))),
+                is_part: false,
+            })))
+        } else {
+            Self(None)
+        }
+    }
+
+    #[inline]
+    pub(crate) fn part(&self) -> Part {
+        Part(self.0.as_ref().map(|speaker| Arc::clone(&speaker.watched)))
+    }
+
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(crate) fn trace(&self) -> Traced {
+        let span = self.0.as_ref()?.speak()?.span.clone();
+        Some(span.entered())
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[expect(clippy::unused_self, reason = "it has no span")]
+    pub(crate) fn trace(&self) -> Traced {
+        Traced
+    }
+
+    /// Enter has ended.
+    #[inline]
+    pub(crate) fn entered(&mut self, gave_value: bool) {
+        if let Some(speaker) = &self.0 {
+            speaker.entered(gave_value);
+            if !gave_value {
+                self.0 = None;
+            }
+        }
+    }
+
+    /// The body has ended.
+    #[inline]
+    pub(crate) fn returned(&mut self, outcome: &Outcome) {
+        if let Some(speaker) = &self.0 {
+            speaker.returned(outcome);
+        }
+    }
+
+    /// The rest goes on in the background.
+    #[inline]
+    pub(crate) fn detached(&mut self) {
+        if let Some(speaker) = &self.0 {
+            speaker.detached();
+        }
+    }
+
+    /// Exit has ended.
+    #[inline]
+    pub(crate) fn exited(&mut self, exit_failed: bool) {
+        if let Some(speaker) = self.0.take() {
+            speaker.exited(exit_failed);
+        }
+    }
+
+    /// The context drops. Had its code ended, by a panic if nothing was said before?
+    #[inline]
+    pub(crate) fn dropped(&mut self, has_ended: bool) {
+        if let Some(speaker) = self.0.take() {
+            speaker.dropped(has_ended);
+        }
+    }
+}
+
+/// The observer is told without the lock: it is the user's.
+impl Speaker {
+    /// `None` if it is not for this one to tell.
+    fn speak(&self) -> Option<MutexGuard<'_, Watched>> {
+        let watched = lock(&self.watched);
+        (watched.is_left == self.is_part).then_some(watched)
+    }
+
+    fn entered(&self, gave_value: bool) {
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        let step = watched.entered(gave_value);
+        drop(watched);
+        tell(context, step);
+    }
+
+    fn returned(&self, outcome: &Outcome) {
+        if let Some(mut watched) = self.speak() {
+            watched.returned(outcome);
+        }
+    }
+
+    fn detached(&self) {
+        if self.is_part {
+            lock(&self.watched).is_left = true;
+        }
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        watched.detached();
+        drop(watched);
+        tell(context, Step::Detached);
+    }
+
+    fn exited(&self, exit_failed: bool) {
+        let Some(mut watched) = self.speak() else {
+            return;
+        };
+        let context = watched.context;
+        let exit = watched.exited(exit_failed);
+        let outcome = watched.outcome.share();
+        let (detached, body) = (watched.is_detached, watched.body);
+        drop(watched);
+        let step = Step::Exited {
+            outcome: &outcome,
+            exit_failed,
+            detached,
+            body,
+            exit,
+        };
+        tell(context, step);
+    }
+
+    fn dropped(&self, has_ended: bool) {
+        let Some(watched) = self.speak() else {
+            return;
+        };
+        let (context, is_entered) = (watched.context, watched.is_entered);
+        drop(watched);
+        if !is_entered {
+            self.entered(false);
+        } else if has_ended {
+            self.exited(true);
+        } else {
+            tell(context, Step::Lost);
+        }
+    }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watched {
+    fn new(context: &'static str) -> Self {
+        Self {
+            context,
+            since: Instant::now(),
+            enter: Duration::ZERO,
+            body: Duration::ZERO,
+            outcome: Outcome::Completed,
+            is_entered: false,
+            is_detached: false,
+            is_left: false,
+            #[cfg(feature = "tracing")]
+            span: span(context),
+        }
+    }
+
+    /// The time in the phase that ends now.
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let time = now - self.since;
+        self.since = now;
+        time
+    }
+
+    fn entered(&mut self, gave_value: bool) -> Step<'static> {
+        let after = self.lap();
+        self.enter = after;
+        self.record("enter", &after);
+        if gave_value {
+            self.is_entered = true;
+            self.record("phase", &format_args!("body"));
+            Step::Entered { after }
+        } else {
+            Step::NotEntered
+        }
+    }
+
+    fn returned(&mut self, outcome: &Outcome) {
+        let time = self.lap();
+        self.body = time;
+        self.outcome = outcome.share();
+        self.record("body", &time);
+        self.record("outcome", &format_args!("{}", name(outcome)));
+        self.record("phase", &format_args!("exit"));
+    }
+
+    fn detached(&mut self) {
+        self.is_detached = true;
+        self.record("detached", &true);
+    }
+
+    /// Gives the time in exit.
+    fn exited(&mut self, exit_failed: bool) -> Duration {
+        let time = self.lap();
+        self.record("exit", &time);
+        if exit_failed {
+            self.record("exit_failed", &true);
+        }
+        #[cfg(feature = "tracing")]
+        self.trace_end(time, exit_failed);
+        time
+    }
+
+    /// For layers that show no field which is recorded late.
+    #[cfg(feature = "tracing")]
+    fn trace_end(&self, exit: Duration, exit_failed: bool) {
+        tracing::debug!(
+            target: TARGET,
+            parent: &self.span,
+            outcome = name(&self.outcome),
+            enter = ?self.enter,
+            body = ?self.body,
+            ?exit,
+            detached = self.is_detached,
+            exit_failed,
+            "exited",
+        );
+    }
+
+    #[cfg(feature = "tracing")]
+    fn record(&self, field: &str, value: &dyn fmt::Debug) {
+        self.span.record(field, tracing::field::debug(value));
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[expect(clippy::unused_self, reason = "it has no span")]
+    fn record(&self, _field: &str, _value: &dyn fmt::Debug) {}
+}
+
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::Failed(_) => "failed",
+        Outcome::Panicked(_) => "panicked",
+        Outcome::Cancelled => "cancelled",
+    }
+}
+
+#[cfg(feature = "tracing")]
+const TARGET: &str = "async_context_manager";
+
+#[cfg(feature = "tracing")]
+fn span(context: &'static str) -> tracing::Span {
+    use tracing::field::Empty;
+
+    tracing::info_span!(
+        target: TARGET,
+        "async_context",
+        name = context,
+        phase = "enter",
+        outcome = Empty,
+        enter = Empty,
+        body = Empty,
+        exit = Empty,
+        detached = Empty,
+        exit_failed = Empty,
+    )
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.0.is_some()).finish()
+    }
+}

@@ -1,0 +1,123 @@
+//! What the caller gets: the table body × exit.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use crate::context::Verdict;
+use crate::failure::Failure;
+use crate::outcome::{BodyError, BodyPanic, Outcome};
+use crate::panic::Payload;
+use crate::report::{self, Failing, Kind, drop_quietly};
+
+/// How a body ended, with all it left.
+pub(crate) enum Body<R, E> {
+    Completed(R),
+    Failed(Arc<E>),
+    Panicked(Payload),
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
+    pub(crate) fn of(result: Result<R, E>) -> Self {
+        match result {
+            Ok(value) => Self::Completed(value),
+            Err(error) => Self::Failed(Arc::new(error)),
+        }
+    }
+
+    pub(crate) fn caught(result: Result<Result<R, E>, Payload>) -> Self {
+        result.map_or_else(Self::Panicked, Self::of)
+    }
+
+    #[inline]
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Completed(_) => Outcome::Completed,
+            Self::Failed(error) => Outcome::Failed(BodyError::new(Arc::clone(error))),
+            Self::Panicked(payload) => Outcome::Panicked(BodyPanic::new(&**payload)),
+        }
+    }
+}
+
+/// What a body left for the caller, while exit runs. Where the caller goes away, a panic is reported here;
+/// an error by the coroutine, whose exit may yet suppress it.
+pub(crate) struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
+    context: &'static str,
+    body: Option<Body<R, E>>,
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
+    pub(crate) fn new(context: &'static str, body: Body<R, E>) -> Self {
+        Self {
+            context,
+            body: Some(body),
+        }
+    }
+
+    /// For the one who settles it.
+    pub(crate) fn take(mut self) -> Body<R, E> {
+        self.body.take().expect("it is taken once")
+    }
+
+    /// The table body × exit of the crate's documentation.
+    #[inline]
+    pub(crate) fn settle<D: Verdict>(
+        self,
+        failing: Failing,
+        exit: Result<Result<D, E>, Payload>,
+    ) -> Result<D::Output<R>, Failure<R, E>> {
+        let context = self.context;
+        match (self.take(), exit) {
+            (Body::Completed(value), Ok(Ok(_))) => Ok(D::completed(value)),
+            (Body::Completed(value), Ok(Err(error))) => Err(Failure::Exit { value, error }),
+            (Body::Completed(value), Err(payload)) => {
+                drop_quietly(context, value);
+                resume_unwind(payload)
+            }
+
+            (Body::Failed(error), Ok(Ok(verdict))) => match verdict.suppressed() {
+                Some(output) => {
+                    drop_quietly(context, error);
+                    Ok(output)
+                }
+                None => Err(Failure::Body(unshare(error))),
+            },
+            (Body::Failed(error), Ok(Err(exit))) => Err(Failure::BodyAndExit {
+                body: unshare(error),
+                exit,
+            }),
+            (Body::Failed(error), Err(payload)) => {
+                report::error(context, Kind::BodyFailed, error);
+                resume_unwind(payload)
+            }
+
+            (Body::Panicked(payload), exit) => {
+                match exit {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => failing.report(Arc::new(error)),
+                    Err(second) => report::panic(context, Kind::Panicked, second),
+                }
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
+    #[inline]
+    fn drop(&mut self) {
+        match self.body.take() {
+            Some(Body::Panicked(payload)) => {
+                report::panic(self.context, Kind::BodyPanicked, payload);
+            }
+            Some(body) => drop_quietly(self.context, body),
+            None => {}
+        }
+    }
+}
+
+/// Exit had a share in the error, and has ended: with its coroutine, its share has dropped. (But for an
+/// exit that forgets, by `mem::forget`, the future of another exit that it calls by hand.)
+pub(crate) fn unshare<E>(error: Arc<E>) -> E {
+    Arc::into_inner(error).expect("exit has ended, and dropped its share in the outcome")
+}

@@ -1,0 +1,237 @@
+//! The exit of a stack: one entry after the other, in reverse, and what they leave for the caller.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use crate::context::Verdict;
+use crate::coroutine::Code;
+use crate::failure::{ExitFailure, StackFailure};
+use crate::fallback::Rescuing;
+use crate::order;
+use crate::outcome::{BodyError, BodyPanic, Outcome};
+use crate::panic::Payload;
+use crate::report::{self, Failing, Kind, drop_quietly};
+use crate::scope::Held;
+use crate::settle::{Body, Owed, unshare};
+
+use super::NAME;
+use super::entry::{Entries, Exit};
+
+/// What the exits of a stack have left for the caller. Dropped before somebody takes it, it is
+/// reported.
+pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
+    /// Of the exits that failed, in order; since the last suppression.
+    errors: Vec<(Failing, Arc<E>)>,
+    /// The verdict that has suppressed the result of the body, or the error of an exit before it.
+    suppressed: Option<D>,
+    /// The body's error, while it is the one that goes to the caller.
+    pub(super) body: Option<BodyError>,
+    panic: Option<(&'static str, Payload)>,
+    /// The caller has gone away: the exits that have not begun are those of a body that was dropped.
+    is_abandoned: bool,
+}
+
+/// A stack that exits, and whoever waits for it. Dropped, the caller is gone before the rest is handed
+/// over.
+pub(super) struct Exiting<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    pub(super) caller: Caller<E, D>,
+    pub(super) live: Option<Held<Entries<E, D>, Code<(), Infallible>>>,
+}
+
+pub(super) struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(
+    pub(super) Arc<Mutex<Unwound<E, D>>>,
+);
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
+    fn drop(&mut self) {
+        lock(&self.0).is_abandoned = true;
+    }
+}
+
+/// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics on the
+/// way, in a `Drop` too, keeps none of them from its turn.
+pub(super) async fn unwind<E, D>(
+    entries: Entries<E, D>,
+    mut outcome: Outcome,
+    unwound: &Mutex<Unwound<E, D>>,
+) where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+    while let Some((_, entry)) = entries.pop_last() {
+        let name = entry.name();
+        order::what_this_exit_has_given_up(name).await;
+        let Some(exit) = entry.exit(outcome.share()) else {
+            continue;
+        };
+        let ended = unless_rescued(exit).await;
+        let mut unwound = lock(unwound);
+        if let Some((ended, kind)) = ended {
+            unwound.add(Failing::new(name, kind), ended, &mut outcome);
+        }
+        if unwound.is_abandoned {
+            replace(name, &mut outcome, Outcome::Cancelled);
+            unwound.report();
+        }
+    }
+    drop_quietly(NAME, outcome);
+}
+
+/// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on alone, with a
+/// time limit of its own, and the stack waits for it as for all that it has given up.
+pub(super) async fn unless_rescued<D, E>(
+    exit: Exit<D, E>,
+) -> Option<<Exit<D, E> as Future>::Output> {
+    let mut exit = exit;
+    poll_fn(|cx| {
+        if Rescuing::is_going_on() {
+            return Poll::Ready(None);
+        }
+        exit.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// The old outcome may have the last share in an error.
+pub(super) fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
+    drop_quietly(context, mem::replace(outcome, new));
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
+    /// An exit has ended so. Sets what those around it see.
+    fn add(
+        &mut self,
+        failing: Failing,
+        ended: Result<Result<D, E>, Payload>,
+        outcome: &mut Outcome,
+    ) {
+        let name = failing.context;
+        match (ended, &*outcome) {
+            (Ok(Ok(verdict)), Outcome::Failed(_)) if verdict.suppressed::<()>().is_some() => {
+                self.suppress(name, verdict);
+                replace(name, outcome, Outcome::Completed);
+            }
+            (Ok(Ok(_)), _) => {}
+            (Ok(Err(error)), Outcome::Completed | Outcome::Failed(_)) => {
+                let error = Arc::new(error);
+                if outcome.is_completed() {
+                    let error = BodyError::new(Arc::clone(&error));
+                    replace(name, outcome, Outcome::Failed(error));
+                }
+                self.errors.push((failing, error));
+            }
+            (Ok(Err(error)), Outcome::Panicked(_) | Outcome::Cancelled) => {
+                failing.report(Arc::new(error));
+            }
+            (Err(payload), Outcome::Completed | Outcome::Failed(_)) => {
+                let panic = BodyPanic::new(&*payload);
+                replace(name, outcome, Outcome::Panicked(panic));
+                self.panic = Some((name, payload));
+            }
+            (Err(payload), Outcome::Panicked(_) | Outcome::Cancelled) => {
+                report::panic(name, Kind::Panicked, payload);
+            }
+        }
+    }
+
+    /// The failure that goes to the caller ends here. The errors behind it have nobody else.
+    fn suppress(&mut self, context: &'static str, verdict: D) {
+        let mut errors = self.errors.drain(..);
+        match self.body.take() {
+            Some(body) => drop_quietly(context, body),
+            None => drop_quietly(context, errors.next()),
+        }
+        for (failing, error) in errors {
+            failing.report(error);
+        }
+        self.suppressed = Some(verdict);
+    }
+
+    pub(super) fn settle<R>(
+        mut self,
+        owed: Owed<R, E>,
+    ) -> Result<D::Output<R>, StackFailure<R, E>> {
+        if let Some((_, payload)) = self.panic.take() {
+            // What else went wrong is reported when it drops.
+            drop_quietly(NAME, owed.take());
+            drop(self);
+            resume_unwind(payload);
+        }
+        self.body = None;
+        let exits = mem::take(&mut self.errors).into_iter();
+        let exits: Vec<_> = exits
+            .map(|(failing, error)| ExitFailure {
+                context: failing.context,
+                error: unshare(error),
+                kind: failing.kind,
+            })
+            .collect();
+        let suppressed = self
+            .suppressed
+            .take()
+            .and_then(|verdict| verdict.suppressed());
+        match (owed.take(), suppressed) {
+            (Body::Panicked(payload), _) => resume_unwind(payload),
+            (body, Some(output)) => {
+                drop_quietly(NAME, body);
+                if exits.is_empty() {
+                    Ok(output)
+                } else {
+                    Err(StackFailure::new(None, None, exits))
+                }
+            }
+            (Body::Completed(value), None) if exits.is_empty() => Ok(D::completed(value)),
+            (Body::Completed(value), None) => Err(StackFailure::new(Some(value), None, exits)),
+            (Body::Failed(error), None) => {
+                Err(StackFailure::new(None, Some(unshare(error)), exits))
+            }
+        }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
+    fn default() -> Self {
+        Self {
+            errors: Vec::new(),
+            suppressed: None,
+            body: None,
+            panic: None,
+            is_abandoned: false,
+        }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
+    /// There is no caller for it.
+    fn report(&mut self) {
+        if let Some(error) = self.body.take() {
+            report::body_error(NAME, error);
+        }
+        for (failing, error) in self.errors.drain(..) {
+            failing.report(error);
+        }
+        if let Some((name, payload)) = self.panic.take() {
+            report::panic(name, Kind::Panicked, payload);
+        }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
+    fn drop(&mut self) {
+        self.report();
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,128 @@
+//! No module of the crates names one that stands above it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules of the runtime, from the lowest to the highest. Those of a line do not name each other.
+const RUNTIME: &[&[&str]] = &[
+    &["body", "fallback", "panic", "timed"],
+    &["outcome", "time_limit"],
+    &["report"],
+    &["alarm", "exchange", "failure", "observe"],
+    &["lender", "order"],
+    &["cancellable", "context", "coroutine"],
+    &["detached", "generator", "settle"],
+    &["scope"],
+    &["combine", "guard", "stack", "testing"],
+    &["ext"],
+];
+
+/// Those of the macros.
+const MACROS: &[&[&str]] = &[
+    &["errors"],
+    &["args", "endings", "input"],
+    &["yields"],
+    &["paths"],
+    &["analyze", "contexts"],
+    &["expand"],
+    &["fallback"],
+    &["within"],
+    &["fuzz", "snapshots"],
+    &["messages"],
+];
+
+#[test]
+fn no_module_of_the_runtime_names_a_higher_one() {
+    check("runtime", RUNTIME);
+}
+
+#[test]
+fn no_module_of_the_macros_names_a_higher_one() {
+    check("macros", MACROS);
+}
+
+fn check(package: &str, floors: &[&[&str]]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(package);
+    let src = root.join("src");
+    let floor = |module: &str| floors.iter().position(|floor| floor.contains(&module));
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for path in files(&src) {
+        let relative = path.strip_prefix(&src).expect("it was found there");
+        let module = relative.iter().next().expect("a file has a name");
+        let module = module.to_str().expect("our names are ASCII");
+        let module = module.trim_end_matches(".rs").to_owned();
+        // These name all modules, and have no code.
+        if module == "lib" || module == "guide" {
+            continue;
+        }
+        let Some(its) = floor(&module) else {
+            wrong.push(format!(
+                "{package}: `{module}` is missing in the list of this test"
+            ));
+            continue;
+        };
+        let text = fs::read_to_string(&path).expect("the sources are there");
+        for other in named(&text) {
+            let is_lower = floor(&other).is_none_or(|other| other < its);
+            if other != module && !is_lower {
+                wrong.push(format!("{package}: `{module}` names `{other}`"));
+            }
+        }
+        seen.insert(module);
+    }
+    for module in floors.iter().copied().flatten() {
+        if !seen.contains(*module) {
+            wrong.push(format!("{package}: there is no `{module}` any more"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("the sources are there") {
+        let path = entry.expect("the folder can be read").path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The modules in `crate::module` and `use crate::{module, …}` of the code, without its comments.
+fn named(text: &str) -> BTreeSet<String> {
+    let code: Vec<_> = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect();
+    let code = code.join("\n");
+    let mut named = BTreeSet::new();
+    for (at, found) in code.match_indices("crate::") {
+        // What a macro names is named where that is used.
+        if code[..at].ends_with('$') {
+            continue;
+        }
+        let after = &code[at + found.len()..];
+        let list = after
+            .strip_prefix('{')
+            .and_then(|list| list.split('}').next());
+        for path in list.unwrap_or(after).split(',') {
+            let module: String = path
+                .trim_start()
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect();
+            named.insert(module);
+            if list.is_none() {
+                break;
+            }
+        }
+    }
+    named
+}
