@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::exchange::{Lent, Link};
+use crate::exchange::{Lent, Link, Stage};
 use crate::lender::Lender;
 use crate::observe::Watch;
 use crate::order::{Home, Kind as Hold, Place, Polled};
@@ -38,7 +38,6 @@ pin_project! {
     #[project = Parts]
     /// All of a context under way, in one box: whoever holds it moves a pointer.
     pub(crate) struct State<V, F: ?Sized> {
-        stage: Stage,
         link: Link<V>,
         place: Place,
         // The body's error, on its way to the caller. Reported if this drops before it gets there.
@@ -48,19 +47,6 @@ pin_project! {
         #[pin]
         future: F,
     }
-}
-
-/// How far it is, as its holder knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Entering,
-    /// The body has the value, or the holder has lent it on.
-    Entered,
-    /// The body has ended, and exit has not begun.
-    Returned,
-    Exiting,
-    /// The code has returned, or panicked.
-    Ended,
 }
 
 /// The code of a coroutine that can live in the background, without its type.
@@ -99,7 +85,6 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         let link = Link::default();
         let lender = Lender::new(&link, watch.part());
         let state = pin(State {
-            stage: Stage::Entering,
             link,
             place: Place::new(hold, watch),
             owed: None,
@@ -140,7 +125,6 @@ where
         let entered = settle_enter(name, state.link, polled);
         match entered {
             Poll::Ready(Ok(())) => {
-                *state.stage = Stage::Entered;
                 state.place.entered();
                 state.place.watch().entered(true);
             }
@@ -159,12 +143,12 @@ where
     pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<D, E>> {
         let name = self.name;
         let mut state = self.state();
-        if *state.stage == Stage::Returned {
+        if state.link.stage() == Stage::BodyOver {
             if state.poll_turn(name, cx).is_pending() {
                 state.place.waits_in_exit(name);
                 return Poll::Pending;
             }
-            *state.stage = Stage::Exiting;
+            state.link.begin_exit();
         }
         let exited = state.poll(cx, Polled::Exit);
         match &exited {
@@ -181,11 +165,10 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Poll<F::Output> {
         let _polling = self.place.poll(part);
-        // A panic of the poll leaves it so.
-        let stage = mem::replace(self.stage, Stage::Ended);
+        let running = self.link.run();
         let polled = self.future.as_mut().poll(cx);
         if polled.is_pending() {
-            *self.stage = stage;
+            running.goes_on();
         }
         polled
     }
@@ -215,10 +198,9 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
             return;
         };
         let parts = state.as_mut().project();
-        let has_ended = *parts.stage == Stage::Ended;
-        if has_ended && parts.owed.is_none() && parts.link.is_taken() {
+        if parts.link.stage() == Stage::Over && parts.owed.is_none() {
             // Nothing in it is the user's any more.
-            parts.place.watch().dropped(has_ended);
+            parts.place.watch().dropped(true);
         } else {
             drop_early(self.name, state);
         }
@@ -234,7 +216,7 @@ fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
     if let Some(error) = &owed {
         report::body_error(name, error.share());
     }
-    let has_ended = *parts.stage == Stage::Ended;
+    let is_over = parts.link.is_over();
     let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
     let polling = place.poll(Polled::Exit);
     // First the value: it may need what the code holds.
@@ -242,7 +224,7 @@ fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
     drop_quietly(name, state);
     drop(polling);
     // Now: the code may have left a part of it that goes on.
-    place.watch().dropped(has_ended);
+    place.watch().dropped(is_over);
     // Last: the code had a share in it, which must not be the one that drops it.
     if let Some(error) = owed {
         drop_quietly(name, error);
@@ -255,23 +237,18 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     }
 
     /// Has the code returned, or panicked?
-    pub(crate) fn has_ended(&mut self) -> bool {
-        *self.state().stage == Stage::Ended
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.link().is_over()
     }
 
-    /// Is its enter still going on?
-    pub(crate) fn is_entering(&mut self) -> bool {
-        *self.state().stage == Stage::Entering
+    /// How far it is.
+    pub(crate) fn stage(&mut self) -> Stage {
+        self.link().stage()
     }
 
     /// Is it entering, in an await that may be given up?
     pub(crate) fn is_cancellable(&mut self) -> bool {
         self.link().is_cancellable()
-    }
-
-    /// Has it been entered, and its body not ended?
-    pub(crate) fn is_entered(&mut self) -> bool {
-        *self.state().stage == Stage::Entered
     }
 
     /// As what the error of exit is reported, if nobody gets it.
@@ -293,13 +270,12 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
     /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
     #[inline]
-    pub(crate) fn give_back(&mut self, outcome: Outcome) {
+    pub(crate) fn end_body(&mut self, outcome: Outcome) {
         let name = self.name;
         let state = self.state();
-        state.place.close(name);
-        state.place.watch().returned(&outcome);
-        *state.stage = Stage::Returned;
-        state.link.give_back(outcome);
+        state.place.end_body(name);
+        state.place.watch().end_body(&outcome);
+        state.link.end_body(outcome);
     }
 
     /// From here on the caller is owed this error of the body.
@@ -332,7 +308,7 @@ pub(crate) fn settle_enter<V, D, E>(
     polled: Poll<Result<D, E>>,
 ) -> Poll<Result<(), E>> {
     match polled {
-        Poll::Pending if link.is_offered() => Poll::Ready(Ok(())),
+        Poll::Pending if link.stage() == Stage::Lent => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
         Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         Poll::Ready(Ok(_)) => panic!("the context `{name}` ended without a yield"),

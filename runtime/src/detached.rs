@@ -39,6 +39,7 @@ use tokio::sync::Notify;
 
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine};
+use crate::exchange::Stage;
 use crate::fallback;
 use crate::order;
 use crate::outcome::Outcome;
@@ -220,7 +221,8 @@ where
     E: fmt::Debug + Send + Sync + 'static,
 {
     let name = coroutine.name();
-    let is_in_body = coroutine.is_entered();
+    let stage = coroutine.stage();
+    let is_in_body = stage == Stage::Lent;
     let is_forgotten = is_in_body && !coroutine.link().has_value();
     if is_forgotten {
         // A lease of it never came back: there is nothing to exit with.
@@ -229,10 +231,10 @@ where
     if is_forgotten || coroutine.is_cancellable() {
         return drop_quietly(name, coroutine);
     }
-    let has_closed = !is_in_body && !coroutine.is_entering();
+    let has_closed = !is_in_body && stage != Stage::Entering;
     coroutine.place().detach(name, has_closed);
     if is_in_body {
-        coroutine.give_back(Outcome::Cancelled);
+        coroutine.end_body(Outcome::Cancelled);
     }
     let runtime = coroutine.place().take_runtime();
     coroutine.place().watch().detached();
@@ -279,9 +281,9 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    if coroutine.is_entering() {
+    if coroutine.stage() == Stage::Entering {
         match coroutine.poll_enter(cx) {
-            Poll::Ready(Ok(())) => coroutine.give_back(Outcome::Cancelled),
+            Poll::Ready(Ok(())) => coroutine.end_body(Outcome::Cancelled),
             Poll::Ready(Err(error)) => {
                 report::error(coroutine.name(), Kind::EnterFailed, Arc::new(error));
                 return Poll::Ready(());

@@ -1,8 +1,15 @@
-//! Where the value and the outcome change hands, between the code of a context and its holder.
+//! The life of a context, and where its value and the outcome change hands: between its code and its holder.
 //!
-//! ```text
-//!  Entering ──offer──▶ Offered ──give_back──▶ Returned ──poll_returned──▶ Exiting ──cut_off──▶ Cut off
-//! ```
+//! | from | to | by | when |
+//! | --- | --- | --- | --- |
+//! | `Entering` | `Lent` | the code, [`offer`](Exchange::offer) | it yields |
+//! | `Lent` | `BodyOver` | the holder, [`end_body`](Exchange::end_body) | the body has ended, or was given up |
+//! | `BodyOver` | `Exiting` | the holder, [`begin_exit`](Exchange::begin_exit) | the turn of this exit has come |
+//! | `Exiting` | `Closing` | the code, [`poll_returned`](Exchange::poll_returned) | it takes value and outcome |
+//! | `Closing` | `Over` | the holder, [`Running`] | the code has returned, or panicked |
+//! | any other | `OverEarly` | the holder, [`Running`] | the same, before the code took the value |
+//!
+//! A context that is given up stays in its stage: whoever drives it on in the background goes on from there.
 //!
 //! The value stays in here from the yield to the exit: it is lent to the body where it is, and not moved. A
 //! holder who can't lend it so (a guard, say, whose body is the caller's own code) takes it out, and puts it
@@ -13,7 +20,7 @@
 //! that, and it is one that can be held over an await of the body, and costs one atomic operation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
@@ -22,27 +29,52 @@ use crate::outcome::Outcome;
 use crate::report::Kind;
 
 pub(crate) struct Exchange<V> {
-    phase: AtomicU8,
+    /// A [`Stage`].
+    stage: AtomicU8,
     /// How many things make it safe to give up now: see [`Mark`].
     marks: AtomicUsize,
+    /// Exit was over its limit, and dropped.
+    is_cut_off: AtomicBool,
     goods: SpinMutex<Goods<V>>,
 }
 
 struct Goods<V> {
     value: Option<V>,
-    /// Of a body that has failed, or panicked.
+    /// Of a body that is over, and has not completed.
     outcome: Option<Outcome>,
 }
 
-const ENTERING: u8 = 0;
-const OFFERED: u8 = 1;
-/// The value has come back, with the outcome that is with it; without one, the body was cancelled.
-const RETURNED: u8 = 2;
-/// The value has come back from a body that completed, as most do.
-const COMPLETED: u8 = 3;
-const EXITING: u8 = 4;
-/// Exit was over its limit, and dropped.
-const CUT_OFF: u8 = 5;
+/// How far a context is. The table is in the head of this file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Its enter runs, or has not begun.
+    Entering,
+    /// The body has the value.
+    Lent,
+    /// Its exit waits for its turn.
+    BodyOver,
+    /// Its exit may run.
+    Exiting,
+    /// The code of its exit has the value.
+    Closing,
+    /// Nothing of the code is left.
+    Over,
+    /// The same, but the value, if there ever was one, is still here.
+    OverEarly,
+}
+
+impl Stage {
+    const ALL: [Self; 7] = [
+        Self::Entering,
+        Self::Lent,
+        Self::BodyOver,
+        Self::Exiting,
+        Self::Closing,
+        Self::Over,
+        Self::OverEarly,
+    ];
+}
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
@@ -53,8 +85,9 @@ impl<V> Default for Exchange<V> {
             outcome: None,
         };
         Self {
-            phase: AtomicU8::new(ENTERING),
+            stage: AtomicU8::new(Stage::Entering as u8),
             marks: AtomicUsize::new(0),
+            is_cut_off: AtomicBool::new(false),
             goods: SpinMutex::new(goods),
         }
     }
@@ -66,12 +99,15 @@ impl<V> Exchange<V> {
         goods.expect("code and holder take turns: a context yields once, in its own code")
     }
 
-    fn phase(&self) -> u8 {
-        self.phase.load(Ordering::Acquire)
+    #[inline]
+    pub(crate) fn stage(&self) -> Stage {
+        let stage = usize::from(self.stage.load(Ordering::Acquire));
+        Stage::ALL[stage]
     }
 
-    fn set_phase(&self, phase: u8) {
-        self.phase.store(phase, Ordering::Release);
+    #[inline]
+    fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
     }
 
     /// The code yields.
@@ -83,30 +119,33 @@ impl<V> Exchange<V> {
     pub(crate) fn offer(&self, value: V) {
         self.goods().value = Some(value);
         // Now, because before that a large value would be moved once more, to drop where this panics.
-        let is_first = self.phase() == ENTERING;
+        let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
-        self.set_phase(OFFERED);
-    }
-
-    #[inline]
-    pub(crate) fn is_offered(&self) -> bool {
-        self.phase() == OFFERED
+        self.set_stage(Stage::Lent);
     }
 
     /// Is it entering, in an await that may be given up?
     pub(crate) fn is_cancellable(&self) -> bool {
-        self.phase() == ENTERING && self.marks.load(Ordering::Acquire) > 0
+        self.stage() == Stage::Entering && self.marks.load(Ordering::Acquire) > 0
     }
 
-    /// Has it yielded?
-    pub(crate) fn is_exiting(&self) -> bool {
-        self.phase() != ENTERING
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.stage() != Stage::Entering
     }
 
-    /// Returns `true` if the code of exit has taken the value.
+    /// Has the code returned, or panicked?
     #[inline]
-    pub(crate) fn is_taken(&self) -> bool {
-        self.phase() >= EXITING
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.stage(), Stage::Over | Stage::OverEarly)
+    }
+
+    /// The code is polled while this is there.
+    #[inline]
+    pub(crate) fn run(&self) -> Running<'_, V> {
+        Running {
+            exchange: self,
+            is_over: true,
+        }
     }
 
     /// For the body.
@@ -129,48 +168,80 @@ impl<V> Exchange<V> {
 
     /// The body has ended so.
     #[inline]
-    pub(crate) fn give_back(&self, outcome: Outcome) {
-        let phase = match outcome {
-            Outcome::Completed => COMPLETED,
-            Outcome::Cancelled => RETURNED,
-            outcome @ (Outcome::Failed(_) | Outcome::Panicked(_)) => {
+    pub(crate) fn end_body(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Completed => {}
+            outcome @ (Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Cancelled) => {
                 self.goods().outcome = Some(outcome);
-                RETURNED
             }
-        };
-        self.set_phase(phase);
+        }
+        self.set_stage(Stage::BodyOver);
+    }
+
+    /// Nothing is left that this exit has to wait for.
+    #[inline]
+    pub(crate) fn begin_exit(&self) {
+        self.set_stage(Stage::Exiting);
     }
 
     /// Exit was over its limit, and has been dropped. Its error says that, in whatever type.
     pub(crate) fn cut_off(&self) {
-        self.set_phase(CUT_OFF);
+        self.is_cut_off.store(true, Ordering::Release);
     }
 
     /// As what the error of exit is reported, if nobody gets it.
     pub(crate) fn failed_as(&self) -> Kind {
-        match self.phase() {
-            CUT_OFF => Kind::TimedOut,
-            _ => Kind::ExitFailed,
+        if self.is_cut_off.load(Ordering::Acquire) {
+            Kind::TimedOut
+        } else {
+            Kind::ExitFailed
         }
     }
 
     /// The code goes on, with exit.
     #[inline]
     pub(crate) fn poll_returned(&self) -> Poll<(V, Outcome)> {
-        let phase = self.phase();
-        if !matches!(phase, COMPLETED | RETURNED) {
+        if self.stage() != Stage::Exiting {
             return Poll::Pending;
         }
         let mut goods = self.goods();
-        let outcome = match phase {
-            COMPLETED => Outcome::Completed,
-            _ => goods.outcome.take().unwrap_or(Outcome::Cancelled),
-        };
         let Some(value) = goods.value.take() else {
             return Poll::Pending;
         };
-        self.set_phase(EXITING);
+        let outcome = goods.outcome.take().unwrap_or(Outcome::Completed);
+        self.set_stage(Stage::Closing);
         Poll::Ready((value, outcome))
+    }
+}
+
+/// A poll of the code. When this drops the code is over, unless it [goes on](Self::goes_on).
+pub(crate) struct Running<'x, V> {
+    exchange: &'x Exchange<V>,
+    is_over: bool,
+}
+
+impl<V> Running<'_, V> {
+    /// The poll has ended, and there will be another one.
+    #[inline]
+    pub(crate) fn goes_on(mut self) {
+        self.is_over = false;
+    }
+}
+
+impl<V> Drop for Running<'_, V> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_over {
+            let stage = match self.exchange.stage() {
+                Stage::Closing | Stage::Over => Stage::Over,
+                Stage::Entering
+                | Stage::Lent
+                | Stage::BodyOver
+                | Stage::Exiting
+                | Stage::OverEarly => Stage::OverEarly,
+            };
+            self.exchange.set_stage(stage);
+        }
     }
 }
 
@@ -193,7 +264,7 @@ impl<V> Loan<V> {
     }
 
     pub(crate) fn end(&self, value: V) {
-        if self.0.is_offered() {
+        if self.0.stage() == Stage::Lent {
             self.0.put(value);
         }
     }

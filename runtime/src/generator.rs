@@ -25,6 +25,7 @@ use std::mem;
 
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::Coroutine;
+use crate::exchange::Stage;
 use crate::lender::OFFERED;
 use crate::order::Kind as Hold;
 use crate::outcome::Outcome;
@@ -135,7 +136,7 @@ where
     /// If it was not entered to its end before.
     async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
         let is_entered = match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => coroutine.is_entered(),
+            Progress::Entered(ByHand(coroutine)) => coroutine.stage() == Stage::Lent,
             Progress::Built(_) | Progress::Moved => false,
         };
         let mut entered = match self.progress {
@@ -146,7 +147,7 @@ where
         };
         let coroutine = &mut entered.0;
         coroutine.link().put(value);
-        coroutine.give_back(outcome.share());
+        coroutine.end_body(outcome.share());
         poll_fn(|cx| coroutine.poll_exit(cx)).await
     }
 
@@ -180,7 +181,7 @@ struct ByHand<V, F>(Coroutine<V, F>);
 impl<V, F> Drop for ByHand<V, F> {
     fn drop(&mut self) {
         let coroutine = &mut self.0;
-        if !coroutine.has_ended() && !coroutine.is_cancellable() {
+        if !coroutine.is_over() && !coroutine.is_cancellable() {
             report::plain(coroutine.name(), Kind::NotRun);
         }
     }

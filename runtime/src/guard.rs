@@ -122,9 +122,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
         mut guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
-        let owed = guard.held.ended().close_with(Body::of(result));
+        let owed = guard.held.take_back().end_with(Body::of(result));
         async move {
-            let live = guard.held.ended();
+            let live = guard.held.take_back();
             let exit = live.exit().await;
             Failure::reporting(live.failing(), owed.settle(live.failing(), exit))
         }
@@ -158,9 +158,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// As [`Guard::exit`].
     pub fn close(mut guard: Self) -> impl Future<Output = Result<(), C::Error>> {
-        let owed = guard.held.ended().close_with(Body::of(Ok(())));
+        let owed = guard.held.take_back().end_with(Body::of(Ok(())));
         async move {
-            let live = guard.held.ended();
+            let live = guard.held.take_back();
             let exit = live.exit().await;
             let result = owed.settle(live.failing(), exit);
             result.map(|_| ()).map_err(Failure::into_primary)

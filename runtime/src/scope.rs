@@ -57,7 +57,7 @@ where
     let result = Inside::new(place, || body(lent.value())).await;
     // What the body held has dropped.
     drop(lent);
-    let owed = live.close_with(Body::caught(result));
+    let owed = live.end_with(Body::caught(result));
     let exit = live.exit().await;
     give(live.failing(), owed.settle(live.failing(), exit))
 }
@@ -233,7 +233,7 @@ where
 
     /// The body has ended so. What it left for the caller waits for the end of exit.
     #[inline]
-    pub(crate) fn close_with<R>(&mut self, body: Body<R, E>) -> Owed<R, E>
+    pub(crate) fn end_with<R>(&mut self, body: Body<R, E>) -> Owed<R, E>
     where
         E: fmt::Debug + Send + Sync + 'static,
     {
@@ -241,13 +241,13 @@ where
         if let Some(error) = outcome.error().map(BodyError::share) {
             self.coroutine_mut().owe(error);
         }
-        self.close(outcome);
+        self.end_body(outcome);
         Owed::new(self.name(), body)
     }
 
     /// The body has ended so.
-    pub(crate) fn close(&mut self, outcome: Outcome) {
-        self.coroutine_mut().give_back(outcome);
+    pub(crate) fn end_body(&mut self, outcome: Outcome) {
+        self.coroutine_mut().end_body(outcome);
     }
 
     /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error.
@@ -318,7 +318,7 @@ impl<V, F: ?Sized> Drop for Live<V, F> {
         let Some(mut coroutine) = self.coroutine.take() else {
             return;
         };
-        if !coroutine.has_ended() {
+        if !coroutine.is_over() {
             (self.abandon)(coroutine);
         }
     }
@@ -352,7 +352,7 @@ where
     }
 
     /// For what comes after the body: the value is where exit finds it.
-    pub(crate) fn ended(&mut self) -> &mut Live<V, F> {
+    pub(crate) fn take_back(&mut self) -> &mut Live<V, F> {
         if let Some(value) = self.value.take() {
             self.live.put(value);
         }
@@ -371,7 +371,7 @@ where
     /// Drops a context that has nothing to exit, after a body that ended so.
     pub(crate) fn dissolve(mut self, outcome: &Outcome) {
         let watch = self.live.coroutine_mut().place().watch();
-        watch.returned(outcome);
+        watch.end_body(outcome);
         watch.exited(false);
         self.live.coroutine = None;
         self.value = None;

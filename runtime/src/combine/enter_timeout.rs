@@ -27,7 +27,7 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
         live.become_part();
         let (value, outcome) = lender.yield_(live.take()).await;
         live.put(value);
-        live.close(outcome.share());
+        live.end_body(outcome.share());
         let exit = live.exit().await;
         lender.fail_as(live.failing().kind);
         let ended = exit.unwrap_or_else(|payload| resume_unwind(payload));

@@ -22,7 +22,7 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
         let mut code = Box::pin(context.__coroutine(lender));
         // The poll that enter ends with is the one that lends the value; the next is exit's first.
         let entering = poll_fn(|cx| {
-            if link.is_exiting() {
+            if link.has_yielded() {
                 return Poll::Ready(None);
             }
             code.as_mut().poll(cx).map(Some)

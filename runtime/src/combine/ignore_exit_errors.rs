@@ -13,7 +13,7 @@ pub(crate) fn ignore_exit_errors<C: AsyncContext>(
     generator(name, async move |lender| {
         let link = lender.link();
         match context.__coroutine(lender).await {
-            Err(error) if link.is_exiting() => {
+            Err(error) if link.has_yielded() => {
                 report::error(name, link.failed_as(), Arc::new(error));
                 Ok(C::Verdict::PROPAGATE)
             }

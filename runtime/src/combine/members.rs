@@ -157,7 +157,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
             if let State::Live(mut live) = state {
                 // One whose value did not come back reports that when it drops.
                 if live.has_value() {
-                    live.close(outcome);
+                    live.end_body(outcome);
                     live.become_part();
                     let ended = live.exit().await;
                     return (ended, live.failing().kind);

@@ -39,7 +39,8 @@ pub(crate) async fn relay<V, C: AsyncContext>(
         return Ok(C::Verdict::PROPAGATE);
     };
     link.put(value);
-    link.give_back(outcome.share());
+    link.end_body(outcome.share());
+    link.begin_exit();
     let exit = code.await;
     lender.fail_as(link.failed_as());
     exit

@@ -110,9 +110,9 @@ impl Watch {
 
     /// The body has ended.
     #[inline]
-    pub(crate) fn returned(&mut self, outcome: &Outcome) {
+    pub(crate) fn end_body(&mut self, outcome: &Outcome) {
         if let Some(speaker) = &self.0 {
-            speaker.returned(outcome);
+            speaker.end_body(outcome);
         }
     }
 
@@ -159,9 +159,9 @@ impl Speaker {
         tell(context, step);
     }
 
-    fn returned(&self, outcome: &Outcome) {
+    fn end_body(&self, outcome: &Outcome) {
         if let Some(mut watched) = self.speak() {
-            watched.returned(outcome);
+            watched.end_body(outcome);
         }
     }
 
@@ -254,7 +254,7 @@ impl Watched {
         }
     }
 
-    fn returned(&mut self, outcome: &Outcome) {
+    fn end_body(&mut self, outcome: &Outcome) {
         let time = self.lap();
         self.body = time;
         self.outcome = outcome.share();

@@ -251,7 +251,7 @@ impl Place {
 
     /// The body has ended, and exit is going to be awaited.
     #[inline]
-    pub(crate) fn close(&mut self, name: &'static str) {
+    pub(crate) fn end_body(&mut self, name: &'static str) {
         if self.kind != Kind::Guard || self.is_detached || !here::may_have_to_wait() {
             return;
         }

@@ -53,7 +53,7 @@ where
         if !self.has_value() {
             return None;
         }
-        self.close(outcome);
+        self.end_body(outcome);
         Some(Box::pin(async move {
             let ended = Live::exit(&mut self).await;
             // The conversion is the user's: a panic of it is one of this exit.

@@ -562,14 +562,14 @@ where
             live: self.live.take(),
         };
         if let Some(live) = &mut exiting.live {
-            live.ended().close(outcome);
+            live.take_back().end_body(outcome);
         }
         async move {
             // As a whole: a block captures the parts that it names, and drops them as it likes.
             let mut exiting = exiting;
             if let Some(live) = &mut exiting.live {
                 // It catches the panics of the entries, and has no error of its own.
-                let _ = live.ended().exit().await;
+                let _ = live.take_back().exit().await;
             }
             let unwound = mem::take(&mut *lock(&exiting.caller.0));
             unwound.settle(owed)
