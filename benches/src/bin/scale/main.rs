@@ -14,7 +14,8 @@
 //!
 //! `--instructions` prints the instructions for each of 1,000 and 10,000 contexts instead, which do
 //! not depend on caches nor on what else the machine does, and needs valgrind. There `--check`
-//! fails where they grow by more than a quarter.
+//! fails where they grow by more than a quarter. A program that is known to get dearer is printed with
+//! its growth, and does not fail.
 //!
 //! Programs that don't nest futures run on a stack of 256 KiB, and so do both workers: a drop by
 //! recursion ends the process.
@@ -98,8 +99,12 @@ fn print_instructions(rows: &[Row]) -> Result<bool, Box<dyn Error>> {
         let (first, most) = (instructions(*row, 1_000)?, instructions(*row, 10_000)?);
         let growth = most / first;
         let is_flat = growth <= LIMIT_OF_INSTRUCTIONS;
-        are_flat &= is_flat;
-        let verdict = if is_flat { "yes" } else { "NO" };
+        are_flat &= is_flat || row.is_known_to_grow;
+        let verdict = match (is_flat, row.is_known_to_grow) {
+            (true, _) => "yes",
+            (false, true) => "no, as is known",
+            (false, false) => "NO",
+        };
         println!(
             "{}\t{first:.0}\t{most:.0}\t{growth:.2}\t{verdict}",
             row.name
@@ -162,7 +167,7 @@ fn print(row: Row, limit: f64) -> Result<bool, Box<dyn Error>> {
         most.held,
         most.kept,
     );
-    Ok(faults.is_empty())
+    Ok(faults.is_empty() || row.is_known_to_grow)
 }
 
 /// By how much the time has grown. Where there are not so many: from the fewest on.
