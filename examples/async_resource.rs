@@ -149,7 +149,7 @@ where
         fs::write(&path, "another's\n").await?;
     }
     let (working, works) = oneshot::channel();
-    let used = context(path.clone()).with_send(async move |file| {
+    let used = context(path.clone()).with(async move |file| {
         line(file, "working").await?;
         match case {
             Case::Fails => Err(io::Error::other("no paper")),

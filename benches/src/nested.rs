@@ -60,7 +60,7 @@ pub const STACKS: [Way; 2] = [
     },
 ];
 
-type Nested = Pin<Box<dyn Future<Output = u64>>>;
+type Nested = Pin<Box<dyn Future<Output = u64> + Send>>;
 
 fn levels<const DEPTH: u32>(uses: u32, nest: fn(u32) -> Nested) -> Running {
     repeat(uses.div_ceil(DEPTH), move |_| nest(DEPTH))

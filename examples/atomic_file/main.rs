@@ -133,7 +133,7 @@ async fn demonstrate() -> io::Result<()> {
         .await;
     show(format_args!("failed with `{}`", error_of(failed)), &target).await?;
 
-    let panicking = atomic_file(target.clone()).with_send(async |file| {
+    let panicking = atomic_file(target.clone()).with(async |file| {
         write(file, "half of the n").await?;
         panic!("no more notes")
     });

@@ -1,8 +1,8 @@
 //! One of the processes: adds to the counter whenever it is its turn, and gives up some turns on the way.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_context_manager::prelude::*;
@@ -72,11 +72,11 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
     let mut keeps = (number == 1 && (options.kill || options.keep)).then_some(options.adds / 2);
     let mut last_good = Instant::now();
     loop {
-        let kept = Cell::new(false);
+        let kept = AtomicBool::new(false);
         let turn = lock(redis.clone(), name.clone(), terms)
             .err_into::<TurnError>()
             .with(async |lock| {
-                let keep = || kept.set(true);
+                let keep = || kept.store(true, Ordering::Relaxed);
                 let work = take_turn(counter.clone(), lock.fence(), options.adds, keeps, keep);
                 lock.run(work).await
             });
@@ -92,7 +92,7 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
             Err(_) => turns.given_up += 1,
             Ok(Err(TurnError::Lock(LockError::Lost) | TurnError::Refused)) => {
                 turns.lost += 1;
-                if kept.get() {
+                if kept.load(Ordering::Relaxed) {
                     keeps = None;
                     println!("has lost the lock that it kept");
                 }

@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(holders(&pool).await, 0);
 
         let held = advisory_lock(pool.clone(), KEY)
-            .with_send(async |_| std::future::pending::<Result<(), sqlx::Error>>().await);
+            .with(async |_| std::future::pending::<Result<(), sqlx::Error>>().await);
         assert!(timeout(Duration::from_millis(200), held).await.is_err());
         detached::drain().await;
         assert_eq!(holders(&pool).await, 0);

@@ -1,7 +1,7 @@
 //! A savepoint in a transaction: what fails inside of it is undone alone.
 //!
 //! The savepoint borrows the transaction, and so can't live on in the background by itself: it is used
-//! with `with_scoped_send`. Given up in the middle, it is reported as `NotRun`, and undone with its
+//! with `with_scoped`. Given up in the middle, it is reported as `NotRun`, and undone with its
 //! transaction, whose exit does run.
 
 use async_context_manager::prelude::*;
@@ -89,13 +89,12 @@ async fn what_fails_around_a_savepoint_undoes_it_too() -> Result<(), sqlx::Error
 }
 
 #[tokio::test]
-async fn in_a_spawned_task_both_promise_to_be_send() -> Result<(), sqlx::Error> {
+async fn in_a_spawned_task_both_are_send() -> Result<(), sqlx::Error> {
     let pool = database().await?;
-    let task = tokio::spawn(transaction(pool.clone()).with_send(async |tx| {
-        savepoint(tx)
-            .with_scoped_send(async |tx| add(tx, 1).await)
-            .await
-    }));
+    let task = tokio::spawn(
+        transaction(pool.clone())
+            .with(async |tx| savepoint(tx).with_scoped(async |tx| add(tx, 1).await).await),
+    );
     task.await.expect("it does not panic")?;
     assert_eq!(numbers(&pool).await?, [1]);
     Ok(())

@@ -63,7 +63,7 @@ async fn file_of(shop: &AnyPool) -> Result<String, AnyError> {
 
 async fn run(name: &str, test: impl AsyncFn(&AnyPool) -> Result<(), AnyError>) {
     let mut file = String::new();
-    let result = shop().with(async |shop| {
+    let result = shop().with_local(async |shop| {
         file = file_of(shop).await?;
         assert!(Path::new(&file).exists());
         test(shop).await

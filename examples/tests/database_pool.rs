@@ -222,10 +222,11 @@ async fn on(
 ) -> Result<(), AnyError> {
     let fresh = server_database(server.url.clone());
     fresh
-        .with(async |url| {
+        .with_local(async |url| {
             let mut own = AnyConnection::connect(url).await?;
             let one = pool(url.clone(), 1).err_into::<AnyError>();
-            one.with(async |pool| body(pool, &mut own).await).await?;
+            one.with_local(async |pool| body(pool, &mut own).await)
+                .await?;
             own.close().await?;
             Ok(())
         })

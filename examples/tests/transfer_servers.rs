@@ -90,14 +90,14 @@ async fn on_server(
 ) {
     let _alone = ALONE.lock().await;
     report::set_hook(note);
-    let ended = server_database(url_of(variable)).with(async |url| {
+    let ended = server_database(url_of(variable)).with_local(async |url| {
         let url = if is_relayed {
             relayed(url).await?
         } else {
             url.clone()
         };
         let bank = database(Some(url.parse()?)).err_into();
-        bank.with(async |bank| {
+        bank.with_local(async |bank| {
             let account = |id| Account {
                 id,
                 owner: format!("owner {id}"),

@@ -41,7 +41,7 @@ pub(crate) async fn transfer(
             let transaction = bank::transaction(bank.clone()).with(async |tx| {
                 let moved = bank::savepoint(tx)
                     .err_into()
-                    .with_scoped_send(async |tx| move_money(tx, transfer, trouble).await)
+                    .with_scoped(async |tx| move_money(tx, transfer, trouble).await)
                     .await;
                 match moved {
                     Ok(()) => Ok(Kind::Transferred),

@@ -35,7 +35,7 @@
 //! The handler is in `shop.rs`: it is the body of a transaction, and has nothing to say about how it ends.
 //!
 //! ```text
-//! transaction(shop.pool).err_into().with_send(async |tx| {
+//! transaction(shop.pool).err_into().with(async |tx| {
 //!     tokio::select! {
 //!         placed = place(tx, number, then.as_deref()) => placed,
 //!         () = sleep(shop.time_limit) => Err(Refused::TooSlow),

@@ -97,8 +97,7 @@ pub(crate) async fn order(
 ) -> Result<String, Refused> {
     transaction(shop.pool)
         .err_into()
-        // `with_send`: the transaction's type has a lifetime, and a handler is spawned.
-        .with_send(async |tx| {
+        .with(async |tx| {
             // Here, and not around the transaction: nobody answers before that has ended.
             tokio::select! {
                 placed = place(tx, number, then.as_deref()) => placed,

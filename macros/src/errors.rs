@@ -401,7 +401,7 @@ pub(crate) fn unknown_option(option: Span) -> Error {
     at(
         option,
         "`#[within]` has no such option",
-        "its options are `send` and `crate = path`: `#[within(context(…) => value, send)]`",
+        "its options are `local` and `crate = path`: `#[within(context(…) => value, local)]`",
     )
 }
 

@@ -160,10 +160,9 @@ pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
 ///
 /// # Options
 ///
-/// They follow after a comma: `#[within(transaction(pool.clone()) => tx, send)]`.
+/// They follow after a comma: `#[within(transaction(pool.clone()) => tx, local)]`.
 ///
-/// - `send`: uses `with_send`, for a function that runs in a spawned task, where the value's type has a
-///   lifetime, as `Transaction<'static, _>` has.
+/// - `local`: uses `with_local`, for a function whose future is not `Send`.
 /// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports it.
 ///
 /// # Errors

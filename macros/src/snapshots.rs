@@ -572,7 +572,7 @@ fn within_nests_the_first_outermost() {
 #[test]
 fn within_takes_options() {
     let output = crate::within::within(
-        quote!(connect(url) => conn, send, crate = framework::contexts),
+        quote!(connect(url) => conn, local, crate = framework::contexts),
         &quote! {
             async fn pays(url: Url) -> Result<(), DbError> {
                 conn.pay(1).await
@@ -584,7 +584,7 @@ fn within_takes_options() {
         expect![[r#"
         async fn pays(url: Url) -> Result<(), DbError> {
             let __context = connect(url);
-            framework::contexts::AsyncContextExt::with_send(
+            framework::contexts::AsyncContextExt::with_local(
                     __context,
                     async move |conn| {
                         let __context_result: ::core::result::Result<(), _> = {

@@ -12,11 +12,12 @@ use crate::fallback;
 use crate::input::{self, Body, Input};
 use crate::paths;
 
-/// `transaction(pool.clone()) => tx, send, crate = path`.
+/// `transaction(pool.clone()) => tx, local, crate = path`.
 struct Within {
     context: Expr,
     value: Pat,
-    is_send: bool,
+    /// The body is not `Send`.
+    is_local: bool,
     /// The path of the crate `async_context_manager`, where it is another one.
     krate: Option<Path>,
 }
@@ -29,7 +30,7 @@ impl Parse for Within {
         let mut within = Self {
             context,
             value,
-            is_send: false,
+            is_local: false,
             krate: None,
         };
         within
@@ -60,10 +61,10 @@ impl Within {
                 self.krate = Some(input.parse()?);
             } else {
                 let name = input.parse::<Ident>()?;
-                if name != "send" {
+                if name != "local" {
                     return Err(syn::Error::new(name.span(), "another word"));
                 }
-                self.is_send = true;
+                self.is_local = true;
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
@@ -178,7 +179,7 @@ fn inside(within: &Within, body: &TokenStream) -> TokenStream {
     let Within {
         context,
         value,
-        is_send,
+        is_local,
         krate,
     } = within;
     // Everything that is said of the context is said at one place, and so only once.
@@ -188,7 +189,7 @@ fn inside(within: &Within, body: &TokenStream) -> TokenStream {
         || quote_spanned!(at_context=> ::async_context_manager),
         ToTokens::to_token_stream,
     );
-    let with = Ident::new(if *is_send { "with_send" } else { "with" }, at_context);
+    let with = Ident::new(if *is_local { "with_local" } else { "with" }, at_context);
     let body = quote!(async move |#value| { #body });
     quote_spanned! {at_context=>
         let #name = #context;

@@ -9,13 +9,22 @@ use std::future::Future;
     label = "takes such a body",
     note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
 )]
-pub trait Body<T, R>: AsyncFnOnce(T) -> R {}
+pub trait Body<T, R>: AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
+    /// What the body gives when it is called.
+    type Future: Future<Output = R>;
+}
 
 #[diagnostic::do_not_recommend]
-impl<F, T, R> Body<T, R> for F where F: AsyncFnOnce(T) -> R {}
+impl<F, T, R, Running> Body<T, R> for F
+where
+    F: AsyncFnOnce(T) -> R + FnOnce(T) -> Running,
+    Running: Future<Output = R>,
+{
+    type Future = Running;
+}
 
 /// A body whose future is `Send`: an `async` closure or function, as
-/// [`with_send`](crate::AsyncContextExt::with_send) takes it. Implemented for all of them.
+/// [`with`](crate::AsyncContextExt::with) takes it. Implemented for all of them.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -30,27 +39,23 @@ impl<F, T, R> Body<T, R> for F where F: AsyncFnOnce(T) -> R {}
 /// where
 ///     F: for<'a> SendBody<&'a mut u32, io::Result<u32>> + 'static,
 /// {
-///     tokio::spawn(number().with_send(body)).await?
+///     tokio::spawn(number().with(body)).await?
 /// }
 /// assert_eq!(in_a_task(async |number: &mut u32| Ok(*number)).await?, 42);
 /// # Ok(())
 /// # }
 /// ```
-pub trait SendBody<T, R>: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
-    /// What the body gives when it is called.
-    type Future: Future<Output = R> + Send;
-}
+#[diagnostic::on_unimplemented(
+    message = "a body is an `async` closure that gives a `Result` with the error of the context",
+    label = "takes such a body",
+    note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
+)]
+pub trait SendBody<T, R>: Send + Body<T, R, Future: Send> {}
 
-impl<F, T, R, Running> SendBody<T, R> for F
-where
-    F: Send + AsyncFnOnce(T) -> R + FnOnce(T) -> Running,
-    Running: Future<Output = R> + Send,
-{
-    type Future = Running;
-}
+impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 
-/// A closing function for [`ExitStack::adopt`] whose future is `Send`: an `async` closure or function
-/// of a value and the [`Outcome`]. Implemented for all of them.
+/// A closing function for [`ExitStack::adopt`](crate::ExitStack::adopt) whose future is `Send`: an `async` closure or function
+/// of a value and the [`Outcome`](crate::Outcome). Implemented for all of them.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;

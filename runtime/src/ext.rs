@@ -32,8 +32,11 @@ use crate::timed::Timed;
 pub trait AsyncContextExt: AsyncContext {
     /// Enters the context, runs the body with its value, and exits: `async with`.
     ///
-    /// The body may borrow from around it, use `?`, and need not be `Send`; the future is `Send` when
-    /// the body and its result are.
+    /// The body may borrow from around it, and use `?`. The future is `Send`, and so the body has to be, with
+    /// its result: what a body holds across an await can be sent to another thread. One that can't takes
+    /// [`with_local`](Self::with_local). A function that takes a body bounds it by
+    /// [`SendBody`](crate::SendBody); a body that calls its own function needs a box, as the [guide
+    /// shows](crate::guide::faq).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -74,49 +77,36 @@ pub trait AsyncContextExt: AsyncContext {
     fn with<R, F>(
         self,
         body: F,
-    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
     where
         Self: 'static, // a context that borrows is for `with_scoped`
-        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // one that is not `Send` is for `with_local`
     {
         scope::run(self, Live::new_inside, body, Failure::reporting)
     }
 
-    /// Like [`with`](Self::with), with a future that is `Send` by promise, for a body that is.
+    /// Like [`with`](Self::with), for a body that is not `Send`.
     ///
-    /// The future of `with` is `Send` whenever it can be, and the compiler finds that out by itself:
-    /// but not where the value's type has a lifetime in it, as sqlx's `Transaction<'static, Sqlite>`
-    /// has, and the future is part of a bigger one that has to be `Send`, such as a spawned task, an
-    /// axum handler or a generator. There it says that an "implementation of `AsyncFnOnce` is not
-    /// general enough" (a [limit of today's compiler]). This method is for that case.
-    ///
-    /// Only the `with` whose own value has the lifetime needs it. [`guard`](Self::guard) and
-    /// [`ExitStack`](crate::ExitStack) are not affected; `try_with` and `with_scoped` have such forms as
-    /// well; `#[within]` has none: use a guard there, or this.
+    /// The future is `Send` whenever it can be, and the compiler finds that out by itself; but not where
+    /// the value's type has a lifetime in it, as a `&'static str` has, and the future is part of a bigger
+    /// one that has to be `Send`, such as a spawned task, an axum handler or a generator. There it says
+    /// that an "implementation of `AsyncFnOnce` is not general enough" (a [limit of today's compiler]).
+    /// `with` is free of that, because its signature says that the future is `Send`.
     ///
     /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
-    /// # use std::io;
-    /// # struct Transaction<'c>(&'c str);
-    /// # fn transaction() -> impl AsyncContext<Value = Transaction<'static>, Error = io::Error, Verdict = ()> + 'static {
-    /// #     #[async_context]
-    /// #     async fn transaction() -> Result<Transaction<'static>, io::Error> {
-    /// #         let (_tx, _outcome) = yield_!(Transaction("open"));
-    /// #         Ok(())
-    /// #     }
-    /// #     transaction()
-    /// # }
-    /// # async fn transfer(tx: &mut Transaction<'_>) -> io::Result<usize> { Ok(tx.0.len()) }
+    /// # use std::{io, rc::Rc};
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let task = tokio::spawn(async {
-    ///     transaction()
-    ///         .with_send(async |tx| transfer(tx).await)
-    ///         .await
-    /// });
-    /// # assert_eq!(task.await.unwrap().unwrap(), 4);
+    /// # async fn main() -> io::Result<()> {
+    /// let one = Rc::new(1); // can't be sent to another thread
+    /// let next = number().with_local(async |number| Ok(*number + *one)).await?;
+    /// assert_eq!(next, 43);
+    /// # Ok(())
     /// # }
     /// ```
     ///
@@ -131,16 +121,14 @@ pub trait AsyncContextExt: AsyncContext {
     /// # Cancel safety
     ///
     /// As `with`.
-    fn with_send<R, F>(
+    fn with_local<R, F>(
         self,
         body: F,
-    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
     where
         Self: 'static, // a context that borrows is for `with_scoped`
-        R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
     {
-        let body = async move |value: &mut Self::Value| body(value).await;
         scope::run(self, Live::new_inside, body, Failure::reporting)
     }
 
@@ -178,26 +166,28 @@ pub trait AsyncContextExt: AsyncContext {
         self,
         body: F,
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>>
+    + Send
     where
         Self: 'static, // a context that borrows is for `with_scoped`
-        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // one that is not `Send` is for `try_with_local`
     {
         scope::run(self, Live::new_inside, body, |_, result| result)
     }
 
-    /// Like [`try_with`](Self::try_with), with a future that is `Send` by promise: see
-    /// [`with_send`](Self::with_send).
+    /// Like [`try_with`](Self::try_with), for a body that is not `Send`: see
+    /// [`with_local`](Self::with_local).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
-    /// # use std::io;
+    /// # use std::{io, rc::Rc};
     /// # #[async_context]
     /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> io::Result<()> {
-    /// let task = tokio::spawn(number().try_with_send(async |number| Ok(*number)));
-    /// assert_eq!(task.await?.unwrap(), 42);
-    /// # Ok(())
+    /// # async fn main() {
+    /// let one = Rc::new(1);
+    /// let next = number().try_with_local(async |number| Ok(*number + *one)).await;
+    /// assert_eq!(next.unwrap(), 43);
     /// # }
     /// ```
     ///
@@ -212,17 +202,14 @@ pub trait AsyncContextExt: AsyncContext {
     /// # Cancel safety
     ///
     /// As `with`.
-    fn try_with_send<R, F>(
+    fn try_with_local<R, F>(
         self,
         body: F,
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Failure<R, Self::Error>>>
-    + Send
     where
         Self: 'static, // a context that borrows is for `with_scoped`
-        R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
     {
-        let body = async move |value: &mut Self::Value| body(value).await;
         scope::run(self, Live::new_inside, body, |_, result| result)
     }
 
@@ -308,29 +295,31 @@ pub trait AsyncContextExt: AsyncContext {
     fn with_scoped<R, F>(
         self,
         body: F,
-    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
     where
-        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // one that is not `Send` is for `with_scoped_local`
     {
         scope::run(self, scope::scoped, body, Failure::reporting)
     }
 
-    /// Like [`with_scoped`](Self::with_scoped), with a future that is `Send` by promise: see
-    /// [`with_send`](Self::with_send).
+    /// Like [`with_scoped`](Self::with_scoped), for a body that is not `Send`: see
+    /// [`with_local`](Self::with_local).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
-    /// # use std::io;
+    /// # use std::{io, rc::Rc};
     /// # #[async_context]
-    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # async fn first(text: &str) -> io::Result<char> {
+    /// #     let (_, _) = yield_!(text.chars().next().unwrap_or_default());
+    /// #     Ok(())
+    /// # }
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
-    /// fn is_send<T: Send>(value: T) -> T {
-    ///     value
-    /// }
-    /// let text = String::from("text");
-    /// let length = is_send(ready::<_, io::Error>(&text).with_scoped_send(async |text| Ok(text.len())));
-    /// assert_eq!(length.await?, 4);
+    /// let text = String::from("abc");
+    /// let last = Rc::new('z');
+    /// let both = first(&text).with_scoped_local(async |first| Ok((*first, *last))).await?;
+    /// assert_eq!(both, ('a', 'z'));
     /// # Ok(())
     /// # }
     /// ```
@@ -346,15 +335,13 @@ pub trait AsyncContextExt: AsyncContext {
     /// # Cancel safety
     ///
     /// As `with_scoped`.
-    fn with_scoped_send<R, F>(
+    fn with_scoped_local<R, F>(
         self,
         body: F,
-    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
+    ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>>
     where
-        R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>,
+        F: for<'a> Body<&'a mut Self::Value, Result<R, Self::Error>>,
     {
-        let body = async move |value: &mut Self::Value| body(value).await;
         scope::run(self, scope::scoped, body, Failure::reporting)
     }
 

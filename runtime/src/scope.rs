@@ -13,6 +13,7 @@ use std::thread;
 
 use pin_project_lite::pin_project;
 
+use crate::body::Body as AsyncBody;
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{Code, Coroutine};
 use crate::detached;
@@ -32,7 +33,7 @@ use crate::settle::{Body, Owed};
 pub(crate) async fn run<C, F, R, T>(
     context: C,
     live: impl FnOnce(C) -> Live<C::Value, F>,
-    body: impl AsyncFnOnce(&mut C::Value) -> Result<R, C::Error>,
+    body: impl for<'a> AsyncBody<&'a mut C::Value, Result<R, C::Error>>,
     give: impl FnOnce(Failing, Tried<C, R>) -> T,
 ) -> T
 where

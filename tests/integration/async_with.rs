@@ -1,6 +1,6 @@
 //! Nesting, written flat.
 
-use async_context_manager::{async_with_send, prelude::*};
+use async_context_manager::{async_with, prelude::*};
 use tests::{
     ByHand, End, Fault, Ledger, Script, cancel_at_every_poll, everywhere, generated,
     generated_suppressing, pause,
@@ -102,14 +102,15 @@ fn dropped_at_every_poll_all_are_exited_once_in_order() {
 
 /// Where the value has a lifetime, and the future is part of one that has to be `Send`.
 #[test]
-fn async_with_send_is_send_in_a_spawned_task() {
+fn async_with_is_send_in_a_spawned_task() {
     everywhere(async |_| {
         let ledger = Ledger::default();
         let make = |name| generated(Script::new(name, &ledger));
         let (first, second) = (make("a"), make("b"));
-        let task = tokio::spawn(async move {
-            async_with_send!(a = first, b = second => Ok(format!("{a}{b}")))
-        });
+        let task =
+            tokio::spawn(
+                async move { async_with!(a = first, b = second => Ok(format!("{a}{b}"))) },
+            );
         assert_eq!(task.await.expect("it ends"), Ok("ab".to_owned()));
         ledger.check_nesting();
     });

@@ -26,9 +26,9 @@ fn the_futures_of_a_use_are_send_when_context_body_and_value_are() {
     })));
     drop(send(context().try_with(async |_| Ok(pause(1).await))));
     drop(send(context().with_scoped(async |_| Ok(pause(1).await))));
-    drop(send(context().with_send(async |_| Ok(pause(1).await))));
+    drop(send(context().with(async |_| Ok(pause(1).await))));
     drop(send(async {
-        let failure = context().try_with_send(async |_| Ok(pause(1).await));
+        let failure = context().try_with(async |_| Ok(pause(1).await));
         failure.await.map_err(Failure::into_primary)
     }));
     drop(send(context().guard()));
@@ -43,15 +43,15 @@ fn the_futures_of_a_use_are_send_when_context_body_and_value_are() {
 
 /// The value's type has a lifetime, and the future is part of a bigger one.
 #[test]
-fn with_send_is_send_inside_of_other_futures_whatever_the_value() {
+fn with_is_send_inside_of_other_futures_whatever_the_value() {
     let ledger = Ledger::default();
     let mut sum = 0;
     drop(send(async {
         generated(Script::new("outer", &ledger))
-            .with_send(async |outer| {
+            .with(async |outer| {
                 let inner = generated(Script::new("inner", &ledger));
                 inner
-                    .with_send(async |inner| {
+                    .with(async |inner| {
                         pause(1).await;
                         sum += outer.len() + inner.len();
                         Ok(())
@@ -64,7 +64,7 @@ fn with_send_is_send_inside_of_other_futures_whatever_the_value() {
 
 /// A savepoint in a transaction, in a task: a value that borrows, in a future that has to be `Send`.
 #[test]
-fn with_scoped_send_is_send_for_a_value_that_borrows() {
+fn with_scoped_is_send_for_a_value_that_borrows() {
     #[async_context]
     async fn savepoint(log: &mut String) -> Result<&mut String, Fault> {
         log.push_str("begin ");
@@ -81,7 +81,7 @@ fn with_scoped_send_is_send_for_a_value_that_borrows() {
         let task = tokio::spawn(async {
             let mut log = String::new();
             let result = savepoint(&mut log)
-                .with_scoped_send(async |log| {
+                .with_scoped(async |log| {
                     pause(1).await;
                     log.push_str("work ");
                     Ok(())
@@ -120,7 +120,7 @@ fn a_body_that_is_not_send_works_on_one_thread() {
         let ledger = Ledger::default();
         let shared = Rc::new(1);
         let result = generated(Script::new("c", &ledger))
-            .with(async |_| {
+            .with_local(async |_| {
                 let shared = Rc::clone(&shared);
                 pause(1).await;
                 Ok(*shared)

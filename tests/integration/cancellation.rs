@@ -218,11 +218,11 @@ where
 {
     let script = |name| Script::new(name, &ledger);
     make(script("first"))
-        .with(async |_| {
+        .with_local(async |_| {
             pause(1).await;
             make(script("aside")).with(async |_| Ok(())).await?;
             make(script("second"))
-                .with(async |_| {
+                .with_local(async |_| {
                     let third = make(script("third")).guard().await?;
                     pause(2).await;
                     let result = body.come().map(|_| ());

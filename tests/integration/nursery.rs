@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{async_with_send, detached, prelude::*};
+use async_context_manager::{async_with, detached, prelude::*};
 use futures::FutureExt;
 use tests::{
     End, Fault, Ledger, Script, Stage, cancel_at_every_poll, everywhere, generated, pause,
@@ -130,7 +130,7 @@ fn contexts_of_aborted_tasks_have_exited_before_outer_exits_run() {
                                     inside.notify_one();
                                     pending().await
                                 } else {
-                                    async_with_send!(_ = first, _ = second => {
+                                    async_with!(_ = first, _ = second => {
                                         inside.notify_one();
                                         pending().await
                                     })
@@ -163,7 +163,7 @@ fn an_exit_that_a_finished_task_left_behind_has_ended_too() {
                     .with(async |tasks| {
                         let left = make("left");
                         tasks.spawn(async move {
-                            let never = left.with_send(async |_| pending::<Result<(), _>>().await);
+                            let never = left.with(async |_| pending::<Result<(), _>>().await);
                             assert!(tests::poll_times(never, 4).await.is_none());
                             Ok(())
                         });
@@ -402,7 +402,7 @@ fn dropped_at_every_poll_no_task_is_left_when_the_outer_context_exits() {
                                 tasks.spawn(async move {
                                     ledger.note("task");
                                     let _gone = ledger.on_drop("gone");
-                                    context.with_send(async |_| Ok(pause(3).await)).await
+                                    context.with(async |_| Ok(pause(3).await)).await
                                 });
                             }
                             Ok(pause(4).await)

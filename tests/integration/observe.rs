@@ -105,7 +105,7 @@ fn each_step_is_told_with_the_time_that_it_took() {
 fn an_exit_is_told_with_how_the_body_ended() {
     let told = told(async || {
         let _ = slow(Ok(())).with(async |()| Err::<(), _>("body")).await;
-        let panics = tokio::spawn(slow(Ok(())).with_send(fails_hard));
+        let panics = tokio::spawn(slow(Ok(())).with(fails_hard));
         assert!(panics.await.is_err());
     });
     assert_eq!(told[1], "slow: exited after Failed(\"body\"), 0ns, 3s");
@@ -415,7 +415,7 @@ fn counters_add_up() {
         );
         Guard::close(guard).await.expect("it exits");
         detached::drain().await;
-        let panics = tokio::spawn(slow(Ok(())).with_send(fails_hard));
+        let panics = tokio::spawn(slow(Ok(())).with(fails_hard));
         assert!(panics.await.is_err());
         let used = slow(Ok(())).with_scoped(two_seconds);
         let _ = tokio::time::timeout(Duration::from_secs(2), used).await;

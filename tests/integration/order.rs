@@ -149,7 +149,7 @@ fn an_outer_exit_waits_for_an_inner_one_that_timed_out_before() {
             let scene = Arc::new(Scene::new());
             let inside = scene.clone();
             let late = async move {
-                let inner = inside.slow("inner").with_send(async |_| forever().await);
+                let inner = inside.slow("inner").with(async |_| forever().await);
                 let late = timeout(Duration::from_secs(1), inner).await;
                 assert!(late.is_err());
                 inside.ledger.note("goes on");
@@ -162,7 +162,7 @@ fn an_outer_exit_waits_for_an_inner_one_that_timed_out_before() {
                     let result = late.await;
                     Guard::exit(guard, result).await
                 } else {
-                    outer.with_send(async move |_| late.await).await
+                    outer.with(async move |_| late.await).await
                 }
             });
             while !scene.ledger.has("goes on") {
@@ -211,7 +211,7 @@ fn the_order_holds_while_the_future_moves_between_threads() {
         let inner = moving.clone();
         moving
             .quick("outer")
-            .with_send(async move |_| {
+            .with(async move |_| {
                 pause(1).await;
                 let _first = inner.quick("first").guard().await?;
                 pause(1).await;
@@ -349,9 +349,7 @@ fn what_an_exit_leaves_behind_is_waited_for_by_the_context_around_it() {
         let scene = Arc::new(Scene::new());
         let inside = scene.clone();
         let task = tokio::spawn(scene.quick("around").with(async move |_| {
-            careless(inside.clone())
-                .with_send(async |()| Ok(()))
-                .await?;
+            careless(inside.clone()).with(async |()| Ok(())).await?;
             inside.ledger.note("careless has ended");
             Ok(())
         }));
@@ -627,7 +625,7 @@ fn a_body_that_runs_a_local_set_does_not_wait_for_its_tasks() {
         let theirs = scene.slow("theirs");
         local.spawn_local(async move { drop(theirs.guard().await) });
         let mine = scene.quick("mine");
-        let result = mine.with(async |_| Ok(local.run_until(let_others_run()).await));
+        let result = mine.with_local(async |_| Ok(local.run_until(let_others_run()).await));
         assert_eq!(result.await, Ok(()));
         assert!(scene.ledger.has("exit theirs: Cancelled") && !scene.ledger.has("exited theirs"));
         scene.open();

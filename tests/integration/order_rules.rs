@@ -184,7 +184,7 @@ impl Run {
 
     /// A context that is used and given up, with nothing in its body.
     pub(super) async fn give_up_one(&'static self, name: &'static str) {
-        let used = self.res(name).with_send(async |()| self.hang(name).await);
+        let used = self.res(name).with(async |()| self.hang(name).await);
         self.give_up(name, used).await;
     }
 
@@ -370,7 +370,7 @@ fn an_owner_that_is_left_by_an_exit_ends() {
             drop(p.closer("s", c).guard().await?);
             Ok(())
         };
-        p.owner("e", work).with_send(async |()| Ok(())).await
+        p.owner("e", work).with(async |()| Ok(())).await
     });
 }
 
@@ -380,7 +380,7 @@ fn guards_moved_into_a_body_that_is_given_up_exit_in_reverse() {
     check("f < h", |p| async move {
         let h = p.res("h").guard().await?;
         let f = p.res("f").guard().await?;
-        let used = p.res("a").with_send(async move |()| {
+        let used = p.res("a").with(async move |()| {
             let (_h, _f) = (h, f);
             p.hang("a").await
         });
@@ -396,7 +396,7 @@ fn a_guard_waits_for_a_younger_one_that_a_body_gave_up() {
         let h = p.res("h").guard().await?;
         let k = p.res("k").guard().await?;
         let body = async move |(): &mut ()| Ok(drop(k));
-        p.res("a").with_send(body).await?;
+        p.res("a").with(body).await?;
         Guard::close(h).await
     });
 }
@@ -411,7 +411,7 @@ fn a_guard_moved_into_a_body_waits_for_what_was_opened_there() {
             let _f = p.res("f").guard().await?;
             Ok(())
         };
-        p.res("a").with_send(body).await
+        p.res("a").with(body).await
     });
 }
 
@@ -484,7 +484,7 @@ fn a_context_waits_for_what_its_body_gave_up_and_not_for_a_guard_that_leaves_it(
             drop(p.res("slow").guard().await?);
             Ok(x)
         };
-        let x = p.res("a").with_send(body).await?;
+        let x = p.res("a").with(body).await?;
         drop(x);
         Ok(())
     });
@@ -496,7 +496,7 @@ fn an_owner_that_leaves_the_body_of_a_context_that_is_given_up_ends() {
     check("", |p| async move {
         let c = p.res("c").guard().await?;
         let (send, left) = oneshot::channel();
-        let used = p.res("a").with_send(async move |()| {
+        let used = p.res("a").with(async move |()| {
             let s = p.closer("s", c).guard().await?;
             assert!(send.send(s).is_ok());
             p.hang("a").await
@@ -555,11 +555,11 @@ fn nobody_waits_for_what_an_exit_that_its_limit_cut_off_had_opened() {
     );
     check_in(&all, "s < pool, pool < after", &[], |p| async move {
         let body = async |(): &mut ()| {
-            let late = cut_off(p).with_send(async |()| Ok(())).await;
+            let late = cut_off(p).with(async |()| Ok(())).await;
             assert!(late.is_err());
             Ok(())
         };
-        p.res("pool").with_send(body).await?;
+        p.res("pool").with(body).await?;
         p.note("begins after");
         p.note("the end");
         Ok(())
@@ -570,7 +570,7 @@ fn nobody_waits_for_what_an_exit_that_its_limit_cut_off_had_opened() {
 fn cut_off(p: P) -> impl AsyncContext<Value = (), Error = Timed<Fault>, Verdict = ()> + use<> {
     let wait = async { Ok(p.until("the end").await) };
     let hangs = p.owner("hangs", wait);
-    p.owner("s", async { hangs.with_send(async |()| Ok(())).await })
+    p.owner("s", async { hangs.with(async |()| Ok(())).await })
         .exit_timeout(Duration::from_millis(200))
 }
 
@@ -595,10 +595,7 @@ fn a_guard_that_enter_opens_and_exit_closes_is_not_waited_for() {
         Ok(())
     });
     check("", |p| async move { Ok(drop(y(p).guard().await?)) });
-    check(
-        "",
-        |p| async move { y(p).with_send(async |()| Ok(())).await },
-    );
+    check("", |p| async move { y(p).with(async |()| Ok(())).await });
 }
 
 /// P24.
@@ -607,7 +604,7 @@ fn what_has_left_a_context_that_has_ended_has_the_age_of_that_one() {
     check("k < x, x < b", |p| async move {
         let b = p.res("b").guard().await?;
         let body = async |(): &mut ()| p.res("x").guard().await;
-        let x = p.res("y").with_send(body).await?;
+        let x = p.res("y").with(body).await?;
         let k = p.res("k").guard().await?;
         drop(k);
         drop(x);
@@ -640,7 +637,7 @@ fn an_exit_that_owns_an_older_guard_in_a_task_of_tasks_ends() {
                 Ok(())
             }))
         };
-        tasks().with_send(body).await
+        tasks().with(body).await
     });
 }
 
@@ -650,7 +647,7 @@ fn guards_moved_into_a_body_that_takes_too_long_exit_in_reverse() {
     check("f < h", |p| async move {
         let h = p.res("h").guard().await?;
         let f = p.res("f").guard().await?;
-        let used = p.res("a").with_send(async move |()| {
+        let used = p.res("a").with(async move |()| {
             let _h = h;
             let _f = f;
             pending::<Result<(), Fault>>().await
@@ -778,7 +775,7 @@ fn a_chain_of_pages() {
     struct Page(Option<Next>);
 
     fn page(number: u32) -> Next {
-        Box::pin(session().with_send(async move |()| {
+        Box::pin(session().with(async move |()| {
             if number == PAGES {
                 return Ok(Page(None));
             }
@@ -874,7 +871,7 @@ fn owners_two_and_three_deep_that_close_in_joined_tasks_end() {
             })
             .await
         };
-        p.owner("e", work).with_send(async |()| Ok(())).await
+        p.owner("e", work).with(async |()| Ok(())).await
     });
 }
 
@@ -932,8 +929,8 @@ fn a_guard_that_leaves_bodies_and_is_dropped_outside_of_them_ends_before_an_olde
     check("x < h, late < x", |p| async move {
         let h = p.res("h").guard().await?;
         let inner = async |(): &mut ()| p.res("x").guard().await;
-        let outer = async |(): &mut ()| p.res("b").with_send(inner).await;
-        let x = p.res("a").with_send(outer).await?;
+        let outer = async |(): &mut ()| p.res("b").with(inner).await;
+        let x = p.res("a").with(outer).await?;
         p.give_up_one("late").await;
         drop(x);
         Guard::close(h).await
@@ -976,7 +973,7 @@ fn the_entries_that_are_left_on_a_stack_wait_for_younger_releases_that_are_cance
 #[test]
 fn owners_in_an_array_inside_of_a_body_that_is_given_up_end() {
     check("1 < a, 2 < a, c1 < a, c2 < a", |p| async move {
-        let used = p.res("a").with_send(async |()| {
+        let used = p.res("a").with(async |()| {
             let c1 = p.res("c1").guard().await?;
             let c2 = p.res("c2").guard().await?;
             let _owners = [
@@ -1018,7 +1015,7 @@ fn guards_on_a_thread_without_tokio_keep_their_order_inside_of_a_context() {
                 p.give_up_one("d").await;
                 Guard::close(g).await
             };
-            p.res("a").with_send(body).await
+            p.res("a").with(body).await
         });
         assert_eq!(result, Some(Ok(())), "{:?}", p.lines());
         p.assert_order(&[("d", "g"), ("e", "a"), ("f", "a")]);

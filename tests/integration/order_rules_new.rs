@@ -85,7 +85,7 @@ fn a_guard_waits_for_what_another_task_opened_inside_of_it_and_gave_up() {
     check("tx < conn", |p| async move {
         let conn = p.res("conn").guard().await?;
         let tx = p.res("tx").inside(&conn).boxed();
-        let used = tx.with_send(async |()| p.hang("tx").await);
+        let used = tx.with(async |()| p.hang("tx").await);
         in_a_task(async { p.give_up("tx", used).await }).await;
         in_a_task(async { Guard::close(conn).await }).await
     });
@@ -100,7 +100,7 @@ fn a_context_inside_of_a_guard_is_also_inside_of_what_it_is_opened_in() {
             drop(x.guard().await?);
             Ok(())
         };
-        p.res("a").with_send(body).await?;
+        p.res("a").with(body).await?;
         in_a_task(async { Guard::close(h).await }).await
     });
 }
@@ -127,7 +127,7 @@ fn a_context_inside_of_a_guard_that_has_ended_is_as_any_other() {
             drop(x.guard().await?);
             Ok(())
         };
-        p.res("around").with_send(body).await
+        p.res("around").with(body).await
     });
 }
 
@@ -172,13 +172,13 @@ fn nobody_waits_for_an_independent_context() {
             };
             let h = p.res("h").guard().await?;
             drop(independent("beside").guard().await?);
-            let used = independent("used").with_send(async |()| p.hang("used").await);
+            let used = independent("used").with(async |()| p.hang("used").await);
             p.give_up("used", used).await;
             let body = async |(): &mut ()| {
                 drop(independent("inside").guard().await?);
                 Ok(())
             };
-            p.res("a").with_send(body).await?;
+            p.res("a").with(body).await?;
             let work = async move { Ok(drop(endless(p, "left").independent().guard().await?)) };
             drop(p.owner("b", work).guard().await?);
             Guard::close(h).await?;
@@ -197,7 +197,7 @@ fn an_independent_context_waits_for_what_is_inside_of_it_and_nobody_else_does() 
             drop(endless(p, "x").guard().await?);
             p.hang("i").await
         };
-        let used = p.res("i").independent().with_send(body);
+        let used = p.res("i").independent().with(body);
         p.give_up("i", used).await;
         Guard::close(h).await?;
         p.note("begins after");
@@ -433,7 +433,7 @@ fn an_enter_in_the_background_that_queues_for_what_is_held_is_reported() {
                 late.await;
                 Guard::close(c).await
             } else {
-                c.with_send(async move |()| Ok(late.await)).await
+                c.with(async move |()| Ok(late.await)).await
             }
         });
     }
@@ -457,7 +457,7 @@ fn a_cancellable_enter_leaves_the_queue_and_is_not_waited_for() {
                 late.await;
                 Guard::close(c).await?;
             } else {
-                c.with_send(async move |()| Ok(late.await)).await?;
+                c.with(async move |()| Ok(late.await)).await?;
             }
             p.note("begins after");
             Ok(())

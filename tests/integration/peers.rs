@@ -276,7 +276,7 @@ fn the_body_of_a_function_within_a_context_runs_inside_of_it_and_not_its_call() 
 fn a_function_within_a_context_enters_it_at_each_call_also_one_inside_another() {
     static DEPTH: AtomicUsize = AtomicUsize::new(0);
 
-    #[within(counted(&DEPTH))]
+    #[within(counted(&DEPTH), local)] // it calls itself
     async fn down() -> Result<usize, Fault> {
         match is_open(&DEPTH) {
             10 => Ok(10),
@@ -388,7 +388,7 @@ fn a_use_that_is_given_up_in_a_cancellable_await_ends_its_own_enter_and_exits() 
     #[async_context]
     async fn outer(ledger: Ledger) -> Result<(), Fault> {
         let inner = generated(Script::new("inner", &ledger));
-        cancellable!(inner.with_send(async |_| Ok(()))).await?;
+        cancellable!(inner.with(async |_| Ok(()))).await?;
         let ((), _) = yield_!(());
         ledger.note("not reached");
         Ok(())
@@ -753,7 +753,7 @@ fn tasks_run_beside_the_body_and_are_joined_when_it_completes() {
                     let context = generated(Script::new(name, &ledger));
                     let inside = ledger.clone();
                     tasks.spawn(async move {
-                        let used = context.with_send(async |_| {
+                        let used = context.with(async |_| {
                             inside.until("body").await;
                             Ok(())
                         });

@@ -71,7 +71,7 @@ fn the_error_that_comes_back_is_the_body_s_own_value() {
     everywhere(async |_| {
         let mut address = None;
         let result: Result<(), _> = plain()
-            .with(async |()| {
+            .with_local(async |()| {
                 let error = Unique(Box::new(1));
                 address = Some(&raw const *error.0);
                 Err(error)
@@ -184,7 +184,7 @@ impl Account {
     #[async_context]
     async fn audited(self) -> Result<Self, Fault> {
         let setup = generated(Script::new("setup", &self.ledger));
-        setup.with_send(async |_| Ok(())).await?;
+        setup.with(async |_| Ok(())).await?;
         self.ledger.note("opened");
         let audit = generated(Script::new("audit", &self.ledger))
             .guard()
@@ -248,7 +248,7 @@ fn the_body_borrows_from_its_surroundings_and_from_the_value() {
         let mut sum = 0;
         let not_send = Rc::new(Cell::new(0));
         let last = list()
-            .with(async |list| {
+            .with_local(async |list| {
                 list.push(4);
                 pause(1).await;
                 list.sort_unstable();

@@ -96,7 +96,7 @@ where
 {
     let script = |name| Script::new(name, &ledger);
     make(script("outer"))
-        .with_send(async |_| {
+        .with(async |_| {
             let first = make(script("first")).guard().await?;
             let second = make(script("second")).guard().await?;
             pause(1).await;
@@ -276,7 +276,7 @@ fn a_lost_exit_does_not_keep_the_outer_one_from_running() {
     runtime.spawn(async move {
         let outer = generated(Script::new("outer", &program));
         outer
-            .with_send(async |_| {
+            .with(async |_| {
                 let inner = stuck_in_exit(program.clone(), stuck).guard().await?;
                 let _ = entered.send(());
                 let result = pending::<Result<(), Fault>>().await;

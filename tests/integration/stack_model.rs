@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use async_context_manager::{detached, prelude::*};
 use futures::FutureExt;
-use futures::future::LocalBoxFuture;
+use futures::future::BoxFuture;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use tests::{
@@ -201,10 +201,7 @@ fn name_all(program: &mut Program, next: &mut usize) {
 
 type Stack = ExitStack<Fault, Suppression>;
 
-fn play<'p>(
-    program: &'p Program,
-    ledger: &'p Ledger,
-) -> LocalBoxFuture<'p, Result<Option<()>, Fault>> {
+fn play<'p>(program: &'p Program, ledger: &'p Ledger) -> BoxFuture<'p, Result<Option<()>, Fault>> {
     let body = async move |stack: &mut Stack| {
         let body = AssertUnwindSafe(play_body(program, ledger, stack));
         let ended = body.catch_unwind().await;
@@ -226,7 +223,7 @@ fn play<'p>(
             Fault(errors[0])
         })
     };
-    played.boxed_local()
+    played.boxed()
 }
 
 async fn play_body(program: &Program, ledger: &Ledger, stack: &mut Stack) -> Result<(), Fault> {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 
+use async_context_manager::SendBody;
 use async_context_manager::prelude::*;
 use async_context_manager::testing::Faults;
 use futures::FutureExt;
@@ -137,7 +138,7 @@ impl Scene {
     /// As [`with`](AsyncContextExt::with).
     pub async fn work(&self, name: &'static str) -> Result<(), Fault> {
         let body = async |_: &mut &'static str| self.body(name, self.step(name)).await;
-        self.by_hand(name).with_send(body).await
+        self.by_hand(name).with(body).await
     }
 
     /// The program deals with errors and panics itself.
@@ -161,10 +162,11 @@ impl Scene {
         &self,
         context: C,
         label: &'static str,
-        body: impl AsyncFnOnce(&mut C::Value) -> Result<R, Fault>,
+        body: impl for<'a> SendBody<&'a mut C::Value, Result<R, Fault>>,
     ) -> Result<<C::Verdict as async_context_manager::Verdict>::Output<R>, Fault>
     where
         C: AsyncContext<Error = Fault> + 'static,
+        R: Send,
     {
         let body = async |value: &mut C::Value| self.body(label, body(value)).await;
         context.with(body).await

@@ -29,7 +29,7 @@ contexts! {
 }
 
 #[within(context() => one, crate = framework::deep)]
-#[within(keyword() => two, send, crate = framework::deep)]
+#[within(keyword() => two, local, crate = framework::deep)]
 async fn user() -> Result<u32, String> {
     Ok(*one + *two)
 }

@@ -1,5 +1,5 @@
 //! Where the value's type has a lifetime in it, a future that has to be `Send` takes the methods that
-//! promise it. `ui/use/not-general-enough.rs` is the same without.
+//! promise it. `ui/use/not-general-enough.rs` is the same with `with_local`, which does not.
 #![deny(warnings)]
 
 use async_context_manager::prelude::*;
@@ -26,10 +26,10 @@ async fn query(tx: &mut Transaction<'_>) -> Result<usize, u32> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let task = tokio::spawn(async {
-        let length = transaction().with_send(async |tx| query(tx).await).await?;
+        let length = transaction().with(async |tx| query(tx).await).await?;
         let local = "abc".to_owned();
         borrowed(&local)
-            .with_scoped_send(async |tx| Ok::<_, u32>(length + query(tx).await?))
+            .with_scoped(async |tx| Ok::<_, u32>(length + query(tx).await?))
             .await
     });
     assert_eq!(task.await.unwrap(), Ok(7));

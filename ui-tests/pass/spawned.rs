@@ -74,7 +74,7 @@ async fn query(tx: &mut Transaction<'_>) -> Result<usize, String> {
 }
 
 /// Borrows its arguments, and its context's value has a lifetime in its type.
-#[within(transaction() => tx, send)]
+#[within(transaction() => tx)]
 async fn within_a_transaction(name: &str, log: &mut Vec<usize>) -> Result<usize, String> {
     log.push(query(tx).await?);
     Ok(log.len() + name.len())

@@ -14,6 +14,8 @@ extern crate concurrency as std;
 extern crate concurrency as spin;
 extern crate concurrency as tokio;
 
+#[path = "../../../runtime/src/body.rs"]
+pub mod body;
 #[path = "../../../runtime/src/cancellable.rs"]
 pub mod cancellable;
 #[path = "../../../runtime/src/context.rs"]

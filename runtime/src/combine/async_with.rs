@@ -39,8 +39,8 @@
 ///
 /// All contexts have the error type of the block, which
 /// [`err_into`](crate::AsyncContextExt::err_into) makes so. Each one that may suppress errors makes an
-/// `Option` of the result. In a spawned task, where a value's type has a lifetime in it, take
-/// [`async_with_send!`](crate::async_with_send).
+/// `Option` of the result. A block that is not `Send` takes
+/// [`async_with_local!`](crate::async_with_local).
 #[macro_export]
 macro_rules! async_with {
     ($value:pat_param = $context:expr $(,)? => $body:expr $(,)?) => {
@@ -55,14 +55,12 @@ macro_rules! async_with {
     };
 }
 
-/// As [`async_with!`](crate::async_with), with a future that is `Send` by promise: see
-/// [`with_send`](crate::AsyncContextExt::with_send), which it nests.
-///
-/// For a spawned task, or a handler of a web framework, where a value's type has a lifetime in it.
+/// As [`async_with!`](crate::async_with), for a block that is not `Send`: nested calls of
+/// [`with_local`](crate::AsyncContextExt::with_local).
 ///
 /// ```
-/// use async_context_manager::{async_with_send, prelude::*};
-/// use std::io;
+/// use async_context_manager::{async_with_local, prelude::*};
+/// use std::{io, rc::Rc};
 ///
 /// #[async_context]
 /// async fn name(name: &'static str) -> io::Result<&'static str> {
@@ -72,25 +70,24 @@ macro_rules! async_with {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
-/// let task = tokio::spawn(async {
-///     async_with_send!(first = name("Ada"), last = name("Lovelace") => {
-///         tokio::task::yield_now().await;
-///         Ok(format!("{first} {last}"))
-///     })
-/// });
-/// assert_eq!(task.await??, "Ada Lovelace");
+/// let title = Rc::new("Countess of");
+/// let full = async_with_local!(first = name("Ada"), last = name("Lovelace") => {
+///     tokio::task::yield_now().await;
+///     Ok(format!("{first}, {title} {last}"))
+/// })?;
+/// assert_eq!(full, "Ada, Countess of Lovelace");
 /// # Ok(())
 /// # }
 /// ```
 #[macro_export]
-macro_rules! async_with_send {
+macro_rules! async_with_local {
     ($value:pat_param = $context:expr $(,)? => $body:expr $(,)?) => {
-        $crate::AsyncContextExt::with_send($context, async |$value| $body).await
+        $crate::AsyncContextExt::with_local($context, async |$value| $body).await
     };
     ($value:pat_param = $context:expr, $($rest:tt)+) => {
-        $crate::AsyncContextExt::with_send(
+        $crate::AsyncContextExt::with_local(
             $context,
-            async |$value| $crate::async_with_send!($($rest)+),
+            async |$value| $crate::async_with_local!($($rest)+),
         )
         .await
     };

@@ -12,7 +12,7 @@
 //! | [`observing`] | counters and spans: what every context did |
 //! | [`testing_contexts`] | prove that your contexts survive being dropped anywhere |
 //! | [`by_hand`] | the trait, and who owes what |
-//! | [`web_handlers`] | axum, `with_send` |
+//! | [`web_handlers`] | axum |
 //! | [`in_tests`] | contexts as fixtures |
 //! | [`select_loops`] | contexts in `select!` loops |
 //! | [`limits`] | what can't be guaranteed |

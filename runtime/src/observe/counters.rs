@@ -96,7 +96,7 @@ impl Counters {
         }
     }
 
-    /// Counts one event: to be called by the [observer](set_observer).
+    /// Counts one event: to be called by the [observer](super::set_observer).
     ///
     /// ```
     /// # use async_context_manager::observe::{self, Counters};

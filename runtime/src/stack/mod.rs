@@ -155,7 +155,47 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     ///
     /// Dropped in the body, what the body holds drops first, and then the entries exit in the
     /// background; dropped while they exit, that goes on.
-    pub async fn scope<R>(
+    pub fn scope<R, F>(body: F) -> impl Future<Output = Result<R, E>> + Send
+    where
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // one that is not `Send` is for `scope_local`
+    {
+        Self::run(body)
+    }
+
+    /// As [`scope`](Self::scope), for a body that is not `Send`: see
+    /// [`with_local`](crate::AsyncContextExt::with_local).
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::{io, rc::Rc};
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let one = Rc::new(1);
+    /// let sum = ExitStack::<io::Error>::scope_local(async |stack| {
+    ///     let number = stack.enter(number()).await?;
+    ///     Ok(*number + *one)
+    /// })
+    /// .await?;
+    /// assert_eq!(sum, 43);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `scope`.
+    ///
+    /// # Panics
+    ///
+    /// As `scope`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `scope`.
+    pub async fn scope_local<R>(
         body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
     ) -> Result<R, E> {
         Self::run(body).await
@@ -214,7 +254,45 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// # Cancel safety
     ///
     /// As `scope`.
-    pub async fn suppressing_scope<R>(
+    pub fn suppressing_scope<R, F>(body: F) -> impl Future<Output = Result<Option<R>, E>> + Send
+    where
+        R: Send,
+        F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // one that is not `Send` is for `suppressing_scope_local`
+    {
+        Self::run(body)
+    }
+
+    /// As [`suppressing_scope`](Self::suppressing_scope), for a body that is not `Send`: see
+    /// [`with_local`](crate::AsyncContextExt::with_local).
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::{io, rc::Rc};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let path = Rc::new("no such file");
+    /// let text = ExitStack::<io::Error, Suppression>::suppressing_scope_local(async |stack| {
+    ///     stack.enter(suppress::<io::Error>()).await?;
+    ///     tokio::fs::read_to_string(*path).await
+    /// })
+    /// .await?;
+    /// assert_eq!(text, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `scope`.
+    ///
+    /// # Panics
+    ///
+    /// As `scope`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `scope`.
+    pub async fn suppressing_scope_local<R>(
         body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
     ) -> Result<Option<R>, E> {
         Self::run(body).await
@@ -240,7 +318,9 @@ where
         }
     }
 
-    async fn run<R>(body: impl AsyncFnOnce(&mut Self) -> Result<R, E>) -> Result<D::Output<R>, E> {
+    async fn run<R>(
+        body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
+    ) -> Result<D::Output<R>, E> {
         // What the body enters is inside of it, and not beside what others enter.
         let mut around = Place::new(Hold::With, Watch::default());
         let scope = Inside::new(&mut around, || async {

@@ -2,7 +2,7 @@
 
 use async_context_manager::{async_with, prelude::*};
 use futures::FutureExt;
-use futures::future::LocalBoxFuture;
+use futures::future::BoxFuture;
 use tests::{Fact, Fault, Kind, Scene, generated};
 
 programs! {
@@ -67,7 +67,7 @@ async fn a_recursion(scene: Scene) -> Result<(), Fault> {
     fn down<'s>(
         scene: &'s Scene,
         names: &'static [&'static str],
-    ) -> LocalBoxFuture<'s, Result<(), Fault>> {
+    ) -> BoxFuture<'s, Result<(), Fault>> {
         async move {
             let Some((name, rest)) = names.split_first() else {
                 return scene.step("at the bottom").await;
@@ -75,7 +75,7 @@ async fn a_recursion(scene: Scene) -> Result<(), Fault> {
             let body = async |_: &mut _| down(scene, rest).await;
             scene.with(scene.generator(name), name, body).await
         }
-        .boxed_local()
+        .boxed()
     }
 
     down(&scene, &["r", "r/r", "r/r/r"]).await

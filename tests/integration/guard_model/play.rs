@@ -346,7 +346,7 @@ impl Run {
             });
             ended.unwrap_or_else(|payload| resume_unwind(payload))
         };
-        let with = Driven::new(self, id, frame.code, context.with_send(body));
+        let with = Driven::new(self, id, frame.code, context.with(body));
         let ended = self.until(with, cut).await;
         if ended.is_some() {
             self.log(|log| {

@@ -14,8 +14,8 @@ async fn query(tx: &mut Transaction<'_>) -> Result<usize, u32> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    // The value's type has a lifetime, and a spawned future has to be `Send`: that takes `with_send`,
-    // as in `transaction().with_send(async |tx| query(tx).await)`.
-    let task = tokio::spawn(async { transaction().with(async |tx| query(tx).await).await });
+    // The value's type has a lifetime, and a spawned future has to be `Send`: that takes `with`,
+    // as in `transaction().with(async |tx| query(tx).await)`.
+    let task = tokio::spawn(async { transaction().with_local(async |tx| query(tx).await).await });
     drop(task.await);
 }

@@ -1,4 +1,4 @@
-//! In a task, a value with a lifetime in its type needs the option `send`.
+//! In a task, a value with a lifetime in its type does not go with the option `local`.
 use async_context_manager::prelude::*;
 
 struct Transaction<'c>(&'c str);
@@ -13,7 +13,7 @@ async fn query(tx: &mut Transaction<'_>) -> Result<usize, String> {
     Ok(tx.0.len())
 }
 
-#[within(transaction() => tx)]
+#[within(transaction() => tx, local)]
 async fn user() -> Result<usize, String> {
     query(tx).await
 }

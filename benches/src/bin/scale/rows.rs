@@ -365,7 +365,7 @@ fn stack(n: usize) -> Running {
 type Level = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
 
 fn level(left: usize) -> Level {
-    Box::pin(part().with_send(async move |()| match left {
+    Box::pin(part().with(async move |()| match left {
         0 => pending().await,
         _ => level(left - 1).await,
     }))
@@ -416,7 +416,7 @@ struct Page {
 }
 
 fn page(left: usize) -> Next {
-    Box::pin(session().with_send(async move |()| {
+    Box::pin(session().with(async move |()| {
         if left == 0 {
             return Ok(Page { next: None });
         }
