@@ -59,7 +59,10 @@ fn a_function_becomes_one_call() {
                         let url = url;
                         let __context_exit: ::core::result::Result<(), DbError> = {
                             let conn = Conn::open(url).await?;
-                            let (conn, _) = lender.yield_(conn).await;
+                            let (conn, _) = ({
+                                let end = lender.yield_(conn);
+                                end.await
+                            });
                             conn.close().await
                         };
                         __context_exit
@@ -130,7 +133,10 @@ fn arguments_move_inside_with_their_patterns() {
                         #[cfg(feature = "x")]
                         let items = items;
                         let __context_exit: ::core::result::Result<(), DbError> = {
-                            lender.yield_(&items[a + b]).await;
+                            ({
+                                let end = lender.yield_(&items[a + b]);
+                                end.await
+                            });
                             url.close().await
                         };
                         __context_exit
@@ -182,7 +188,10 @@ fn an_alias_is_projected() {
                             (),
                             <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
                         > = {
-                            let (file, _) = lender.yield_(File::create(dir).await?).await;
+                            let (file, _) = ({
+                                let end = lender.yield_(File::create(dir).await?);
+                                end.await
+                            });
                             file.remove().await
                         };
                         __context_exit
@@ -226,7 +235,10 @@ fn impl_trait_is_inferred_in_the_body() {
                     async move |lender| -> ::core::result::Result<(), _> {
                         let f = f;
                         let __context_exit: ::core::result::Result<(), _> = {
-                            lender.yield_(f).await;
+                            ({
+                                let end = lender.yield_(f);
+                                end.await
+                            });
                             Ok(())
                         };
                         __context_exit
@@ -272,7 +284,10 @@ fn suppress_and_crate_are_arguments() {
                             crate::reexport::Suppression,
                             Never,
                         > = {
-                            lender.yield_(()).await;
+                            ({
+                                let end = lender.yield_(());
+                                end.await
+                            });
                             Ok(Suppression::Suppress)
                         };
                         __context_exit
@@ -326,7 +341,10 @@ fn cancellable_is_rewritten_inside_of_other_macros() {
                         let __context_exit: ::core::result::Result<(), Never> = {
                             let first = lender.cancellable(a.lock()).await;
                             let (second, _) = join!(lender.cancellable(b.lock()), async move { 1 });
-                            lender.yield_((first, second)).await;
+                            ({
+                                let end = lender.yield_((first, second));
+                                end.await
+                            });
                             Ok(())
                         };
                         __context_exit
@@ -487,7 +505,10 @@ fn contexts_yield_with_the_keyword() {
                     async move |lender| -> ::core::result::Result<(), DbError> {
                         let url = url;
                         let __context_exit: ::core::result::Result<(), DbError> = {
-                            let (conn, outcome) = lender.yield_(Conn::open(url).await?).await;
+                            let (conn, outcome) = ({
+                                let end = lender.yield_(Conn::open(url).await?);
+                                end.await
+                            });
                             conn.close(outcome).await
                         };
                         __context_exit
@@ -512,7 +533,10 @@ fn contexts_yield_with_the_keyword() {
                             ::async_context_manager::Suppression,
                             Never,
                         > = {
-                            lender.yield_(()).await;
+                            ({
+                                let end = lender.yield_(());
+                                end.await
+                            });
                             Ok(Suppression::Suppress)
                         };
                         __context_exit
@@ -613,42 +637,45 @@ fn names_that_only_rustc_can_tell_apart_are_invented() {
     check(
         output,
         expect![[r#"
-        fn open(
-            __context_arg0: Url,
-            __context_arg1: Url,
-            __context_arg2: u32,
-            _unused: u32,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = u32,
-            Error = DbError,
-            Verdict = (),
-        > {
-            yield_! {
-                @ used
+            fn open(
+                __context_arg0: Url,
+                __context_arg1: Url,
+                __context_arg2: u32,
+                _unused: u32,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = u32,
+                Error = DbError,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::generator::generator::<
+                    u32,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "open"),
+                    async move |lender| -> ::core::result::Result<(), DbError> {
+                        let __context_arg0 = __context_arg0;
+                        let url = __context_arg0;
+                        let __context_arg1 = __context_arg1;
+                        let url = __context_arg1;
+                        let __context_arg2 = __context_arg2;
+                        let lender = __context_arg2;
+                        let _unused = ::core::convert::identity(_unused);
+                        let __context_exit: ::core::result::Result<(), DbError> = {
+                            ({
+                                let end = lender.yield_(lender);
+                                end.await
+                            });
+                            Ok(())
+                        };
+                        __context_exit
+                    },
+                )
             }
-            ::async_context_manager::generator::generator::<
-                u32,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "open"),
-                async move |lender| -> ::core::result::Result<(), DbError> {
-                    let __context_arg0 = __context_arg0;
-                    let url = __context_arg0;
-                    let __context_arg1 = __context_arg1;
-                    let url = __context_arg1;
-                    let __context_arg2 = __context_arg2;
-                    let lender = __context_arg2;
-                    let _unused = ::core::convert::identity(_unused);
-                    let __context_exit: ::core::result::Result<(), DbError> = {
-                        lender.yield_(lender).await;
-                        Ok(())
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+        "#]],
     );
 }
 
@@ -693,7 +720,10 @@ fn calls_in_the_tokens_of_other_macros_go_with_their_paths() {
                                 .cancellable(two()). await, c : contexts!(yield) !=
                                 vec![cancellable(three)], }
                             );
-                            lender.yield_(pair).await;
+                            ({
+                                let end = lender.yield_(pair);
+                                end.await
+                            });
                             Ok(())
                         };
                         __context_exit
@@ -719,35 +749,38 @@ fn a_cancellable_in_an_async_block_leaves_the_others_their_lender() {
     check(
         output,
         expect![[r#"
-        fn pair() -> impl ::async_context_manager::AsyncContext<
-            Value = u32,
-            Error = Never,
-            Verdict = (),
-        > {
-            cancellable! {
-                @ used
+            fn pair() -> impl ::async_context_manager::AsyncContext<
+                Value = u32,
+                Error = Never,
+                Verdict = (),
+            > {
+                cancellable! {
+                    @ used
+                }
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::generator::generator::<
+                    u32,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "pair"),
+                    async move |lender| -> ::core::result::Result<(), Never> {
+                        let lender = &lender;
+                        let __context_exit: ::core::result::Result<(), Never> = {
+                            let later = async move { lender.cancellable(one()).await };
+                            ({
+                                let end = lender.yield_(later.await);
+                                end.await
+                            });
+                            Ok(())
+                        };
+                        __context_exit
+                    },
+                )
             }
-            yield_! {
-                @ used
-            }
-            ::async_context_manager::generator::generator::<
-                u32,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "pair"),
-                async move |lender| -> ::core::result::Result<(), Never> {
-                    let lender = &lender;
-                    let __context_exit: ::core::result::Result<(), Never> = {
-                        let later = async move { lender.cancellable(one()).await };
-                        lender.yield_(later.await).await;
-                        Ok(())
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+        "#]],
     );
 }
 
@@ -784,49 +817,52 @@ fn contexts_inside_of_a_context_keep_their_yields() {
     check(
         output,
         expect![[r#"
-        fn outer() -> impl ::async_context_manager::AsyncContext<
-            Value = u32,
-            Error = Never,
-            Verdict = (),
-        > {
-            yield_! {
-                @ used
-            }
-            ::async_context_manager::generator::generator::<
-                u32,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "outer"),
-                async move |lender| -> ::core::result::Result<(), Never> {
-                    let __context_exit: ::core::result::Result<(), Never> = {
-                        #[async_context]
-                        async fn inner() -> Result<u32, Never> {
-                            yield_!(1);
+            fn outer() -> impl ::async_context_manager::AsyncContext<
+                Value = u32,
+                Error = Never,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::generator::generator::<
+                    u32,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "outer"),
+                    async move |lender| -> ::core::result::Result<(), Never> {
+                        let __context_exit: ::core::result::Result<(), Never> = {
+                            #[async_context]
+                            async fn inner() -> Result<u32, Never> {
+                                yield_!(1);
+                                Ok(())
+                            }
+                            impl Type {
+                                #[async_context]
+                                async fn inner() -> Result<u32, Never> {
+                                    yield_!(2);
+                                    Ok(())
+                                }
+                            }
+                            trait Trait {
+                                #[async_context]
+                                async fn inner() -> Result<u32, Never> {
+                                    yield_!(3);
+                                    Ok(())
+                                }
+                            }
+                            ({
+                                let end = lender.yield_(4);
+                                end.await
+                            });
                             Ok(())
-                        }
-                        impl Type {
-                            #[async_context]
-                            async fn inner() -> Result<u32, Never> {
-                                yield_!(2);
-                                Ok(())
-                            }
-                        }
-                        trait Trait {
-                            #[async_context]
-                            async fn inner() -> Result<u32, Never> {
-                                yield_!(3);
-                                Ok(())
-                            }
-                        }
-                        lender.yield_(4).await;
-                        Ok(())
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+                        };
+                        __context_exit
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -951,45 +987,48 @@ fn what_is_expected_of_an_argument_is_expected_inside() {
     check(
         output,
         expect![[r#"
-        fn open(
-            a: u32,
-            b: u32,
-            #[cfg(expect)]
-            c: u32,
-            #[allow(unused)]
-            d: u32,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = u32,
-            Error = Never,
-            Verdict = (),
-        > {
-            yield_! {
-                @ used
+            fn open(
+                a: u32,
+                b: u32,
+                #[cfg(expect)]
+                c: u32,
+                #[allow(unused)]
+                d: u32,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = u32,
+                Error = Never,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::generator::generator::<
+                    u32,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "open"),
+                    async move |lender| -> ::core::result::Result<(), Never> {
+                        #[expect(unused)]
+                        let a = a;
+                        #[cfg_attr(test, expect(unused))]
+                        let b = b;
+                        #[cfg(expect)]
+                        let c = c;
+                        #[allow(unused)]
+                        let d = d;
+                        let __context_exit: ::core::result::Result<(), Never> = {
+                            ({
+                                let end = lender.yield_(1);
+                                end.await
+                            });
+                            Ok(())
+                        };
+                        __context_exit
+                    },
+                )
             }
-            ::async_context_manager::generator::generator::<
-                u32,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "open"),
-                async move |lender| -> ::core::result::Result<(), Never> {
-                    #[expect(unused)]
-                    let a = a;
-                    #[cfg_attr(test, expect(unused))]
-                    let b = b;
-                    #[cfg(expect)]
-                    let c = c;
-                    #[allow(unused)]
-                    let d = d;
-                    let __context_exit: ::core::result::Result<(), Never> = {
-                        lender.yield_(1).await;
-                        Ok(())
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+        "#]],
     );
 }
 
@@ -1013,54 +1052,57 @@ fn patterns_are_there_where_their_arguments_are() {
     check(
         output,
         expect![[r#"
-        fn open(
-            #[cfg(test)]
-            __context_arg0: (u32, u32),
-            #[cfg_attr(test, cfg(unix))]
-            __context_arg1: (u32, u32),
-            #[allow(unused)]
-            __context_arg2: (u32, u32),
-            __context_arg3: u32,
-            __context_arg4: u32,
-        ) -> impl ::async_context_manager::AsyncContext<
-            Value = u32,
-            Error = Never,
-            Verdict = (),
-        > {
-            yield_! {
-                @ used
+            fn open(
+                #[cfg(test)]
+                __context_arg0: (u32, u32),
+                #[cfg_attr(test, cfg(unix))]
+                __context_arg1: (u32, u32),
+                #[allow(unused)]
+                __context_arg2: (u32, u32),
+                __context_arg3: u32,
+                __context_arg4: u32,
+            ) -> impl ::async_context_manager::AsyncContext<
+                Value = u32,
+                Error = Never,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::async_context_manager::generator::generator::<
+                    u32,
+                    _,
+                    _,
+                >(
+                    ::core::concat!(::core::module_path!(), "::", "open"),
+                    async move |lender| -> ::core::result::Result<(), Never> {
+                        #[cfg(test)]
+                        let __context_arg0 = __context_arg0;
+                        #[cfg(test)]
+                        let (a, b) = __context_arg0;
+                        #[cfg_attr(test, cfg(unix))]
+                        let __context_arg1 = __context_arg1;
+                        #[cfg_attr(test, cfg(unix))]
+                        let (c, d) = __context_arg1;
+                        let __context_arg2 = __context_arg2;
+                        #[allow(unused)]
+                        let (e, f) = __context_arg2;
+                        let __context_arg3 = __context_arg3;
+                        let ref g = __context_arg3;
+                        let __context_arg4 = __context_arg4;
+                        let h @ 0.. = __context_arg4;
+                        let __context_exit: ::core::result::Result<(), Never> = {
+                            ({
+                                let end = lender.yield_(1);
+                                end.await
+                            });
+                            Ok(())
+                        };
+                        __context_exit
+                    },
+                )
             }
-            ::async_context_manager::generator::generator::<
-                u32,
-                _,
-                _,
-            >(
-                ::core::concat!(::core::module_path!(), "::", "open"),
-                async move |lender| -> ::core::result::Result<(), Never> {
-                    #[cfg(test)]
-                    let __context_arg0 = __context_arg0;
-                    #[cfg(test)]
-                    let (a, b) = __context_arg0;
-                    #[cfg_attr(test, cfg(unix))]
-                    let __context_arg1 = __context_arg1;
-                    #[cfg_attr(test, cfg(unix))]
-                    let (c, d) = __context_arg1;
-                    let __context_arg2 = __context_arg2;
-                    #[allow(unused)]
-                    let (e, f) = __context_arg2;
-                    let __context_arg3 = __context_arg3;
-                    let ref g = __context_arg3;
-                    let __context_arg4 = __context_arg4;
-                    let h @ 0.. = __context_arg4;
-                    let __context_exit: ::core::result::Result<(), Never> = {
-                        lender.yield_(1).await;
-                        Ok(())
-                    };
-                    __context_exit
-                },
-            )
-        }
-    "#]],
+        "#]],
     );
 }
 
@@ -1084,7 +1126,7 @@ fn a_body_that_is_newer_than_the_parser_keeps_its_tokens() {
     check_tokens(
         &output,
         &expect![[
-            r#"fn lock (a : Mutex) -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { yield_ ! { @ used } cancellable ! { @ used } :: async_context_manager :: generator :: generator :: < Guard , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "lock") , async move | lender | -> :: core :: result :: Result < () , Never > { let lender = & lender ; let a = a ; let __context_exit : :: core :: result :: Result < () , Never > = { { let guard = newer syntax lender . cancellable (a . lock ()) . await ; let ((guard , _) , _) = (lender . yield_ (guard) . await , lender . yield_ (()) . await) ; guard . unlock () } } ; __context_exit } ,) }"#
+            r#"fn lock (a : Mutex) -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { yield_ ! { @ used } cancellable ! { @ used } :: async_context_manager :: generator :: generator :: < Guard , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "lock") , async move | lender | -> :: core :: result :: Result < () , Never > { let lender = & lender ; let a = a ; let __context_exit : :: core :: result :: Result < () , Never > = { { let guard = newer syntax lender . cancellable (a . lock ()) . await ; let ((guard , _) , _) = (({ let end = lender . yield_ (guard) ; end . await }) , ({ let end = lender . yield_ (()) ; end . await })) ; guard . unlock () } } ; __context_exit } ,) }"#
         ]],
     );
 

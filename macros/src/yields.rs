@@ -102,10 +102,19 @@ impl Rewrite<'_> {
     fn yield_(self, value: impl ToTokens, span: Span) -> TokenStream {
         match self {
             // Input:  yield_!(value)
-            // Output: lender.yield_(value).await
+            // Output: ({ let end = lender.yield_(value); end.await })
+            //
+            // What is temporary in the value drops before the wait: a lock that it takes is not held while the
+            // body runs.
             Self::ToCalls => {
                 let lender = lender_at(span);
-                quote_spanned!(span=> #lender.yield_(#value).await)
+                let here = Span::mixed_site().located_at(span);
+                let end = Ident::new("end", here);
+                let call = quote_spanned!(span=> let #end = #lender.yield_(#value););
+                let wait = quote_spanned!(span=> #end.await);
+                // Of the macro, and not of the user: no lint looks for parentheses that could be left out.
+                let block = quote_spanned!(here=> { #call #wait });
+                quote_spanned!(here=> (#block))
             }
             Self::ToNothing(krate) => {
                 quote_spanned!(span=> (#value, ::core::option::Option::<&#krate::Outcome>::None.unwrap()))

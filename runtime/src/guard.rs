@@ -1,21 +1,25 @@
 //! A context in the caller's own frame, where `?`, `return` and `break` work as ever.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::panic::resume_unwind;
 
+use crate::body::SendBody;
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::Code;
 use crate::failure::Failure;
 use crate::order::{Home, Kind as Hold};
-use crate::scope::{Held, Live};
+use crate::outcome::Outcome;
+use crate::scope::{Held, Inside, Live};
 use crate::settle::Body;
 
 /// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
 /// value.
 ///
-/// [`Guard::exit`] and [`Guard::close`] are associated functions, so that they never hide a method
-/// of the value.
+/// [`Guard::exit`], [`Guard::close`] and the others are associated functions, so that they never hide
+/// a method of the value.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -35,9 +39,9 @@ use crate::settle::Body;
 ///
 /// # Drop
 ///
-/// Dropped without one of the two, by an early return, a `?`, a panic or because the future around
+/// Dropped without one of these, by an early return, a `?`, a panic or because the future around
 /// it is dropped, it is exited in the background as [`Cancelled`](crate::Outcome::Cancelled).
-/// Whoever wants the exit to see an error passes it to [`Guard::exit`].
+/// Whoever wants the exit to see an error passes it to [`Guard::exit`] or [`Guard::fail`].
 ///
 /// # Order
 ///
@@ -164,6 +168,161 @@ impl<C: AsyncContext + 'static> Guard<C> {
             let exit = live.exit().await;
             let result = owed.settle(live.failing(), exit);
             result.map(|_| ()).map_err(Failure::into_primary)
+        }
+    }
+
+    /// Exits the context with the outcome of another body: for a context that is built on this one.
+    ///
+    /// The exit sees how the outer body ended. Its verdict and its error are the caller's to return.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    /// use std::io;
+    ///
+    /// #[async_context]
+    /// async fn transaction() -> io::Result<Vec<&'static str>> {
+    ///     let (statements, outcome) = yield_!(vec!["BEGIN"]);
+    ///     println!("{statements:?}, {}", if outcome.is_completed() { "COMMIT" } else { "ROLLBACK" });
+    ///     Ok(())
+    /// }
+    ///
+    /// /// A transaction for one tenant.
+    /// #[async_context]
+    /// async fn tenant(name: &'static str) -> io::Result<Guard<BoxContext<Vec<&'static str>, io::Error>>> {
+    ///     let mut tx = transaction().boxed().guard().await?;
+    ///     tx.push(name);
+    ///     let (tx, outcome) = yield_!(tx);
+    ///     Guard::exit_as(tx, outcome).await // a ROLLBACK, if the body of `tenant` has failed
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let count = tenant("acme").with(async |tx| Ok(tx.len())).await?;
+    /// assert_eq!(count, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The exit's error.
+    ///
+    /// # Panics
+    ///
+    /// If exit panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Guard::exit`], unless the body has failed: its error belongs to another caller, who must not wait for
+    /// an exit in the background. So the exit is given up when the future is dropped, for instance by a
+    /// [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, and is
+    /// [reported](crate::report::Kind::NotRun). An outer exit that goes on in the background takes the future with
+    /// it, and loses nothing.
+    pub fn exit_as(
+        mut guard: Self,
+        outcome: &Outcome,
+    ) -> impl Future<Output = Result<C::Verdict, C::Error>> + use<C> {
+        let live = guard.held.take_back();
+        if outcome.is_failed() {
+            live.become_dependent();
+        }
+        live.end_body(outcome.share());
+        async move {
+            let exit = guard.held.take_back().exit().await;
+            exit.unwrap_or_else(|payload| resume_unwind(payload))
+        }
+    }
+
+    /// Exits the context as failed with this error, and gives the error back: for an early return.
+    ///
+    /// A guard that is left by `?` sees no error. It is exited in the background, as cancelled.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    /// use std::io;
+    ///
+    /// # #[async_context]
+    /// # async fn child() -> io::Result<String> {
+    /// #     let (_, outcome) = yield_!("child".to_owned());
+    /// #     assert!(outcome.is_failed());
+    /// #     Ok(())
+    /// # }
+    /// # async fn is_ready(_: &str) -> io::Result<()> { Err(io::ErrorKind::TimedOut.into()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// async fn start() -> io::Result<()> {
+    ///     let child = child().guard().await?;
+    ///     if let Err(error) = is_ready(&child).await {
+    ///         return Err(Guard::fail(child, error).await); // the child is gone when this returns
+    ///     }
+    ///     Guard::close(child).await
+    /// }
+    /// assert_eq!(start().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    /// # }
+    /// ```
+    ///
+    /// An exit that [suppresses](crate::Suppression) changes nothing here. An error of the exit is
+    /// [reported](crate::report).
+    ///
+    /// # Panics
+    ///
+    /// If exit panics. The error is reported then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Guard::exit`]. The error is reported when the future is dropped.
+    pub fn fail(mut guard: Self, error: C::Error) -> impl Future<Output = C::Error> + use<C> {
+        let body = Body::<Infallible, _>::of(Err(error));
+        let owed = guard.held.take_back().end_with(body);
+        async move {
+            let live = guard.held.take_back();
+            let exit = live.exit().await;
+            owed.give_error_back(live.failing(), exit)
+        }
+    }
+
+    /// Runs a part of the body: what it opens is inside of the guard's context.
+    ///
+    /// The guard goes on afterwards, however the part ended.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let mut number = number().guard().await?;
+    /// let half = Guard::run(&mut number, async |number| Ok(*number / 2)).await?;
+    /// assert_eq!((half, *number), (21, 42));
+    /// Guard::close(number).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the part.
+    ///
+    /// # Panics
+    ///
+    /// If the part panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it drops the part, and the guard is still there.
+    pub fn run<R, F>(
+        guard: &mut Self,
+        part: F,
+    ) -> impl Future<Output = Result<R, C::Error>> + Send + use<'_, C, R, F>
+    where
+        R: Send,
+        F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
+    {
+        async move {
+            let (place, value) = guard.held.lend();
+            let ended = Inside::new(place, || part(value)).await;
+            ended.unwrap_or_else(|payload| resume_unwind(payload))
         }
     }
 }

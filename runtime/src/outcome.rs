@@ -164,6 +164,37 @@ impl Outcome {
         }
     }
 
+    /// The outcome of a body that has failed with this error: for tests of an exit.
+    ///
+    /// ```
+    /// use async_context_manager::Outcome;
+    /// use std::io;
+    ///
+    /// fn last_words(outcome: &Outcome) -> &'static str {
+    ///     if outcome.is_completed() { "COMMIT" } else { "ROLLBACK" }
+    /// }
+    /// let failed = Outcome::failed(io::Error::other("no such table"));
+    /// assert_eq!(last_words(&failed), "ROLLBACK");
+    /// assert!(failed.error().unwrap().is::<io::Error>());
+    /// ```
+    #[must_use]
+    pub fn failed<E: fmt::Debug + Send + Sync + 'static>(error: E) -> Self {
+        Self::Failed(BodyError::new(Arc::new(error)))
+    }
+
+    /// The outcome of a body that has panicked with this message: for tests of an exit.
+    ///
+    /// ```
+    /// use async_context_manager::Outcome;
+    ///
+    /// let panicked = Outcome::panicked("a bug");
+    /// assert_eq!(panicked.panic().unwrap().message(), "a bug");
+    /// ```
+    #[must_use]
+    pub fn panicked(message: &str) -> Self {
+        Self::Panicked(BodyPanic::new(&message.to_owned()))
+    }
+
     /// Those without contents, for whoever needs a reference and has no place to keep one.
     pub(crate) const COMPLETED: &'static Self = &Self::Completed;
     pub(crate) const CANCELLED: &'static Self = &Self::Cancelled;

@@ -269,6 +269,14 @@ where
         self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }
 
+    /// From here on its outcome belongs to another body: dropped, it must not live on with that.
+    pub(crate) fn become_dependent(&mut self) {
+        self.abandon = |coroutine| {
+            report::plain(coroutine.name(), Kind::NotRun);
+            drop_quietly(coroutine.name(), coroutine);
+        };
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         self.failing.context
     }
@@ -350,6 +358,11 @@ where
 
     pub(crate) fn value_mut(&mut self) -> &mut V {
         self.value.as_mut().expect(HELD)
+    }
+
+    /// The place that a part of the body is inside of, and the value.
+    pub(crate) fn lend(&mut self) -> (&mut Place, &mut V) {
+        (self.live.place(), self.value.as_mut().expect(HELD))
     }
 
     /// For what comes after the body: the value is where exit finds it.

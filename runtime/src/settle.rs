@@ -1,5 +1,6 @@
 //! What the caller gets: the table body × exit.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -97,6 +98,30 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
                     Ok(Err(error)) => failing.report(Arc::new(error)),
                     Err(second) => report::panic(context, Kind::Panicked, second),
                 }
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Owed<Infallible, E> {
+    /// The error of a body that has failed, whatever the exit says.
+    pub(crate) fn give_error_back<D>(
+        self,
+        failing: Failing,
+        exit: Result<Result<D, E>, Payload>,
+    ) -> E {
+        let context = self.context;
+        match (self.take(), exit) {
+            (Body::Completed(never), _) => match never {},
+            (Body::Panicked(payload), _) => resume_unwind(payload),
+            (Body::Failed(error), Ok(Ok(_))) => unshare(error),
+            (Body::Failed(error), Ok(Err(exit))) => {
+                failing.report(Arc::new(exit));
+                unshare(error)
+            }
+            (Body::Failed(error), Err(payload)) => {
+                report::error(context, Kind::BodyFailed, error);
                 resume_unwind(payload)
             }
         }

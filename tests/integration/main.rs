@@ -14,6 +14,7 @@ mod corpus;
 mod errors;
 mod features;
 mod guard_model;
+mod guards;
 mod layers;
 mod limits;
 mod nursery;

@@ -8,6 +8,7 @@
 //! | [`cancellation`] | the life of a context, as a picture; what a drop does in each place |
 //! | [`order`] | last in, first out, also in the background; what waits for what |
 //! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
+//! | [`two_things`] | a context that opens two things, where the second one may fail |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
 //! | [`observing`] | counters and spans: what every context did |
 //! | [`testing_contexts`] | prove that your contexts survive being dropped anywhere |
@@ -37,6 +38,9 @@ pub mod order {}
 
 #[doc = include_str!("many_contexts.md")]
 pub mod many_contexts {}
+
+#[doc = include_str!("two_things.md")]
+pub mod two_things {}
 
 #[doc = include_str!("shutdown.md")]
 pub mod shutdown {}
