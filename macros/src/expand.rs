@@ -208,8 +208,7 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
                 // Output: let mut url = url;
                 //
                 // The outer one is of this crate, so that lints see nothing of the user's shadowed.
-                let mut outer = name.clone();
-                outer.set_span(Span::mixed_site().located_at(name.span()));
+                let outer = ours(name);
                 *argument.pat = Pat::Verbatim(outer.to_token_stream());
                 let value = value(&outer);
                 quote!(#(#attrs)* let #pat = #value;)
@@ -226,6 +225,18 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
             }
         }
     }
+}
+
+/// A name of the user's, as one of this crate.
+fn ours(name: &Ident) -> Ident {
+    let span = Span::mixed_site().located_at(name.span());
+    // In the edition of this crate it is a keyword, and in the user's it may be a name.
+    if name == "gen" {
+        return Ident::new_raw("gen", span);
+    }
+    let mut name = name.clone();
+    name.set_span(span);
+    name
 }
 
 fn has_expect(attr: &Attribute) -> bool {

@@ -319,8 +319,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
         R: Send,
         F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
     {
+        let held = &mut guard.held;
         async move {
-            let (place, value) = guard.held.lend();
+            let (place, value) = held.lend();
             let ended = Inside::new(place, || part(value)).await;
             ended.unwrap_or_else(|payload| resume_unwind(payload))
         }

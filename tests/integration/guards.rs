@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{Timed, detached, prelude::*};
+use async_context_manager::{BodyError, BodyPanic, Timed, detached, prelude::*};
 use futures::FutureExt;
 use tests::{
     End, Fault, Ledger, Script, cancel_at_every_poll, everywhere, generated, pause, poll_times,
@@ -48,7 +48,7 @@ fn a_context_that_another_one_is_built_on_sees_how_the_body_of_that_one_ended() 
         let panicked = outer(ledger.clone(), Ok(()))
             .with(async |_| -> Result<(), Fault> { resume_unwind(Box::new("bug")) });
         let panicked = AssertUnwindSafe(panicked).catch_unwind().await;
-        assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"bug"));
+        assert_eq!(panicked.expect_err("it panics").downcast_ref::<&str>(), Some(&"bug"));
 
         let cancelled =
             outer(ledger.clone(), Ok(())).with(async |_| pending::<Result<(), _>>().await);
@@ -138,7 +138,7 @@ fn an_exit_that_is_passed_a_failure_is_given_up_with_the_exit_that_its_limit_cut
         #[async_context]
         async fn around() -> Result<(), Fault> {
             let inner = endless().guard().await?;
-            let (_, outcome) = yield_!(());
+            let ((), outcome) = yield_!(());
             Guard::exit_as(inner, outcome).await
         }
 
@@ -252,10 +252,10 @@ fn outcomes_of_each_kind_can_be_made_for_a_test_of_an_exit() {
     assert!(
         failed
             .error()
-            .is_some_and(|error| error.is::<std::io::Error>())
+            .is_some_and(BodyError::is::<std::io::Error>)
     );
     let panicked = Outcome::panicked("a bug");
-    assert_eq!(panicked.panic().map(|panic| panic.message()), Some("a bug"));
+    assert_eq!(panicked.panic().map(BodyPanic::message), Some("a bug"));
 }
 
 /// What is temporary in the value that a context yields is not held while the body runs.

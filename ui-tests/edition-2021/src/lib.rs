@@ -30,3 +30,10 @@ pub async fn captures(text: &str, _other: &mut String) -> Result<usize, std::io:
     yield_!(text.len());
     Ok(())
 }
+
+/// `gen` is a name of this edition, and a keyword of the next one.
+#[async_context]
+pub async fn names(gen: u32, r#async: u32) -> Result<u32, std::io::Error> {
+    yield_!(gen + r#async);
+    Ok(())
+}
