@@ -8,10 +8,11 @@
 //! Holder and future talk through an [`Exchange`](crate::exchange::Exchange). What an exit needs besides its
 //! value is in order: its own code begins after all detached exits inside the context have ended.
 
-use std::future::Future;
+use std::fmt;
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -19,7 +20,7 @@ use pin_project_lite::pin_project;
 use crate::exchange::{Lent, Link, Stage};
 use crate::lender::Lender;
 use crate::observe::Watch;
-use crate::order::{Home, Kind as Hold, Place, Polled};
+use crate::order::{Home, Kind as Hold, Place, Polled, Turn};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind, drop_quietly};
 
@@ -134,6 +135,32 @@ where
         entered
     }
 
+    /// Enters. An enter that fails waits for what it had opened and given up.
+    ///
+    /// # Panics
+    ///
+    /// As [`poll_enter`](Self::poll_enter).
+    pub(crate) async fn enter(&mut self) -> Result<(), E>
+    where
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        match poll_fn(|cx| self.poll_enter(cx)).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let name = self.name;
+                let Some(turn) = self.place().turn_of_failed_enter(name) else {
+                    return Err(error);
+                };
+                // In a box: it is rare, and every enter would be larger by it.
+                let failed = Failed {
+                    name,
+                    error: Some(error),
+                };
+                Err(Box::pin(failed.after(turn)).await)
+            }
+        }
+    }
+
     /// Waits for its turn, and then goes on with exit.
     ///
     /// # Panics
@@ -156,6 +183,27 @@ where
             Poll::Pending => state.place.waits_in_exit(name),
         }
         exited
+    }
+}
+
+/// The error of an enter, on its way to the caller. Reported if this drops before it gets there.
+struct Failed<E: fmt::Debug + Send + Sync + 'static> {
+    name: &'static str,
+    error: Option<E>,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Failed<E> {
+    async fn after(mut self, turn: Turn) -> E {
+        turn.come().await;
+        self.error.take().expect("only this and the drop take it")
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Drop for Failed<E> {
+    fn drop(&mut self) {
+        if let Some(error) = self.error.take() {
+            report::error(self.name, Kind::EnterFailed, Arc::new(error));
+        }
     }
 }
 

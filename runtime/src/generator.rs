@@ -122,7 +122,7 @@ where
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
             Progress::Entered(ByHand(coroutine)) => {
-                poll_fn(|cx| coroutine.poll_enter(cx)).await?;
+                coroutine.enter().await?;
                 Ok(coroutine.link().take().expect(OFFERED))
             }
             Progress::Built(_) | Progress::Moved => {

@@ -222,9 +222,11 @@ impl<V, D, E, F> Live<V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
-    pub(crate) async fn enter(&mut self) -> Result<(), E> {
-        let coroutine = self.coroutine_mut();
-        poll_fn(|cx| coroutine.poll_enter(cx)).await
+    pub(crate) async fn enter(&mut self) -> Result<(), E>
+    where
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        self.coroutine_mut().enter().await
     }
 
     /// The value, and the place that the body is inside of.

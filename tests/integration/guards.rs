@@ -48,7 +48,10 @@ fn a_context_that_another_one_is_built_on_sees_how_the_body_of_that_one_ended() 
         let panicked = outer(ledger.clone(), Ok(()))
             .with(async |_| -> Result<(), Fault> { resume_unwind(Box::new("bug")) });
         let panicked = AssertUnwindSafe(panicked).catch_unwind().await;
-        assert_eq!(panicked.expect_err("it panics").downcast_ref::<&str>(), Some(&"bug"));
+        assert_eq!(
+            panicked.expect_err("it panics").downcast_ref::<&str>(),
+            Some(&"bug")
+        );
 
         let cancelled =
             outer(ledger.clone(), Ok(())).with(async |_| pending::<Result<(), _>>().await);
@@ -249,11 +252,7 @@ fn outcomes_of_each_kind_can_be_made_for_a_test_of_an_exit() {
     assert!(Outcome::Completed.is_completed());
     assert!(Outcome::Cancelled.is_cancelled());
     let failed = Outcome::failed(std::io::Error::other("no"));
-    assert!(
-        failed
-            .error()
-            .is_some_and(BodyError::is::<std::io::Error>)
-    );
+    assert!(failed.error().is_some_and(BodyError::is::<std::io::Error>));
     let panicked = Outcome::panicked("a bug");
     assert_eq!(panicked.panic().map(BodyPanic::message), Some("a bug"));
 }
@@ -274,5 +273,67 @@ fn a_lock_that_is_taken_to_make_the_value_is_free_in_the_body() {
             Ok(*copy == *now)
         });
         assert_eq!(result.await, Ok(true));
+    });
+}
+
+/// When a `with` has returned, nothing that its enter had opened is left in the background.
+#[test]
+fn an_enter_that_fails_has_waited_for_what_it_had_opened() {
+    #[async_context]
+    async fn refused(ledger: Ledger) -> Result<u32, Fault> {
+        let _first = inner(ledger.clone(), Ok(())).guard().await?;
+        let _second = inner(ledger, Ok(())).guard().await?;
+        pause(1).await;
+        if std::hint::black_box(true) {
+            return Err(Fault("refused"));
+        }
+        yield_!(1);
+        Ok(())
+    }
+
+    everywhere(async |stage| {
+        for form in ["with", "guard", "by hand", "boxed", "in a list", "joined"] {
+            let ledger = Ledger::default();
+            let mut context = refused(ledger.clone());
+            let result = match form {
+                "with" => context.with(async |_| Ok(())).await,
+                "guard" => context.guard().await.map(drop),
+                "by hand" => context.enter().await.map(drop),
+                "boxed" => context.boxed().with(async |_| Ok(())).await,
+                "in a list" => vec![context].with(async |_| Ok(())).await,
+                _ => join_all([context]).with(async |_| Ok(())).await,
+            };
+            assert_eq!(result, Err(Fault("refused")), "{form}");
+            assert_eq!(ledger.count("inner has exited"), 2, "{form}");
+            assert_eq!(stage.reports(), [], "{form}");
+        }
+    });
+}
+
+#[test]
+fn the_error_of_an_enter_that_waits_is_reported_when_its_caller_goes_away() {
+    #[async_context]
+    async fn refused(ledger: Ledger) -> Result<u32, Fault> {
+        let _first = inner(ledger, Ok(())).guard().await?;
+        pause(3).await;
+        if std::hint::black_box(true) {
+            return Err(Fault("refused"));
+        }
+        yield_!(1);
+        Ok(())
+    }
+
+    everywhere(async |stage| {
+        let program = async |ledger: Ledger| refused(ledger).with(async |_| Ok(())).await;
+        cancel_at_every_poll(stage, program, |_, ended, ledger| {
+            assert_eq!(ledger.count("inner has exited"), ledger.count("inner: "));
+            let told = stage.reports();
+            match ended {
+                Some(result) => assert_eq!((result, told), (Err(Fault("refused")), vec![])),
+                None if ledger.lines().is_empty() => assert_eq!(told, []),
+                None => assert_eq!(told, [(Kind::EnterFailed, "Fault(\"refused\")".to_owned())]),
+            }
+        })
+        .await;
     });
 }

@@ -19,10 +19,11 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
         {
             let _mark = lender.mark();
             let phase = Phase::Enter;
-            match within(after, live.enter()).await {
-                Some(entered) => entered.map_err(Timed::Context)?,
-                None => return Err(Timed::Elapsed { phase, after }),
-            }
+            let Some(entered) = within(after, live.enter()).await else {
+                live.place().be_late();
+                return Err(Timed::Elapsed { phase, after });
+            };
+            entered.map_err(Timed::Context)?;
         }
         live.become_part();
         let (value, outcome) = lender.yield_(live.take()).await;

@@ -22,6 +22,8 @@ pub(super) struct Entry {
     slot: AtomicUsize,
     /// Nobody waits for it any more, because it has ended, or was let go: rule e.
     is_over: AtomicBool,
+    /// Its enter was given up by a time limit: an enter that fails does not wait for it.
+    is_late: AtomicBool,
     /// Tells those that wait for it to look again.
     change: Notify,
 }
@@ -40,6 +42,7 @@ impl Entry {
             list,
             slot: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
+            is_late: AtomicBool::new(false),
             change: Notify::new(),
         })
     }
@@ -52,6 +55,14 @@ impl Entry {
 
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.is_late.load(Ordering::Acquire)
+    }
+
+    pub(super) fn be_late(&self) {
+        self.is_late.store(true, Ordering::Release);
     }
 
     /// Nobody waits for it any more. `true` if somebody could before.

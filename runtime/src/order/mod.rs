@@ -86,6 +86,8 @@ pub(crate) struct Place {
     /// Rule b, and its exception.
     waits_for_what_is_inside: bool,
     is_detached: bool,
+    /// Its enter was given up by a time limit.
+    is_late: bool,
 }
 
 /// How a context is held.
@@ -127,6 +129,7 @@ impl Place {
             given_up: None,
             waits_for_what_is_inside: true,
             is_detached: false,
+            is_late: false,
         }
     }
 
@@ -294,6 +297,11 @@ impl Place {
         });
     }
 
+    /// Its enter is over its time limit, and is going to be given up.
+    pub(crate) fn be_late(&mut self) {
+        self.is_late = true;
+    }
+
     /// Its holder has gone: what is left of it runs in the background.
     pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.note();
@@ -342,6 +350,9 @@ impl Place {
                     is_listed,
                 });
             }
+        }
+        if let (true, Some(given_up)) = (self.is_late, &self.given_up) {
+            given_up.entry.be_late();
         }
         self.note_in_homes();
         if let Some(noted) = noted {
@@ -415,6 +426,19 @@ impl Place {
             || self.given_up.is_some() && self.turn("").next().is_some()
     }
 
+    /// The wait of an enter that has failed, for what it had opened and given up. There is none for what a
+    /// time limit has given up, which would then not be one.
+    pub(crate) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
+        let inside = Arc::clone(self.node.as_ref()?);
+        inside.first_inside_in_time()?;
+        Some(Turn {
+            name,
+            inside: Some(inside),
+            beside: None,
+            is_of_enter: true,
+        })
+    }
+
     /// The wait for those that its exit has to wait for.
     pub(crate) fn turn(&self, name: &'static str) -> Turn {
         let inside = self.node.clone().filter(|_| self.waits_for_what_is_inside);
@@ -425,6 +449,7 @@ impl Place {
             beside: beside
                 .filter(|_| self.kind == Kind::Guard)
                 .map(|given_up| Arc::clone(&given_up.entry)),
+            is_of_enter: false,
         }
     }
 
@@ -544,6 +569,7 @@ pub(crate) struct Turn {
     name: &'static str,
     inside: Option<Arc<Node>>,
     beside: Option<Arc<Entry>>,
+    is_of_enter: bool,
 }
 
 impl Turn {
@@ -553,7 +579,14 @@ impl Turn {
 
     /// One that it waits for.
     fn next(&self) -> Option<Arc<Entry>> {
-        let inside = self.inside.as_ref().and_then(|node| node.first_inside());
+        let first = |node: &Arc<Node>| {
+            if self.is_of_enter {
+                node.first_inside_in_time()
+            } else {
+                node.first_inside()
+            }
+        };
+        let inside = self.inside.as_ref().and_then(first);
         inside.or_else(|| {
             let entry = self.beside.as_ref()?;
             entry.list.as_ref()?.blocker(entry)

@@ -285,6 +285,13 @@ impl Node {
         state.inside.values().next().cloned()
     }
 
+    /// The same, for an enter that has failed.
+    pub(super) fn first_inside_in_time(&self) -> Option<Arc<Entry>> {
+        let state = self.lock();
+        let mut inside = state.inside.values();
+        inside.find(|entry| !entry.is_late()).cloned()
+    }
+
     /// What has been opened in its exit, which began then, is let go when it ends.
     pub(super) fn cut(&self, exit_began: Number) {
         self.lock().cut = Some(exit_began);
