@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::body::{Body, SendBody};
+use crate::carry::{Carry, CarryError};
 use crate::combine::{self, BoxContext};
 use crate::context::{AsyncContext, Verdict};
 use crate::failure::Failure;
@@ -574,6 +575,46 @@ pub trait AsyncContextExt: AsyncContext {
         Self: 'static, // a context that borrows is for `with_scoped`
     {
         BoxContext::new(self)
+    }
+
+    /// The same context, whose exit runs with what was attached to the task when it was entered: the
+    /// value of a `tokio::task_local!`, or anything else that is a [`Carry`].
+    ///
+    /// An exit in the background runs in a task of its own, where a task-local has no value and reading it
+    /// panics. With `carry` the exit has the value in each place: awaited, in the background, in a stack, and
+    /// on the thread of the crate. So has the rest of an enter that goes on in the background. Contexts that
+    /// the code of this one opens run in tasks of their own when they are given up, and carry for themselves.
+    ///
+    /// ```
+    /// use async_context_manager::{detached, prelude::*};
+    ///
+    /// tokio::task_local! { static TENANT: &'static str; }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let close = defer(async |_: &Outcome| {
+    ///     println!("closed for {}", TENANT.get());
+    ///     Ok::<_, String>(())
+    /// });
+    /// let request = async {
+    ///     let session = close.carry(&TENANT).guard().await.unwrap();
+    ///     drop(session); // closes in the background, for acme
+    /// };
+    /// TENANT.scope("acme", request).await;
+    /// detached::drain().await;
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CarryError::NotSet`] of enter, if there is nothing to carry. The context's own errors are in
+    /// [`CarryError::Context`].
+    fn carry<K: Carry>(
+        self,
+        key: K,
+    ) -> impl AsyncContext<Value = Self::Value, Error = CarryError<Self::Error>, Verdict = Self::Verdict>
+    {
+        combine::carry(self, key)
     }
 
     /// The same context, for which no other exit waits. Its own exit waits only for what is inside

@@ -89,6 +89,20 @@ enum Progress<V, B, F> {
 
 /// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name, of a
 /// function that [yields](Lender::yield_) once.
+///
+/// ```
+/// use async_context_manager::generator::generator;
+/// use async_context_manager::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let number = generator("number", async move |lender| -> Result<(), String> {
+///     let (_number, _outcome) = lender.yield_(42).await;
+///     Ok(())
+/// });
+/// assert_eq!(number.with(async |number| Ok(*number)).await, Ok(42));
+/// # }
+/// ```
 pub fn generator<V, B, F>(name: &'static str, code: B) -> Generator<V, B, F>
 where
     B: FnOnce(Lender<V>) -> F,

@@ -6,6 +6,7 @@
 mod alarm;
 mod body;
 mod cancellable;
+mod carry;
 mod combine;
 mod context;
 mod coroutine;
@@ -108,6 +109,7 @@ pub use async_context_manager_macros::contexts;
 /// ```
 pub use async_context_manager_macros::within;
 pub use body::{Body, SendBody, SendClose};
+pub use carry::{Carry, CarryError};
 pub use combine::{
     BoxContext, Either, Join, JoinAll, Tasks, closing, defer, join, join_all, ready, suppress,
     suppress_if, tasks,

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::carry::CarryError;
 use crate::timed::Timed;
 
 /// How the body of a context ended.
@@ -304,6 +305,9 @@ impl BodyError {
             return Some(error);
         }
         if let Some(Timed::Context(error)) = error.downcast_ref::<Timed<T>>() {
+            return Some(error);
+        }
+        if let Some(CarryError::Context(error)) = error.downcast_ref::<CarryError<T>>() {
             return Some(error);
         }
         if let Some(boxed) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {

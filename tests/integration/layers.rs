@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the runtime, from the lowest to the highest. Those of a line do not name each other.
 const RUNTIME: &[&[&str]] = &[
-    &["body", "fallback", "panic", "timed"],
+    &["body", "carry", "fallback", "panic", "timed"],
     &["outcome", "time_limit"],
     &["report"],
     &["alarm", "exchange", "failure", "observe"],

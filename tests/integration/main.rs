@@ -10,6 +10,7 @@ mod auto_traits;
 mod behaviours;
 mod bombs;
 mod cancellation;
+mod carry;
 mod corpus;
 mod errors;
 mod features;

@@ -52,6 +52,7 @@ pub mod settle;
 pub mod timed;
 
 mod alarm;
+mod carry;
 mod fallback;
 mod ledger;
 mod steps;

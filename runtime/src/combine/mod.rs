@@ -3,6 +3,7 @@
 mod async_with;
 mod boxed;
 mod cancellable_enter;
+mod carry;
 mod closing;
 mod defer;
 mod either;
@@ -27,6 +28,7 @@ mod trouble;
 
 pub use boxed::BoxContext;
 pub(crate) use cancellable_enter::cancellable_enter;
+pub(crate) use carry::carry;
 pub use closing::closing;
 pub use defer::defer;
 pub use either::Either;

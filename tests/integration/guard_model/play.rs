@@ -383,10 +383,14 @@ impl Run {
                     guard, held_by_it, ..
                 } => {
                     drop(held_by_it);
-                    if result.is_ok() {
-                        Box::pin(Guard::close(guard))
-                    } else {
-                        Box::pin(Guard::exit(guard, result))
+                    match result {
+                        Ok(()) => Box::pin(Guard::close(guard)),
+                        // Both ways to fail, by turns.
+                        Err(error) if id.is_multiple_of(2) => {
+                            let failed = Guard::fail(guard, error);
+                            Box::pin(async { Err(failed.await) })
+                        }
+                        result @ Err(_) => Box::pin(Guard::exit(guard, result)),
                     }
                 }
                 Thing::Stack(mut stack) => Box::pin(stack.closing().exit(result)),

@@ -1,0 +1,121 @@
+//! What is attached to a task for a poll, and has to be there in an exit as well.
+
+use std::error::Error;
+use std::fmt;
+
+use tokio::task::LocalKey;
+
+/// Something that is attached to a task while it is polled, such as the value of a
+/// `tokio::task_local!`: what [`carry`](crate::AsyncContextExt::carry) takes.
+///
+/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches it for
+/// each poll:
+///
+/// ```
+/// use async_context_manager::{Carry, prelude::*};
+/// use std::cell::Cell;
+///
+/// thread_local! { static TRACE: Cell<u64> = const { Cell::new(0) }; } // what a tracer attaches
+///
+/// struct Trace;
+///
+/// impl Carry for Trace {
+///     type Carried = u64;
+///
+///     fn capture(self) -> Option<u64> {
+///         Some(TRACE.get())
+///     }
+///
+///     fn attach<T>(carried: &u64, poll: impl FnOnce() -> T) -> T {
+///         let outer = TRACE.replace(*carried);
+///         let polled = poll(); // a real one restores what was there also after a panic
+///         TRACE.set(outer);
+///         polled
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// TRACE.set(7);
+/// let context = defer(async |_: &Outcome| {
+///     assert_eq!(TRACE.get(), 7);
+///     Ok::<_, String>(())
+/// });
+/// let guard = context.carry(Trace).guard().await.unwrap();
+/// TRACE.set(8);
+/// Guard::close(guard).await.unwrap();
+/// assert_eq!(TRACE.get(), 8);
+/// # }
+/// ```
+pub trait Carry: Send + 'static {
+    /// What is attached.
+    type Carried: Send + 'static;
+
+    /// What is attached now; `None` if nothing is. Called when enter begins.
+    fn capture(self) -> Option<Self::Carried>;
+
+    /// Calls the function while this is attached, and then attaches what was there before.
+    fn attach<T>(carried: &Self::Carried, poll: impl FnOnce() -> T) -> T;
+}
+
+/// The value of a `tokio::task_local!`, with a clone of it for each poll.
+impl<V: Clone + Send + 'static> Carry for &'static LocalKey<V> {
+    type Carried = (Self, V);
+
+    fn capture(self) -> Option<(Self, V)> {
+        let value = self.try_with(Clone::clone).ok()?;
+        Some((self, value))
+    }
+
+    fn attach<T>((key, value): &(Self, V), poll: impl FnOnce() -> T) -> T {
+        key.sync_scope(value.clone(), poll)
+    }
+}
+
+/// What a context that [carries](crate::AsyncContextExt::carry) something fails with.
+///
+/// `From<E>` makes `?` work in the body.
+///
+/// ```
+/// use async_context_manager::{CarryError, prelude::*};
+///
+/// tokio::task_local! { static TENANT: u32; }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let result = ready::<_, String>(1).carry(&TENANT).with(async |_| Ok(())).await;
+/// assert_eq!(result, Err(CarryError::NotSet)); // there is no tenant in this task
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CarryError<E> {
+    /// There was nothing to carry when enter began.
+    NotSet,
+    /// The context's own error, or the body's.
+    Context(E),
+}
+
+impl<E> From<E> for CarryError<E> {
+    fn from(error: E) -> Self {
+        Self::Context(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CarryError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSet => f.write_str("what the context was to carry is not set in this task"),
+            Self::Context(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Error> Error for CarryError<E> {
+    /// What is behind the context's error: that one shows itself.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotSet => None,
+            Self::Context(error) => error.source(),
+        }
+    }
+}
