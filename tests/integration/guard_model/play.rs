@@ -400,6 +400,26 @@ impl Run {
         })
     }
 
+    /// Exits it with the outcome of another body.
+    async fn pass_on(&self, thing: Thing, outcome: &Outcome, code: Code) -> Result<(), Fault> {
+        match thing {
+            Thing::Guard {
+                id,
+                guard,
+                held_by_it,
+            } => {
+                drop(held_by_it);
+                self.log(|log| log.given(id, code, Some(outcome_text(outcome))));
+                let exit = Guard::exit_as(guard, outcome);
+                Driven::new(self, id, code, exit).await
+            }
+            stack @ Thing::Stack(_) => {
+                stack.give_up(self, code);
+                Ok(())
+            }
+        }
+    }
+
     async fn task(
         self: &Arc<Self>,
         arm: &Arm,
@@ -816,6 +836,13 @@ impl AsyncContext for Scripted {
         let held = held;
         let block = run.block(&spec.exit, frame, &held);
         let ended = AssertUnwindSafe(block).catch_unwind().await;
+        // Some pass on how the body ended, unless a limit of theirs may cut that off with an error.
+        let has_error = outcome.is_failed() || !matches!(ended, Ok(Ok(())));
+        if name.is_multiple_of(3) && (spec.limit.is_none() || !has_error) {
+            while let Some(thing) = held.pop() {
+                run.absorb(run.pass_on(thing, outcome, frame.code)).await;
+            }
+        }
         held.drop_all();
         exiting.2 = true;
         ended.unwrap_or_else(|payload| resume_unwind(payload))?;
