@@ -786,6 +786,7 @@ fn a_chain_of_pages() {
         }))
     }
 
+    let _stage = Stage::alone();
     let program = async {
         let mut page = page(0).await?;
         while let Some(next) = page.0.take() {

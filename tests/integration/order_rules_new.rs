@@ -275,12 +275,15 @@ fn independent_guards_in_a_map_do_not_wait_for_each_other() {
 #[test]
 #[ignore = "is run by the next one, in a process of its own"]
 fn both_orders_of_inside_and_independent() {
+    let _stage = Stage::alone();
     let p = Run::new(false, 0, None);
     let guard = block_on(p.res("h").guard()).expect("it opens");
     let both = || drop(block_on(p.res("x").independent().inside(&guard).guard()));
     assert!(catch_unwind(AssertUnwindSafe(both)).is_err());
     let both = || drop(block_on(p.res("x").inside(&guard).independent().guard()));
     assert!(catch_unwind(AssertUnwindSafe(both)).is_err());
+    drop(guard);
+    assert_eq!(detached::drain_blocking(Duration::from_secs(20)), 0);
 }
 
 /// Each panics when it is entered.
