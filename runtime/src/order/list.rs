@@ -195,6 +195,11 @@ impl List {
         let youngest = left.youngest();
         let alone = {
             let slots = self.lock();
+            if !slots.has(entry) {
+                drop(slots);
+                left.leave_if_empty();
+                return;
+            }
             slots.stands_at.clone().filter(|_| slots.taken == 1)
         };
         // Of a chain of exits, each of which leaves the next one alone, only the last is kept.
@@ -215,11 +220,13 @@ impl List {
             return;
         }
         let mut slots = self.lock();
-        slots.set(
-            entry.slot(),
-            Slot::Left(Arc::clone(entry), Arc::clone(left)),
-            youngest,
-        );
+        if slots.has(entry) {
+            slots.set(
+                entry.slot(),
+                Slot::Left(Arc::clone(entry), Arc::clone(left)),
+                youngest,
+            );
+        }
         drop(slots);
         self.remove_if_empty(entry, left);
     }
@@ -249,6 +256,9 @@ impl List {
     pub(super) fn remove(&self, entry: &Arc<Entry>) {
         let around = {
             let mut slots = self.lock();
+            if !slots.has(entry) {
+                return;
+            }
             slots.set(entry.slot(), Slot::Empty, Number::NONE);
             if slots.taken > 0 {
                 return;
@@ -276,6 +286,12 @@ impl Slots {
         entry.set_slot(self.all.len());
         self.all.push(Slot::Empty);
         self.set(entry.slot(), slot, number);
+    }
+
+    /// Returns `true` if the entry still stands here: one that was let go has left, and ends later.
+    fn has(&self, entry: &Arc<Entry>) -> bool {
+        let there = self.all.get(entry.slot()).and_then(Slot::entry);
+        there.is_some_and(|there| std::ptr::eq(there, &raw const **entry))
     }
 
     /// For how many there is room.

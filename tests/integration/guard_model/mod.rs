@@ -42,6 +42,10 @@ const FOR_EVER: Duration = Duration::from_secs(10);
 /// The same in real time, while programs that fail are looked for, or made smaller.
 const LONG: Duration = Duration::from_millis(500);
 
+/// Programs that have broken a law, rarely met. One: an entry of a list that was let go, and then ended, was
+/// taken for the one that stood there.
+const KNOWN: [u64; 1] = [294_077];
+
 /// Runs programs, one after the other.
 struct Runner {
     mode: Mode,
@@ -253,7 +257,9 @@ fn check(mode: Mode, cases: u64) {
         runner.hurry();
     }
     let mut found = BTreeMap::<&str, (u64, BTreeSet<String>)>::new();
-    for seed in first..first + cases {
+    let is_all = mode == Mode::Paused && number_of("SEED").is_none();
+    let known = KNOWN.iter().copied().filter(|_| is_all);
+    for seed in known.chain(first..first + cases) {
         let program = Generator::program(seed);
         let ran = runner.run(&program, seed);
         ops += ran.ops;
