@@ -1,10 +1,13 @@
 //! Exits that have what was attached to the task that entered their contexts.
 
 use std::future::pending;
-use std::sync::mpsc;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use async_context_manager::{CarryError, detached, prelude::*};
+use futures::FutureExt;
 use tests::{Fault, Ledger, Stage, cancel_at_every_poll, everywhere, pause, poll_times};
 use tokio::runtime::Builder;
 
@@ -164,5 +167,62 @@ fn what_is_given_up_on_drops_with_the_value() {
         let used = queue(Tells(tell)).carry(&TENANT).guard();
         assert!(poll_times(TENANT.scope("acme", used), 2).await.is_none());
         assert_eq!(told.recv().as_deref(), Ok("acme"));
+    });
+}
+
+/// A value whose clone panics when it is told to, and whose drop does as well.
+struct Bomb(Arc<AtomicBool>);
+
+impl Clone for Bomb {
+    fn clone(&self) -> Self {
+        assert!(!self.0.load(Ordering::SeqCst), "the clone");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0.load(Ordering::SeqCst) {
+            resume_unwind(Box::new("the drop"));
+        }
+    }
+}
+
+/// And a local of the code panics in its drop too: no panic ends the process, or is lost.
+#[test]
+fn what_is_carried_may_panic_at_every_step() {
+    tokio::task_local! {
+        static BOMB: Bomb;
+    }
+
+    struct Local(Arc<AtomicBool>);
+
+    impl Drop for Local {
+        fn drop(&mut self) {
+            if self.0.load(Ordering::SeqCst) {
+                resume_unwind(Box::new("the local"));
+            }
+        }
+    }
+
+    #[async_context]
+    async fn armed(local: Local) -> Result<(), Fault> {
+        yield_!(());
+        drop(local);
+        Ok(())
+    }
+
+    everywhere(async |stage| {
+        let is_armed = Arc::new(AtomicBool::new(false));
+        let context = armed(Local(Arc::clone(&is_armed))).carry(&BOMB);
+        let open = BOMB.scope(Bomb(Arc::clone(&is_armed)), context.guard());
+        let guard = open.await.expect("it opens");
+        is_armed.store(true, Ordering::SeqCst);
+        let closed = AssertUnwindSafe(Guard::close(guard)).catch_unwind().await;
+        assert!(closed.is_err());
+        detached::drain().await;
+        let mut told: Vec<_> = stage.reports().into_iter().map(|(_, what)| what).collect();
+        told.sort();
+        assert_eq!(told, ["the clone", "the drop", "the local"]);
     });
 }

@@ -1,13 +1,14 @@
 //! A context whose exit has what was attached to the task that entered it.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::carry::{Carry, CarryError};
 use crate::context::AsyncContext;
 use crate::generator::generator;
-use crate::report::drop_quietly;
+use crate::report::{self, Apart, Kind, drop_quietly};
 
 pub(crate) fn carry<C: AsyncContext, K: Carry>(
     context: C,
@@ -15,24 +16,26 @@ pub(crate) fn carry<C: AsyncContext, K: Carry>(
 ) -> impl AsyncContext<Value = C::Value, Error = CarryError<C::Error>, Verdict = C::Verdict> {
     let name = context.__name();
     generator(name, async move |lender| {
+        // What is captured, attached and dropped is the user's, and each step of it may panic.
+        let context = Apart::new(name, context);
         let Some(carried) = key.capture() else {
-            drop_quietly(name, context);
             return Err(CarryError::NotSet);
         };
-        let code = Box::pin(context.__coroutine(lender));
-        let ended = Attached::<K, _> {
+        let mut attached = Attached::<K, _> {
             name,
-            carried,
-            code: Some(code),
+            carried: Some(carried),
+            code: None,
         };
-        ended.await.map_err(CarryError::Context)
+        attached.code = Some(Box::pin(context.take().__coroutine(lender)));
+        attached.await.map_err(CarryError::Context)
     })
 }
 
 /// Code that is polled, and dropped, with something attached.
 struct Attached<K: Carry, F> {
     name: &'static str,
-    carried: K::Carried,
+    /// There until this drops.
+    carried: Option<K::Carried>,
     /// `None` when it has ended, or drops.
     code: Option<Pin<Box<F>>>,
 }
@@ -44,6 +47,7 @@ impl<K: Carry, F: Future> Future for Attached<K, F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Self { carried, code, .. } = &mut *self;
+        let carried = carried.as_ref().expect("only the drop takes it");
         K::attach(carried, || {
             let running = code.as_mut().expect("it is polled until it has ended");
             let polled = running.as_mut().poll(cx);
@@ -57,9 +61,14 @@ impl<K: Carry, F: Future> Future for Attached<K, F> {
 
 impl<K: Carry, F> Drop for Attached<K, F> {
     fn drop(&mut self) {
-        let (name, code) = (self.name, self.code.take());
-        if code.is_some() {
-            K::attach(&self.carried, || drop_quietly(name, code));
+        let (name, mut code) = (self.name, self.code.take());
+        if let (Some(carried), true) = (&self.carried, code.is_some()) {
+            let drop_attached = || K::attach(carried, || drop_quietly(name, code.take()));
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_attached)) {
+                report::panic(name, Kind::Panicked, payload);
+            }
         }
+        drop_quietly(name, code);
+        drop_quietly(name, self.carried.take());
     }
 }
