@@ -1,7 +1,7 @@
 //! A savepoint in a transaction: what fails inside of it is undone alone.
 //!
-//! The savepoint borrows the transaction, and so can't live on in the background by itself: it is used
-//! with `with_scoped`. Given up in the middle, it is reported as `NotRun`, and undone with its
+//! The savepoint borrows the transaction, and so can't live on in the background by itself: it is
+//! used with `with_scoped`. Given up in the middle, it is reported as `NotRun`, and undone with its
 //! transaction, whose exit does run.
 
 use async_context_manager::prelude::*;

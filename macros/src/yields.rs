@@ -104,15 +104,16 @@ impl Rewrite<'_> {
             // Input:  yield_!(value)
             // Output: ({ let end = lender.yield_(value); end.await })
             //
-            // What is temporary in the value drops before the wait: a lock that it takes is not held while the
-            // body runs.
+            // What is temporary in the value drops before the wait: a lock that it takes is not
+            // held while the body runs.
             Self::ToCalls => {
                 let lender = lender_at(span);
                 let here = Span::mixed_site().located_at(span);
                 let end = Ident::new("end", here);
                 let call = quote_spanned!(span=> let #end = #lender.yield_(#value););
                 let wait = quote_spanned!(span=> #end.await);
-                // Of the macro, and not of the user: no lint looks for parentheses that could be left out.
+                // Of the macro, and not of the user: no lint looks for parentheses that could be
+                // left out.
                 let block = quote_spanned!(here=> { #call #wait });
                 quote_spanned!(here=> (#block))
             }

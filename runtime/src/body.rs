@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-/// A body: an `async` closure or function, as [`with`](crate::AsyncContextExt::with) takes it. Implemented for all
-/// of them: `F: AsyncFnOnce(T) -> R`.
+/// A body: an `async` closure or function, as [`with`](crate::AsyncContextExt::with) takes it.
+/// Implemented for all of them: `F: AsyncFnOnce(T) -> R`.
 #[diagnostic::on_unimplemented(
     message = "a body is an `async` closure that gives a `Result` with the error of the context",
     label = "takes such a body",
@@ -54,8 +54,9 @@ pub trait SendBody<T, R>: Send + Body<T, R, Future: Send> {}
 
 impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 
-/// A closing function for [`ExitStack::adopt`](crate::ExitStack::adopt) whose future is `Send`: an `async` closure or function
-/// of a value and the [`Outcome`](crate::Outcome). Implemented for all of them.
+/// A closing function for [`ExitStack::adopt`](crate::ExitStack::adopt) whose future is `Send`: an
+/// `async` closure or function of a value and the [`Outcome`](crate::Outcome). Implemented for all
+/// of them.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;

@@ -48,9 +48,9 @@ use crate::outcome::Outcome;
 /// # What the implementer owes
 ///
 /// An enter that fails, or panics, has to have cleaned up after itself: exit runs only for an enter
-/// that gave a value. What its code has opened as contexts of their own, and given up, is exited by the
-/// crate, and the caller gets the error after that. Exit gets the value back and must not assume that
-/// the body left it untouched.
+/// that gave a value. What its code has opened as contexts of their own, and given up, is exited by
+/// the crate, and the caller gets the error after that. Exit gets the value back and must not
+/// assume that the body left it untouched.
 ///
 /// # What the caller owes
 ///

@@ -284,7 +284,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         self.name
     }
 
-    /// Has the code returned, or panicked?
+    /// Returns `true` if the code has returned, or panicked.
     pub(crate) fn is_over(&mut self) -> bool {
         self.link().is_over()
     }
@@ -294,7 +294,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         self.link().stage()
     }
 
-    /// Is it entering, in an await that may be given up?
+    /// Returns `true` if it is entering, in an await that may be given up.
     pub(crate) fn is_cancellable(&mut self) -> bool {
         self.link().is_cancellable()
     }

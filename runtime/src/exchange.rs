@@ -1,4 +1,5 @@
-//! The life of a context, and where its value and the outcome change hands: between its code and its holder.
+//! The life of a context, and where its value and the outcome change hands: between its code and
+//! its holder.
 //!
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
@@ -9,7 +10,8 @@
 //! | `Closing` | `Over` | the holder, [`Running`] | the code has returned, or panicked |
 //! | any other | `OverEarly` | the holder, [`Running`] | the same, before the code took the value |
 //!
-//! A context that is given up stays in its stage: whoever drives it on in the background goes on from there.
+//! A context that is given up stays in its stage: whoever drives it on in the background goes on
+//! from there.
 //!
 //! The value stays in here from the yield to the exit: it is lent to the body where it is, and not moved. A
 //! holder who can't lend it so (a guard, say, whose body is the caller's own code) takes it out, and puts it
@@ -124,7 +126,7 @@ impl<V> Exchange<V> {
         self.set_stage(Stage::Lent);
     }
 
-    /// Is it entering, in an await that may be given up?
+    /// Returns `true` if it is entering, in an await that may be given up.
     pub(crate) fn is_cancellable(&self) -> bool {
         self.stage() == Stage::Entering && self.marks.load(Ordering::Acquire) > 0
     }
@@ -133,7 +135,7 @@ impl<V> Exchange<V> {
         self.stage() != Stage::Entering
     }
 
-    /// Has the code returned, or panicked?
+    /// Returns `true` if the code has returned, or panicked.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.stage(), Stage::Over | Stage::OverEarly)

@@ -33,9 +33,9 @@ use crate::timed::Timed;
 pub trait AsyncContextExt: AsyncContext {
     /// Enters the context, runs the body with its value, and exits: `async with`.
     ///
-    /// The body may borrow from around it, and use `?`. The future is `Send`, and so the body has to be, with
-    /// its result: what a body holds across an await can be sent to another thread. One that can't takes
-    /// [`with_local`](Self::with_local). A function that takes a body bounds it by
+    /// The body may borrow from around it, and use `?`. The future is `Send`, and so the body has
+    /// to be, with its result: what a body holds across an await can be sent to another thread. One
+    /// that can't takes [`with_local`](Self::with_local). A function that takes a body bounds it by
     /// [`SendBody`](crate::SendBody); a body that calls its own function needs a box, as the [guide
     /// shows](crate::guide::faq).
     ///
@@ -89,11 +89,12 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Like [`with`](Self::with), for a body that is not `Send`.
     ///
-    /// The future is `Send` whenever it can be, and the compiler finds that out by itself; but not where
-    /// the value's type has a lifetime in it, as a `&'static str` has, and the future is part of a bigger
-    /// one that has to be `Send`, such as a spawned task, an axum handler or a generator. There it says
-    /// that an "implementation of `AsyncFnOnce` is not general enough" (a [limit of today's compiler]).
-    /// `with` is free of that, because its signature says that the future is `Send`.
+    /// The future is `Send` whenever it can be, and the compiler finds that out by itself; but not
+    /// where the value's type has a lifetime in it, as a `&'static str` has, and the future is part
+    /// of a bigger one that has to be `Send`, such as a spawned task, an axum handler or a
+    /// generator. There it says that an "implementation of `AsyncFnOnce` is not general enough" (a
+    /// [limit of today's compiler]). `with` is free of that, because its signature says that the
+    /// future is `Send`.
     ///
     /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
     ///
@@ -577,13 +578,14 @@ pub trait AsyncContextExt: AsyncContext {
         BoxContext::new(self)
     }
 
-    /// The same context, whose exit runs with what was attached to the task when it was entered: the
-    /// value of a `tokio::task_local!`, or anything else that is a [`Carry`].
+    /// The same context, whose exit runs with what was attached to the task when it was entered:
+    /// the value of a `tokio::task_local!`, or anything else that is a [`Carry`].
     ///
-    /// An exit in the background runs in a task of its own, where a task-local has no value and reading it
-    /// panics. With `carry` the exit has the value in each place: awaited, in the background, in a stack, and
-    /// on the thread of the crate. So has the rest of an enter that goes on in the background. Contexts that
-    /// the code of this one opens run in tasks of their own when they are given up, and carry for themselves.
+    /// An exit in the background runs in a task of its own, where a task-local has no value and
+    /// reading it panics. With `carry` the exit has the value in each place: awaited, in the
+    /// background, in a stack, and on the thread of the crate. So has the rest of an enter that
+    /// goes on in the background. Contexts that the code of this one opens run in tasks of their
+    /// own when they are given up, and carry for themselves.
     ///
     /// ```
     /// use async_context_manager::{detached, prelude::*};
@@ -607,8 +609,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// [`CarryError::NotSet`] of enter, if there is nothing to carry. The context's own errors are in
-    /// [`CarryError::Context`].
+    /// [`CarryError::NotSet`] of enter, if there is nothing to carry. The context's own errors are
+    /// in [`CarryError::Context`].
     fn carry<K: Carry>(
         self,
         key: K,

@@ -87,8 +87,8 @@ enum Progress<V, B, F> {
     Moved,
 }
 
-/// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name, of a
-/// function that [yields](Lender::yield_) once.
+/// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name,
+/// of a function that [yields](Lender::yield_) once.
 ///
 /// ```
 /// use async_context_manager::generator::generator;

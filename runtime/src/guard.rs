@@ -18,8 +18,8 @@ use crate::settle::Body;
 /// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
 /// value.
 ///
-/// [`Guard::exit`], [`Guard::close`] and the others are associated functions, so that they never hide
-/// a method of the value.
+/// [`Guard::exit`], [`Guard::close`] and the others are associated functions, so that they never
+/// hide a method of the value.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -173,7 +173,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
 
     /// Exits the context with the outcome of another body: for a context that is built on this one.
     ///
-    /// The exit sees how the outer body ended. Its verdict and its error are the caller's to return.
+    /// The exit sees how the outer body ended. Its verdict and its error are the caller's to
+    /// return.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -188,7 +189,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// /// A transaction for one tenant.
     /// #[async_context]
-    /// async fn tenant(name: &'static str) -> io::Result<Guard<BoxContext<Vec<&'static str>, io::Error>>> {
+    /// async fn tenant(name: &'static str) -> io::Result<Guard<BoxContext<Vec<&'static str>,
+    /// io::Error>>> {
     ///     let mut tx = transaction().boxed().guard().await?;
     ///     tx.push(name);
     ///     let (tx, outcome) = yield_!(tx);
@@ -213,11 +215,11 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// As [`Guard::exit`], unless the body has failed: its error belongs to another caller, who must not wait for
-    /// an exit in the background. So the exit is given up when the future is dropped, for instance by a
-    /// [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, and is
-    /// [reported](crate::report::Kind::NotRun). An outer exit that goes on in the background takes the future with
-    /// it, and loses nothing.
+    /// As [`Guard::exit`], unless the body has failed: its error belongs to another caller, who
+    /// must not wait for an exit in the background. So the exit is given up when the future is
+    /// dropped, for instance by a [limit](crate::AsyncContextExt::exit_timeout) on the outer exit,
+    /// and is [reported](crate::report::Kind::NotRun). An outer exit that goes on in the background
+    /// takes the future with it, and loses nothing.
     pub fn exit_as(
         mut guard: Self,
         outcome: &Outcome,

@@ -12,9 +12,10 @@
 //! # report::reset_hook();
 //! ```
 //!
-//! Each error is either returned to a caller or reported, never both, and never neither. So a program
-//! whose time limits drop a `with` while its exit runs is told of the body's error, however ordinary
-//! it is, as [`BodyFailed`](Kind::BodyFailed). A hook may pass over the reports that it expects.
+//! Each error is either returned to a caller or reported, never both, and never neither. So a
+//! program whose time limits drop a `with` while its exit runs is told of the body's error, however
+//! ordinary it is, as [`BodyFailed`](Kind::BodyFailed). A hook may pass over the reports that it
+//! expects.
 //!
 //! Two kinds of reports are about the order of exits, and not about an error:
 //! [`LongWait`](Kind::LongWait) and [`LetGo`](Kind::LetGo).

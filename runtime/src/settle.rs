@@ -40,8 +40,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
     }
 }
 
-/// What a body left for the caller, while exit runs. Where the caller goes away, a panic is reported here;
-/// an error by the coroutine, whose exit may yet suppress it.
+/// What a body left for the caller, while exit runs. Where the caller goes away, a panic is
+/// reported here; an error by the coroutine, whose exit may yet suppress it.
 pub(crate) struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
     context: &'static str,
     body: Option<Body<R, E>>,
@@ -141,8 +141,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     }
 }
 
-/// Exit had a share in the error, and has ended: with its coroutine, its share has dropped. (But for an
-/// exit that forgets, by `mem::forget`, the future of another exit that it calls by hand.)
+/// Exit had a share in the error, and has ended: with its coroutine, its share has dropped. (But
+/// for an exit that forgets, by `mem::forget`, the future of another exit that it calls by hand.)
 pub(crate) fn unshare<E>(error: Arc<E>) -> E {
     Arc::into_inner(error).expect("exit has ended, and dropped its share in the outcome")
 }

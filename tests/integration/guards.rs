@@ -33,6 +33,19 @@ async fn outer(ledger: Ledger, exit: Result<(), Fault>) -> Result<u32, Fault> {
     exited
 }
 
+/// A context whose enter fails when it has opened two others.
+#[async_context]
+async fn refused(ledger: Ledger) -> Result<u32, Fault> {
+    let _first = inner(ledger.clone(), Ok(())).guard().await?;
+    let _second = inner(ledger, Ok(())).guard().await?;
+    pause(3).await;
+    if std::hint::black_box(true) {
+        return Err(Fault("refused"));
+    }
+    yield_!(1);
+    Ok(())
+}
+
 #[test]
 fn a_context_that_another_one_is_built_on_sees_how_the_body_of_that_one_ended() {
     everywhere(async |stage| {
@@ -279,18 +292,6 @@ fn a_lock_that_is_taken_to_make_the_value_is_free_in_the_body() {
 /// When a `with` has returned, nothing that its enter had opened is left in the background.
 #[test]
 fn an_enter_that_fails_has_waited_for_what_it_had_opened() {
-    #[async_context]
-    async fn refused(ledger: Ledger) -> Result<u32, Fault> {
-        let _first = inner(ledger.clone(), Ok(())).guard().await?;
-        let _second = inner(ledger, Ok(())).guard().await?;
-        pause(1).await;
-        if std::hint::black_box(true) {
-            return Err(Fault("refused"));
-        }
-        yield_!(1);
-        Ok(())
-    }
-
     everywhere(async |stage| {
         for form in ["with", "guard", "by hand", "boxed", "in a list", "joined"] {
             let ledger = Ledger::default();
@@ -312,17 +313,6 @@ fn an_enter_that_fails_has_waited_for_what_it_had_opened() {
 
 #[test]
 fn the_error_of_an_enter_that_waits_is_reported_when_its_caller_goes_away() {
-    #[async_context]
-    async fn refused(ledger: Ledger) -> Result<u32, Fault> {
-        let _first = inner(ledger, Ok(())).guard().await?;
-        pause(3).await;
-        if std::hint::black_box(true) {
-            return Err(Fault("refused"));
-        }
-        yield_!(1);
-        Ok(())
-    }
-
     everywhere(async |stage| {
         let program = async |ledger: Ledger| refused(ledger).with(async |_| Ok(())).await;
         cancel_at_every_poll(stage, program, |_, ended, ledger| {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules of the runtime, from the lowest to the highest. Those of a line do not name each other.
+/// The modules of the runtime, from the lowest to the highest. Those of a line do not name each
+/// other.
 const RUNTIME: &[&[&str]] = &[
     &["body", "carry", "fallback", "panic", "timed"],
     &["outcome", "time_limit"],

@@ -1042,8 +1042,8 @@ fn owners_on_a_thread_without_tokio_end() {
     }
 }
 
-/// What a body gives up is not given up by the exit that comes after that body: the exit, which closes a
-/// guard, may have to end first.
+/// What a body gives up is not given up by the exit that comes after that body: the exit, which
+/// closes a guard, may have to end first.
 #[test]
 fn on_a_thread_without_tokio_the_exit_of_the_outermost_context_is_not_the_code_of_its_body() {
     let _stage = Stage::alone();

@@ -38,8 +38,8 @@
 /// ```
 ///
 /// All contexts have the error type of the block, which
-/// [`err_into`](crate::AsyncContextExt::err_into) makes so. Each one that may suppress errors makes an
-/// `Option` of the result. A block that is not `Send` takes
+/// [`err_into`](crate::AsyncContextExt::err_into) makes so. Each one that may suppress errors makes
+/// an `Option` of the result. A block that is not `Send` takes
 /// [`async_with_local!`](crate::async_with_local).
 #[macro_export]
 macro_rules! async_with {

@@ -60,8 +60,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many contexts are between their enter and the end of their exit. Counts are read one after the
-    /// other: while contexts are busy the answer is near, and not exact.
+    /// How many contexts are between their enter and the end of their exit. Counts are read one
+    /// after the other: while contexts are busy the answer is near, and not exact.
     ///
     /// ```
     /// assert_eq!(async_context_manager::observe::Counters::new().counts().in_use(), 0);

@@ -1,8 +1,8 @@
 //! What every context does, for whoever counts or times it.
 //!
-//! One observer for the whole program is told when a context has been entered, when its exit has ended and
-//! after which outcome, when its exit goes on in the background, and when it is lost. [`Counters`] is
-//! one that is ready made:
+//! One observer for the whole program is told when a context has been entered, when its exit has
+//! ended and after which outcome, when its exit goes on in the background, and when it is lost.
+//! [`Counters`] is one that is ready made:
 //!
 //! ```
 //! use async_context_manager::observe::{self, Counters};
@@ -22,17 +22,19 @@
 //! # }
 //! ```
 //!
-//! A context with a limit, another error or a box around it is one context. Several contexts that are one (a
-//! `join`, a `Vec`, a stack) are told of each, and as one more by the name of the whole.
+//! A context with a limit, another error or a box around it is one context. Several contexts that
+//! are one (a `join`, a `Vec`, a stack) are told of each, and as one more by the name of the whole.
 //!
-//! Without an observer, a use of a context pays for one look at whether there is one. What goes *wrong*
-//! where nobody is left to receive it is told to another hook: see [`report`](crate::report).
+//! Without an observer, a use of a context pays for one look at whether there is one. What goes
+//! *wrong* where nobody is left to receive it is told to another hook: see
+//! [`report`](crate::report).
 //!
-//! With the feature `tracing` each context is also a span of level `INFO` with the name `async_context`, in
-//! which its enter, its body and its exit run, the detached ones too. Its parent is the span that it was
-//! entered in. Its fields: `name`; `phase`, which is `enter`, `body` or `exit`; `outcome`; `enter`, `body` and
-//! `exit`, the time in each; `detached` and `exit_failed`, where they are true. Its end is an event of level
-//! `DEBUG` as well, for layers that show no field which is recorded late.
+//! With the feature `tracing` each context is also a span of level `INFO` with the name
+//! `async_context`, in which its enter, its body and its exit run, the detached ones too. Its
+//! parent is the span that it was entered in. Its fields: `name`; `phase`, which is `enter`, `body`
+//! or `exit`; `outcome`; `enter`, `body` and `exit`, the time in each; `detached` and
+//! `exit_failed`, where they are true. Its end is an event of level `DEBUG` as well, for layers
+//! that show no field which is recorded late.
 
 mod counters;
 mod watch;
@@ -103,7 +105,8 @@ pub enum Step<'a> {
         /// The time in enter.
         after: Duration,
     },
-    /// Enter has failed, has panicked, or was given up where that is safe: there is nothing to exit.
+    /// Enter has failed, has panicked, or was given up where that is safe: there is nothing to
+    /// exit.
     NotEntered,
     /// Whoever used it has gone away: what is left of it goes on in the background.
     Detached,
@@ -132,7 +135,8 @@ static OBSERVER: RwLock<Option<Hook>> = RwLock::new(None);
 /// Is there one? Read in each use of a context, and written almost never.
 static IS_OBSERVED: AtomicBool = AtomicBool::new(false);
 
-/// Replaces the observer. A context that is entered from now on is observed, from its enter to its end.
+/// Replaces the observer. A context that is entered from now on is observed, from its enter to its
+/// end.
 ///
 /// ```
 /// # use async_context_manager::observe;

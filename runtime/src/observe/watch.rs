@@ -15,7 +15,8 @@ use super::{IS_OBSERVED, Step, tell};
 #[derive(Default)]
 pub(crate) struct Watch(Option<Box<Speaker>>);
 
-/// One of those who may tell of a context: there are two where a part of it may have to go on alone.
+/// One of those who may tell of a context: there are two where a part of it may have to go on
+/// alone.
 struct Speaker {
     watched: Shared,
     /// It says nothing before the part goes on alone.
@@ -24,7 +25,8 @@ struct Speaker {
 
 type Shared = Arc<Mutex<Watched>>;
 
-/// What watches a context, for a part of it that may have to go on alone: two coroutines, and one context.
+/// What watches a context, for a part of it that may have to go on alone: two coroutines, and one
+/// context.
 #[derive(Clone)]
 pub(crate) struct Part(Option<Shared>);
 

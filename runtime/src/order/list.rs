@@ -238,7 +238,8 @@ impl List {
         }
     }
 
-    /// Stands nowhere any more if it is empty, because the entry holds its node, which holds the list.
+    /// Stands nowhere any more if it is empty, because the entry holds its node, which holds the
+    /// list.
     fn leave_if_empty(&self) -> bool {
         let mut slots = self.lock();
         let is_empty = slots.taken == 0;

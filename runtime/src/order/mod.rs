@@ -426,8 +426,8 @@ impl Place {
             || self.given_up.is_some() && self.turn("").next().is_some()
     }
 
-    /// The wait of an enter that has failed, for what it had opened and given up. There is none for what a
-    /// time limit has given up, which would then not be one.
+    /// The wait of an enter that has failed, for what it had opened and given up. There is none for
+    /// what a time limit has given up, which would then not be one.
     pub(crate) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         let inside = Arc::clone(self.node.as_ref()?);
         inside.first_inside_in_time()?;

@@ -274,7 +274,8 @@ impl Node {
         list_in(&mut self.lock().list, make)
     }
 
-    /// The list of the task that this is the outermost context of. Its exit is other code than its body.
+    /// The list of the task that this is the outermost context of. Its exit is other code than its
+    /// body.
     pub(super) fn list_of_task(&self, make: bool) -> Option<Arc<List>> {
         list_in(&mut self.lock().list_of_task, make)
     }

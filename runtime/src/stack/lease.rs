@@ -15,8 +15,8 @@ use super::entry::Exit;
 /// A value that an [`ExitStack`] has entered, or adopted. It derefs to the value, and gives it back
 /// when it drops: a stack can't exit while a lease is out.
 ///
-/// A lease that is forgotten (`mem::forget`) never gives its value back: its context can't be exited,
-/// which is [reported](crate::report::Kind::NotRun), and the others are.
+/// A lease that is forgotten (`mem::forget`) never gives its value back: its context can't be
+/// exited, which is [reported](crate::report::Kind::NotRun), and the others are.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;

@@ -40,9 +40,10 @@ pub use lease::Lease;
 /// contexts it takes values with a closing function ([`adopt`](Self::adopt)), functions to call
 /// ([`defer`](Self::defer)) and plain values to drop ([`keep`](Self::keep)), and keeps their order.
 ///
-/// `E` is the error of the exits and of the body. `D` is the verdict: a plain stack, `ExitStack<E>`,
-/// does not accept a context that may suppress errors; an `ExitStack<E, Suppression>`, made by
-/// [`suppressing`](ExitStack::suppressing), does, and its exit gives an `Option`.
+/// `E` is the error of the exits and of the body. `D` is the verdict: a plain stack,
+/// `ExitStack<E>`, does not accept a context that may suppress errors; an `ExitStack<E,
+/// Suppression>`, made by [`suppressing`](ExitStack::suppressing), does, and its exit gives an
+/// `Option`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -71,8 +72,8 @@ pub use lease::Lease;
 /// # }
 /// ```
 ///
-/// The error type has to be named, as in `ExitStack::<io::Error>::scope`, where nothing else tells it:
-/// `enter` converts errors, so the compiler can't take it from there.
+/// The error type has to be named, as in `ExitStack::<io::Error>::scope`, where nothing else tells
+/// it: `enter` converts errors, so the compiler can't take it from there.
 ///
 /// # Drop
 ///
@@ -223,8 +224,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
         Self::empty()
     }
 
-    /// As [`ExitStack::scope`], with a stack that accepts suppressing contexts as well. It gives `None`
-    /// where the body's error, or that of an inner exit, was suppressed.
+    /// As [`ExitStack::scope`], with a stack that accepts suppressing contexts as well. It gives
+    /// `None` where the body's error, or that of an inner exit, was suppressed.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -402,8 +403,8 @@ where
         self.push(entered_at_once(context))
     }
 
-    /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from the
-    /// code around it (`async move |outcome| …`), because it may run in the background.
+    /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from
+    /// the code around it (`async move |outcome| …`), because it may run in the background.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -554,10 +555,10 @@ where
 
     /// Exits all entries, in reverse order, whatever fails.
     ///
-    /// Each exit sees the outcome that it would see if the contexts were nested: the error of an inner
-    /// exit is a failure to the outer ones, unless the body has failed already; after a suppression
-    /// they see [`Completed`](Outcome::Completed); and where the caller goes away meanwhile, those that
-    /// have not begun see [`Cancelled`](Outcome::Cancelled).
+    /// Each exit sees the outcome that it would see if the contexts were nested: the error of an
+    /// inner exit is a failure to the outer ones, unless the body has failed already; after a
+    /// suppression they see [`Completed`](Outcome::Completed); and where the caller goes away
+    /// meanwhile, those that have not begun see [`Cancelled`](Outcome::Cancelled).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;

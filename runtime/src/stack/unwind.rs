@@ -32,12 +32,13 @@ pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The body's error, while it is the one that goes to the caller.
     pub(super) body: Option<BodyError>,
     panic: Option<(&'static str, Payload)>,
-    /// The caller has gone away: the exits that have not begun are those of a body that was dropped.
+    /// The caller has gone away: the exits that have not begun are those of a body that was
+    /// dropped.
     is_abandoned: bool,
 }
 
-/// A stack that exits, and whoever waits for it. Dropped, the caller is gone before the rest is handed
-/// over.
+/// A stack that exits, and whoever waits for it. Dropped, the caller is gone before the rest is
+/// handed over.
 pub(super) struct Exiting<E, D>
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -57,8 +58,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
     }
 }
 
-/// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics on the
-/// way, in a `Drop` too, keeps none of them from its turn.
+/// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics
+/// on the way, in a `Drop` too, keeps none of them from its turn.
 pub(super) async fn unwind<E, D>(
     entries: Entries<E, D>,
     mut outcome: Outcome,
@@ -87,8 +88,8 @@ pub(super) async fn unwind<E, D>(
     drop_quietly(NAME, outcome);
 }
 
-/// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on alone, with a
-/// time limit of its own, and the stack waits for it as for all that it has given up.
+/// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on
+/// alone, with a time limit of its own, and the stack waits for it as for all that it has given up.
 pub(super) async fn unless_rescued<D, E>(
     exit: Exit<D, E>,
 ) -> Option<<Exit<D, E> as Future>::Output> {

@@ -42,8 +42,8 @@ const FOR_EVER: Duration = Duration::from_secs(10);
 /// The same in real time, while programs that fail are looked for, or made smaller.
 const LONG: Duration = Duration::from_millis(500);
 
-/// Programs that have broken a law, rarely met. One: an entry of a list that was let go, and then ended, was
-/// taken for the one that stood there.
+/// Programs that have broken a law, rarely met. One: an entry of a list that was let go, and then
+/// ended, was taken for the one that stood there.
 const KNOWN: [u64; 1] = [294_077];
 
 /// Runs programs, one after the other.

@@ -14,8 +14,8 @@
 //!
 //! `--instructions` prints the instructions for each of 1,000 and 10,000 contexts instead, which do
 //! not depend on caches nor on what else the machine does, and needs valgrind. There `--check`
-//! fails where they grow by more than a quarter. A program that is known to get dearer is printed with
-//! its growth, and does not fail.
+//! fails where they grow by more than a quarter. A program that is known to get dearer is printed
+//! with its growth, and does not fail.
 //!
 //! Programs that don't nest futures run on a stack of 256 KiB, and so do both workers: a drop by
 //! recursion ends the process.

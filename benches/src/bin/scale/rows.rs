@@ -101,8 +101,8 @@ pub(crate) const ALL: &[Row] = &[
     at_random("pool", "guards inside of one, dropped at random", |n| {
         inside_of_one(shuffled(n))
     }),
-    // A guard that was put inside of another one by name looks at each younger one that its task has
-    // given up, to find those that are inside of the same one.
+    // A guard that was put inside of another one by name looks at each younger one that its task
+    // has given up, to find those that are inside of the same one.
     Row {
         is_known_to_grow: true,
         ..at_random("pairs", "pairs of guards, dropped at random", |n| {
