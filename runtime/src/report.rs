@@ -115,7 +115,8 @@ pub enum Kind {
     /// no other exit waits for it.
     LetGo,
     /// The exit of the context waits for another context, which [`waits_for`](Report::waits_for)
-    /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting.
+    /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting. So
+    /// does an enter that has failed, and waits for a context that it had opened.
     /// The guide says [which waits never
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
@@ -271,7 +272,7 @@ impl fmt::Display for Report {
             Kind::BodyFailed => "the body's error has no caller left to go to",
             Kind::BodyPanicked => "the body's panic has no caller left to go to",
             Kind::LetGo => "nobody waits for it, because the exit that opened it was cut off",
-            Kind::LongWait => "exit has been waiting for long",
+            Kind::LongWait => "has been waiting for long",
         };
         write!(f, "async context `{}`: {what}", self.context)?;
         match &self.cause {
