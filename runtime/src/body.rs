@@ -63,11 +63,11 @@ impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 /// # use std::io;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
-/// use async_context_manager::SendClose;
+/// use async_context_manager::SendExit;
 ///
 /// fn open<F>(stack: &ExitStack<io::Error>, close: F)
 /// where
-///     F: for<'o> SendClose<u32, &'o Outcome, io::Result<()>> + 'static,
+///     F: for<'o> SendExit<u32, &'o Outcome, io::Result<()>> + 'static,
 /// {
 ///     drop(stack.adopt(42, close));
 /// }
@@ -77,12 +77,12 @@ impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 /// # Ok(())
 /// # }
 /// ```
-pub trait SendClose<V, O, R>: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Self::Future {
+pub trait SendExit<V, O, R>: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Self::Future {
     /// What the function gives when it is called.
     type Future: Future<Output = R> + Send;
 }
 
-impl<F, V, O, R, Closing> SendClose<V, O, R> for F
+impl<F, V, O, R, Closing> SendExit<V, O, R> for F
 where
     F: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Closing,
     Closing: Future<Output = R> + Send,

@@ -11,7 +11,7 @@ use crate::context::{AsyncContext, Verdict};
 use crate::failure::Failure;
 use crate::guard::Guard;
 use crate::scope::{self, Live};
-use crate::timed::Timed;
+use crate::timeout_error::TimeoutError;
 
 /// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
 ///
@@ -404,7 +404,7 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// The same context, whose enter is given so much time.
     ///
-    /// The body then fails with [`Timed<Error>`](Timed): a `?` converts, so a body that ends in another
+    /// The body then fails with [`TimeoutError<Error>`](TimeoutError): a `?` converts, so a body that ends in another
     /// result is `Ok(read(name).await?)`, not `read(name).await`.
     ///
     /// The limit is for enter alone: body and exit
@@ -446,7 +446,7 @@ pub trait AsyncContextExt: AsyncContext {
     fn enter_timeout(
         self,
         limit: Duration,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
+    ) -> impl AsyncContext<Value = Self::Value, Error = TimeoutError<Self::Error>, Verdict = Self::Verdict>
     where
         Self: 'static, // a context that borrows is for `with_scoped`
     {
@@ -458,7 +458,7 @@ pub trait AsyncContextExt: AsyncContext {
     /// around `__aexit__`.
     ///
     /// An exit that is over its limit is dropped where it stands, and the exits of contexts around
-    /// go on. That is told once. The caller gets [`Timed::Elapsed`], like any error of exit. If the
+    /// go on. That is told once. The caller gets [`TimeoutError::Elapsed`], like any error of exit. If the
     /// body's own error or panic goes to the caller, or if the caller has left, the limit is
     /// [reported](crate::report) instead, as [`TimedOut`](crate::report::Kind::TimedOut).
     ///
@@ -486,7 +486,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///     .exit_timeout(Duration::from_millis(10))
     ///     .with(async |()| Ok("work done"))
     ///     .await;
-    /// assert!(matches!(result, Err(Timed::Elapsed { phase: Phase::Exit, .. })));
+    /// assert!(matches!(result, Err(TimeoutError::Elapsed { phase: Phase::Exit, .. })));
     /// # }
     /// ```
     ///
@@ -497,7 +497,7 @@ pub trait AsyncContextExt: AsyncContext {
     fn exit_timeout(
         self,
         limit: Duration,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Timed<Self::Error>, Verdict = Self::Verdict>
+    ) -> impl AsyncContext<Value = Self::Value, Error = TimeoutError<Self::Error>, Verdict = Self::Verdict>
     {
         combine::exit_timeout(self, limit)
     }

@@ -135,7 +135,7 @@ pub struct StackFailure<R, E> {
     /// The body's error: the primary one where there is one.
     pub body: Option<E>,
     /// The exits that failed, in the order in which they ran.
-    pub exits: Vec<ExitFailure<E>>,
+    pub exits: Vec<FailedExit<E>>,
 }
 
 /// An exit of a stack that failed.
@@ -157,7 +157,7 @@ pub struct StackFailure<R, E> {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ExitFailure<E> {
+pub struct FailedExit<E> {
     /// The context's name.
     pub context: &'static str,
     /// The exit's error.
@@ -168,7 +168,7 @@ pub struct ExitFailure<E> {
 
 impl<R, E> StackFailure<R, E> {
     /// There is a body's error, or at least one exit.
-    pub(crate) fn new(value: Option<R>, body: Option<E>, exits: Vec<ExitFailure<E>>) -> Self {
+    pub(crate) fn new(value: Option<R>, body: Option<E>, exits: Vec<FailedExit<E>>) -> Self {
         Self { value, body, exits }
     }
 
@@ -214,7 +214,7 @@ impl<R, E: fmt::Display> fmt::Display for StackFailure<R, E> {
             write!(f, "the body failed: {error}")?;
             separator = "; and then ";
         }
-        for ExitFailure { context, error, .. } in &self.exits {
+        for FailedExit { context, error, .. } in &self.exits {
             write!(f, "{separator}the exit of `{context}` failed: {error}")?;
             separator = "; and then ";
         }

@@ -31,7 +31,7 @@ mod stack;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time_limit;
-mod timed;
+mod timeout_error;
 
 /// The attribute that writes a context as one function.
 ///
@@ -108,7 +108,7 @@ pub use async_context_manager_macros::contexts;
 /// # }
 /// ```
 pub use async_context_manager_macros::within;
-pub use body::{Body, SendBody, SendClose};
+pub use body::{Body, SendBody, SendExit};
 pub use carry::{Carry, CarryError};
 pub use combine::{
     BoxContext, Either, Join, JoinAll, Tasks, closing, defer, join, join_all, ready, suppress,
@@ -116,11 +116,11 @@ pub use combine::{
 };
 pub use context::{AsyncContext, Suppression, Verdict};
 pub use ext::AsyncContextExt;
-pub use failure::{ExitFailure, Failure, StackFailure};
+pub use failure::{FailedExit, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};
-pub use stack::{ExitStack, FitsIn, Lease};
-pub use timed::{Phase, Timed};
+pub use stack::{AcceptedBy, ExitStack, Lease};
+pub use timeout_error::{Phase, TimeoutError};
 
 /// What most users need: `use async_context_manager::prelude::*;`.
 ///
@@ -136,8 +136,8 @@ pub use timed::{Phase, Timed};
 pub mod prelude {
     pub use crate::{
         AsyncContext, AsyncContextExt, BoxContext, ExitStack, Failure, Guard, Outcome, Suppression,
-        Timed, async_context, async_with, cancellable, closing, contexts, defer, join, join_all,
-        ready, suppress, suppress_if, tasks, within, yield_,
+        TimeoutError, async_context, async_with, cancellable, closing, contexts, defer, join,
+        join_all, ready, suppress, suppress_if, tasks, within, yield_,
     };
 }
 

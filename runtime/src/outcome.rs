@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::carry::CarryError;
-use crate::timed::Timed;
+use crate::timeout_error::TimeoutError;
 
 /// How the body of a context ended.
 ///
@@ -216,7 +216,7 @@ impl Outcome {
 ///
 /// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) ask for the error itself; where that is
 /// a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`, an `anyhow::Error`) or a
-/// [`Timed`], they ask for the error inside it. For a type that is no [`Error`], such as a `String`, there is
+/// [`TimeoutError`], they ask for the error inside it. For a type that is no [`Error`], such as a `String`, there is
 /// [`as_any`](Self::as_any).
 ///
 /// ```
@@ -304,7 +304,7 @@ impl BodyError {
         if let Some(error) = error.downcast_ref::<T>() {
             return Some(error);
         }
-        if let Some(Timed::Context(error)) = error.downcast_ref::<Timed<T>>() {
+        if let Some(TimeoutError::Context(error)) = error.downcast_ref::<TimeoutError<T>>() {
             return Some(error);
         }
         if let Some(CarryError::Context(error)) = error.downcast_ref::<CarryError<T>>() {

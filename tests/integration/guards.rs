@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{BodyError, BodyPanic, Timed, detached, prelude::*};
+use async_context_manager::{BodyError, BodyPanic, TimeoutError, detached, prelude::*};
 use futures::FutureExt;
 use tests::{
     End, Fault, Ledger, Script, cancel_at_every_poll, everywhere, generated, pause, poll_times,
@@ -160,12 +160,12 @@ fn an_exit_that_is_passed_a_failure_is_given_up_with_the_exit_that_its_limit_cut
 
         let limited = around().exit_timeout(Duration::from_millis(1));
         let result = limited
-            .try_with(async |()| Err::<(), _>(Timed::Context(Fault("body"))))
+            .try_with(async |()| Err::<(), _>(TimeoutError::Context(Fault("body"))))
             .await;
         match result {
             Err(Failure::BodyAndExit {
-                body: Timed::Context(Fault("body")),
-                exit: Timed::Elapsed { .. },
+                body: TimeoutError::Context(Fault("body")),
+                exit: TimeoutError::Elapsed { .. },
             }) => {}
             other => panic!("{other:?}"),
         }

@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_secs(1);
 
-fn elapsed(phase: Phase, after: Duration) -> Timed<Fault> {
-    Timed::Elapsed { phase, after }
+fn elapsed(phase: Phase, after: Duration) -> TimeoutError<Fault> {
+    TimeoutError::Elapsed { phase, after }
 }
 
 /// Takes so long in enter, body and exit each.
@@ -41,7 +41,7 @@ fn limits_that_are_kept_change_nothing() {
         let context = slow(ledger.clone(), SHORT, SHORT)
             .enter_timeout(2 * SHORT)
             .exit_timeout(2 * SHORT)
-            .err_into::<Timed<Fault>>();
+            .err_into::<TimeoutError<Fault>>();
         // The body's time does not count.
         let result = context.with(async |()| Ok(sleep(LONG).await)).await;
         assert_eq!(result, Ok(()));
@@ -56,7 +56,7 @@ fn limits_that_are_kept_change_nothing() {
 fn an_enter_over_its_limit_goes_on_and_exits_before_the_context_around() {
     on_current_thread(async |stage| {
         let ledger = Ledger::default();
-        let outer = ready(()).map_err(|fault: Fault| Timed::from(fault));
+        let outer = ready(()).map_err(|fault: Fault| TimeoutError::from(fault));
         let begun = Instant::now();
         let noting = ledger.clone();
         let result = defer(async move |outcome: &Outcome| {
@@ -95,17 +95,17 @@ fn the_own_errors_of_a_limited_context_and_of_its_body_stay_what_they_are() {
             ByHand::<()>::new(script)
                 .enter_timeout(LONG)
                 .exit_timeout(LONG)
-                .err_into::<Timed<Fault>>()
+                .err_into::<TimeoutError<Fault>>()
         };
         let refused = make(End::Fail("e"), End::Ok).with(async |_| Ok(())).await;
-        assert_eq!(refused, Err(Timed::Context(Fault("e"))));
+        assert_eq!(refused, Err(TimeoutError::Context(Fault("e"))));
         let body = make(End::Ok, End::Ok)
             .with(async |_| Ok(End::Fail("b").come()?))
             .await;
-        assert_eq!(body, Err(Timed::Context(Fault("b"))));
+        assert_eq!(body, Err(TimeoutError::Context(Fault("b"))));
         assert_eq!(stage.reports(), []);
         let exit = make(End::Ok, End::Fail("x")).with(async |_| Ok(())).await;
-        assert_eq!(exit, Err(Timed::Context(Fault("x"))));
+        assert_eq!(exit, Err(TimeoutError::Context(Fault("x"))));
         for make in [
             make(End::Panic("p"), End::Ok),
             make(End::Ok, End::Panic("p")),
@@ -137,7 +137,7 @@ fn an_exit_finds_the_body_s_error_inside_of_a_timed_one() {
         let result = context
             .with(async |()| Err::<(), _>(Fault("b").into()))
             .await;
-        assert_eq!(result, Err(Timed::Context(Fault("b"))));
+        assert_eq!(result, Err(TimeoutError::Context(Fault("b"))));
         assert_eq!(ledger.text(), "true");
         let suppressed = suppress::<Fault>().enter_timeout(LONG);
         let result = suppressed
@@ -181,7 +181,7 @@ fn an_exit_over_its_limit_is_given_up_and_returned_and_those_around_go_on() {
     on_current_thread(async |_| {
         let ledger = Ledger::default();
         let begun = Instant::now();
-        let outer = generated(Script::new("outer", &ledger)).map_err(Timed::Context);
+        let outer = generated(Script::new("outer", &ledger)).map_err(TimeoutError::Context);
         let result = outer
             .with(async |_| {
                 let hangs = slow(ledger.clone(), Duration::ZERO, LONG).exit_timeout(SHORT);
@@ -205,7 +205,7 @@ fn the_body_s_error_comes_before_that_of_an_exit_over_its_limit() {
         let result = make()
             .with(async |()| Err::<(), _>(Fault("b").into()))
             .await;
-        assert_eq!(result, Err(Timed::Context(Fault("b"))));
+        assert_eq!(result, Err(TimeoutError::Context(Fault("b"))));
         assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
 
         let both = make()
@@ -214,7 +214,7 @@ fn the_body_s_error_comes_before_that_of_an_exit_over_its_limit() {
         assert_eq!(
             both,
             Err(Failure::BodyAndExit {
-                body: Timed::Context(Fault("b")),
+                body: TimeoutError::Context(Fault("b")),
                 exit: elapsed(Phase::Exit, SHORT),
             })
         );
@@ -269,7 +269,7 @@ fn what_an_exit_that_is_cut_off_had_opened_is_reported_and_not_waited_for() {
             let inner = slow(noting, Duration::ZERO, LONG);
             inner.with(async |()| Ok(())).await
         });
-        let outer = ready(()).map_err(|fault: Fault| Timed::from(fault));
+        let outer = ready(()).map_err(|fault: Fault| TimeoutError::from(fault));
         let begun = Instant::now();
         let result = outer
             .with(async |()| exits.exit_timeout(SHORT).with(async |()| Ok(())).await)
@@ -298,9 +298,9 @@ fn of_an_exit_with_a_limit_made_of_several_those_not_begun_go_on() {
             .boxed()
         };
         let all = vec![make("a", SHORT), make("b", LONG), make("c", SHORT)];
-        let body = || async move |_: &mut Vec<()>| Err::<(), _>(Timed::Context(Fault("b")));
+        let body = || async move |_: &mut Vec<()>| Err::<(), _>(TimeoutError::Context(Fault("b")));
         let result = all.exit_timeout(2 * SHORT).with(body()).await;
-        assert_eq!(result, Err(Timed::Context(Fault("b"))));
+        assert_eq!(result, Err(TimeoutError::Context(Fault("b"))));
         detached::drain().await;
         assert_eq!(stage.reports(), [(Kind::TimedOut, String::new())]);
         assert_eq!(
@@ -325,7 +325,7 @@ fn contexts_with_limits_dropped_at_every_poll_are_exited_once_in_order() {
                     .with(async |_| {
                         inner
                             .with(async |_| {
-                                let both = both.err_into::<Timed<Fault>>();
+                                let both = both.err_into::<TimeoutError<Fault>>();
                                 both.with(async |_| Ok(pause(2).await)).await
                             })
                             .await
@@ -404,18 +404,18 @@ fn a_timed_error_shows_what_was_late_or_the_error_itself() {
     assert!(late.source().is_none() && late.is_elapsed());
     let late = elapsed(Phase::Exit, Duration::from_millis(5));
     assert_eq!(late.to_string(), "exit was not over after 5ms");
-    let own = Timed::from(Fault("own"));
+    let own = TimeoutError::from(Fault("own"));
     assert_eq!(own.to_string(), "own");
     assert!(!own.is_elapsed());
-    let behind = Timed::from(Failure::<(), _>::Body(Fault("behind")));
+    let behind = TimeoutError::from(Failure::<(), _>::Body(Fault("behind")));
     let source = behind.source().map(ToString::to_string);
     assert_eq!(source.as_deref(), Some("behind"));
-    let nested: Timed<Fault> = Timed::Context(late.clone()).into();
+    let nested: TimeoutError<Fault> = TimeoutError::Context(late.clone()).into();
     assert_eq!(nested, late);
 }
 
 /// An exit that never ends, with a limit.
-fn hangs() -> impl AsyncContext<Value = (), Error = Timed<Fault>, Verdict = ()> + 'static {
+fn hangs() -> impl AsyncContext<Value = (), Error = TimeoutError<Fault>, Verdict = ()> + 'static {
     defer(async |_: &Outcome| Ok::<_, Fault>(pending().await)).exit_timeout(SHORT)
 }
 
@@ -488,32 +488,36 @@ where
 #[test]
 fn an_exit_over_its_limit_is_told_once() {
     #[derive(Debug, PartialEq)]
-    struct AppError(Timed<Fault>);
+    struct AppError(TimeoutError<Fault>);
 
-    impl From<Timed<Fault>> for AppError {
-        fn from(error: Timed<Fault>) -> Self {
+    impl From<TimeoutError<Fault>> for AppError {
+        fn from(error: TimeoutError<Fault>) -> Self {
             Self(error)
         }
     }
 
     on_current_thread(async |stage| {
-        let timed = Timed::Context;
+        let timed = TimeoutError::Context;
         is_told_once(stage, hangs, timed).await;
         is_told_once(
             stage,
             || hangs().err_into::<AppError>(),
-            |b| AppError(Timed::Context(b)),
+            |b| AppError(TimeoutError::Context(b)),
         )
         .await;
         is_told_once(stage, || hangs().boxed(), timed).await;
         is_told_once(stage, || hangs().cancellable_enter(), timed).await;
         is_told_once(stage, || Some(hangs()), timed).await;
         is_told_once(stage, || Some(Some(hangs())), timed).await;
-        let left = || Either::<_, BoxContext<(), Timed<Fault>>>::Left(hangs());
+        let left = || Either::<_, BoxContext<(), TimeoutError<Fault>>>::Left(hangs());
         is_told_once(stage, left, timed).await;
-        let twice = || hangs().exit_timeout(LONG).err_into::<Timed<Fault>>();
+        let twice = || hangs().exit_timeout(LONG).err_into::<TimeoutError<Fault>>();
         is_told_once(stage, twice, timed).await;
-        let enter = || hangs().enter_timeout(LONG).err_into::<Timed<Fault>>();
+        let enter = || {
+            hangs()
+                .enter_timeout(LONG)
+                .err_into::<TimeoutError<Fault>>()
+        };
         is_told_once(stage, enter, timed).await;
         is_told_once(stage, || vec![hangs()], timed).await;
         is_told_once(stage, || [hangs()], timed).await;
@@ -524,7 +528,7 @@ fn an_exit_over_its_limit_is_told_once() {
             || {
                 vec![Some(hangs())]
                     .exit_timeout(LONG)
-                    .err_into::<Timed<Fault>>()
+                    .err_into::<TimeoutError<Fault>>()
             },
             timed,
         )
@@ -541,7 +545,7 @@ fn of_several_exits_over_their_limits_one_is_returned_and_the_others_are_reporte
         assert_eq!(stage.reports(), reported);
         assert_eq!(join((hangs(), hangs())).with(async |_| Ok(())).await, late);
         assert_eq!(stage.reports(), reported);
-        let stack = ExitStack::<Timed<Fault>>::new();
+        let stack = ExitStack::<TimeoutError<Fault>>::new();
         for _ in 0..2 {
             drop(stack.enter(hangs()).await);
         }

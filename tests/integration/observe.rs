@@ -213,7 +213,7 @@ fn a_context_with_a_limit_on_enter_is_one_context() {
         let context = Some(
             slow(Err("exit"))
                 .enter_timeout(LONG)
-                .err_into::<Timed<&str>>(),
+                .err_into::<TimeoutError<&str>>(),
         );
         let used = context.with(async |_| Ok(two_seconds(&mut ()).await?));
         assert!(used.await.is_err());

@@ -567,7 +567,9 @@ fn nobody_waits_for_what_an_exit_that_its_limit_cut_off_had_opened() {
 }
 
 /// A context whose exit is cut off in the use of another one, which ends after the line `the end`.
-fn cut_off(p: P) -> impl AsyncContext<Value = (), Error = Timed<Fault>, Verdict = ()> + use<> {
+fn cut_off(
+    p: P,
+) -> impl AsyncContext<Value = (), Error = TimeoutError<Fault>, Verdict = ()> + use<> {
     let wait = async { Ok(p.until("the end").await) };
     let hangs = p.owner("hangs", wait);
     p.owner("s", async { hangs.with(async |()| Ok(())).await })

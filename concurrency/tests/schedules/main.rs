@@ -48,8 +48,8 @@ pub mod report;
 pub mod scope;
 #[path = "../../../runtime/src/settle.rs"]
 pub mod settle;
-#[path = "../../../runtime/src/timed.rs"]
-pub mod timed;
+#[path = "../../../runtime/src/timeout_error.rs"]
+pub mod timeout_error;
 
 mod alarm;
 mod carry;

@@ -7,12 +7,12 @@ use crate::context::AsyncContext;
 use crate::generator::generator;
 use crate::scope::Live;
 use crate::time_limit::within;
-use crate::timed::{Phase, Timed};
+use crate::timeout_error::{Phase, TimeoutError};
 
 pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
     context: C,
     after: Duration,
-) -> impl AsyncContext<Value = C::Value, Error = Timed<C::Error>, Verdict = C::Verdict> {
+) -> impl AsyncContext<Value = C::Value, Error = TimeoutError<C::Error>, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
         // It hands itself over when it drops: at its limit, and also where the caller goes away.
         let mut live = Live::new_part(context, lender.part());
@@ -21,9 +21,9 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
             let phase = Phase::Enter;
             let Some(entered) = within(after, live.enter()).await else {
                 live.place().be_late();
-                return Err(Timed::Elapsed { phase, after });
+                return Err(TimeoutError::Elapsed { phase, after });
             };
-            entered.map_err(Timed::Context)?;
+            entered.map_err(TimeoutError::Context)?;
         }
         live.become_part();
         let (value, outcome) = lender.yield_(live.take()).await;
@@ -32,6 +32,6 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
         let exit = live.exit().await;
         lender.fail_as(live.failing().kind);
         let ended = exit.unwrap_or_else(|payload| resume_unwind(payload));
-        ended.map_err(Timed::Context)
+        ended.map_err(TimeoutError::Context)
     })
 }

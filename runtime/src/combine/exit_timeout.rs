@@ -9,12 +9,12 @@ use crate::generator::generator;
 use crate::order::Begin;
 use crate::report::drop_quietly;
 use crate::time_limit::{check_timer, within};
-use crate::timed::{Phase, Timed};
+use crate::timeout_error::{Phase, TimeoutError};
 
 pub(crate) fn exit_timeout<C: AsyncContext>(
     context: C,
     after: Duration,
-) -> impl AsyncContext<Value = C::Value, Error = Timed<C::Error>, Verdict = C::Verdict> {
+) -> impl AsyncContext<Value = C::Value, Error = TimeoutError<C::Error>, Verdict = C::Verdict> {
     let name = context.__name();
     generator(name, async move |lender| {
         check_timer();
@@ -28,16 +28,16 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
             code.as_mut().poll(cx).map(Some)
         });
         if let Some(ended) = entering.await {
-            return ended.map_err(Timed::Context);
+            return ended.map_err(TimeoutError::Context);
         }
         let begin = Begin::now();
         if let Some(ended) = within(after, code.as_mut()).await {
-            return ended.map_err(Timed::Context);
+            return ended.map_err(TimeoutError::Context);
         }
         drop_quietly(name, code);
         begin.cut_off();
         link.cut_off();
         let phase = Phase::Exit;
-        Err(Timed::Elapsed { phase, after })
+        Err(TimeoutError::Elapsed { phase, after })
     })
 }

@@ -14,7 +14,7 @@ use crate::panic::Payload;
 use crate::report::Kind;
 use crate::scope::Live;
 
-use super::FitsIn;
+use super::AcceptedBy;
 
 /// An entered context, without the types that the stack does not know.
 pub(super) trait Entry<E, D>: Send {
@@ -40,7 +40,7 @@ pub(super) fn next_number<E, D>(entries: &Numbered<E, D>) -> u64 {
 impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
 where
     V: Send + 'static,
-    C: FitsIn<D>,
+    C: AcceptedBy<D>,
     CE: Into<E> + fmt::Debug + Send + Sync + 'static,
     E: Send + 'static,
     D: Verdict,
@@ -58,7 +58,7 @@ where
             let ended = Live::exit(&mut self).await;
             // The conversion is the user's: a panic of it is one of this exit.
             let ended = catch_unwind(AssertUnwindSafe(|| {
-                Ok(ended?.map(FitsIn::fit).map_err(Into::into))
+                Ok(ended?.map(AcceptedBy::accepted).map_err(Into::into))
             }));
             (ended.unwrap_or_else(Err), self.failing().kind)
         }))

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use crate::body::{Body as AsyncBody, SendBody, SendClose};
+use crate::body::{Body as AsyncBody, SendBody, SendExit};
 use crate::context::{AsyncContext, Suppression, Verdict};
 use crate::coroutine::Code;
 use crate::failure::StackFailure;
@@ -366,7 +366,7 @@ where
     /// [`with`](crate::AsyncContextExt::with); the stack is as it was before.
     pub async fn enter<C>(&self, context: C) -> Result<Lease<'_, C::Value, E>, E>
     where
-        C: AsyncContext<Verdict: FitsIn<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
+        C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
     {
         let mut live = Live::new(context, Hold::Guard);
         live.enter().await.map_err(Into::into)?;
@@ -392,7 +392,7 @@ where
     pub fn adopt<V, F>(&self, value: V, close: F) -> Lease<'_, V, E>
     where
         V: Send + 'static,
-        F: for<'o> SendClose<V, &'o Outcome, Result<(), E>> + 'static,
+        F: for<'o> SendExit<V, &'o Outcome, Result<(), E>> + 'static,
     {
         let name = std::any::type_name::<F>();
         let context = generator(name, async move |lender| -> Result<D, E> {
@@ -660,7 +660,7 @@ where
     fn push<V, C, CE>(&self, mut live: Live<V, Code<C, CE>>) -> Lease<'_, V, E>
     where
         V: Send + 'static,
-        C: FitsIn<D>,
+        C: AcceptedBy<D>,
         CE: Into<E> + fmt::Debug + Send + Sync + 'static,
     {
         let (value, loan) = (live.take(), live.loan());
@@ -743,12 +743,12 @@ where
 /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
-/// use async_context_manager::{FitsIn, Verdict};
+/// use async_context_manager::{AcceptedBy, Verdict};
 ///
 /// /// Enters it in a stack of either kind.
 /// async fn push<D: Verdict>(stack: &ExitStack<io::Error, D>) -> io::Result<()>
 /// where
-///     (): FitsIn<D>,
+///     (): AcceptedBy<D>,
 /// {
 ///     stack.enter(number()).await.map(drop)
 /// }
@@ -763,19 +763,19 @@ where
     label = "the context's verdict is `{Self}`, the stack's is `{D}`",
     note = "use an `ExitStack<E, Suppression>`, made by `ExitStack::suppressing()`"
 )]
-pub trait FitsIn<D: Verdict>: Verdict {
+pub trait AcceptedBy<D: Verdict>: Verdict {
     #[doc(hidden)]
-    fn fit(self) -> D;
+    fn accepted(self) -> D;
 }
 
-impl<D: Verdict> FitsIn<D> for D {
-    fn fit(self) -> D {
+impl<D: Verdict> AcceptedBy<D> for D {
+    fn accepted(self) -> D {
         self
     }
 }
 
-impl FitsIn<Suppression> for () {
-    fn fit(self) -> Suppression {
+impl AcceptedBy<Suppression> for () {
+    fn accepted(self) -> Suppression {
         Suppression::Propagate
     }
 }

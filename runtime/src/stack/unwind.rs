@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use crate::context::Verdict;
 use crate::coroutine::Code;
-use crate::failure::{ExitFailure, StackFailure};
+use crate::failure::{FailedExit, StackFailure};
 use crate::fallback::Rescuing;
 use crate::order;
 use crate::outcome::{BodyError, BodyPanic, Outcome};
@@ -171,7 +171,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         self.body = None;
         let exits = mem::take(&mut self.errors).into_iter();
         let exits: Vec<_> = exits
-            .map(|(failing, error)| ExitFailure {
+            .map(|(failing, error)| FailedExit {
                 context: failing.context,
                 error: unshare(error),
                 kind: failing.kind,

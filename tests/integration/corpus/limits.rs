@@ -19,22 +19,22 @@ const LONG: Duration = Duration::from_hours(1);
 const SHORT: Duration = Duration::from_millis(1);
 
 /// What is over its limit is no fault of the program.
-fn in_time(scene: &Scene, result: Result<(), Timed<Fault>>) -> Result<(), Fault> {
+fn in_time(scene: &Scene, result: Result<(), TimeoutError<Fault>>) -> Result<(), Fault> {
     match result {
         Ok(()) => Ok(()),
-        Err(Timed::Elapsed { phase, .. }) => {
+        Err(TimeoutError::Elapsed { phase, .. }) => {
             if phase == Phase::Exit {
                 scene.ledger.record(Fact::ToldOfCut);
             }
             Ok(())
         }
-        Err(Timed::Context(fault)) => Err(fault),
+        Err(TimeoutError::Context(fault)) => Err(fault),
     }
 }
 
 async fn limits_that_are_kept(scene: Scene) -> Result<(), Fault> {
     let context = scene.generator("t").enter_timeout(LONG).exit_timeout(LONG);
-    let context = context.err_into::<Timed<Fault>>();
+    let context = context.err_into::<TimeoutError<Fault>>();
     let body = async |_: &mut _| Ok(scene.body("t", scene.step("inside")).await?);
     in_time(&scene, context.with(body).await)
 }

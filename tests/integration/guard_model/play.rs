@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_context_manager::{Lease, Timed, prelude::*};
+use async_context_manager::{Lease, TimeoutError, prelude::*};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -244,8 +244,8 @@ impl Run {
             Some(limit) => scripted
                 .exit_timeout(Duration::from_millis(limit.into()))
                 .map_err(move |error| match error {
-                    Timed::Elapsed { .. } => Fault(format!("limit of v{name}")),
-                    Timed::Context(error) => error,
+                    TimeoutError::Elapsed { .. } => Fault(format!("limit of v{name}")),
+                    TimeoutError::Context(error) => error,
                 })
                 .boxed(),
             None => scripted.boxed(),

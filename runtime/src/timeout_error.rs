@@ -8,11 +8,11 @@ use std::time::Duration;
 /// [`enter_timeout`](crate::AsyncContextExt::enter_timeout) and
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout).
 ///
-/// `From<E>` makes `?` work in the body. Two limits give a `Timed<Timed<E>>`, which
-/// [`err_into::<Timed<E>>()`](crate::AsyncContextExt::err_into) makes a plain `Timed<E>` again.
+/// `From<E>` makes `?` work in the body. Two limits give a `TimeoutError<TimeoutError<E>>`, which
+/// [`err_into::<TimeoutError<E>>()`](crate::AsyncContextExt::err_into) makes a plain `TimeoutError<E>` again.
 ///
 /// ```
-/// use async_context_manager::{Phase, Timed, prelude::*};
+/// use async_context_manager::{Phase, TimeoutError, prelude::*};
 /// use std::{future::pending, io, time::Duration};
 ///
 /// #[async_context]
@@ -27,13 +27,13 @@ use std::time::Duration;
 /// let limit = Duration::from_secs(1);
 /// let result = slow().enter_timeout(limit).with(async |()| Ok(())).await;
 /// match result.unwrap_err() {
-///     Timed::Elapsed { phase, after } => assert_eq!((phase, after), (Phase::Enter, limit)),
-///     Timed::Context(error) => panic!("{error}"),
+///     TimeoutError::Elapsed { phase, after } => assert_eq!((phase, after), (Phase::Enter, limit)),
+///     TimeoutError::Context(error) => panic!("{error}"),
 /// }
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Timed<E> {
+pub enum TimeoutError<E> {
     /// The limit was over.
     Elapsed {
         /// What took too long.
@@ -60,13 +60,13 @@ pub enum Phase {
     Exit,
 }
 
-impl<E> Timed<E> {
-    /// Returns `true` if this is [`Timed::Elapsed`].
+impl<E> TimeoutError<E> {
+    /// Returns `true` if this is [`TimeoutError::Elapsed`].
     ///
     /// ```
-    /// use async_context_manager::Timed;
+    /// use async_context_manager::TimeoutError;
     ///
-    /// assert!(!Timed::Context("the context's own error").is_elapsed());
+    /// assert!(!TimeoutError::Context("the context's own error").is_elapsed());
     /// ```
     #[must_use]
     pub fn is_elapsed(&self) -> bool {
@@ -74,22 +74,22 @@ impl<E> Timed<E> {
     }
 }
 
-impl<E> From<E> for Timed<E> {
+impl<E> From<E> for TimeoutError<E> {
     fn from(error: E) -> Self {
         Self::Context(error)
     }
 }
 
-impl<E> From<Timed<Timed<E>>> for Timed<E> {
-    fn from(error: Timed<Timed<E>>) -> Self {
+impl<E> From<TimeoutError<TimeoutError<E>>> for TimeoutError<E> {
+    fn from(error: TimeoutError<TimeoutError<E>>) -> Self {
         match error {
-            Timed::Elapsed { phase, after } => Self::Elapsed { phase, after },
-            Timed::Context(error) => error,
+            TimeoutError::Elapsed { phase, after } => Self::Elapsed { phase, after },
+            TimeoutError::Context(error) => error,
         }
     }
 }
 
-impl<E: fmt::Display> fmt::Display for Timed<E> {
+impl<E: fmt::Display> fmt::Display for TimeoutError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elapsed { phase, after } => write!(f, "{phase} was not over after {after:?}"),
@@ -98,7 +98,7 @@ impl<E: fmt::Display> fmt::Display for Timed<E> {
     }
 }
 
-impl<E: Error> Error for Timed<E> {
+impl<E: Error> Error for TimeoutError<E> {
     /// What is behind the context's error: that one shows itself.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
