@@ -314,8 +314,8 @@ pub(crate) enum Place {
 pub(crate) fn several_values(values: impl ToTokens) -> Error {
     over(
         values,
-        "`yield_!` takes one value",
-        "yield a tuple: `yield_!((a, b))`",
+        "`yield_!` takes a value, and a future that runs beside the body",
+        "yield several values as a tuple: `yield_!((a, b))`",
     )
 }
 

@@ -24,7 +24,7 @@ use crate::yields::{self, Rewrite, lender_at};
 //     fn connect(url: Url)
 //         -> impl ::async_context_manager::AsyncContext<Value = Conn, Error = DbError, Verdict = ()>
 //     {
-//         ::async_context_manager::generator::generator::<Conn, _, _>(
+//         ::async_context_manager::generator::generator::<Conn, DbError, _, _>(
 //             ::core::concat!(::core::module_path!(), "::connect"),
 //             async move |lender| -> ::core::result::Result<(), DbError> {
 //                 let url = url;
@@ -94,7 +94,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         body
     };
     let call = quote_spanned! {at_return=>
-        #krate::generator::generator::<#value, _, _>(
+        #krate::generator::generator::<#value, #error, _, _>(
             ::core::concat!(::core::module_path!(), "::", #name),
             #arguments -> #result {
                 #shared

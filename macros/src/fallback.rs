@@ -23,7 +23,7 @@ pub(crate) fn other_item(item: &TokenStream, errors: Errors) -> TokenStream {
 // Output:
 //     fn connect(url: Url) -> impl ::async_context_manager::AsyncContext<…> {
 //         ::core::compile_error! { "…" }
-//         ::async_context_manager::generator::generator::<Conn, _, _>(
+//         ::async_context_manager::generator::generator::<Conn, DbError, _, _>(
 //             "",
 //             async move |_| -> ::core::result::Result<(), DbError> {
 //                 let url = url;
@@ -87,7 +87,7 @@ pub(crate) fn fallback(
             #(#inner_attrs)*
             #imports
             #errors
-            #krate::generator::generator::<#value, _, _>(
+            #krate::generator::generator::<#value, #error, _, _>(
                 "",
                 async move |_| -> ::core::result::Result<#verdict, #error> {
                     #captures

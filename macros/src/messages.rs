@@ -331,7 +331,10 @@ fn within_knows_the_types_that_are_no_result() {
 fn a_yield_takes_an_expression_and_one() {
     for (body, expected) in [
         (quote!(yield_!(id+)), "`yield_!` takes an expression, but"),
-        (quote!(yield_!(id, id)), "`yield_!` takes one value"),
+        (
+            quote!(yield_!(id, id, id)),
+            "`yield_!` takes a value, and a future that runs beside the body",
+        ),
     ] {
         let wrong = wrong_in(quote!(), &quote!(#body; Ok(())));
         assert!(

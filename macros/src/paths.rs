@@ -16,7 +16,7 @@ use syn::{
 
 use crate::endings;
 use crate::errors::{self, Errors, Place, Yield};
-use crate::yields::{self, Hidden, Own};
+use crate::yields::{self, Hidden, Own, Yielded};
 
 /// What the analysis found out for the expansion.
 #[derive(Default)]
@@ -526,8 +526,13 @@ impl<'ast> Visit<'ast> for Paths<'_> {
                 if mac.path.is_ident("r#yield") {
                     self.errors.push(errors::raw_yield(&mac.path));
                 }
-                match yields::yielded_value(mac) {
-                    Ok(value) => self.walk(&value, false),
+                match Yielded::of(mac) {
+                    Ok(yielded) => {
+                        self.walk(&yielded.value, false);
+                        if let Some(beside) = &yielded.beside {
+                            self.walk(beside, false);
+                        }
+                    }
                     Err(error) => self.errors.push(error),
                 }
                 self.meet(Yield::from_macro(mac));

@@ -51,6 +51,7 @@ fn a_function_becomes_one_call() {
                 }
                 ::async_context_manager::generator::generator::<
                     Conn,
+                    DbError,
                     _,
                     _,
                 >(
@@ -118,6 +119,7 @@ fn arguments_move_inside_with_their_patterns() {
                 }
                 ::async_context_manager::generator::generator::<
                     &'a T,
+                    DbError,
                     _,
                     _,
                 >(
@@ -173,6 +175,7 @@ fn an_alias_is_projected() {
                 }
                 ::async_context_manager::generator::generator::<
                     <io::Result<File> as ::async_context_manager::generator::IsResult>::Value,
+                    <io::Result<File> as ::async_context_manager::generator::IsResult>::Error,
                     _,
                     _,
                 >(
@@ -230,6 +233,7 @@ fn impl_trait_is_inferred_in_the_body() {
                     _,
                     _,
                     _,
+                    _,
                 >(
                     ::core::concat!(::core::module_path!(), "::", "counter"),
                     async move |lender| -> ::core::result::Result<(), _> {
@@ -273,6 +277,7 @@ fn suppress_and_crate_are_arguments() {
                 }
                 crate::reexport::generator::generator::<
                     (),
+                    Never,
                     _,
                     _,
                 >(
@@ -330,6 +335,7 @@ fn cancellable_is_rewritten_inside_of_other_macros() {
                 }
                 ::async_context_manager::generator::generator::<
                     (Guard, Guard),
+                    Never,
                     _,
                     _,
                 >(
@@ -400,6 +406,7 @@ fn a_body_that_always_fails_needs_no_yield() {
             > {
                 ::async_context_manager::generator::generator::<
                     Conn,
+                    DbError,
                     _,
                     _,
                 >(
@@ -445,6 +452,7 @@ fn a_function_with_errors_survives_them() {
                 }
                 ::async_context_manager::generator::generator::<
                     Conn,
+                    DbError,
                     _,
                     _,
                 >(
@@ -498,6 +506,7 @@ fn contexts_yield_with_the_keyword() {
             > {
                 ::async_context_manager::generator::generator::<
                     Conn,
+                    DbError,
                     _,
                     _,
                 >(
@@ -522,6 +531,7 @@ fn contexts_yield_with_the_keyword() {
             > {
                 ::async_context_manager::generator::generator::<
                     (),
+                    Never,
                     _,
                     _,
                 >(
@@ -652,6 +662,7 @@ fn names_that_only_rustc_can_tell_apart_are_invented() {
                 }
                 ::async_context_manager::generator::generator::<
                     u32,
+                    DbError,
                     _,
                     _,
                 >(
@@ -708,6 +719,7 @@ fn calls_in_the_tokens_of_other_macros_go_with_their_paths() {
                 }
                 ::async_context_manager::generator::generator::<
                     Pair,
+                    Never,
                     _,
                     _,
                 >(
@@ -762,6 +774,7 @@ fn a_cancellable_in_an_async_block_leaves_the_others_their_lender() {
                 }
                 ::async_context_manager::generator::generator::<
                     u32,
+                    Never,
                     _,
                     _,
                 >(
@@ -827,6 +840,7 @@ fn contexts_inside_of_a_context_keep_their_yields() {
                 }
                 ::async_context_manager::generator::generator::<
                     u32,
+                    Never,
                     _,
                     _,
                 >(
@@ -892,79 +906,80 @@ fn functions_inside_of_a_function_with_errors_lose_their_yields() {
     check(
         output,
         expect![[r#"
-        fn outer() -> impl ::async_context_manager::AsyncContext<
-            Value = u32,
-            Error = Never,
-            Verdict = (),
-        > {
-            yield_! {
-                @ used
-            }
-            ::core::compile_error! {
-                "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
-            }
-            ::core::compile_error! {
-                "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
-            }
-            ::core::compile_error! {
-                "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
-            }
-            ::core::compile_error! {
-                "`yield_!` cannot be inside another macro, because how often the macro runs it is unknown\nhelp: write `let (value, outcome) = yield_!(value);`, then use `value` in the macro"
-            }
-            ::core::compile_error! {
-                "`yield_!` cannot be inside another macro, because how often the macro runs it is unknown\nhelp: write `let (value, outcome) = yield_!(value);`, then use `value` in the macro"
-            }
-            ::async_context_manager::generator::generator::<
-                u32,
-                _,
-                _,
-            >(
-                "",
-                async move |_| -> ::core::result::Result<(), Never> {
-                    let _ = (async move || -> ::core::result::Result<_, Never> {
-                        async fn inner() {
-                            (
-                                1,
-                                ::core::option::Option::<&::async_context_manager::Outcome>::None
-                                    .unwrap(),
+            fn outer() -> impl ::async_context_manager::AsyncContext<
+                Value = u32,
+                Error = Never,
+                Verdict = (),
+            > {
+                yield_! {
+                    @ used
+                }
+                ::core::compile_error! {
+                    "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
+                }
+                ::core::compile_error! {
+                    "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
+                }
+                ::core::compile_error! {
+                    "`yield_!` cannot be inside a nested function, because that is not the context\nhelp: put `#[async_context]` on the nested function if it is a context itself"
+                }
+                ::core::compile_error! {
+                    "`yield_!` cannot be inside another macro, because how often the macro runs it is unknown\nhelp: write `let (value, outcome) = yield_!(value);`, then use `value` in the macro"
+                }
+                ::core::compile_error! {
+                    "`yield_!` cannot be inside another macro, because how often the macro runs it is unknown\nhelp: write `let (value, outcome) = yield_!(value);`, then use `value` in the macro"
+                }
+                ::async_context_manager::generator::generator::<
+                    u32,
+                    Never,
+                    _,
+                    _,
+                >(
+                    "",
+                    async move |_| -> ::core::result::Result<(), Never> {
+                        let _ = (async move || -> ::core::result::Result<_, Never> {
+                            async fn inner() {
+                                (
+                                    1,
+                                    ::core::option::Option::<&::async_context_manager::Outcome>::None
+                                        .unwrap(),
+                                );
+                            }
+                            impl Type {
+                                async fn inner() {
+                                    (
+                                        2,
+                                        ::core::option::Option::<
+                                            &::async_context_manager::Outcome,
+                                        >::None
+                                            .unwrap(),
+                                    );
+                                }
+                            }
+                            trait Trait {
+                                async fn inner() {
+                                    (
+                                        3,
+                                        ::core::option::Option::<
+                                            &::async_context_manager::Outcome,
+                                        >::None
+                                            .unwrap(),
+                                    );
+                                }
+                            }
+                            print!(
+                                ((), ::core::option::Option:: < & ::async_context_manager::Outcome >
+                                ::None.unwrap()), (4, ::core::option::Option:: < &
+                                ::async_context_manager::Outcome > ::None.unwrap())
                             );
-                        }
-                        impl Type {
-                            async fn inner() {
-                                (
-                                    2,
-                                    ::core::option::Option::<
-                                        &::async_context_manager::Outcome,
-                                    >::None
-                                        .unwrap(),
-                                );
-                            }
-                        }
-                        trait Trait {
-                            async fn inner() {
-                                (
-                                    3,
-                                    ::core::option::Option::<
-                                        &::async_context_manager::Outcome,
-                                    >::None
-                                        .unwrap(),
-                                );
-                            }
-                        }
-                        print!(
-                            ((), ::core::option::Option:: < & ::async_context_manager::Outcome >
-                            ::None.unwrap()), (4, ::core::option::Option:: < &
-                            ::async_context_manager::Outcome > ::None.unwrap())
-                        );
-                        return ::core::result::Result::Ok(());
-                    })()
-                        .await;
-                    ::core::option::Option::None.unwrap()
-                },
-            )
-        }
-    "#]],
+                            return ::core::result::Result::Ok(());
+                        })()
+                            .await;
+                        ::core::option::Option::None.unwrap()
+                    },
+                )
+            }
+        "#]],
     );
 }
 
@@ -1004,6 +1019,7 @@ fn what_is_expected_of_an_argument_is_expected_inside() {
                 }
                 ::async_context_manager::generator::generator::<
                     u32,
+                    Never,
                     _,
                     _,
                 >(
@@ -1071,6 +1087,7 @@ fn patterns_are_there_where_their_arguments_are() {
                 }
                 ::async_context_manager::generator::generator::<
                     u32,
+                    Never,
                     _,
                     _,
                 >(
@@ -1126,7 +1143,7 @@ fn a_body_that_is_newer_than_the_parser_keeps_its_tokens() {
     check_tokens(
         &output,
         &expect![[
-            r#"fn lock (a : Mutex) -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { yield_ ! { @ used } cancellable ! { @ used } :: async_context_manager :: generator :: generator :: < Guard , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "lock") , async move | lender | -> :: core :: result :: Result < () , Never > { let lender = & lender ; let a = a ; let __context_exit : :: core :: result :: Result < () , Never > = { { let guard = newer syntax lender . cancellable (a . lock ()) . await ; let ((guard , _) , _) = (({ let end = lender . yield_ (guard) ; end . await }) , ({ let end = lender . yield_ (()) ; end . await })) ; guard . unlock () } } ; __context_exit } ,) }"#
+            r#"fn lock (a : Mutex) -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { yield_ ! { @ used } cancellable ! { @ used } :: async_context_manager :: generator :: generator :: < Guard , Never , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "lock") , async move | lender | -> :: core :: result :: Result < () , Never > { let lender = & lender ; let a = a ; let __context_exit : :: core :: result :: Result < () , Never > = { { let guard = newer syntax lender . cancellable (a . lock ()) . await ; let ((guard , _) , _) = (({ let end = lender . yield_ (guard) ; end . await }) , ({ let end = lender . yield_ (()) ; end . await })) ; guard . unlock () } } ; __context_exit } ,) }"#
         ]],
     );
 
@@ -1141,7 +1158,7 @@ fn a_body_that_is_newer_than_the_parser_keeps_its_tokens() {
     check_tokens(
         &output,
         &expect![[
-            r#"fn never () -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { :: async_context_manager :: generator :: generator :: < Guard , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "never") , async move | lender | -> :: core :: result :: Result < () , Never > { let __context_exit : :: core :: result :: Result < () , Never > = { { newer syntax } } ; __context_exit } ,) }"#
+            r#"fn never () -> impl :: async_context_manager :: AsyncContext < Value = Guard , Error = Never , Verdict = () > { :: async_context_manager :: generator :: generator :: < Guard , Never , _ , _ > (:: core :: concat ! (:: core :: module_path ! () , "::" , "never") , async move | lender | -> :: core :: result :: Result < () , Never > { let __context_exit : :: core :: result :: Result < () , Never > = { { newer syntax } } ; __context_exit } ,) }"#
         ]],
     );
 }

@@ -43,18 +43,45 @@ pub(crate) fn is_context(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| is_named(attr, "async_context"))
 }
 
-/// The value of `yield_!(value)`; `()` where there is none.
-pub(crate) fn yielded_value(mac: &Macro) -> syn::Result<Expr> {
-    if mac.tokens.is_empty() {
-        return Ok(Expr::Verbatim(quote!(())));
-    }
-    one_expression.parse2(mac.tokens.clone()).map_err(|error| {
-        if has_several(&mac.tokens) {
-            errors::several_values(&mac.tokens)
-        } else {
-            errors::not_an_expression(&error)
+/// The arguments of a yield.
+pub(crate) struct Yielded<T = Expr> {
+    /// `()` where there is none.
+    pub(crate) value: T,
+    pub(crate) beside: Option<T>,
+}
+
+impl Yielded {
+    /// The arguments of `yield_!(value, beside)`.
+    pub(crate) fn of(mac: &Macro) -> syn::Result<Self> {
+        if mac.tokens.is_empty() {
+            return Ok(Self::nothing());
         }
-    })
+        one_or_two.parse2(mac.tokens.clone()).map_err(|error| {
+            if has_several(&mac.tokens) {
+                errors::several_values(&mac.tokens)
+            } else {
+                errors::not_an_expression(&error)
+            }
+        })
+    }
+
+    fn nothing() -> Self {
+        Self {
+            value: Expr::Verbatim(quote!(())),
+            beside: None,
+        }
+    }
+}
+
+fn one_or_two(input: ParseStream<'_>) -> syn::Result<Yielded> {
+    let value = input.parse()?;
+    let comma = input.parse::<Option<Token![,]>>()?;
+    let beside = if comma.is_some() && !input.is_empty() {
+        Some(one_expression(input)?)
+    } else {
+        None
+    };
+    Ok(Yielded { value, beside })
 }
 
 /// The future of `cancellable!(future)`.
@@ -99,10 +126,13 @@ pub(crate) enum Rewrite<'a> {
 }
 
 impl Rewrite<'_> {
-    fn yield_(self, value: impl ToTokens, span: Span) -> TokenStream {
+    fn yield_<T: ToTokens>(self, yielded: Yielded<T>, span: Span) -> TokenStream {
+        let Yielded { value, beside } = yielded;
         match self {
             // Input:  yield_!(value)
             // Output: ({ let end = lender.yield_(value); end.await })
+            // Input:  yield_!(value, beside)
+            // Output: ({ let end = lender.yield_beside(value, beside); end.await })
             //
             // What is temporary in the value drops before the wait: a lock that it takes is not
             // held while the body runs.
@@ -110,7 +140,12 @@ impl Rewrite<'_> {
                 let lender = lender_at(span);
                 let here = Span::mixed_site().located_at(span);
                 let end = Ident::new("end", here);
-                let call = quote_spanned!(span=> let #end = #lender.yield_(#value););
+                let call = match beside {
+                    None => quote_spanned!(span=> let #end = #lender.yield_(#value);),
+                    Some(beside) => {
+                        quote_spanned!(span=> let #end = #lender.yield_beside(#value, #beside);)
+                    }
+                };
                 let wait = quote_spanned!(span=> #end.await);
                 // Of the macro, and not of the user: no lint looks for parentheses that could be
                 // left out.
@@ -118,6 +153,10 @@ impl Rewrite<'_> {
                 quote_spanned!(here=> (#block))
             }
             Self::ToNothing(krate) => {
+                let value = match beside {
+                    None => value.into_token_stream(),
+                    Some(beside) => quote_spanned!(span=> { let _ = #beside; #value }),
+                };
                 quote_spanned!(span=> (#value, ::core::option::Option::<&#krate::Outcome>::None.unwrap()))
             }
         }
@@ -148,9 +187,17 @@ impl Rewrite<'_> {
         let span = mac.path.span();
         let tokens = match Own::of(&mac.path)? {
             Own::Yield => {
-                let mut value = self.or_nothing(yielded_value(mac), quote!(()))?;
-                self.visit_expr_mut(&mut value);
-                self.yield_(value, span)
+                let mut yielded = match (Yielded::of(mac), *self) {
+                    (Ok(yielded), _) => yielded,
+                    (Err(_), Self::ToNothing(_)) => Yielded::nothing(),
+                    // `analyze` has refused it.
+                    (Err(_), Self::ToCalls) => return None,
+                };
+                self.visit_expr_mut(&mut yielded.value);
+                if let Some(beside) = &mut yielded.beside {
+                    self.visit_expr_mut(beside);
+                }
+                self.yield_(yielded, span)
             }
             Own::Cancellable => {
                 let nothing = quote!(::core::future::ready(()));
@@ -169,7 +216,11 @@ impl Rewrite<'_> {
             .as_deref()
             .map_or_else(|| Expr::Verbatim(quote!(())), Expr::clone);
         self.visit_expr_mut(&mut value);
-        Expr::Verbatim(self.yield_(value, expr.yield_token.span))
+        let yielded = Yielded {
+            value,
+            beside: None,
+        };
+        Expr::Verbatim(self.yield_(yielded, expr.yield_token.span))
     }
 
     /// The same where there is no syntax tree: in the tokens of other macros.
@@ -179,11 +230,10 @@ impl Rewrite<'_> {
             match piece {
                 Piece::Call(call) => {
                     let span = call.name.span();
-                    let inside = self.rewrite_tokens(call.arguments.stream());
+                    let arguments = call.arguments.stream();
                     output.append_all(match call.own {
-                        Own::Yield if inside.is_empty() => self.yield_(quote!(()), span),
-                        Own::Yield => self.yield_(inside, span),
-                        Own::Cancellable => self.cancellable(inside, span),
+                        Own::Yield => self.yield_(self.rewrite_yielded(arguments), span),
+                        Own::Cancellable => self.cancellable(self.rewrite_tokens(arguments), span),
                         Own::Contexts => {
                             let (path, bang, arguments) = (call.path, call.bang, call.arguments);
                             quote!(#(#path)* #bang #arguments)
@@ -200,6 +250,24 @@ impl Rewrite<'_> {
             }
         }
         output
+    }
+}
+
+impl Rewrite<'_> {
+    fn rewrite_yielded(self, arguments: TokenStream) -> Yielded<TokenStream> {
+        let (value, beside) = match one_or_two.parse2(arguments.clone()) {
+            Ok(Yielded {
+                value,
+                beside: Some(beside),
+            }) => (value.into_token_stream(), Some(beside.into_token_stream())),
+            Ok(_) => (arguments, None),
+            Err(_) if arguments.is_empty() => (quote!(()), None),
+            Err(_) => (arguments, None),
+        };
+        Yielded {
+            value: self.rewrite_tokens(value),
+            beside: beside.map(|beside| self.rewrite_tokens(beside)),
+        }
     }
 }
 

@@ -34,8 +34,8 @@ pin_project! {
     // A type of its own, and one that asks nothing of its parameters: where the argument is no future, only
     // the call is wrong. An `async fn` would be wrong once more as a type, and once more where it is awaited.
     #[must_use = "a future does nothing unless it is awaited"]
-    pub struct Cancellable<'l, V, F, T> {
-        lender: &'l Lender<V>,
+    pub struct Cancellable<'l, V, E, F, T> {
+        lender: &'l Lender<V, E>,
         // `None` when it has ended.
         #[pin]
         future: Option<F>,
@@ -45,8 +45,8 @@ pin_project! {
     }
 }
 
-impl<'l, V, F: Future> Cancellable<'l, V, F, F::Output> {
-    pub(crate) fn new(lender: &'l Lender<V>, future: F) -> Self {
+impl<'l, V, E, F: Future> Cancellable<'l, V, E, F, F::Output> {
+    pub(crate) fn new(lender: &'l Lender<V, E>, future: F) -> Self {
         Self {
             lender,
             future: Some(future),
@@ -56,7 +56,7 @@ impl<'l, V, F: Future> Cancellable<'l, V, F, F::Output> {
     }
 }
 
-impl<V, F, T> Future for Cancellable<'_, V, F, T> {
+impl<V, E, F, T> Future for Cancellable<'_, V, E, F, T> {
     type Output = T;
 
     /// # Panics
@@ -77,15 +77,15 @@ impl<V, F, T> Future for Cancellable<'_, V, F, T> {
     }
 }
 
-impl<V, F, T> fmt::Debug for Cancellable<'_, V, F, T> {
+impl<V, E, F, T> fmt::Debug for Cancellable<'_, V, E, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancellable").finish_non_exhaustive()
     }
 }
 
-impl<V> Lender<V> {
+impl<V, E> Lender<V, E> {
     /// Marks an await of enter that is safe to give up: see [`cancellable!`](crate::cancellable).
-    pub fn cancellable<I, F, T>(&self, future: I) -> Cancellable<'_, V, F, T>
+    pub fn cancellable<I, F, T>(&self, future: I) -> Cancellable<'_, V, E, F, T>
     where
         I: IntoFuture<IntoFuture = F, Output = T>,
         F: Future<Output = T>,

@@ -145,6 +145,62 @@ pub trait AsyncContext: Sized + Send {
         outcome: &Outcome,
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send;
 
+    /// Runs beside the body, and may end it: renews a lease, sends heartbeats, watches for a signal.
+    /// Called once, after an enter that succeeded. A context that has nothing to do there leaves this
+    /// method out.
+    ///
+    /// The future is polled in the task of the caller, together with the body, from the end of enter to
+    /// the begin of exit, and then dropped. What it means is the subject of [a page of the
+    /// guide](crate::guide::beside).
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    /// use std::{future::pending, time::Duration};
+    /// use tokio::time::sleep;
+    ///
+    /// struct Limit(Duration);
+    ///
+    /// impl AsyncContext for Limit {
+    ///     type Value = ();
+    ///     type Error = &'static str;
+    ///     type Verdict = ();
+    ///
+    ///     async fn enter(&mut self) -> Result<(), &'static str> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     async fn beside(&mut self) -> Result<(), &'static str> {
+    ///         sleep(self.0).await;
+    ///         Err("too late")
+    ///     }
+    ///
+    ///     async fn exit(self, _: (), outcome: &Outcome) -> Result<(), &'static str> {
+    ///         assert!(outcome.is_failed());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let limit = Limit(Duration::from_secs(1));
+    /// let result = limit.with(async |()| pending::<Result<(), _>>().await).await;
+    /// assert_eq!(result, Err("too late"));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An error ends the body, as if the body had failed with it. `Ok(())` changes nothing for the
+    /// body. A context that is entered and exited by hand has to call this as well: one whose
+    /// `beside` was never called says so by a [report](crate::report::Kind::BesideNotRun).
+    ///
+    /// # Panics
+    ///
+    /// A panic ends the body, as if the body had panicked.
+    fn beside(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// The name in reports.
     #[doc(hidden)]
     fn __name(&self) -> &'static str {
@@ -156,11 +212,11 @@ pub trait AsyncContext: Sized + Send {
     #[doc(hidden)]
     fn __coroutine(
         mut self,
-        lender: Lender<Self::Value>,
+        lender: Lender<Self::Value, Self::Error>,
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send {
         async move {
             let value = self.enter().await?;
-            let (value, outcome) = lender.yield_(value).await;
+            let (value, outcome) = lender.yield_beside(value, self.beside()).await;
             self.exit(value, outcome).await
         }
     }

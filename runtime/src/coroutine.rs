@@ -13,11 +13,11 @@ use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::exchange::{Lent, Link, Stage};
+use crate::exchange::{End, Lent, Link, Stage};
 use crate::lender::Lender;
 use crate::observe::Watch;
 use crate::order::{Home, Kind as Hold, Place, Polled, Turn};
@@ -55,7 +55,11 @@ pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
 
 impl<V, F> Coroutine<V, F> {
     /// Nothing of it has run yet. Its place among the other contexts is here and now.
-    pub(crate) fn new(name: &'static str, hold: Hold, code: impl FnOnce(Lender<V>) -> F) -> Self {
+    pub(crate) fn new<E>(
+        name: &'static str,
+        hold: Hold,
+        code: impl FnOnce(Lender<V, E>) -> F,
+    ) -> Self {
         Self::pinned(name, Watch::begin(name), hold, code, Box::pin)
     }
 }
@@ -66,7 +70,7 @@ impl<V, D, E> Coroutine<V, Code<D, E>> {
         name: &'static str,
         watch: Watch,
         hold: Hold,
-        code: impl FnOnce(Lender<V>) -> G,
+        code: impl FnOnce(Lender<V, E>) -> G,
     ) -> Self
     where
         G: Future<Output = Result<D, E>> + Send + 'static,
@@ -76,11 +80,11 @@ impl<V, D, E> Coroutine<V, Code<D, E>> {
 }
 
 impl<V, F: ?Sized> Coroutine<V, F> {
-    fn pinned<G>(
+    fn pinned<G, E>(
         name: &'static str,
         watch: Watch,
         hold: Hold,
-        code: impl FnOnce(Lender<V>) -> G,
+        code: impl FnOnce(Lender<V, E>) -> G,
         pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
     ) -> Self {
         let link = Link::default();
@@ -172,9 +176,11 @@ where
         let mut state = self.state();
         if state.link.stage() == Stage::BodyOver {
             if state.poll_turn(name, cx).is_pending() {
+                state.poll_beside_the_wait(name, cx);
                 state.place.waits_in_exit(name);
                 return Poll::Pending;
             }
+            report_end(name, state.link);
             state.link.begin_exit();
         }
         let exited = state.poll(cx, Polled::Exit);
@@ -211,14 +217,100 @@ impl<V, D, E, F> Parts<'_, V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
+    #[inline]
     fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Poll<F::Output> {
-        let _polling = self.place.poll(part);
-        let running = self.link.run();
-        let polled = self.future.as_mut().poll(cx);
-        if polled.is_pending() {
-            running.goes_on();
+        poll_code(self.place, self.link, self.future.as_mut(), cx, part)
+    }
+
+    /// While exit waits for its turn, what runs beside the body goes on. What it says about the body comes
+    /// too late.
+    fn poll_beside_the_wait(&mut self, name: &'static str, cx: &mut Context<'_>) {
+        if self.link.runs_beside() {
+            let polled = self.poll(cx, Polled::Open);
+            stands_at_its_yield(name, &polled);
         }
-        polled
+        report_end(name, self.link);
+    }
+}
+
+#[inline]
+fn poll_code<V, F: Future + ?Sized>(
+    place: &mut Place,
+    link: &Link<V>,
+    code: Pin<&mut F>,
+    cx: &mut Context<'_>,
+    part: Polled,
+) -> Poll<F::Output> {
+    let _polling = place.poll(part);
+    let running = link.run();
+    let polled = code.poll(cx);
+    if polled.is_pending() {
+        running.goes_on();
+    }
+    polled
+}
+
+/// Code that runs beside the body, for the one who polls the body.
+pub(crate) struct Companion<'c, V, F: ?Sized> {
+    name: &'static str,
+    link: &'c Link<V>,
+    code: Pin<&'c mut F>,
+}
+
+impl<V, F: Future + ?Sized> Companion<'_, V, F> {
+    /// Returns `true` if there is something beside the body.
+    #[inline]
+    pub(crate) fn is_there(&self) -> bool {
+        self.link.is_accompanied()
+    }
+
+    /// Goes on with what runs beside the body, until it ends the body.
+    ///
+    /// # Panics
+    ///
+    /// If the code goes on without its body, which the macro excludes.
+    #[cold]
+    pub(crate) fn poll(&mut self, place: &mut Place, cx: &mut Context<'_>) -> Poll<End<BodyError>> {
+        if self.link.runs_beside() {
+            let polled = poll_code(place, self.link, self.code.as_mut(), cx, Polled::Open);
+            stands_at_its_yield(self.name, &polled);
+        }
+        self.link.take_end().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<V, F: ?Sized> Companion<'_, V, F> {
+    /// For what has come too late.
+    pub(crate) fn report(&self, end: End<BodyError>) {
+        report_late(self.name, end);
+    }
+}
+
+/// The code has been polled for what runs beside the body.
+///
+/// # Panics
+///
+/// If it has ended, which the macro excludes.
+pub(crate) fn stands_at_its_yield<T>(name: &str, polled: &Poll<T>) {
+    assert!(
+        polled.is_pending(),
+        "the context `{name}` went on before its body had ended"
+    );
+}
+
+/// What would have ended a body that has ended already.
+#[inline]
+pub(crate) fn report_end<V>(name: &'static str, link: &Link<V>) {
+    if let Some(end) = link.take_end() {
+        report_late(name, end);
+    }
+}
+
+#[cold]
+pub(crate) fn report_late(name: &'static str, end: End<BodyError>) {
+    match end {
+        End::Failed(error) => report::beside_failed(name, error),
+        End::Panicked(payload) => report::panic(name, Kind::Panicked, payload),
     }
 }
 
@@ -264,6 +356,7 @@ fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
     if let Some(error) = &owed {
         report::body_error(name, error.share());
     }
+    report_end(name, parts.link);
     let is_over = parts.link.is_over();
     let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
     let polling = place.poll(Polled::Exit);
@@ -309,11 +402,86 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         self.state().link
     }
 
-    /// The value, and the place that the body is inside of.
+    /// The place that the body is inside of, the value, and what runs beside the body.
     #[inline]
-    pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, V>) {
+    pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, V>, Companion<'_, V, F>) {
+        let name = self.name;
         let state = self.state();
-        (state.place, state.link.lend())
+        let link = &*state.link;
+        let companion = Companion {
+            name,
+            link,
+            code: state.future,
+        };
+        (state.place, link.lend(), companion)
+    }
+
+    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it has
+    /// ended the body, there may be more, and it may be polled again.
+    ///
+    /// # Panics
+    ///
+    /// If what runs there panics.
+    pub(crate) fn poll_beside<D, E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>>
+    where
+        F: Future<Output = Result<D, E>>,
+        E: Send + Sync + 'static,
+    {
+        let (place, mut companion) = self.accompany();
+        if companion.is_there() {
+            companion.poll(place, cx).map(End::into_result)
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Goes on with what runs beside the body, for its driver. Gives how it has ended the body, and whether
+    /// there is nothing more to run.
+    pub(crate) fn drive_beside(&mut self, cx: &mut Context<'_>) -> (Option<End<BodyError>>, bool)
+    where
+        F: Future,
+    {
+        let name = self.name;
+        let (place, mut companion) = self.accompany();
+        let mut first = None;
+        while companion.is_there() {
+            let Poll::Ready(end) = companion.poll(place, cx) else {
+                return (first, false);
+            };
+            match first {
+                None => first = Some(end),
+                Some(_) => report_late(name, end),
+            }
+        }
+        (first, true)
+    }
+
+    /// How the body was ended from beside, if it was.
+    pub(crate) fn take_end(&mut self) -> Option<End<BodyError>>
+    where
+        F: Future,
+    {
+        let (place, mut companion) = self.accompany();
+        if !companion.is_there() {
+            return None;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        match companion.poll(place, &mut cx) {
+            Poll::Ready(end) => Some(end),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The place that the body is inside of, and what runs beside the body.
+    pub(crate) fn accompany(&mut self) -> (&mut Place, Companion<'_, V, F>) {
+        let name = self.name;
+        let state = self.state();
+        let companion = Companion {
+            name,
+            link: state.link,
+            code: state.future,
+        };
+        (state.place, companion)
     }
 
     /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).

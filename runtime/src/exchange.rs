@@ -13,6 +13,10 @@
 //! A context that is given up stays in its stage: whoever drives it on in the background goes on
 //! from there.
 //!
+//! Something may run *beside* the body, from the yield to the begin of exit: a part of the code, which the
+//! holder polls in the meantime. It begins in the poll that the code yields in. [`Beside`] tells how far it
+//! is, and what has ended the body from there is left in here for the holder.
+//!
 //! The value stays in here from the yield to the exit: it is lent to the body where it is, and not moved. A
 //! holder who can't lend it so (a guard, say, whose body is the caller's own code) takes it out, and puts it
 //! back.
@@ -21,13 +25,16 @@
 //! exchange only between those. So the lock is always free. It is there because the compiler can't know
 //! that, and it is one that can be held over an await of the body, and costs one atomic operation.
 
-use std::sync::Arc;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-use crate::outcome::Outcome;
+use crate::outcome::{BodyError, Outcome};
+use crate::panic::Payload;
 use crate::report::Kind;
 
 pub(crate) struct Exchange<V> {
@@ -38,6 +45,17 @@ pub(crate) struct Exchange<V> {
     /// Exit was over its limit, and dropped.
     is_cut_off: AtomicBool,
     goods: SpinMutex<Goods<V>>,
+    /// Of a context that runs something beside the body. In a box of its own: it is rare.
+    company: OnceLock<Box<Company>>,
+}
+
+/// What is known of that which runs beside the body.
+#[derive(Default)]
+struct Company {
+    /// A [`Beside`].
+    beside: AtomicU8,
+    /// What has ended the body, until the holder takes it.
+    end: Mutex<Option<End<BodyError>>>,
 }
 
 struct Goods<V> {
@@ -78,6 +96,49 @@ impl Stage {
     ];
 }
 
+/// How far that is which runs beside the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Beside {
+    /// There is nothing, or nothing more.
+    Nothing,
+    /// It runs.
+    Running,
+    /// It has ended the body, and the holder does not know it yet.
+    Ended,
+    /// The same, and more runs there.
+    EndedAndRunning,
+}
+
+impl Beside {
+    const ALL: [Self; 4] = [
+        Self::Nothing,
+        Self::Running,
+        Self::Ended,
+        Self::EndedAndRunning,
+    ];
+}
+
+/// How the body was ended from beside it.
+pub(crate) enum End<E> {
+    Failed(E),
+    Panicked(Payload),
+}
+
+impl End<BodyError> {
+    /// For code that runs beside another body. `E` is the error of the context that this is of.
+    ///
+    /// # Panics
+    ///
+    /// With the panic, where this is one.
+    pub(crate) fn into_result<E: Send + Sync + 'static>(self) -> Result<(), E> {
+        match self {
+            Self::Failed(error) => Err(error.into_error()),
+            Self::Panicked(payload) => resume_unwind(payload),
+        }
+    }
+}
+
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
 impl<V> Default for Exchange<V> {
@@ -91,6 +152,7 @@ impl<V> Default for Exchange<V> {
             marks: AtomicUsize::new(0),
             is_cut_off: AtomicBool::new(false),
             goods: SpinMutex::new(goods),
+            company: OnceLock::new(),
         }
     }
 }
@@ -135,10 +197,127 @@ impl<V> Exchange<V> {
         self.stage() != Stage::Entering
     }
 
+    /// Returns `true` if exit may run, or has run: the next poll of the code is one of exit.
+    pub(crate) fn is_exiting(&self) -> bool {
+        match self.stage() {
+            Stage::Entering | Stage::Lent | Stage::BodyOver => false,
+            Stage::Exiting | Stage::Closing | Stage::Over | Stage::OverEarly => true,
+        }
+    }
+
     /// Returns `true` if the code has returned, or panicked.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.stage(), Stage::Over | Stage::OverEarly)
+    }
+
+    #[inline]
+    fn beside(&self) -> Beside {
+        let Some(company) = self.company.get() else {
+            return Beside::Nothing;
+        };
+        let beside = usize::from(company.beside.load(Ordering::Acquire));
+        Beside::ALL[beside]
+    }
+
+    /// Returns `true` if something runs beside the body, or has ended it.
+    #[inline]
+    pub(crate) fn is_accompanied(&self) -> bool {
+        self.beside() != Beside::Nothing
+    }
+
+    /// Returns `true` if something runs beside the body: the holder polls the code.
+    pub(crate) fn runs_beside(&self) -> bool {
+        matches!(self.beside(), Beside::Running | Beside::EndedAndRunning)
+    }
+
+    /// Returns `true` if the body was ended from beside, and the holder does not know it yet.
+    pub(crate) fn has_end(&self) -> bool {
+        matches!(self.beside(), Beside::Ended | Beside::EndedAndRunning)
+    }
+
+    fn set_beside(&self, beside: Beside) {
+        let company = self.company.get_or_init(Box::default);
+        company.beside.store(beside as u8, Ordering::Release);
+    }
+
+    /// Something runs beside the body.
+    pub(crate) fn begin_beside(&self) {
+        self.set_beside(Beside::Running);
+    }
+
+    /// Nothing runs beside the body any more. What has ended the body stays.
+    pub(crate) fn stop_beside(&self) {
+        match self.beside() {
+            Beside::Running => self.set_beside(Beside::Nothing),
+            Beside::EndedAndRunning => self.set_beside(Beside::Ended),
+            Beside::Nothing | Beside::Ended => {}
+        }
+    }
+
+    /// The body is to end so, says what runs beside it; it may go on after that. `E` is the error of
+    /// the context.
+    pub(crate) fn end_from_beside<E>(&self, end: End<E>, goes_on: bool)
+    where
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        let end = match end {
+            End::Failed(error) => End::Failed(BodyError::new(Arc::new(error))),
+            End::Panicked(payload) => End::Panicked(payload),
+        };
+        let company = self.company.get_or_init(Box::default);
+        *lock(&company.end) = Some(end);
+        self.set_beside(if goes_on {
+            Beside::EndedAndRunning
+        } else {
+            Beside::Ended
+        });
+    }
+
+    /// How the body is to end, if it was ended from beside.
+    #[inline]
+    pub(crate) fn take_end(&self) -> Option<End<BodyError>> {
+        if self.is_accompanied() {
+            self.take_end_of_company()
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn take_end_of_company(&self) -> Option<End<BodyError>> {
+        match self.beside() {
+            Beside::Nothing | Beside::Running => return None,
+            Beside::Ended => self.set_beside(Beside::Nothing),
+            Beside::EndedAndRunning => self.set_beside(Beside::Running),
+        }
+        lock(&self.company.get()?.end).take()
+    }
+
+    /// Makes another error of what is to end the body from beside. A panic of that ends it then.
+    #[inline]
+    pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>)
+    where
+        A: Send + Sync + 'static,
+        B: fmt::Debug + Send + Sync + 'static,
+    {
+        let end = self.take_end();
+        let goes_on = self.runs_beside();
+        match end {
+            None => {}
+            Some(End::Failed(error)) => {
+                match catch_unwind(AssertUnwindSafe(|| convert(error.into_error()))) {
+                    Ok(Ok(error)) => self.end_from_beside(End::Failed(error), goes_on),
+                    Ok(Err(_)) => unreachable!("a body is ended once, and before exit can fail"),
+                    Err(payload) => {
+                        self.end_from_beside(End::<B>::Panicked(payload), goes_on);
+                    }
+                }
+            }
+            Some(End::Panicked(payload)) => {
+                self.end_from_beside(End::<B>::Panicked(payload), goes_on);
+            }
+        }
     }
 
     /// The code is polled while this is there.
@@ -214,6 +393,10 @@ impl<V> Exchange<V> {
         self.set_stage(Stage::Closing);
         Poll::Ready((value, outcome))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A poll of the code. When this drops the code is over, unless it [goes on](Self::goes_on).

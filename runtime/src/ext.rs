@@ -373,7 +373,7 @@ pub trait AsyncContextExt: AsyncContext {
         Self::Error: Into<E>,
         E: fmt::Debug + Send + Sync + 'static,
     {
-        combine::map_err(self, Into::into)
+        combine::err_into(self)
     }
 
     /// The same context with its errors, of enter and of exit, mapped, for a body that fails with

@@ -21,6 +21,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
 use std::mem;
 
 use crate::context::{AsyncContext, Verdict};
@@ -31,6 +32,7 @@ use crate::order::Kind as Hold;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
+pub use crate::beside::{Beside, YieldBeside};
 pub use crate::cancellable::Cancellable;
 pub use crate::lender::{Lender, Yield};
 
@@ -74,9 +76,10 @@ impl<V, E> IsResult for Result<V, E> {
 /// }
 /// assert!(std::any::type_name_of_val(&number()).contains("Generator"));
 /// ```
-pub struct Generator<V, B, F> {
+pub struct Generator<V, E, B, F> {
     name: &'static str,
     progress: Progress<V, B, F>,
+    error: PhantomData<fn(E)>,
 }
 
 enum Progress<V, B, F> {
@@ -103,20 +106,21 @@ enum Progress<V, B, F> {
 /// assert_eq!(number.with(async |number| Ok(*number)).await, Ok(42));
 /// # }
 /// ```
-pub fn generator<V, B, F>(name: &'static str, code: B) -> Generator<V, B, F>
+pub fn generator<V, E, B, F>(name: &'static str, code: B) -> Generator<V, E, B, F>
 where
-    B: FnOnce(Lender<V>) -> F,
+    B: FnOnce(Lender<V, E>) -> F,
 {
     Generator {
         name,
         progress: Progress::Built(code),
+        error: PhantomData,
     }
 }
 
-impl<V, B, F, D, E> AsyncContext for Generator<V, B, F>
+impl<V, B, F, D, E> AsyncContext for Generator<V, E, B, F>
 where
     V: Send,
-    B: FnOnce(Lender<V>) -> F + Send,
+    B: FnOnce(Lender<V, E>) -> F + Send,
     F: Future<Output = Result<D, E>> + Send,
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
@@ -132,10 +136,13 @@ where
         let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
             panic!("the context `{}` is entered twice", self.name);
         };
-        let entered = ByHand(Coroutine::new(self.name, Hold::Guard, code));
+        let entered = ByHand {
+            coroutine: Coroutine::new(self.name, Hold::Guard, code),
+            asked_for_beside: false,
+        };
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => {
+            Progress::Entered(ByHand { coroutine, .. }) => {
                 coroutine.enter().await?;
                 Ok(coroutine.link().take().expect(OFFERED))
             }
@@ -147,10 +154,25 @@ where
 
     /// # Panics
     ///
+    /// If it was not entered before.
+    async fn beside(&mut self) -> Result<(), E> {
+        match &mut self.progress {
+            Progress::Entered(entered) => {
+                entered.asked_for_beside = true;
+                poll_fn(|cx| entered.coroutine.poll_beside(cx)).await
+            }
+            Progress::Built(_) | Progress::Moved => {
+                panic!("the context `{}` is not entered", self.name)
+            }
+        }
+    }
+
+    /// # Panics
+    ///
     /// If it was not entered to its end before.
     async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
         let is_entered = match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => coroutine.stage() == Stage::Lent,
+            Progress::Entered(ByHand { coroutine, .. }) => coroutine.stage() == Stage::Lent,
             Progress::Built(_) | Progress::Moved => false,
         };
         let mut entered = match self.progress {
@@ -159,7 +181,10 @@ where
                 panic!("the context `{}` is exited before it is entered", self.name)
             }
         };
-        let coroutine = &mut entered.0;
+        let coroutine = &mut entered.coroutine;
+        if coroutine.link().runs_beside() && !entered.asked_for_beside {
+            report::plain(self.name, Kind::BesideNotRun);
+        }
         coroutine.link().put(value);
         coroutine.end_body(outcome.share());
         poll_fn(|cx| coroutine.poll_exit(cx)).await
@@ -172,7 +197,7 @@ where
     /// # Panics
     ///
     /// If it was entered before.
-    fn __coroutine(self, lender: Lender<V>) -> impl Future<Output = Result<D, E>> + Send {
+    fn __coroutine(self, lender: Lender<V, E>) -> impl Future<Output = Result<D, E>> + Send {
         let Progress::Built(code) = self.progress else {
             panic!("the context `{}` is entered twice", self.name);
         };
@@ -180,7 +205,7 @@ where
     }
 }
 
-impl<V, B, F> fmt::Debug for Generator<V, B, F> {
+impl<V, E, B, F> fmt::Debug for Generator<V, E, B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Generator")
             .field("name", &self.name)
@@ -190,11 +215,15 @@ impl<V, B, F> fmt::Debug for Generator<V, B, F> {
 
 /// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
 /// over to: the context that these calls are made in is the one that goes on in the background.
-struct ByHand<V, F>(Coroutine<V, F>);
+struct ByHand<V, F> {
+    coroutine: Coroutine<V, F>,
+    /// Somebody runs what is beside the body.
+    asked_for_beside: bool,
+}
 
 impl<V, F> Drop for ByHand<V, F> {
     fn drop(&mut self) {
-        let coroutine = &mut self.0;
+        let coroutine = &mut self.coroutine;
         if !coroutine.is_over() && !coroutine.is_cancellable() {
             report::plain(coroutine.name(), Kind::NotRun);
         }

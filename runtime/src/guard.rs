@@ -2,18 +2,21 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::ops::{Deref, DerefMut};
 use std::panic::resume_unwind;
+use std::sync::Arc;
 
 use crate::body::SendBody;
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::Code;
+use crate::coroutine::{Code, report_late};
+use crate::driven::Ended;
 use crate::failure::Failure;
 use crate::order::{Home, Kind as Hold};
 use crate::outcome::Outcome;
-use crate::scope::{Held, Inside, Live};
-use crate::settle::Body;
+use crate::report::drop_quietly;
+use crate::scope::{Accompanied, Held, Live};
+use crate::settle::{Body, Owed, unshare};
 
 /// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
 /// value.
@@ -76,15 +79,33 @@ where
     C::Value: 'static,
 {
     held: Held<C::Value, Code<C::Verdict, C::Error>>,
+    /// Tells when the body was ended from beside, where there is something.
+    ended: Option<Arc<Ended>>,
 }
 
 impl<C: AsyncContext + 'static> Guard<C> {
     pub(crate) async fn enter(context: C) -> Result<Self, C::Error> {
         let mut live = Live::new(context, Hold::Guard);
         live.enter().await?;
+        let ended = live.drive().map(|(driver, ended)| {
+            driver.spawn();
+            ended
+        });
         Ok(Self {
             held: Held::new(live),
+            ended,
         })
+    }
+
+    /// The body ends, with the call. What came first counts: its result, or what ran beside it.
+    fn end<R>(&mut self, body: Body<R, C::Error>) -> Owed<R, C::Error> {
+        let live = self.held.take_back();
+        let body = match live.take_end() {
+            Some(end) => body.ended_before(live.name(), end),
+            None if self.ended.as_ref().is_some_and(|it| it.is_given()) => body.from_beside(),
+            None => body,
+        };
+        live.end_with(body)
     }
 
     /// For contexts that are put inside of it.
@@ -126,7 +147,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         mut guard: Self,
         result: Result<R, C::Error>,
     ) -> impl Future<Output = Result<<C::Verdict as Verdict>::Output<R>, C::Error>> {
-        let owed = guard.held.take_back().end_with(Body::of(result));
+        let owed = guard.end(Body::of(result));
         async move {
             let live = guard.held.take_back();
             let exit = live.exit().await;
@@ -162,7 +183,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// As [`Guard::exit`].
     pub fn close(mut guard: Self) -> impl Future<Output = Result<(), C::Error>> {
-        let owed = guard.held.take_back().end_with(Body::of(Ok(())));
+        let owed = guard.end(Body::of(Ok(())));
         async move {
             let live = guard.held.take_back();
             let exit = live.exit().await;
@@ -225,13 +246,35 @@ impl<C: AsyncContext + 'static> Guard<C> {
         outcome: &Outcome,
     ) -> impl Future<Output = Result<C::Verdict, C::Error>> + use<C> {
         let live = guard.held.take_back();
-        if outcome.is_failed() {
-            live.become_dependent();
+        let mut owed = None;
+        match live.take_end() {
+            // The outer body knows nothing of it yet.
+            Some(end) if outcome.is_completed() => {
+                owed = Some(live.end_with(Body::<Infallible, _>::from(end)));
+            }
+            end => {
+                if let Some(end) = end {
+                    report_late(live.name(), end);
+                }
+                if outcome.is_failed() {
+                    live.become_dependent();
+                }
+                live.end_body(outcome.share());
+            }
         }
-        live.end_body(outcome.share());
         async move {
-            let exit = guard.held.take_back().exit().await;
-            exit.unwrap_or_else(|payload| resume_unwind(payload))
+            let live = guard.held.take_back();
+            let exit = live.exit().await;
+            let Some(owed) = owed else {
+                return exit.unwrap_or_else(|payload| resume_unwind(payload));
+            };
+            match exit {
+                Ok(Ok(verdict)) if verdict.suppressed::<()>().is_some() => {
+                    drop_quietly(live.name(), owed.take());
+                    Ok(C::Verdict::PROPAGATE)
+                }
+                exit => Err(owed.give_error_back(live.failing(), exit)),
+            }
         }
     }
 
@@ -275,7 +318,11 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// As [`Guard::exit`]. The error is reported when the future is dropped.
     pub fn fail(mut guard: Self, error: C::Error) -> impl Future<Output = C::Error> + use<C> {
         let body = Body::<Infallible, _>::of(Err(error));
-        let owed = guard.held.take_back().end_with(body);
+        let live = guard.held.take_back();
+        if let Some(end) = live.take_end() {
+            report_late(live.name(), end);
+        }
+        let owed = live.end_with(body);
         async move {
             let live = guard.held.take_back();
             let exit = live.exit().await;
@@ -321,11 +368,55 @@ impl<C: AsyncContext + 'static> Guard<C> {
         R: Send,
         F: for<'a> SendBody<&'a mut C::Value, Result<R, C::Error>>,
     {
-        let held = &mut guard.held;
+        let Self { held, ended } = guard;
         async move {
-            let (place, value) = held.lend();
-            let ended = Inside::new(place, || part(value)).await;
-            ended.unwrap_or_else(|payload| resume_unwind(payload))
+            let (place, value, companion) = held.lend();
+            match Accompanied::new(place, companion, || part(value)).await {
+                Body::Completed(value) => Ok(value),
+                Body::Failed(error) => Err(unshare(error)),
+                Body::FailedBeside(error) => {
+                    if let Some(ended) = ended {
+                        ended.give();
+                    }
+                    Err(unshare(error))
+                }
+                Body::Panicked(payload) => resume_unwind(payload),
+            }
+        }
+    }
+
+    /// Tells when the body was ended by what runs [beside](crate::guide::beside) it. A future that
+    /// belongs to nobody, for a `select!`, or for a task that has to know.
+    ///
+    /// It never ends where there is nothing beside the body, and where the guard is gone before that. The
+    /// error is for [`run`](Self::run), or for [`exit`](Self::exit).
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    ///
+    /// #[async_context]
+    /// async fn hasty() -> Result<u32, &'static str> {
+    ///     let (_, _) = yield_!(42, async {
+    ///         tokio::task::yield_now().await;
+    ///         Err("no time")
+    ///     });
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let guard = hasty().guard().await.unwrap();
+    /// Guard::ended(&guard).await;
+    /// assert_eq!(Guard::exit(guard, Ok(1)).await, Err("no time"));
+    /// # }
+    /// ```
+    pub fn ended(guard: &Self) -> impl Future<Output = ()> + Send + use<C> {
+        let ended = guard.ended.clone();
+        async move {
+            match ended {
+                Some(ended) => ended.wait().await,
+                None => pending().await,
+            }
         }
     }
 }

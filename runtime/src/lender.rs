@@ -2,30 +2,33 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use crate::exchange::{Link, Mark};
+use crate::exchange::{Exchange, Link, Mark};
 use crate::observe::Part;
 use crate::outcome::Outcome;
 use crate::report::Kind;
 
 /// Lends the value of a context to the body: what [`yield_!`](crate::yield_) and
-/// [`cancellable!`](crate::cancellable) are calls of.
-pub struct Lender<V> {
+/// [`cancellable!`](crate::cancellable) are calls of. `E` is the error of the context.
+pub struct Lender<V, E> {
     link: Link<V>,
     part: Part,
     outcome: OnceLock<Outcome>,
+    error: PhantomData<fn(E)>,
 }
 
-impl<V> Lender<V> {
+impl<V, E> Lender<V, E> {
     pub(crate) fn new(link: &Link<V>, part: Part) -> Self {
         Self {
             link: Arc::clone(link),
             part,
             outcome: OnceLock::new(),
+            error: PhantomData,
         }
     }
 
@@ -35,12 +38,18 @@ impl<V> Lender<V> {
     ///
     /// If it is called a second time, which the macro excludes.
     #[inline]
-    pub fn yield_(&self, value: V) -> Yield<'_, V> {
+    pub fn yield_(&self, value: V) -> Yield<'_, V, E> {
         self.link.offer(value);
         Yield {
             lender: self,
             is_new: true,
         }
+    }
+
+    /// For code whose error is another one. What ends the body from beside that code is in this other
+    /// error, until somebody makes it ours.
+    pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {
+        Lender::new(&self.link, self.part.clone())
     }
 
     /// While the mark is there, a caller who gives up drops the context on the spot.
@@ -64,6 +73,11 @@ impl<V> Lender<V> {
     pub(crate) fn link(&self) -> Link<V> {
         Arc::clone(&self.link)
     }
+
+    #[inline]
+    pub(crate) fn exchange(&self) -> &Exchange<V> {
+        &self.link
+    }
 }
 
 /// Why a value is there: it is what an enter ends with.
@@ -78,7 +92,7 @@ pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let number = generator("number", async move |lender| -> Result<(), String> {
-///     let end: Yield<'_, u32> = lender.yield_(42);
+///     let end: Yield<'_, u32, String> = lender.yield_(42);
 ///     let (_number, _outcome) = end.await;
 ///     Ok(())
 /// });
@@ -88,13 +102,13 @@ pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
 //
 // The value is in the exchange: were it in here, what is large would be moved once more.
 #[must_use = "the context has no exit unless it is awaited"]
-pub struct Yield<'l, V> {
-    lender: &'l Lender<V>,
+pub struct Yield<'l, V, E> {
+    pub(crate) lender: &'l Lender<V, E>,
     /// The holder has not seen it yet.
-    is_new: bool,
+    pub(crate) is_new: bool,
 }
 
-impl<'l, V> Future for Yield<'l, V> {
+impl<'l, V, E> Future for Yield<'l, V, E> {
     type Output = (V, &'l Outcome);
 
     #[inline]
@@ -115,13 +129,13 @@ impl<'l, V> Future for Yield<'l, V> {
     }
 }
 
-impl<V> fmt::Debug for Yield<'_, V> {
+impl<V, E> fmt::Debug for Yield<'_, V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Yield").finish_non_exhaustive()
     }
 }
 
-impl<V> fmt::Debug for Lender<V> {
+impl<V, E> fmt::Debug for Lender<V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lender").finish_non_exhaustive()
     }

@@ -4,6 +4,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
+mod beside;
 mod body;
 mod cancellable;
 mod carry;
@@ -11,6 +12,7 @@ mod combine;
 mod context;
 mod coroutine;
 pub mod detached;
+mod driven;
 mod exchange;
 mod ext;
 mod failure;

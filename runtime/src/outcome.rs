@@ -200,6 +200,14 @@ impl Outcome {
     pub(crate) const COMPLETED: &'static Self = &Self::Completed;
     pub(crate) const CANCELLED: &'static Self = &Self::Cancelled;
 
+    /// The same, of a body that was ended from beside.
+    pub(crate) fn from_beside(self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(BodyError(Arc::new(FromBeside(error.0)))),
+            outcome @ (Self::Completed | Self::Panicked(_) | Self::Cancelled) => outcome,
+        }
+    }
+
     /// A second handle to the same outcome, for a context that is driven inside another one.
     pub(crate) fn share(&self) -> Self {
         match self {
@@ -239,6 +247,45 @@ impl BodyError {
 
     pub(crate) fn share(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+
+    /// Returns `true` if the body itself has not failed, and was ended with this error from
+    /// [beside](crate::guide::beside): by the second argument of [`yield_!`](crate::yield_), or by
+    /// [`AsyncContext::beside`](crate::AsyncContext::beside), of this context or of one that the
+    /// body is inside of or made of.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    /// use std::future::pending;
+    ///
+    /// #[async_context]
+    /// async fn hasty() -> Result<(), &'static str> {
+    ///     let ((), outcome) = yield_!((), async { Err("no time") });
+    ///     assert!(outcome.error().unwrap().is_from_beside());
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let result = hasty().with(async |()| pending::<Result<(), _>>().await).await;
+    /// assert_eq!(result, Err("no time"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_from_beside(&self) -> bool {
+        (*self.0).is_from_beside()
+    }
+
+    /// The error itself, for somebody who knows its type.
+    pub(crate) fn into_shared<E: Send + Sync + 'static>(self) -> Arc<E> {
+        let error = self.0.into_any().downcast();
+        error.expect("an error from beside has the error type of its context")
+    }
+
+    /// The same, where this is the only handle to the error.
+    pub(crate) fn into_error<E: Send + Sync + 'static>(self) -> E {
+        let error = Arc::into_inner(self.into_shared());
+        error.expect("what has not ended a body yet was shown to nobody")
     }
 
     /// The name of the error's type, as [`std::any::type_name`] gives it.
@@ -342,23 +389,63 @@ impl BodyError {
 
 impl fmt::Debug for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        (*self.0).debug(f)
     }
 }
 
 /// What a [`BodyError`] needs of an error, object-safe.
-trait AnyError: fmt::Debug + Send + Sync {
+trait AnyError: Send + Sync {
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     fn type_name(&self) -> &'static str;
     fn as_any(&self) -> &(dyn Any + Send + Sync);
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+
+    fn is_from_beside(&self) -> bool {
+        false
+    }
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+
     fn type_name(&self) -> &'static str {
         std::any::type_name::<E>()
     }
 
     fn as_any(&self) -> &(dyn Any + Send + Sync) {
         self
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// An error that has ended the body from beside. It has no `Debug` of its own, so that it is no error of a
+/// user's.
+struct FromBeside(Arc<dyn AnyError>);
+
+impl AnyError for FromBeside {
+    fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (*self.0).debug(f)
+    }
+
+    fn type_name(&self) -> &'static str {
+        (*self.0).type_name()
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        (*self.0).as_any()
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.0).into_any()
+    }
+
+    fn is_from_beside(&self) -> bool {
+        true
     }
 }
 

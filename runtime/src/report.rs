@@ -110,6 +110,12 @@ pub enum Kind {
     BodyFailed,
     /// The body panicked, but its panic could not go on: the caller was dropped during exit.
     BodyPanicked,
+    /// What runs [beside](crate::guide::beside) the body failed when the body had ended already, or
+    /// beside a guard that was dropped without an exit.
+    BesideFailed,
+    /// A context that was entered by hand has something to run [beside](crate::guide::beside) its
+    /// body, and [`AsyncContext::beside`](crate::AsyncContext::beside) was not called on it. Its exit has run.
+    BesideNotRun,
     /// The context was opened in an exit that its [time
     /// limit](crate::AsyncContextExt::exit_timeout) has cut off. It goes on in the background, and
     /// no other exit waits for it.
@@ -271,6 +277,8 @@ impl fmt::Display for Report {
             Kind::NotRun => "exit did not run to its end, because the context was dropped",
             Kind::BodyFailed => "the body's error has no caller left to go to",
             Kind::BodyPanicked => "the body's panic has no caller left to go to",
+            Kind::BesideFailed => "what ran beside the body failed, and the body had ended",
+            Kind::BesideNotRun => "what it has to run beside its body was never run",
             Kind::LetGo => "nobody waits for it, because the exit that opened it was cut off",
             Kind::LongWait => "has been waiting for long",
         };
@@ -394,6 +402,10 @@ pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
 
 pub(crate) fn body_error(context: &'static str, error: BodyError) {
     send(context, Kind::BodyFailed, Cause::Error(error));
+}
+
+pub(crate) fn beside_failed(context: &'static str, error: BodyError) {
+    send(context, Kind::BesideFailed, Cause::Error(error));
 }
 
 pub(crate) fn panic(context: &'static str, kind: Kind, payload: Payload) {

@@ -15,9 +15,9 @@ use pin_project_lite::pin_project;
 
 use crate::body::Body as AsyncBody;
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::{Code, Coroutine};
+use crate::coroutine::{Code, Companion, Coroutine};
 use crate::detached;
-use crate::exchange::{Lent, Loan};
+use crate::exchange::{End, Lent, Loan};
 use crate::failure::Failure;
 use crate::lender::OFFERED;
 use crate::observe::{Part, Watch};
@@ -54,11 +54,11 @@ where
             resume_unwind(payload)
         }
     }
-    let (place, mut lent) = live.lend();
-    let result = Inside::new(place, || body(lent.value())).await;
+    let (place, mut lent, companion) = live.lend();
+    let ended = Accompanied::new(place, companion, || body(lent.value())).await;
     // What the body held has dropped.
     drop(lent);
-    let owed = live.end_with(Body::caught(result));
+    let owed = live.end_with(ended);
     let exit = live.exit().await;
     give(live.failing(), owed.settle(live.failing(), exit))
 }
@@ -126,6 +126,15 @@ impl<'p, B: Future> Inside<'p, B> {
     }
 }
 
+impl<B> Inside<'_, B> {
+    /// Drops the body inside of its context, and gives its panic.
+    fn give_up(self: Pin<&mut Self>) -> Result<(), Payload> {
+        let mut this = self.project();
+        let _polling = this.place.poll(Polled::Open);
+        catch_unwind(AssertUnwindSafe(|| this.body.set(None)))
+    }
+}
+
 impl<B: Future> Future for Inside<'_, B> {
     type Output = Result<B::Output, Payload>;
 
@@ -150,6 +159,57 @@ impl<B: Future> Future for Inside<'_, B> {
             }
             Err(payload) => Poll::Ready(Err(payload)),
         }
+    }
+}
+
+pin_project! {
+    /// A body, and what its context runs beside it.
+    pub(crate) struct Accompanied<'p, V, F: ?Sized, B> {
+        #[pin]
+        body: Inside<'p, B>,
+        companion: Companion<'p, V, F>,
+    }
+}
+
+impl<'p, V, F: ?Sized, B: Future> Accompanied<'p, V, F, B> {
+    pub(crate) fn new(
+        place: &'p mut Place,
+        companion: Companion<'p, V, F>,
+        call: impl FnOnce() -> B,
+    ) -> Self {
+        Self {
+            body: Inside::new(place, call),
+            companion,
+        }
+    }
+}
+
+impl<V, F, B, R, E> Future for Accompanied<'_, V, F, B>
+where
+    F: Future + ?Sized,
+    B: Future<Output = Result<R, E>>,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    type Output = Body<R, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(result) = this.body.as_mut().poll(cx) {
+            return Poll::Ready(Body::caught(result));
+        }
+        if !this.companion.is_there() {
+            return Poll::Pending;
+        }
+        let end = ready!(this.companion.poll(this.body.as_mut().project().place, cx));
+        Poll::Ready(match this.body.give_up() {
+            Ok(()) => end.into(),
+            // As a body that panics. What ended it comes second.
+            Err(payload) => {
+                this.companion.report(end);
+                Body::Panicked(payload)
+            }
+        })
     }
 }
 
@@ -229,9 +289,32 @@ where
         self.coroutine_mut().enter().await
     }
 
-    /// The value, and the place that the body is inside of.
-    fn lend(&mut self) -> (&mut Place, Lent<'_, V>) {
+    /// The place that the body is inside of, the value, and what runs beside the body.
+    fn lend(&mut self) -> (&mut Place, Lent<'_, V>, Companion<'_, V, F>) {
         self.coroutine_mut().lend()
+    }
+
+    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it has
+    /// ended the body, there may be more, and it may be polled again.
+    ///
+    /// # Panics
+    ///
+    /// If what runs there panics.
+    pub(crate) fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        self.coroutine_mut().poll_beside(cx)
+    }
+
+    /// How the body was ended from beside, if it was.
+    #[inline]
+    pub(crate) fn take_end(&mut self) -> Option<End<BodyError>> {
+        if self.is_accompanied() {
+            self.coroutine_mut().take_end()
+        } else {
+            None
+        }
     }
 
     /// The body has ended so. What it left for the caller waits for the end of exit.
@@ -263,6 +346,17 @@ where
         }
         self.coroutine = None;
         exit
+    }
+
+    /// Another coroutine in place of this one, of the same context.
+    pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<V, F>) -> Coroutine<V, F>) {
+        self.coroutine = self.coroutine.take().map(new);
+    }
+
+    /// Returns `true` if something runs beside the body, or has ended it.
+    #[inline]
+    pub(crate) fn is_accompanied(&mut self) -> bool {
+        self.coroutine_mut().link().is_accompanied()
     }
 
     /// From here on it is a part of another context: dropped with that one, it is dropped, and not handed
@@ -362,9 +456,11 @@ where
         self.value.as_mut().expect(HELD)
     }
 
-    /// The place that a part of the body is inside of, and the value.
-    pub(crate) fn lend(&mut self) -> (&mut Place, &mut V) {
-        (self.live.place(), self.value.as_mut().expect(HELD))
+    /// The place that a part of the body is inside of, the value, and what runs beside the body.
+    pub(crate) fn lend(&mut self) -> (&mut Place, &mut V, Companion<'_, V, F>) {
+        let value = self.value.as_mut().expect(HELD);
+        let (place, companion) = self.live.coroutine_mut().accompany();
+        (place, value, companion)
     }
 
     /// For what comes after the body: the value is where exit finds it.

@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use crate::context::Verdict;
+use crate::exchange::End;
 use crate::failure::Failure;
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
@@ -15,6 +16,8 @@ use crate::report::{self, Failing, Kind, drop_quietly};
 pub(crate) enum Body<R, E> {
     Completed(R),
     Failed(Arc<E>),
+    /// From beside.
+    FailedBeside(Arc<E>),
     Panicked(Payload),
 }
 
@@ -30,12 +33,44 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         result.map_or_else(Self::Panicked, Self::of)
     }
 
+    /// The same, where its error has come from beside.
+    pub(crate) fn from_beside(self) -> Self {
+        match self {
+            Self::Failed(error) => Self::FailedBeside(error),
+            body @ (Self::Completed(_) | Self::FailedBeside(_) | Self::Panicked(_)) => body,
+        }
+    }
+
+    /// The body was ended from beside before it ended by itself: its own error is reported.
+    pub(crate) fn ended_before(self, context: &'static str, end: End<BodyError>) -> Self {
+        match self {
+            Self::Failed(error) | Self::FailedBeside(error) => {
+                report::error(context, Kind::BodyFailed, error);
+            }
+            Self::Panicked(payload) => report::panic(context, Kind::BodyPanicked, payload),
+            completed @ Self::Completed(_) => drop_quietly(context, completed),
+        }
+        Self::from(end)
+    }
+
     #[inline]
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Completed(_) => Outcome::Completed,
             Self::Failed(error) => Outcome::Failed(BodyError::new(Arc::clone(error))),
+            Self::FailedBeside(error) => {
+                Outcome::Failed(BodyError::new(Arc::clone(error))).from_beside()
+            }
             Self::Panicked(payload) => Outcome::Panicked(BodyPanic::new(&**payload)),
+        }
+    }
+}
+
+impl<R, E: fmt::Debug + Send + Sync + 'static> From<End<BodyError>> for Body<R, E> {
+    fn from(end: End<BodyError>) -> Self {
+        match end {
+            End::Failed(error) => Self::FailedBeside(error.into_shared()),
+            End::Panicked(payload) => Self::Panicked(payload),
         }
     }
 }
@@ -76,18 +111,22 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
                 resume_unwind(payload)
             }
 
-            (Body::Failed(error), Ok(Ok(verdict))) => match verdict.suppressed() {
-                Some(output) => {
-                    drop_quietly(context, error);
-                    Ok(output)
+            (Body::Failed(error) | Body::FailedBeside(error), Ok(Ok(verdict))) => {
+                match verdict.suppressed() {
+                    Some(output) => {
+                        drop_quietly(context, error);
+                        Ok(output)
+                    }
+                    None => Err(Failure::Body(unshare(error))),
                 }
-                None => Err(Failure::Body(unshare(error))),
-            },
-            (Body::Failed(error), Ok(Err(exit))) => Err(Failure::BodyAndExit {
-                body: unshare(error),
-                exit,
-            }),
-            (Body::Failed(error), Err(payload)) => {
+            }
+            (Body::Failed(error) | Body::FailedBeside(error), Ok(Err(exit))) => {
+                Err(Failure::BodyAndExit {
+                    body: unshare(error),
+                    exit,
+                })
+            }
+            (Body::Failed(error) | Body::FailedBeside(error), Err(payload)) => {
                 report::error(context, Kind::BodyFailed, error);
                 resume_unwind(payload)
             }
@@ -115,12 +154,12 @@ impl<E: fmt::Debug + Send + Sync + 'static> Owed<Infallible, E> {
         match (self.take(), exit) {
             (Body::Completed(never), _) => match never {},
             (Body::Panicked(payload), _) => resume_unwind(payload),
-            (Body::Failed(error), Ok(Ok(_))) => unshare(error),
-            (Body::Failed(error), Ok(Err(exit))) => {
+            (Body::Failed(error) | Body::FailedBeside(error), Ok(Ok(_))) => unshare(error),
+            (Body::Failed(error) | Body::FailedBeside(error), Ok(Err(exit))) => {
                 failing.report(Arc::new(exit));
                 unshare(error)
             }
-            (Body::Failed(error), Err(payload)) => {
+            (Body::Failed(error) | Body::FailedBeside(error), Err(payload)) => {
                 report::error(context, Kind::BodyFailed, error);
                 resume_unwind(payload)
             }

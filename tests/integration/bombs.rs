@@ -815,7 +815,7 @@ fn a_generator_by_hand_with_two_bombs() {
 
         // Its code offers a value, and ends without the wait for it.
         for end in [End::Ok, End::Fail(""), End::Panic("end")] {
-            let code = generator("broken", async move |lender: Lender<Bomb>| {
+            let code = generator("broken", async move |lender: Lender<Bomb, _>| {
                 let _yield = lender.yield_(Bomb("value"));
                 end.come().map(|_| ())
             });

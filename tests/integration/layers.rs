@@ -12,9 +12,11 @@ const RUNTIME: &[&[&str]] = &[
     &["report"],
     &["alarm", "exchange", "failure", "observe"],
     &["lender", "order"],
-    &["cancellable", "context", "coroutine"],
+    &["beside", "cancellable"],
+    &["context", "coroutine"],
     &["detached", "generator", "settle"],
     &["scope"],
+    &["driven"],
     &["combine", "guard", "stack", "testing"],
     &["ext"],
 ];

@@ -8,6 +8,7 @@
 mod async_with;
 mod auto_traits;
 mod behaviours;
+mod beside;
 mod bombs;
 mod cancellation;
 mod carry;

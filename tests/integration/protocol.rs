@@ -457,7 +457,7 @@ fn a_second_yield_panics_there_and_changes_nothing() {
     everywhere(async |_| {
         let (second, is_second) = tokio::sync::oneshot::channel();
         let (ended, has_ended) = tokio::sync::oneshot::channel();
-        let context = generator("twice", async move |lender: Lender<u32>| {
+        let context = generator("twice", async move |lender: Lender<u32, Fault>| {
             let lender = Arc::new(lender);
             let other = Arc::clone(&lender);
             tokio::spawn(async move {

@@ -104,7 +104,7 @@ fn entering_by(
     gate: Gate,
 ) -> impl AsyncContext<Value = (), Error = Trouble, Verdict = ()> + use<> {
     let ledger = ledger.clone();
-    generator(name, async move |lender: Lender<()>| {
+    generator(name, async move |lender: Lender<(), _>| {
         yield_now().await;
         lender.cancellable(gate.opened()).await;
         ledger.note(name, Step::Entered);

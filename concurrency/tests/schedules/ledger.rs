@@ -44,7 +44,7 @@ impl Ledger {
         F: Future<Output = Result<(), Trouble>> + Send,
     {
         let ledger = self.clone();
-        generator(name, async move |lender: Lender<()>| {
+        generator(name, async move |lender: Lender<(), _>| {
             task::yield_now().await;
             ledger.note(name, Step::Entered);
             lender.yield_(()).await;

@@ -14,6 +14,8 @@ extern crate concurrency as std;
 extern crate concurrency as spin;
 extern crate concurrency as tokio;
 
+#[path = "../../../runtime/src/beside.rs"]
+pub mod beside;
 #[path = "../../../runtime/src/body.rs"]
 pub mod body;
 #[path = "../../../runtime/src/cancellable.rs"]
@@ -24,6 +26,8 @@ pub mod context;
 pub mod coroutine;
 #[path = "../../../runtime/src/detached.rs"]
 pub mod detached;
+#[path = "../../../runtime/src/driven.rs"]
+pub mod driven;
 #[path = "../../../runtime/src/exchange.rs"]
 pub mod exchange;
 #[path = "../../../runtime/src/failure.rs"]

@@ -20,9 +20,9 @@ use crate::outcome::Outcome;
 ///     open_store: fn(&str) -> BoxContext<Vec<u8>, io::Error>,
 /// }
 /// ```
-pub struct BoxContext<V, E, D = ()>(Generator<V, Code<V, E, D>, Run<E, D>>);
+pub struct BoxContext<V, E, D = ()>(Generator<V, E, Code<V, E, D>, Run<E, D>>);
 
-type Code<V, E, D> = Box<dyn FnOnce(Lender<V>) -> Run<E, D> + Send>;
+type Code<V, E, D> = Box<dyn FnOnce(Lender<V, E>) -> Run<E, D> + Send>;
 type Run<E, D> = Pin<Box<dyn Future<Output = Result<D, E>> + Send>>;
 
 impl<V, E, D> BoxContext<V, E, D>
@@ -55,6 +55,10 @@ where
         self.0.enter().await
     }
 
+    async fn beside(&mut self) -> Result<(), E> {
+        self.0.beside().await
+    }
+
     async fn exit(self, value: V, outcome: &Outcome) -> Result<D, E> {
         self.0.exit(value, outcome).await
     }
@@ -63,7 +67,7 @@ where
         self.0.__name()
     }
 
-    fn __coroutine(self, lender: Lender<V>) -> impl Future<Output = Result<D, E>> + Send {
+    fn __coroutine(self, lender: Lender<V, E>) -> impl Future<Output = Result<D, E>> + Send {
         self.0.__coroutine(lender)
     }
 }

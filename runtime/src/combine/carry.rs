@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::carry::{Carry, CarryError};
+use crate::combine::converted::Converted;
 use crate::context::AsyncContext;
 use crate::generator::generator;
 use crate::report::{self, Apart, Kind, drop_quietly};
@@ -26,8 +27,10 @@ pub(crate) fn carry<C: AsyncContext, K: Carry>(
             carried: Some(carried),
             code: None,
         };
-        attached.code = Some(Box::pin(context.take().__coroutine(lender)));
-        attached.await.map_err(CarryError::Context)
+        let link = lender.link();
+        let code = context.take().__coroutine(lender.for_other_errors());
+        attached.code = Some(Box::pin(code));
+        Converted::new(name, attached, link, |error| Ok(CarryError::Context(error))).await
     })
 }
 

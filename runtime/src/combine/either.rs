@@ -67,6 +67,13 @@ where
         }
     }
 
+    async fn beside(&mut self) -> Result<(), A::Error> {
+        match self {
+            Self::Left(context) => context.beside().await,
+            Self::Right(context) => context.beside().await,
+        }
+    }
+
     async fn exit(self, value: A::Value, outcome: &Outcome) -> Result<A::Verdict, A::Error> {
         match self {
             Self::Left(context) => context.exit(value, outcome).await,
@@ -81,7 +88,7 @@ where
         }
     }
 
-    async fn __coroutine(self, lender: Lender<A::Value>) -> Result<A::Verdict, A::Error> {
+    async fn __coroutine(self, lender: Lender<A::Value, A::Error>) -> Result<A::Verdict, A::Error> {
         match self {
             Self::Left(context) => context.__coroutine(lender).await,
             Self::Right(context) => context.__coroutine(lender).await,

@@ -1,6 +1,7 @@
 //! A context whose enter is given so much time.
 
 use std::panic::resume_unwind;
+use std::task::Context;
 use std::time::Duration;
 
 use crate::context::AsyncContext;
@@ -26,7 +27,12 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
             entered.map_err(TimeoutError::Context)?;
         }
         live.become_part();
-        let (value, outcome) = lender.yield_(live.take()).await;
+        let value = live.take();
+        let beside = |cx: &mut Context<'_>| {
+            let polled = live.poll_beside(cx);
+            polled.map(|ended| ended.map_err(TimeoutError::Context))
+        };
+        let (value, outcome) = lender.yield_beside_all(value, beside).await;
         live.put(value);
         live.end_body(outcome.share());
         let exit = live.exit().await;

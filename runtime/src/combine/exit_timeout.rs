@@ -19,13 +19,15 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
     generator(name, async move |lender| {
         check_timer();
         let link = lender.link();
-        let mut code = Box::pin(context.__coroutine(lender));
-        // The poll that enter ends with is the one that lends the value; the next is exit's first.
+        let mut code = Box::pin(context.__coroutine(lender.for_other_errors()));
+        // All polls before exit's first: those of enter, and those of what runs beside the body.
         let entering = poll_fn(|cx| {
-            if link.has_yielded() {
+            if link.is_exiting() {
                 return Poll::Ready(None);
             }
-            code.as_mut().poll(cx).map(Some)
+            let polled = code.as_mut().poll(cx);
+            link.convert_end(|error: C::Error| Ok(TimeoutError::Context(error)));
+            polled.map(Some)
         });
         if let Some(ended) = entering.await {
             return ended.map_err(TimeoutError::Context);

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::combine::joined::Joined;
 use crate::combine::members::{AnyMember, Member, Members};
 use crate::context::AsyncContext;
+use crate::driven::Drivers;
 
 /// A context made of several, which enter and exit at the same time: a tuple of up to eight, or an
 /// array. The value is the tuple, or the array, of their values. In Python,
@@ -99,6 +100,7 @@ fn joined<M: Members>(members: M) -> Joined<M> {
         name: "async_context_manager::join",
         members,
         limit: usize::MAX,
+        drivers: Drivers::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::future::Future;
 use crate::combine::joined::Joined;
 use crate::combine::members::Member;
 use crate::context::AsyncContext;
+use crate::driven::Drivers;
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
@@ -45,6 +46,7 @@ where
         name: "async_context_manager::join_all",
         members: members.collect(),
         limit: usize::MAX,
+        drivers: Drivers::default(),
     })
 }
 
@@ -104,6 +106,10 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for JoinAll<C> {
         self.0.enter().await
     }
 
+    async fn beside(&mut self) -> Result<(), C::Error> {
+        self.0.beside().await
+    }
+
     async fn exit(self, values: Vec<C::Value>, outcome: &Outcome) -> Result<(), C::Error> {
         self.0.exit(values, outcome).await
     }
@@ -114,7 +120,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for JoinAll<C> {
 
     fn __coroutine(
         self,
-        lender: Lender<Vec<C::Value>>,
+        lender: Lender<Vec<C::Value>, C::Error>,
     ) -> impl Future<Output = Result<(), C::Error>> + Send {
         self.0.__coroutine(lender)
     }

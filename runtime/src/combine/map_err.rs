@@ -2,10 +2,27 @@
 
 use std::fmt;
 
+use crate::combine::converted::Converted;
 use crate::context::AsyncContext;
 use crate::generator::generator;
 use crate::report::Apart;
 
+pub(crate) fn err_into<C, E>(
+    context: C,
+) -> impl AsyncContext<Value = C::Value, Error = E, Verdict = C::Verdict>
+where
+    C: AsyncContext<Error: Into<E>>,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    let name = context.__name();
+    generator(name, async move |lender| {
+        let link = lender.link();
+        let code = context.__coroutine(lender.for_other_errors());
+        Converted::new(name, code, link, |error: C::Error| Ok(error.into())).await
+    })
+}
+
+/// With a function that can be called once: of two errors, the one from beside is the caller's.
 pub(crate) fn map_err<C, E, F>(
     context: C,
     map: F,
@@ -17,8 +34,13 @@ where
 {
     let name = context.__name();
     generator(name, async move |lender| {
-        let map = Apart::new(name, map);
-        let ended = context.__coroutine(lender).await;
-        ended.map_err(|error| map.take()(error))
+        let mut map = Some(Apart::new(name, map));
+        let link = lender.link();
+        let code = context.__coroutine(lender.for_other_errors());
+        let convert = |error| match map.take() {
+            Some(map) => Ok(map.take()(error)),
+            None => Err(error),
+        };
+        Converted::new(name, code, link, convert).await
     })
 }

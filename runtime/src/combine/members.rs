@@ -10,14 +10,16 @@ use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use crate::combine::together::Together;
 use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
-use crate::coroutine::Code;
-use crate::exchange::Mark;
+use crate::coroutine::{Code, report_late};
+use crate::driven::Drivers;
+use crate::exchange::{End, Mark};
 use crate::order::Kind as Hold;
-use crate::outcome::Outcome;
+use crate::outcome::{BodyError, Outcome};
 use crate::panic::{Payload, catch};
 use crate::report::{Failing, Kind, drop_quietly};
 use crate::scope::Live;
@@ -44,7 +46,11 @@ type Ended<'a, E> =
 pub(crate) trait AnyMember<E>: Send {
     fn name(&self) -> &'static str;
 
-    fn enter(&mut self) -> Ended<'_, E>;
+    /// What runs beside its body is for a driver among these.
+    fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, E>;
+
+    /// How its body was ended from beside, if it was.
+    fn take_end(&mut self) -> Option<End<BodyError>>;
 
     /// Does nothing for a member that has not been entered.
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, E>;
@@ -127,7 +133,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
         self.context()
     }
 
-    fn enter(&mut self) -> Ended<'_, C::Error> {
+    fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, C::Error> {
         Box::pin(async {
             let state = mem::replace(&mut self.state, State::Over);
             let State::Waiting(context) = state else {
@@ -144,11 +150,22 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
                 }
                 Err(payload) => Err(payload),
             };
-            if !matches!(ended, Ok(Ok(()))) {
-                self.state = State::Over;
+            let state = mem::replace(&mut self.state, State::Over);
+            if let (Ok(Ok(())), State::Live(mut live)) = (&ended, state) {
+                if let Some((driver, _)) = live.drive() {
+                    drivers.add(driver);
+                }
+                self.state = State::Live(live);
             }
             (ended, Kind::EnterFailed)
         })
+    }
+
+    fn take_end(&mut self) -> Option<End<BodyError>> {
+        match &mut self.state {
+            State::Live(live) => live.take_end(),
+            State::Waiting(_) | State::Over => None,
+        }
     }
 
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
@@ -173,50 +190,114 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
 }
 
 /// Enters all, one after the other. Where one fails, those before it exit, in reverse.
+///
+/// What runs beside one of them may end this: the body of that one is all that comes after.
 pub(crate) async fn enter_in_order<M: Members, V>(
     members: &mut M,
+    drivers: &Drivers,
     mark: Option<Mark<V>>,
 ) -> Result<(), M::Error> {
     let mut members = members.each();
     let mut trouble = Trouble::new();
     let mut entered = 0;
-    for member in &mut members {
+    while trouble.is_none() && entered < members.len() {
+        let (before, rest) = members.split_at_mut(entered);
+        let member = &mut rest[0];
         let name = member.name();
-        let (ended, kind) = member.enter().await;
-        trouble.add(Failing::new(name, kind), ended);
-        if !trouble.is_none() {
-            break;
+        match drivers.race(member.enter(drivers)).await {
+            Some((ended, kind)) => {
+                trouble.add(Failing::new(name, kind), ended);
+                entered += usize::from(trouble.is_none());
+            }
+            None => {
+                if let Some((by, end)) = first_end(before) {
+                    member.give_up();
+                    drop(mark);
+                    let name = before[by].name();
+                    trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
+                    let seen = trouble.outcome().expect("it was added one line before");
+                    let ended_by = Some(by);
+                    let exits = unwind(before, drivers, seen.from_beside(), ended_by).await;
+                    return trouble.settle_after(exits);
+                }
+            }
         }
-        entered += 1;
     }
     let Some(outcome) = trouble.outcome() else {
         return Ok(());
     };
     drop(mark);
-    let exits = unwind(&mut members[..entered], outcome).await;
+    let exits = unwind(&mut members[..entered], drivers, outcome, None).await;
     trouble.settle_after(exits)
 }
 
-/// Exits all, in reverse, as nested contexts do.
+/// Exits all, in reverse, as nested contexts do. Where the body was ended from beside a member, those
+/// inside of that one have been cancelled.
 pub(crate) async fn exit_in_reverse<M: Members>(
     members: &mut M,
+    drivers: &Drivers,
     outcome: Outcome,
+    ended_by: Option<usize>,
 ) -> Trouble<M::Error> {
-    unwind(&mut members.each(), outcome).await
+    unwind(&mut members.each(), drivers, outcome, ended_by).await
 }
 
 async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
     members: &mut [&mut dyn AnyMember<E>],
-    mut outcome: Outcome,
+    drivers: &Drivers,
+    outcome: Outcome,
+    ended_by: Option<usize>,
 ) -> Trouble<E> {
     let mut trouble = Trouble::new();
-    for member in members.iter_mut().rev() {
+    let mut outcome = outcome;
+    for (number, member) in members.iter_mut().enumerate().rev() {
         let name = member.name();
-        let (ended, kind) = member.exit(outcome.share()).await;
+        let is_inside = ended_by.is_some_and(|by| number > by);
+        match (member.take_end(), &outcome) {
+            (None, _) => {}
+            (Some(end), Outcome::Completed) => {
+                trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
+                outcome = seen_outside(outcome, &trouble).from_beside();
+            }
+            (Some(end), Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Cancelled) => {
+                report_late(name, end);
+            }
+        }
+        let seen = if is_inside {
+            Outcome::Cancelled
+        } else {
+            outcome.share()
+        };
+        let (ended, kind) = drivers.drive_while(member.exit(seen)).await;
         trouble.add(Failing::new(name, kind), ended);
         outcome = seen_outside(outcome, &trouble);
     }
     trouble
+}
+
+/// The first of them whose body was ended from beside.
+fn first_end<E>(members: &mut [&mut dyn AnyMember<E>]) -> Option<(usize, End<BodyError>)> {
+    let mut members = members.iter_mut().enumerate();
+    members.find_map(|(number, member)| Some((number, member.take_end()?)))
+}
+
+/// What runs beside the members, for [`yield_beside_all`](crate::lender::Lender::yield_beside_all). It notes
+/// which of them has ended the body.
+pub(crate) fn poll_beside<M: Members>(
+    members: &mut M,
+    drivers: &Drivers,
+    ended_by: &mut Option<usize>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), M::Error>> {
+    drivers.poll(cx);
+    match first_end(&mut members.each()) {
+        Some((by, end)) => {
+            ended_by.get_or_insert(by);
+            Poll::Ready(end.into_result())
+        }
+        None if drivers.is_empty() => Poll::Ready(Ok(())),
+        None => Poll::Pending,
+    }
 }
 
 /// What a context sees whose body had this outcome, and then this trouble inside.
@@ -237,10 +318,11 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
 }
 
 /// Enters all at the same time, so many at once. Where one fails no further one begins; those that have
-/// begun are entered to their end, and exit.
+/// begun are entered to their end, and exit. What ends the body of one from beside is such a failure.
 pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,
+    drivers: &Drivers,
     mark: Option<Mark<V>>,
 ) -> Result<(), M::Error> {
     let mut mark = mark;
@@ -253,9 +335,10 @@ pub(crate) async fn enter_together<M: Members, V>(
             while trouble.is_none() && entering.len() < limit {
                 let Some(member) = waiting.next() else { break };
                 names.push(member.name());
-                entering.begin(member.enter());
+                entering.begin(member.enter(drivers));
             }
-            let Some((key, (ended, kind))) = entering.next().await else {
+            let next = drivers.drive_while(Box::pin(entering.next())).await;
+            let Some((key, (ended, kind))) = next else {
                 break;
             };
             trouble.add(Failing::new(names[key], kind), ended);
@@ -264,11 +347,17 @@ pub(crate) async fn enter_together<M: Members, V>(
             }
         }
     }
+    if trouble.is_none() {
+        let members = &mut members.each();
+        if let Some((by, end)) = first_end(members) {
+            trouble.add_end(Failing::new(members[by].name(), Kind::BesideFailed), end);
+        }
+    }
     let Some(outcome) = trouble.outcome() else {
         return Ok(());
     };
     drop(mark);
-    let exits = exit_together(members, limit, outcome).await;
+    let exits = exit_together(members, limit, drivers, outcome).await;
     trouble.settle_after(exits)
 }
 
@@ -278,6 +367,7 @@ pub(crate) async fn enter_together<M: Members, V>(
 pub(crate) async fn exit_together<M: Members>(
     members: &mut M,
     limit: usize,
+    drivers: &Drivers,
     outcome: Outcome,
 ) -> Trouble<M::Error> {
     let mut trouble = Trouble::new();
@@ -290,7 +380,8 @@ pub(crate) async fn exit_together<M: Members>(
             names.push(member.name());
             exiting.begin(member.exit(outcome.share()));
         }
-        let Some((key, (ended, kind))) = exiting.next().await else {
+        let next = drivers.drive_while(Box::pin(exiting.next())).await;
+        let Some((key, (ended, kind))) = next else {
             return trouble;
         };
         trouble.add_at(key, Failing::new(names[key], kind), ended);

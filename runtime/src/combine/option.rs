@@ -54,6 +54,13 @@ impl<C: AsyncContext> AsyncContext for Option<C> {
         }
     }
 
+    async fn beside(&mut self) -> Result<(), C::Error> {
+        match self {
+            Some(context) => context.beside().await,
+            None => Ok(()),
+        }
+    }
+
     async fn exit(
         self,
         value: Option<C::Value>,
@@ -76,7 +83,10 @@ impl<C: AsyncContext> AsyncContext for Option<C> {
         }
     }
 
-    async fn __coroutine(self, lender: Lender<Option<C::Value>>) -> Result<C::Verdict, C::Error> {
+    async fn __coroutine(
+        self,
+        lender: Lender<Option<C::Value>, C::Error>,
+    ) -> Result<C::Verdict, C::Error> {
         if let Some(context) = self {
             relay(&lender, context, Some, |value| value).await
         } else {

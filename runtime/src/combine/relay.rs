@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::task::{Context, Poll};
 
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::settle_enter;
+use crate::coroutine::{report_end, settle_enter, stands_at_its_yield};
 use crate::exchange::Link;
 use crate::lender::{Lender, OFFERED};
 use crate::report::{self, Kind};
@@ -12,7 +13,7 @@ use crate::report::{self, Kind};
 /// Runs a context that lends another value as a part of the lender's: `there` makes ours of its
 /// value, and `back` its value of ours. Where that gives `None` its exit can't run.
 pub(crate) async fn relay<V, C: AsyncContext>(
-    lender: &Lender<V>,
+    lender: &Lender<V, C::Error>,
     context: C,
     there: fn(C::Value) -> V,
     back: fn(V) -> Option<C::Value>,
@@ -33,7 +34,18 @@ pub(crate) async fn relay<V, C: AsyncContext>(
     });
     entered.await?;
     let value = link.take().expect(OFFERED);
-    let (value, outcome) = lender.yield_(there(value)).await;
+    let beside = |cx: &mut Context<'_>| {
+        if link.runs_beside() {
+            stands_at_its_yield(name, &code.as_mut().poll(cx));
+        }
+        match link.take_end() {
+            Some(end) => Poll::Ready(end.into_result()),
+            None if link.runs_beside() => Poll::Pending,
+            None => Poll::Ready(Ok(())),
+        }
+    };
+    let (value, outcome) = lender.yield_beside_all(there(value), beside).await;
+    report_end(name, &link);
     let Some(value) = back(value) else {
         report::plain(name, Kind::NotRun);
         return Ok(C::Verdict::PROPAGATE);

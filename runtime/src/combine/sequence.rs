@@ -1,12 +1,16 @@
 //! Contexts that are entered one after the other, and exited in reverse.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll};
 
-use crate::combine::members::{Member, Members, enter_in_order, exit_in_reverse, seen_outside};
+use crate::combine::members::{
+    Member, Members, enter_in_order, exit_in_reverse, poll_beside, seen_outside,
+};
 use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
+use crate::driven::Drivers;
 use crate::lender::Lender;
-use crate::outcome::Outcome;
+use crate::outcome::{BodyError, Outcome};
 use crate::panic::catch;
 use crate::report::{Failing, Kind, drop_quietly};
 
@@ -78,13 +82,37 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
         trouble.settle_after(exits).map(|()| Vec::new())
     }
 
+    /// All of them see its error as the body's: who calls these methods by hand does not know which one it
+    /// came from.
+    async fn beside(&mut self) -> Result<(), C::Error> {
+        let mut running: Vec<_> = self
+            .iter_mut()
+            .map(|it| Some(Box::pin(it.beside())))
+            .collect();
+        poll_fn(|cx| {
+            for one in &mut running {
+                match one.as_mut().map(|running| running.as_mut().poll(cx)) {
+                    Some(Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
+                    Some(Poll::Ready(Ok(()))) => *one = None,
+                    Some(Poll::Pending) | None => {}
+                }
+            }
+            if running.iter().all(Option::is_none) {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
     async fn exit(self, values: Vec<C::Value>, outcome: &Outcome) -> Result<(), C::Error> {
         unwind_by_hand(self, values, outcome.share()).await.settle()
     }
 
     fn __coroutine(
         self,
-        lender: Lender<Vec<C::Value>>,
+        lender: Lender<Vec<C::Value>, C::Error>,
     ) -> impl Future<Output = Result<(), C::Error>> + Send {
         let members: Vec<_> = self.into_iter().map(Member::around_others).collect();
         run(members, lender)
@@ -133,18 +161,22 @@ impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [
 
     fn __coroutine(
         self,
-        lender: Lender<[C::Value; N]>,
+        lender: Lender<[C::Value; N], C::Error>,
     ) -> impl Future<Output = Result<(), C::Error>> + Send {
         run(self.map(Member::around_others), lender)
     }
 }
 
-async fn run<M: Members>(members: M, lender: Lender<M::Value>) -> Result<(), M::Error> {
+async fn run<M: Members>(members: M, lender: Lender<M::Value, M::Error>) -> Result<(), M::Error> {
+    let drivers = Drivers::default();
     let mut members = LastFirst(members);
-    enter_in_order(&mut members.0, Some(lender.mark())).await?;
-    let (values, outcome) = lender.yield_(members.0.lend()).await;
+    enter_in_order(&mut members.0, &drivers, Some(lender.mark())).await?;
+    let (values, mut ended_by) = (members.0.lend(), None);
+    let beside = |cx: &mut Context<'_>| poll_beside(&mut members.0, &drivers, &mut ended_by, cx);
+    let (values, outcome) = lender.yield_beside_all(values, beside).await;
     members.0.put_back(values);
-    let exits = exit_in_reverse(&mut members.0, outcome.share()).await;
+    let ended_by = ended_by.filter(|_| outcome.error().is_some_and(BodyError::is_from_beside));
+    let exits = exit_in_reverse(&mut members.0, &drivers, outcome.share(), ended_by).await;
     lender.fail_as(exits.kind());
     exits.settle()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use crate::exchange::End;
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
 use crate::report::{self, Failing, Kind};
@@ -32,6 +33,17 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
     /// What the enter, or the exit, of this context gave.
     pub(crate) fn add(&mut self, failing: Failing, ended: Result<Result<(), E>, Payload>) {
         self.add_at(self.errors.len(), failing, ended);
+    }
+
+    /// What has ended the body of this context from beside.
+    pub(crate) fn add_end(&mut self, failing: Failing, end: End<BodyError>) {
+        match end {
+            End::Failed(error) => {
+                let position = self.errors.len();
+                self.errors.push((position, failing, error.into_shared()));
+            }
+            End::Panicked(payload) => self.add(failing, Err(payload)),
+        }
     }
 
     /// As [`add`](Self::add), where the errors have an order other than that in time.

@@ -9,6 +9,7 @@
 //! | [`order`] | last in, first out, also in the background; what waits for what |
 //! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
 //! | [`two_things`] | a context that opens two things, where the second one may fail |
+//! | [`beside`] | what runs beside the body: renewals, heartbeats, limits |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
 //! | [`observing`] | counters and spans: what every context did |
 //! | [`testing_contexts`] | prove that your contexts survive being dropped anywhere |
@@ -41,6 +42,9 @@ pub mod many_contexts {}
 
 #[doc = include_str!("two_things.md")]
 pub mod two_things {}
+
+#[doc = include_str!("beside.md")]
+pub mod beside {}
 
 #[doc = include_str!("shutdown.md")]
 pub mod shutdown {}

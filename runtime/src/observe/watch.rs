@@ -89,7 +89,8 @@ impl Watch {
     #[cfg(feature = "tracing")]
     #[inline]
     pub(crate) fn trace(&self) -> Traced {
-        let span = self.0.as_ref()?.speak()?.span.clone();
+        // Also of a part, which has nothing to tell: what it does is traced.
+        let span = lock(&self.0.as_ref()?.watched).span.clone();
         Some(span.entered())
     }
 

@@ -99,6 +99,8 @@ pub(crate) enum Kind {
     Part,
     /// Between polls as well, and beside others: rule c.
     Guard,
+    /// None of its own: it polls a part of the code of another place.
+    StandIn,
 }
 
 struct Origin {
@@ -144,6 +146,15 @@ impl Place {
     pub(crate) fn inside_of(room: &Self) -> Self {
         let mut place = Self::new(Kind::Part, Watch::default());
         place.node = Some(Node::new(room.node.clone(), Number::of_another()));
+        place
+    }
+
+    /// What polls a part of the code of this place elsewhere, inside of the same context.
+    pub(crate) fn stand_in(&mut self) -> Self {
+        let mut place = Self::new(Kind::StandIn, self.watch.part().watch());
+        place.node = Some(Arc::clone(self.node()));
+        // This place waits for what is inside.
+        place.waits_for_what_is_inside = false;
         place
     }
 
@@ -197,7 +208,7 @@ impl Place {
         // After its home, which is older, also if it gets its age now.
         let number = match self.kind {
             Kind::Guard => Number::of_a_guard(),
-            Kind::With | Kind::Part => Number::of_another(),
+            Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),
         };
         if let (Kind::Guard, Some(node)) = (self.kind, &self.node) {
             node.set_number(number);
@@ -213,7 +224,7 @@ impl Place {
     #[inline]
     pub(crate) fn entered(&mut self) {
         match self.kind {
-            Kind::With => {}
+            Kind::With | Kind::StandIn => {}
             Kind::Part | Kind::Guard => self.note(),
         }
     }
@@ -376,6 +387,7 @@ impl Place {
         let is_held_elsewhere = match self.kind {
             Kind::Guard => true,
             Kind::With | Kind::Part => self.node.is_some(),
+            Kind::StandIn => false,
         };
         if is_held_elsewhere
             && self
@@ -484,7 +496,8 @@ impl Drop for Place {
     /// The context has ended.
     #[inline]
     fn drop(&mut self) {
-        if let Some(mut node) = self.node.take()
+        if self.kind != Kind::StandIn
+            && let Some(mut node) = self.node.take()
             && (self.given_up.is_some() || !node.is_unknown())
         {
             self.end(node);

@@ -5,11 +5,12 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::Arc;
 
 use crate::context::Verdict;
 use crate::coroutine::Code;
-use crate::outcome::Outcome;
+use crate::exchange::End;
+use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
 use crate::scope::Live;
@@ -20,6 +21,9 @@ use super::AcceptedBy;
 pub(super) trait Entry<E, D>: Send {
     fn name(&self) -> &'static str;
 
+    /// How the body was ended from beside this one, if it was.
+    fn take_end(&mut self) -> Option<EntryEnd>;
+
     /// The body has ended, with the call. `None` if the value has not come back.
     fn exit(self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>>;
 }
@@ -28,10 +32,27 @@ pub(super) trait Entry<E, D>: Send {
 pub(super) type Exit<D, E> =
     Pin<Box<dyn Future<Output = (Result<Result<D, E>, Payload>, Kind)> + Send>>;
 
+/// How a body was ended from beside an entry. The conversion of the error is the user's code.
+pub(super) struct EntryEnd {
+    end: End<BodyError>,
+    convert: fn(BodyError) -> BodyError,
+}
+
+impl EntryEnd {
+    /// With the error of the stack.
+    pub(super) fn convert(self) -> End<BodyError> {
+        match self.end {
+            End::Failed(error) => {
+                let convert = || (self.convert)(error);
+                catch_unwind(AssertUnwindSafe(convert)).map_or_else(End::Panicked, End::Failed)
+            }
+            End::Panicked(payload) => End::Panicked(payload),
+        }
+    }
+}
+
 /// By their numbers, which count up.
 pub(super) type Numbered<E, D> = BTreeMap<u64, Box<dyn Entry<E, D>>>;
-
-pub(super) type Entries<E, D> = Mutex<Numbered<E, D>>;
 
 pub(super) fn next_number<E, D>(entries: &Numbered<E, D>) -> u64 {
     entries.last_key_value().map_or(0, |(number, _)| number + 1)
@@ -42,11 +63,18 @@ where
     V: Send + 'static,
     C: AcceptedBy<D>,
     CE: Into<E> + fmt::Debug + Send + Sync + 'static,
-    E: Send + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
     fn name(&self) -> &'static str {
         Live::name(self)
+    }
+
+    fn take_end(&mut self) -> Option<EntryEnd> {
+        Some(EntryEnd {
+            end: Live::take_end(self)?,
+            convert: |error| BodyError::new(Arc::new(error.into_error::<CE>().into())),
+        })
     }
 
     fn exit(mut self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>> {

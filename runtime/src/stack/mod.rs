@@ -1,7 +1,6 @@
 //! Contexts entered one by one, as many as there turn out to be, and exited in reverse.
 //!
-//! A stack is itself a context, whose value is the list of its entries and whose exit is
-//! [`unwind`]: so dropping it, handing it over and its place among others are those of any context.
+//! A stack is itself a context, whose exit is [`unwind`]: so dropping it, handing it over and its place among others are those of any context.
 
 mod entry;
 mod lease;
@@ -9,16 +8,18 @@ mod unwind;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use crate::body::{Body as AsyncBody, SendBody, SendExit};
 use crate::context::{AsyncContext, Suppression, Verdict};
-use crate::coroutine::Code;
+use crate::coroutine::{Code, report_late};
+use crate::driven::Drivers;
+use crate::exchange::End;
 use crate::failure::StackFailure;
 use crate::generator::generator;
 use crate::observe::Watch;
@@ -28,7 +29,7 @@ use crate::panic::catch;
 use crate::scope::{Held, Inside, Live};
 use crate::settle::{Body, Owed};
 
-use entry::{Entries, Numbered, next_number};
+use entry::{Numbered, next_number};
 use unwind::{Caller, Exiting, Unwound, lock, unwind};
 
 pub use lease::Lease;
@@ -98,8 +99,34 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    live: Option<Held<Entries<E, D>, Code<(), Infallible>>>,
-    unwound: Arc<Mutex<Unwound<E, D>>>,
+    live: Option<Held<(), Code<(), Infallible>>>,
+    shared: Arc<Shared<E, D>>,
+    /// It is the value of a scope, which polls what runs beside the body. For another stack, tasks do.
+    is_scoped: bool,
+}
+
+/// What a stack has in common with its exit, and with its scope.
+struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
+    entries: Mutex<Numbered<E, D>>,
+    unwound: Mutex<Unwound<E, D>>,
+    /// Of what runs beside the body, in a scope.
+    drivers: Drivers,
+    /// What has taken the place of this in the scope.
+    next: Mutex<Option<Arc<Self>>>,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
+    /// The number of the entry from beside which the body was ended, and how. The uppermost, if there are
+    /// several.
+    fn take_end(&self) -> Option<(u64, End<BodyError>)> {
+        let mut entries = lock(&self.entries);
+        let mut entries_above_first = entries.iter_mut().rev();
+        let end =
+            entries_above_first.find_map(|(number, entry)| Some((*number, entry.take_end()?)));
+        drop(entries);
+        // Without the lock: the conversion is the user's.
+        end.map(|(number, end)| (number, end.convert()))
+    }
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
@@ -121,7 +148,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     /// # }
     /// ```
     pub fn new() -> Self {
-        Self::empty()
+        Self::empty(false)
     }
 
     /// Runs the body with a new stack, and then exits it: `async with AsyncExitStack() as stack`.
@@ -221,7 +248,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// # }
     /// ```
     pub fn suppressing() -> Self {
-        Self::empty()
+        Self::empty(false)
     }
 
     /// As [`ExitStack::scope`], with a stack that accepts suppressing contexts as well. It gives
@@ -305,17 +332,23 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    fn empty() -> Self {
-        let unwound = Arc::new(Mutex::new(Unwound::default()));
-        let result = Arc::clone(&unwound);
+    fn empty(is_scoped: bool) -> Self {
+        let shared = Arc::new(Shared {
+            entries: Mutex::default(),
+            unwound: Mutex::default(),
+            drivers: Drivers::default(),
+            next: Mutex::default(),
+        });
+        let of_exit = Arc::clone(&shared);
         let context = generator(NAME, async move |lender| -> Result<(), Infallible> {
-            let (entries, outcome) = lender.yield_(Entries::default()).await;
-            unwind(entries, outcome.share(), &result).await;
+            let ((), outcome) = lender.yield_(()).await;
+            unwind(&of_exit, outcome.share()).await;
             Ok(())
         });
         Self {
             live: Some(Held::new(entered_at_once(context))),
-            unwound,
+            shared,
+            is_scoped,
         }
     }
 
@@ -325,12 +358,53 @@ where
         // What the body enters is inside of it, and not beside what others enter.
         let mut around = Place::new(Hold::With, Watch::default());
         let scope = Inside::new(&mut around, || async {
-            let mut stack = Self::empty();
-            let body = Body::caught(catch(async { body(&mut stack).await }).await);
+            let mut stack = Self::empty(true);
+            let body = stack.run_body(body).await;
             stack.end(body).await
         });
         let ended = scope.await.unwrap_or_else(|payload| resume_unwind(payload));
         ended.map_err(|failure| failure.into_primary_reporting(NAME))
+    }
+
+    /// Runs the body, and what runs beside it.
+    async fn run_body<R>(
+        &mut self,
+        body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
+    ) -> Body<R, E> {
+        let mut shared = Arc::clone(&self.shared);
+        let mut running = pin!(Some(catch(async { body(self).await })));
+        poll_fn(|cx| {
+            let body = running.as_mut().as_pin_mut();
+            let body = body.expect("it is polled until it has ended");
+            if let Poll::Ready(result) = body.poll(cx) {
+                return Poll::Ready(Body::caught(result));
+            }
+            if !shared.drivers.is_used() {
+                return Poll::Pending;
+            }
+            while let Some(next) = { lock(&shared.next).take() } {
+                shared = next;
+            }
+            if !shared.drivers.poll(cx) {
+                return Poll::Pending;
+            }
+            let Some((number, end)) = shared.take_end() else {
+                // That entry is being released.
+                return Poll::Pending;
+            };
+            let dropped = catch_unwind(AssertUnwindSafe(|| running.set(None)));
+            Poll::Ready(match dropped {
+                Ok(()) => {
+                    lock(&shared.unwound).ended_by = Some(number);
+                    Body::from(end)
+                }
+                Err(payload) => {
+                    report_late(NAME, end);
+                    Body::Panicked(payload)
+                }
+            })
+        })
+        .await
     }
 
     /// Enters the context, and lends its value. It exits with the stack.
@@ -370,6 +444,14 @@ where
     {
         let mut live = Live::new(context, Hold::Guard);
         live.enter().await.map_err(Into::into)?;
+        if let Some((driver, _)) = live.drive() {
+            self.shared.drivers.wants_a_look();
+            if self.is_scoped {
+                self.shared.drivers.add(driver);
+            } else {
+                driver.spawn();
+            }
+        }
         Ok(self.push(live))
     }
 
@@ -517,7 +599,21 @@ where
     /// # }
     /// ```
     pub fn take(&mut self) -> Self {
-        mem::take(self)
+        let new = Self::empty(self.is_scoped);
+        let mut taken = mem::replace(self, new);
+        taken.hand_scope_to(self);
+        // From here on nobody polls its body.
+        taken.is_scoped = false;
+        taken.shared.drivers.spawn();
+        taken
+    }
+
+    /// The scope that polls what runs beside the body goes on with the other stack.
+    fn hand_scope_to(&self, other: &Self) {
+        if self.is_scoped {
+            *lock(&self.shared.next) = Some(Arc::clone(&other.shared));
+            self.shared.drivers.wants_a_look();
+        }
     }
 
     /// Moves all entries of the other stack onto this one, in their order. Nothing runs.
@@ -548,8 +644,17 @@ where
             && more.place().is_older_than(live.place())
         {
             mem::swap(self, &mut other);
+            mem::swap(&mut self.is_scoped, &mut other.is_scoped);
+            if self.is_scoped {
+                *lock(&other.shared.next) = Some(Arc::clone(&self.shared));
+                other.shared.drivers.wants_a_look();
+                self.shared.drivers.append(&other.shared.drivers);
+            }
         }
         *self.entries() = entries;
+        if other.shared.drivers.is_used() {
+            self.shared.drivers.wants_a_look();
+        }
         other.dissolve(&Outcome::Completed);
     }
 
@@ -634,12 +739,12 @@ where
         mut self,
         body: Body<R, E>,
     ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
-        let unwound = Arc::clone(&self.unwound);
+        let body = self.ended_from_beside(body);
         let outcome = body.outcome();
-        lock(&self.unwound).body = outcome.error().map(BodyError::share);
+        lock(&self.shared.unwound).body = outcome.error().map(BodyError::share);
         let owed = Owed::new(NAME, body);
         let mut exiting = Exiting {
-            caller: Caller(unwound),
+            caller: Caller(Arc::clone(&self.shared)),
             live: self.live.take(),
         };
         if let Some(live) = &mut exiting.live {
@@ -650,10 +755,26 @@ where
             let mut exiting = exiting;
             if let Some(live) = &mut exiting.live {
                 // It catches the panics of the entries, and has no error of its own.
-                let _ = live.take_back().exit().await;
+                let exit = pin!(live.take_back().exit());
+                let _ = exiting.caller.0.drivers.drive_while(exit).await;
+                exiting.caller.0.drivers.clear();
             }
-            let unwound = mem::take(&mut *lock(&exiting.caller.0));
+            let unwound = mem::take(&mut *lock(&exiting.caller.0.unwound));
             unwound.settle(owed)
+        }
+    }
+
+    /// What has come first counts: the body, or what ran beside it.
+    fn ended_from_beside<R>(&self, body: Body<R, E>) -> Body<R, E> {
+        if self.is_scoped || !self.shared.drivers.is_used() {
+            return body;
+        }
+        match self.shared.take_end() {
+            None => body,
+            Some((number, end)) => {
+                lock(&self.shared.unwound).ended_by = Some(number);
+                body.ended_before(NAME, end)
+            }
         }
     }
 
@@ -674,15 +795,14 @@ where
     /// Nothing to exit: nothing to hand over.
     fn dissolve(&mut self, outcome: &Outcome) {
         if let Some(live) = self.live.take() {
-            if lock(live.value()).is_empty() {
+            if self.entries().is_empty() {
                 live.dissolve(outcome);
             }
         }
     }
 
     fn entries(&self) -> MutexGuard<'_, Numbered<E, D>> {
-        let live = self.live.as_ref().expect("only exit and the drop take it");
-        lock(live.value())
+        lock(&self.shared.entries)
     }
 }
 
@@ -706,7 +826,7 @@ where
     D: Verdict,
 {
     fn default() -> Self {
-        Self::empty()
+        Self::empty(false)
     }
 }
 
@@ -716,6 +836,7 @@ where
     D: Verdict,
 {
     fn drop(&mut self) {
+        self.shared.drivers.spawn();
         self.dissolve(&Outcome::Cancelled);
     }
 }

@@ -5,11 +5,13 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use crate::context::Verdict;
-use crate::coroutine::Code;
+use crate::coroutine::{Code, report_late};
+use crate::exchange::End;
 use crate::failure::{FailedExit, StackFailure};
 use crate::fallback::Rescuing;
 use crate::order;
@@ -19,8 +21,8 @@ use crate::report::{self, Failing, Kind, drop_quietly};
 use crate::scope::Held;
 use crate::settle::{Body, Owed, unshare};
 
-use super::NAME;
-use super::entry::{Entries, Exit};
+use super::entry::Exit;
+use super::{NAME, Shared};
 
 /// What the exits of a stack have left for the caller. Dropped before somebody takes it, it is
 /// reported.
@@ -31,6 +33,8 @@ pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     suppressed: Option<D>,
     /// The body's error, while it is the one that goes to the caller.
     pub(super) body: Option<BodyError>,
+    /// The number of the entry from beside which the body was ended.
+    pub(super) ended_by: Option<u64>,
     panic: Option<(&'static str, Payload)>,
     /// The caller has gone away: the exits that have not begun are those of a body that was
     /// dropped.
@@ -45,40 +49,52 @@ where
     D: Verdict,
 {
     pub(super) caller: Caller<E, D>,
-    pub(super) live: Option<Held<Entries<E, D>, Code<(), Infallible>>>,
+    pub(super) live: Option<Held<(), Code<(), Infallible>>>,
 }
 
-pub(super) struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(
-    pub(super) Arc<Mutex<Unwound<E, D>>>,
-);
+pub(super) struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(pub(super) Arc<Shared<E, D>>);
 
 impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
     fn drop(&mut self) {
-        lock(&self.0).is_abandoned = true;
+        lock(&self.0.unwound).is_abandoned = true;
+        self.0.drivers.spawn();
     }
 }
 
 /// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics
 /// on the way, in a `Drop` too, keeps none of them from its turn.
-pub(super) async fn unwind<E, D>(
-    entries: Entries<E, D>,
-    mut outcome: Outcome,
-    unwound: &Mutex<Unwound<E, D>>,
-) where
+///
+/// Where the body was ended from beside an entry, those above it have been cancelled. What runs beside the
+/// lower ones goes on meanwhile.
+pub(super) async fn unwind<E, D>(shared: &Shared<E, D>, mut outcome: Outcome)
+where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    let mut entries = entries.into_inner().unwrap_or_else(PoisonError::into_inner);
-    while let Some((_, entry)) = entries.pop_last() {
+    let drivers = &shared.drivers;
+    let mut entries = mem::take(&mut *lock(&shared.entries));
+    let ended_by = lock(&shared.unwound).ended_by;
+    while let Some((number, mut entry)) = entries.pop_last() {
         let name = entry.name();
-        order::what_this_exit_has_given_up(name).await;
-        let Some(exit) = entry.exit(outcome.share()) else {
+        let given_up = pin!(order::what_this_exit_has_given_up(name));
+        drivers.drive_while(given_up).await;
+        if drivers.is_used()
+            && let Some(end) = entry.take_end()
+        {
+            let end = end.convert();
+            lock(&shared.unwound).add_end(name, end, &mut outcome);
+        }
+        let mut above = ended_by
+            .is_some_and(|by| number > by)
+            .then_some(Outcome::Cancelled);
+        let seen = above.as_mut().unwrap_or(&mut outcome);
+        let Some(exit) = entry.exit(seen.share()) else {
             continue;
         };
-        let ended = unless_rescued(exit).await;
-        let mut unwound = lock(unwound);
+        let ended = drivers.drive_while(unless_rescued(exit)).await;
+        let mut unwound = lock(&shared.unwound);
         if let Some((ended, kind)) = ended {
-            unwound.add(Failing::new(name, kind), ended, &mut outcome);
+            unwound.add(Failing::new(name, kind), ended, seen);
         }
         if unwound.is_abandoned {
             replace(name, &mut outcome, Outcome::Cancelled);
@@ -90,17 +106,15 @@ pub(super) async fn unwind<E, D>(
 
 /// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on
 /// alone, with a time limit of its own, and the stack waits for it as for all that it has given up.
-pub(super) async fn unless_rescued<D, E>(
-    exit: Exit<D, E>,
-) -> Option<<Exit<D, E> as Future>::Output> {
-    let mut exit = exit;
-    poll_fn(|cx| {
+pub(super) fn unless_rescued<D, E>(
+    mut exit: Exit<D, E>,
+) -> impl Future<Output = Option<<Exit<D, E> as Future>::Output>> + Unpin {
+    poll_fn(move |cx| {
         if Rescuing::is_going_on() {
             return Poll::Ready(None);
         }
         exit.as_mut().poll(cx).map(Some)
     })
-    .await
 }
 
 /// The old outcome may have the last share in an error.
@@ -146,6 +160,23 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
     }
 
     /// The failure that goes to the caller ends here. The errors behind it have nobody else.
+    /// The body was ended from beside an entry. Where it had failed before, this is reported.
+    fn add_end(&mut self, name: &'static str, end: End<BodyError>, outcome: &mut Outcome) {
+        if !outcome.is_completed() {
+            return report_late(name, end);
+        }
+        let failing = Failing::new(name, Kind::BesideFailed);
+        match end {
+            End::Failed(error) => {
+                let error = error.into_shared();
+                let seen = BodyError::new(Arc::clone(&error));
+                replace(name, outcome, Outcome::Failed(seen).from_beside());
+                self.errors.push((failing, error));
+            }
+            End::Panicked(payload) => self.add(failing, Err(payload), outcome),
+        }
+    }
+
     fn suppress(&mut self, context: &'static str, verdict: D) {
         let mut errors = self.errors.drain(..);
         match self.body.take() {
@@ -193,7 +224,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
             }
             (Body::Completed(value), None) if exits.is_empty() => Ok(D::completed(value)),
             (Body::Completed(value), None) => Err(StackFailure::new(Some(value), None, exits)),
-            (Body::Failed(error), None) => {
+            (Body::Failed(error) | Body::FailedBeside(error), None) => {
                 Err(StackFailure::new(None, Some(unshare(error)), exits))
             }
         }
@@ -206,6 +237,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
             errors: Vec::new(),
             suppressed: None,
             body: None,
+            ended_by: None,
             panic: None,
             is_abandoned: false,
         }

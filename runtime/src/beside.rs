@@ -1,0 +1,189 @@
+//! What the code of a context runs beside the body: the second argument of
+//! [`yield_!`](crate::yield_), or [`AsyncContext::beside`](crate::AsyncContext::beside).
+//!
+//! It is a part of the code, which stands at its yield meanwhile. Whoever holds the context polls the code
+//! while something runs there, from the poll that yields to the begin of exit. What ends the
+//! body is left in the [`exchange`](crate::exchange), and the holder ends the body then.
+
+use std::any::type_name;
+use std::fmt;
+use std::future::{Future, PollFn, poll_fn};
+use std::mem::needs_drop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use crate::exchange::End;
+use crate::lender::{Lender, Yield};
+use crate::order;
+use crate::outcome::Outcome;
+use crate::report::{self, Kind};
+
+/// What runs beside the body: a future that gives `Result<(), E>`, with the error of the context.
+/// Implemented for all of them.
+///
+/// ```
+/// use async_context_manager::generator::Beside;
+/// use std::io;
+///
+/// fn runs_beside<E>(_: impl Beside<E>) {}
+/// runs_beside::<io::Error>(async { Ok(()) });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "what runs beside the body is a future that gives `Result<(), {E}>`",
+    label = "not such a future",
+    note = "write `yield_!(value, async {{ … Ok(()) }})`: `Err` ends the body, and `Ok(())` does not",
+    note = "to lend several values, yield a tuple: `yield_!((a, b))`"
+)]
+pub trait Beside<E>: Future<Output = Result<(), E>> {}
+
+#[diagnostic::do_not_recommend]
+impl<B, E> Beside<E> for B where B: Future<Output = Result<(), E>> {}
+
+impl<V, E> Lender<V, E> {
+    /// Lends the value to the body, and runs the future beside the body until exit begins. What the
+    /// future fails with ends the body.
+    ///
+    /// # Panics
+    ///
+    /// If it is called a second time, which the macro excludes.
+    #[inline]
+    pub fn yield_beside<B>(&self, value: V, beside: B) -> YieldBeside<'_, V, E, B>
+    where
+        B: Beside<E>,
+        E: fmt::Debug + Send + Sync + 'static,
+    {
+        YieldBeside {
+            end: self.yield_(value),
+            beside: Some(beside),
+            poll: B::poll,
+            goes_on: false,
+            given_up: None,
+        }
+    }
+
+    /// The same for something that goes on when it has ended the body, and may say so again.
+    pub(crate) fn yield_beside_all<P>(&self, value: V, poll: P) -> YieldBeside<'_, V, E, PollFn<P>>
+    where
+        P: FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+    {
+        YieldBeside {
+            end: self.yield_(value),
+            beside: Some(poll_fn(poll)),
+            poll: PollFn::poll,
+            goes_on: true,
+            given_up: None,
+        }
+    }
+}
+
+pin_project! {
+    /// The wait for the end of the body, with something beside the body: what [`Lender::yield_beside`] gives.
+    ///
+    /// ```
+    /// use async_context_manager::generator::{YieldBeside, generator};
+    /// use async_context_manager::prelude::*;
+    /// use std::future::pending;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let hasty = generator("hasty", async move |lender| -> Result<(), String> {
+    ///     let end: YieldBeside<'_, u32, String, _> =
+    ///         lender.yield_beside(42, async { Err("no time".to_owned()) });
+    ///     let (_number, _outcome) = end.await;
+    ///     Ok(())
+    /// });
+    /// let result = hasty.with(async |_| pending::<Result<(), String>>().await).await;
+    /// assert_eq!(result.unwrap_err(), "no time");
+    /// # }
+    /// ```
+    #[must_use = "the context has no exit unless it is awaited"]
+    pub struct YieldBeside<'l, V, E, B> {
+        #[pin]
+        end: Yield<'l, V, E>,
+        // `None` when it has ended, or exit has begun.
+        #[pin]
+        beside: Option<B>,
+        // Of the future. So this asks nothing of it: where it is no future, only the call is wrong.
+        poll: fn(Pin<&mut B>, &mut Context<'_>) -> Poll<Result<(), E>>,
+        // It is polled on when it has ended the body.
+        goes_on: bool,
+        // The wait for what the future has given up when it dropped.
+        given_up: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    }
+}
+
+impl<'l, V, E, B> Future for YieldBeside<'l, V, E, B>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    type Output = (V, &'l Outcome);
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let lender = this.end.lender;
+        let link = lender.exchange();
+        if !link.is_exiting() {
+            if let Some(beside) = this.beside.as_mut().as_pin_mut()
+                && !link.has_end()
+            {
+                let goes_on = *this.goes_on;
+                let end = match catch_unwind(AssertUnwindSafe(|| (this.poll)(beside, cx))) {
+                    Ok(Poll::Pending) => {
+                        if this.end.is_new {
+                            link.begin_beside();
+                        }
+                        this.end.is_new = false;
+                        return Poll::Pending;
+                    }
+                    Ok(Poll::Ready(Ok(()))) => None,
+                    Ok(Poll::Ready(Err(error))) => Some(End::Failed(error)),
+                    Err(payload) => Some(End::Panicked(payload)),
+                };
+                if end.is_none() || !goes_on {
+                    stop(this.beside);
+                    link.stop_beside();
+                }
+                if let Some(end) = end {
+                    link.end_from_beside(end, goes_on);
+                }
+            }
+            this.end.is_new = false;
+            return Poll::Pending;
+        }
+        if this.beside.is_some() {
+            stop(this.beside);
+            link.stop_beside();
+            // What it has opened exits before this exit goes on. One for many has opened nothing itself.
+            if !*this.goes_on {
+                let wait = order::what_this_exit_has_given_up(type_name::<B>());
+                *this.given_up = Some(Box::pin(wait));
+            }
+        }
+        if let Some(wait) = this.given_up {
+            ready!(wait.as_mut().poll(cx));
+            *this.given_up = None;
+        }
+        this.end.poll(cx)
+    }
+}
+
+/// Drops what has run beside the body. A panic of that is reported: the exit goes on.
+#[inline]
+fn stop<B>(mut beside: Pin<&mut Option<B>>) {
+    if !needs_drop::<B>() {
+        return beside.set(None);
+    }
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| beside.set(None))) {
+        report::panic(type_name::<B>(), Kind::Panicked, payload);
+    }
+}
+
+impl<V, E, B> fmt::Debug for YieldBeside<'_, V, E, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("YieldBeside").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,68 @@
+//! Code with other errors than the context that it is the code of.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::context::Verdict;
+use crate::exchange::Link;
+use crate::report;
+
+pin_project! {
+    /// Code whose errors `convert` makes those of the context: the one that it ends with, and before that
+    /// the one with which it has ended the body from beside.
+    ///
+    /// What `convert` gives back is reported, and nobody's: the caller has an error already.
+    pub(crate) struct Converted<V, F, M> {
+        name: &'static str,
+        #[pin]
+        code: F,
+        link: Link<V>,
+        convert: M,
+    }
+}
+
+impl<V, F, M> Converted<V, F, M> {
+    pub(crate) fn new(name: &'static str, code: F, link: Link<V>, convert: M) -> Self {
+        Self {
+            name,
+            code,
+            link,
+            convert,
+        }
+    }
+}
+
+impl<V, F, M, D, A, B> Future for Converted<V, F, M>
+where
+    F: Future<Output = Result<D, A>>,
+    M: FnMut(A) -> Result<B, A>,
+    D: Verdict,
+    A: fmt::Debug + Send + Sync + 'static,
+    B: fmt::Debug + Send + Sync + 'static,
+{
+    type Output = Result<D, B>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.code.poll(cx) {
+            Poll::Pending => {
+                this.link.convert_end(this.convert);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(verdict)) => Poll::Ready(Ok(verdict)),
+            Poll::Ready(Err(error)) => Poll::Ready(match (this.convert)(error) {
+                Ok(error) => Err(error),
+                Err(error) => {
+                    report::error(this.name, this.link.failed_as(), Arc::new(error));
+                    Ok(D::PROPAGATE)
+                }
+            }),
+        }
+    }
+}

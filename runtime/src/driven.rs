@@ -1,0 +1,481 @@
+//! What runs beside a body that nobody polls for us: who holds a guard, say, has the body.
+//!
+//! A [`Driver`] polls it then: a task of the runtime, or the code of a stack or of a `join` that has many
+//! such contexts. The coroutine passes between the driver and the holder, who wants it for its exit:
+//!
+//! | from | to | by |
+//! | --- | --- | --- |
+//! | `Here` | `Polled` | the driver, which begins a poll |
+//! | `Polled` | `Here` | the driver, after the poll |
+//! | `Here` | `Gone` | the holder, for exit; or it drops |
+//! | `Polled` | `Unwanted` | the holder drops: the driver drops the coroutine after the poll |
+//!
+//! Neither waits for the other in a lock: a holder who drops, or begins to exit, in the very poll
+//! that the driver is in does not wait for itself.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::context::Verdict;
+use crate::coroutine::{Code, Coroutine, report_late};
+use crate::exchange::End;
+use crate::fallback;
+use crate::lender::{Lender, OFFERED};
+use crate::observe::Watch;
+use crate::order::Kind as Hold;
+use crate::outcome::BodyError;
+use crate::report::{self, Kind, drop_quietly};
+use crate::scope::Live;
+
+/// Drives what runs beside one body, as long as there is something.
+pub(crate) struct Driver(Box<dyn Drive>);
+
+/// A driver without the types of its context.
+trait Drive: Send {
+    fn name(&self) -> &'static str;
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> Driven;
+}
+
+/// What a poll of a [`Driver`] has come to.
+#[derive(Debug, Clone, Copy)]
+struct Driven {
+    /// It has ended the body.
+    has_ended: bool,
+    /// There is nothing more to drive.
+    is_done: bool,
+}
+
+impl Driver {
+    /// Makes it a task of this runtime, or of the thread of this crate where there is none.
+    pub(crate) fn spawn(self) {
+        Task(Some(self)).spawn(Handle::try_current().ok());
+    }
+}
+
+/// A driver as a task. It moves on to the thread of this crate when its runtime shuts down.
+struct Task(Option<Driver>);
+
+impl Task {
+    fn spawn(mut self, runtime: Option<Handle>) {
+        match (runtime.or_else(fallback::runtime), &self.0) {
+            (Some(runtime), _) => drop(runtime.spawn(self)),
+            (None, Some(driver)) => {
+                report::plain(driver.0.name(), Kind::Lost);
+                self.0 = None;
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(driver) = &mut self.0 else {
+            return Poll::Ready(());
+        };
+        if driver.0.drive(cx).is_done {
+            self.0 = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(driver) = self.0.take() {
+            Self(Some(driver)).spawn(fallback::runtime());
+        }
+    }
+}
+
+/// Drivers that are polled by the code that holds their contexts.
+#[derive(Default)]
+pub(crate) struct Drivers {
+    list: Mutex<Vec<Driver>>,
+    /// There is something to look after. Read at each poll of the code that holds them.
+    is_used: AtomicBool,
+}
+
+impl Drivers {
+    pub(crate) fn add(&self, driver: Driver) {
+        lock(&self.list).push(driver);
+        self.wants_a_look();
+    }
+
+    /// From here on there is something to look after.
+    pub(crate) fn wants_a_look(&self) {
+        self.is_used.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Acquire)
+    }
+
+    /// Takes those of the others.
+    pub(crate) fn append(&self, others: &Self) {
+        let others = mem::take(&mut *lock(&others.list));
+        lock(&self.list).extend(others);
+        self.wants_a_look();
+    }
+
+    /// There is nothing more to drive: all contexts have ended.
+    pub(crate) fn clear(&self) {
+        if self.is_used() {
+            let drivers = mem::take(&mut *lock(&self.list));
+            drop(drivers);
+        }
+    }
+
+    /// All of them become tasks.
+    pub(crate) fn spawn(&self) {
+        if !self.is_used() {
+            return;
+        }
+        let drivers = mem::take(&mut *lock(&self.list));
+        for driver in drivers {
+            driver.spawn();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_used() || lock(&self.list).is_empty()
+    }
+
+    /// Polls all. Returns `true` if one of them has ended its body.
+    #[inline]
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> bool {
+        self.is_used() && self.poll_all(cx)
+    }
+
+    #[cold]
+    fn poll_all(&self, cx: &mut Context<'_>) -> bool {
+        // Without the lock: what they poll is the user's.
+        let mut drivers = mem::take(&mut *lock(&self.list));
+        let mut has_ended = false;
+        drivers.retain_mut(|driver| {
+            let driven = driver.0.drive(cx);
+            has_ended |= driven.has_ended;
+            !driven.is_done
+        });
+        if !drivers.is_empty() {
+            lock(&self.list).extend(drivers);
+        }
+        has_ended
+    }
+
+    /// Runs the future, and drives meanwhile. `None` when one of them has ended its body first.
+    pub(crate) async fn race<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
+        poll_fn(|cx| match Pin::new(&mut future).poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.poll(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Runs the future to its end, and drives meanwhile.
+    pub(crate) async fn drive_while<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+        poll_fn(|cx| {
+            let polled = Pin::new(&mut future).poll(cx);
+            if polled.is_pending() {
+                self.poll(cx);
+            }
+            polled
+        })
+        .await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the holder has of a context that is driven.
+struct Holder<V, D, E>(Arc<Shared<V, D, E>>);
+
+struct Shared<V, D, E> {
+    name: &'static str,
+    state: Mutex<State<V, D, E>>,
+    ended: Arc<Ended>,
+}
+
+struct State<V, D, E> {
+    coroutine: Where<V, D, E>,
+    /// How the body was ended, until the holder takes it.
+    end: Option<End<BodyError>>,
+    /// There is nothing more to drive.
+    is_done: bool,
+    driver: Option<Waker>,
+    holder: Option<Waker>,
+}
+
+/// The table is in the head of this file.
+enum Where<V, D, E> {
+    Here(Coroutine<V, Code<D, E>>),
+    Polled,
+    Unwanted,
+    Gone,
+}
+
+/// Tells when a body was ended from beside.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    has_ended: AtomicBool,
+    /// Somebody has got the error.
+    is_given: AtomicBool,
+    told: Notify,
+}
+
+impl Ended {
+    fn new() -> Self {
+        Self {
+            has_ended: AtomicBool::new(false),
+            is_given: AtomicBool::new(false),
+            told: Notify::new(),
+        }
+    }
+
+    pub(crate) async fn wait(&self) {
+        // It is told of what comes after this call.
+        let told = self.told.notified();
+        if !self.has_ended.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
+
+    /// The error is with the user, who ends the body with it now.
+    pub(crate) fn give(&self) {
+        self.is_given.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given.load(Ordering::Acquire)
+    }
+
+    fn tell(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+}
+
+impl<V, D, E> Live<V, Code<D, E>>
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    /// For a holder who does not poll the body, of a context that has been entered: what runs beside it is for
+    /// the driver. `None` if there is nothing.
+    #[inline]
+    pub(crate) fn drive(&mut self) -> Option<(Driver, Arc<Ended>)> {
+        self.is_accompanied().then(|| self.part_from_driver())
+    }
+
+    /// What is left here has the place of the context among the others. Its exit takes the rest back.
+    #[cold]
+    fn part_from_driver(&mut self) -> (Driver, Arc<Ended>) {
+        let mut driver = None;
+        self.replace(|mut coroutine| {
+            let name = coroutine.name();
+            let value = coroutine.link().take().expect(OFFERED);
+            let stand_in = coroutine.place().stand_in();
+            let place = mem::replace(coroutine.place(), stand_in);
+            let holder = Holder::new(name, coroutine);
+            driver = Some(holder.driver());
+            let code = |lender: Lender<V, E>| async move {
+                let (value, outcome) = lender
+                    .yield_beside_all(value, |cx: &mut Context<'_>| holder.poll_end(cx))
+                    .await;
+                let mut coroutine = holder.take().await;
+                coroutine.link().put(value);
+                coroutine.end_body(outcome.share());
+                let exit = poll_fn(|cx| coroutine.poll_exit(cx)).await;
+                lender.fail_as(coroutine.failed_as());
+                exit
+            };
+            let mut outer = Coroutine::erased(name, Watch::default(), Hold::Guard, code);
+            let mut cx = Context::from_waker(Waker::noop());
+            let entered = outer.poll_enter(&mut cx);
+            debug_assert!(entered.is_ready(), "it awaits nothing");
+            *outer.place() = place;
+            outer
+        });
+        driver.expect("there is a coroutine to drive until exit has ended")
+    }
+}
+
+impl<V, D, E> Holder<V, D, E>
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn new(name: &'static str, coroutine: Coroutine<V, Code<D, E>>) -> Self {
+        Self(Arc::new(Shared {
+            name,
+            state: Mutex::new(State {
+                coroutine: Where::Here(coroutine),
+                end: None,
+                is_done: false,
+                driver: None,
+                holder: None,
+            }),
+            ended: Arc::new(Ended::new()),
+        }))
+    }
+
+    fn driver(&self) -> (Driver, Arc<Ended>) {
+        let driver = Driver(Box::new(Arc::clone(&self.0)));
+        (driver, Arc::clone(&self.0.ended))
+    }
+
+    /// How the body is to end.
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        let mut state = self.0.state();
+        if let Some(end) = state.end.take() {
+            drop(state);
+            return Poll::Ready(end.into_result());
+        }
+        if state.is_done {
+            return Poll::Ready(Ok(()));
+        }
+        state.holder = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The coroutine, for its exit: the driver ends.
+    async fn take(self) -> Coroutine<V, Code<D, E>> {
+        poll_fn(|cx| {
+            let mut state = self.0.state();
+            match mem::replace(&mut state.coroutine, Where::Gone) {
+                Where::Here(coroutine) => {
+                    let (end, driver) = (state.end.take(), state.driver.take());
+                    drop(state);
+                    wake(driver);
+                    if let Some(end) = end {
+                        report_late(self.0.name, end);
+                    }
+                    Poll::Ready(coroutine)
+                }
+                other @ (Where::Polled | Where::Unwanted | Where::Gone) => {
+                    state.coroutine = other;
+                    state.holder = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl<V, D, E> Drop for Holder<V, D, E> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        let coroutine = match mem::replace(&mut state.coroutine, Where::Gone) {
+            Where::Here(coroutine) => Some(coroutine),
+            Where::Polled => {
+                state.coroutine = Where::Unwanted;
+                None
+            }
+            Where::Unwanted | Where::Gone => None,
+        };
+        let (end, driver) = (state.end.take(), state.driver.take());
+        drop(state);
+        wake(driver);
+        if let Some(end) = end {
+            report_late(self.0.name, end);
+        }
+        drop_quietly(self.0.name, coroutine);
+    }
+}
+
+impl<V, D, E> Shared<V, D, E> {
+    fn state(&self) -> MutexGuard<'_, State<V, D, E>> {
+        lock(&self.state)
+    }
+}
+
+/// A waker is the user's, and called without a lock.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl<V, D, E> Drive for Arc<Shared<V, D, E>>
+where
+    V: Send + 'static,
+    D: Verdict,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> Driven {
+        const DONE: Driven = Driven {
+            has_ended: false,
+            is_done: true,
+        };
+        let mut state = self.state();
+        let mut coroutine = match mem::replace(&mut state.coroutine, Where::Polled) {
+            Where::Here(coroutine) => coroutine,
+            other @ (Where::Polled | Where::Unwanted | Where::Gone) => {
+                state.coroutine = other;
+                return DONE;
+            }
+        };
+        state.driver = Some(cx.waker().clone());
+        drop(state);
+
+        let drive = || coroutine.drive_beside(cx);
+        let (end, is_done) = match catch_unwind(AssertUnwindSafe(drive)) {
+            Ok(driven) => driven,
+            Err(payload) => (Some(End::Panicked(payload)), true),
+        };
+
+        let mut state = self.state();
+        if let Where::Unwanted = state.coroutine {
+            state.coroutine = Where::Gone;
+            drop(state);
+            if let Some(end) = end {
+                report_late(self.name, end);
+            }
+            drop_quietly(self.name, coroutine);
+            return DONE;
+        }
+        state.coroutine = Where::Here(coroutine);
+        state.is_done = is_done;
+        let has_ended = end.is_some();
+        let late = if state.end.is_some() {
+            end
+        } else {
+            state.end = end;
+            None
+        };
+        let holder = state.holder.take();
+        drop(state);
+        if let Some(late) = late {
+            report_late(self.name, late);
+        }
+        if has_ended {
+            self.ended.tell();
+        }
+        wake(holder);
+        Driven { has_ended, is_done }
+    }
+}

@@ -1,0 +1,922 @@
+//! What runs beside the body, and may end it.
+
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, panic_any, resume_unwind};
+use std::time::Duration;
+
+use async_context_manager::report::Kind;
+use async_context_manager::{Either, Failure, TimeoutError, detached, prelude::*};
+use futures::FutureExt;
+use tests::{
+    Fault, Ledger, cancel_at_every_poll, everywhere, on_current_thread, pause, poll_times,
+};
+use tokio::time::{Instant, sleep};
+
+/// What a context in these tests runs beside its body, after two turns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    IsContent,
+    Fails,
+    Panics,
+    /// Never ends.
+    Waits,
+}
+
+struct NoteDrop(Ledger, &'static str);
+
+impl Drop for NoteDrop {
+    fn drop(&mut self) {
+        self.0.note(self.1);
+    }
+}
+
+/// It notes what its exit sees.
+#[async_context]
+async fn lease(ledger: Ledger, then: Then) -> Result<u32, Fault> {
+    ledger.note("enter");
+    let beside = async {
+        let _noted = NoteDrop(ledger.clone(), "beside has dropped");
+        pause(2).await;
+        match then {
+            Then::IsContent => Ok(()),
+            Then::Fails => Err(Fault("lost")),
+            Then::Panics => resume_unwind(Box::new("beside")),
+            Then::Waits => pending().await,
+        }
+    };
+    let (_, outcome) = yield_!(1, beside);
+    let from = match outcome.error() {
+        Some(error) if error.is_from_beside() => ", from beside",
+        _ => "",
+    };
+    ledger.note(format!("exit: {outcome:?}{from}"));
+    pause(3).await;
+    ledger.note("exited");
+    Ok(())
+}
+
+/// A context inside of it.
+#[async_context]
+async fn inner(ledger: Ledger) -> Result<(), Fault> {
+    let ((), outcome) = yield_!(());
+    ledger.note(format!("inner: {outcome:?}"));
+    pause(2).await;
+    ledger.note("inner has exited");
+    Ok(())
+}
+
+#[test]
+fn an_error_from_beside_drops_the_body_and_is_what_exit_sees_and_the_caller_gets() {
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let result = lease(ledger.clone(), Then::Fails)
+            .with(async |_| {
+                let _local = NoteDrop(ledger.clone(), "body has dropped");
+                inner(ledger.clone()).with(async |()| pending().await).await
+            })
+            .await;
+        assert_eq!(result, Err::<(), _>(Fault("lost")));
+        assert_eq!(
+            ledger.lines(),
+            [
+                "enter",
+                "beside has dropped",
+                "body has dropped",
+                "inner: Cancelled",
+                "inner has exited",
+                "exit: Failed(Fault(\"lost\")), from beside",
+                "exited",
+            ]
+        );
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_ends_well_beside_the_body_changes_nothing() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let result = lease(ledger.clone(), Then::IsContent)
+            .with(async |value| {
+                pause(5).await;
+                Ok(*value)
+            })
+            .await;
+        assert_eq!(result, Ok(1));
+        assert_eq!(
+            ledger.lines(),
+            ["enter", "beside has dropped", "exit: Completed", "exited"]
+        );
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_body_that_ends_first_drops_what_runs_beside_it_before_exit_goes_on() {
+    everywhere(async |stage| {
+        for then in [Then::Waits, Then::Fails] {
+            let ledger = Ledger::default();
+            let result = lease(ledger.clone(), then)
+                .with(async |value| Ok(*value))
+                .await;
+            assert_eq!(result, Ok(1));
+            assert_eq!(
+                ledger.lines(),
+                ["enter", "beside has dropped", "exit: Completed", "exited"]
+            );
+        }
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_panic_beside_the_body_is_one_of_the_body() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let used = lease(ledger.clone(), Then::Panics)
+            .with(async |_| pending::<Result<(), Fault>>().await);
+        let payload = AssertUnwindSafe(used).catch_unwind().await;
+        assert_eq!(
+            payload.expect_err("it panics").downcast_ref::<&str>(),
+            Some(&"beside")
+        );
+        assert!(ledger.has("exit: Panicked(BodyPanic(\"beside\"))"));
+        assert!(ledger.has("exited"));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+/// Fails in its very first poll, which is the one that enter ends in.
+#[async_context]
+async fn lost_at_once(ledger: Ledger) -> Result<(), Fault> {
+    let ((), outcome) = yield_!((), async { Err(Fault("lost")) });
+    ledger.note(format!("exit: {outcome:?}"));
+    Ok(())
+}
+
+#[test]
+fn where_both_end_in_one_poll_the_bodys_result_counts_and_the_error_is_reported() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let result = lost_at_once(ledger.clone()).with(async |()| Ok(1)).await;
+        assert_eq!(result, Ok(1));
+        assert_eq!(ledger.lines(), ["exit: Completed"]);
+        assert_eq!(
+            stage.reports(),
+            [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())]
+        );
+
+        let result = lost_at_once(ledger).with(async |()| pending::<Result<(), _>>().await);
+        assert_eq!(result.await, Err(Fault("lost")));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_runs_beside_the_body_goes_on_while_what_is_inside_exits() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        // The body drops a guard whose exit is slow, and ends. What is beside fails in that time.
+        #[async_context]
+        async fn slow(ledger: Ledger) -> Result<(), Fault> {
+            yield_!(());
+            until_noted(&ledger, "beside has dropped").await;
+            ledger.note("slow has exited");
+            Ok(())
+        }
+        let result = lease(ledger.clone(), Then::Fails)
+            .with(async |_| {
+                drop(slow(ledger.clone()).guard().await?);
+                Ok(1)
+            })
+            .await;
+        assert_eq!(result, Ok(1));
+        assert_eq!(
+            ledger.lines(),
+            [
+                "enter",
+                "beside has dropped",
+                "slow has exited",
+                "exit: Completed",
+                "exited"
+            ]
+        );
+        assert_eq!(
+            stage.reports(),
+            [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())]
+        );
+    });
+}
+
+/// What it opens beside its body has exited before its own exit goes on.
+#[async_context]
+async fn with_a_context_beside(ledger: Ledger) -> Result<(), Fault> {
+    let opened = inner(ledger.clone());
+    let ((), _) = yield_!((), opened.with(async |()| pending().await));
+    ledger.note("exit");
+    Ok(())
+}
+
+#[test]
+fn a_context_that_is_used_beside_the_body_exits_before_the_exit_goes_on() {
+    everywhere(async |stage| {
+        let program = async |ledger: Ledger| {
+            with_a_context_beside(ledger.clone())
+                .with(async |()| {
+                    pause(6).await;
+                    Ok(())
+                })
+                .await
+        };
+        cancel_at_every_poll(stage, program, |_, _, ledger| {
+            if ledger.has("exit") {
+                assert_eq!(
+                    ledger.lines(),
+                    ["inner: Cancelled", "inner has exited", "exit"]
+                );
+            } else {
+                assert_eq!(ledger.lines(), Vec::<String>::new());
+            }
+        })
+        .await;
+    });
+}
+
+/// At each poll there is exactly one exit, and it tells the truth.
+#[test]
+fn a_context_with_something_beside_can_be_dropped_at_every_poll() {
+    everywhere(async |stage| {
+        for then in [Then::IsContent, Then::Fails, Then::Waits] {
+            let program = async |ledger: Ledger| {
+                lease(ledger.clone(), then)
+                    .with(async |_| {
+                        pause(6).await;
+                        Ok(())
+                    })
+                    .await
+            };
+            cancel_at_every_poll(stage, program, |_, ended, ledger| {
+                let entered = ledger.count("enter");
+                assert_eq!(ledger.count("exited"), entered);
+                assert_eq!(ledger.count("beside has dropped"), entered);
+                let told = stage.reports();
+                match ended {
+                    Some(Ok(())) => assert_ne!(then, Then::Fails),
+                    Some(Err(error)) => {
+                        assert_eq!((then, error), (Then::Fails, Fault("lost")));
+                        assert_eq!(told, []);
+                    }
+                    None if ledger.has("exit: Failed(Fault(\"lost\")), from beside") => {
+                        assert_eq!(told, [(Kind::BodyFailed, "Fault(\"lost\")".to_owned())]);
+                    }
+                    None => assert_eq!(told, []),
+                }
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn what_is_suppressed_may_come_from_beside() {
+    everywhere(async |stage| {
+        #[async_context(suppress)]
+        async fn forgiving() -> Result<(), Fault> {
+            let ((), outcome) = yield_!((), async { Err(Fault("lost")) });
+            Ok(if outcome.is_failed() {
+                Suppression::Suppress
+            } else {
+                Suppression::Propagate
+            })
+        }
+        let result = forgiving().with(async |()| pending::<Result<(), _>>().await);
+        assert_eq!(result.await, Ok(None));
+
+        let ledger = Ledger::default();
+        let around = suppress_if(|error: &Fault| *error == Fault("lost"));
+        let result = around
+            .with(async |()| {
+                let used = lease(ledger.clone(), Then::Fails);
+                used.with(async |_| pending::<Result<(), _>>().await).await
+            })
+            .await;
+        assert_eq!(result, Ok(None));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn of_two_contexts_the_inner_one_ends_its_own_body_and_the_outer_one_both() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let result = lease(Ledger::default(), Then::Waits)
+            .with(async |_| {
+                let used = lease(ledger.clone(), Then::Fails);
+                let ended = used.with(async |_| pending::<Result<(), _>>().await).await;
+                assert_eq!(ended, Err(Fault("lost")));
+                Ok(2)
+            })
+            .await;
+        assert_eq!(result, Ok(2));
+
+        let (outer, inner) = (Ledger::default(), Ledger::default());
+        let result = lease(outer.clone(), Then::Fails)
+            .with(async |_| {
+                let used = lease(inner.clone(), Then::Waits);
+                used.with(async |_| pending::<Result<(), _>>().await).await
+            })
+            .await;
+        assert_eq!(result, Err(Fault("lost")));
+        assert!(inner.has("exit: Cancelled"));
+        assert!(outer.has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+/// By hand, the same.
+struct ByHand(Ledger);
+
+impl AsyncContext for ByHand {
+    type Value = u32;
+    type Error = Fault;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<u32, Fault> {
+        Ok(1)
+    }
+
+    async fn beside(&mut self) -> Result<(), Fault> {
+        pause(2).await;
+        self.0.note("beside");
+        Err(Fault("lost"))
+    }
+
+    async fn exit(self, _: u32, outcome: &Outcome) -> Result<(), Fault> {
+        self.0.note(format!("exit: {outcome:?}"));
+        Ok(())
+    }
+}
+
+/// A context around another one, by hand; one that forgets `beside`, and one that does not.
+struct Wrapped<C> {
+    context: C,
+    forwards: bool,
+}
+
+impl<C: AsyncContext> AsyncContext for Wrapped<C> {
+    type Value = C::Value;
+    type Error = C::Error;
+    type Verdict = C::Verdict;
+
+    async fn enter(&mut self) -> Result<C::Value, C::Error> {
+        self.context.enter().await
+    }
+
+    async fn beside(&mut self) -> Result<(), C::Error> {
+        if self.forwards {
+            self.context.beside().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn exit(self, value: C::Value, outcome: &Outcome) -> Result<C::Verdict, C::Error> {
+        self.context.exit(value, outcome).await
+    }
+}
+
+async fn is_ended<C>(context: C) -> Result<(), C::Error>
+where
+    C: AsyncContext<Verdict = ()> + 'static,
+{
+    context.with(async |_| pending().await).await
+}
+
+#[test]
+fn it_runs_and_ends_the_body_whatever_the_context_is_wrapped_in() {
+    everywhere(async |stage| {
+        let lost = || lease(Ledger::default(), Then::Fails);
+        let limit = Duration::from_hours(1);
+        assert_eq!(
+            is_ended(ByHand(Ledger::default())).await,
+            Err(Fault("lost"))
+        );
+        assert_eq!(is_ended(lost().boxed()).await, Err(Fault("lost")));
+        assert_eq!(is_ended(Some(lost())).await, Err(Fault("lost")));
+        let either: Either<_, BoxContext<u32, Fault>> = Either::Left(lost());
+        assert_eq!(is_ended(either).await, Err(Fault("lost")));
+        assert_eq!(is_ended(vec![lost()]).await, Err(Fault("lost")));
+        assert_eq!(is_ended([lost()]).await, Err(Fault("lost")));
+        assert_eq!(is_ended(join((lost(),))).await, Err(Fault("lost")));
+        assert_eq!(is_ended(join_all([lost()])).await, Err(Fault("lost")));
+        assert_eq!(is_ended(lost().independent()).await, Err(Fault("lost")));
+        assert_eq!(
+            is_ended(lost().cancellable_enter()).await,
+            Err(Fault("lost"))
+        );
+        assert_eq!(
+            is_ended(lost().ignore_exit_errors()).await,
+            Err(Fault("lost"))
+        );
+        let mapped = lost().map_err(|error| format!("{error:?}, mapped"));
+        assert_eq!(
+            is_ended(mapped).await,
+            Err("Fault(\"lost\"), mapped".to_owned())
+        );
+        let twice = lost().map_err(|error| error.0).map_err(str::to_owned);
+        assert_eq!(is_ended(twice).await, Err("lost".to_owned()));
+        let limited = is_ended(lost().enter_timeout(limit).exit_timeout(limit)).await;
+        assert_eq!(
+            limited,
+            Err(TimeoutError::Context(TimeoutError::Context(Fault("lost"))))
+        );
+        let wrapped = Wrapped {
+            context: lost(),
+            forwards: true,
+        };
+        assert_eq!(is_ended(wrapped).await, Err(Fault("lost")));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn who_forwards_enter_and_exit_by_hand_and_forgets_beside_is_told_so() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let wrapped = Wrapped {
+            context: lease(ledger.clone(), Then::Waits),
+            forwards: false,
+        };
+        assert_eq!(wrapped.with(async |_| Ok(1)).await, Ok(1));
+        assert!(ledger.has("exited"));
+        let kinds: Vec<_> = stage.reports().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [Kind::BesideNotRun]);
+    });
+}
+
+#[test]
+fn a_panic_of_what_the_body_or_beside_drops_keeps_no_exit_from_running() {
+    everywhere(async |stage| {
+        struct Bomb(&'static str);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic_any(self.0);
+            }
+        }
+        std::panic::set_hook(Box::new(|_| {}));
+
+        // Of the body, when it is dropped from beside: as a body that panics.
+        let ledger = Ledger::default();
+        let used = lease(ledger.clone(), Then::Fails).with(async |_| {
+            let _bomb = Bomb("local");
+            pending::<Result<(), Fault>>().await
+        });
+        let payload = AssertUnwindSafe(used)
+            .catch_unwind()
+            .await
+            .expect_err("it panics");
+        assert_eq!(payload.downcast_ref::<&str>(), Some(&"local"));
+        assert!(ledger.has("exit: Panicked(BodyPanic(\"local\"))"));
+        assert_eq!(
+            stage.reports(),
+            [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())]
+        );
+
+        // Of what is beside, when the body has ended: reported.
+        #[async_context]
+        async fn bomb_beside(ledger: Ledger) -> Result<(), Fault> {
+            let bomb = Bomb("beside");
+            yield_!((), async move {
+                let _bomb = bomb;
+                pending().await
+            });
+            ledger.note("exited");
+            Ok(())
+        }
+        let ledger = Ledger::default();
+        assert_eq!(
+            bomb_beside(ledger.clone()).with(async |()| Ok(1)).await,
+            Ok(1)
+        );
+        assert_eq!(ledger.lines(), ["exited"]);
+        assert_eq!(stage.reports(), [(Kind::Panicked, "beside".to_owned())]);
+        let _ = std::panic::take_hook();
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_on_exit_does_not_count_the_time_of_the_body() {
+    let limited = lease(Ledger::default(), Then::IsContent).exit_timeout(Duration::from_secs(1));
+    let begun = Instant::now();
+    let result = limited
+        .with(async |_| {
+            sleep(Duration::from_secs(10)).await;
+            Ok(1)
+        })
+        .await;
+    assert_eq!(result, Ok(1));
+    assert_eq!(begun.elapsed(), Duration::from_secs(10));
+}
+
+#[test]
+fn a_caller_who_goes_away_while_something_is_beside_leaves_one_exit() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let used =
+            lease(ledger.clone(), Then::Waits).with(async |_| pending::<Result<(), _>>().await);
+        assert!(poll_times(used, 4).await.is_none());
+        detached::drain().await;
+        assert_eq!(
+            ledger.lines(),
+            ["enter", "beside has dropped", "exit: Cancelled", "exited"]
+        );
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn try_with_tells_both_errors_of_a_body_that_was_ended_from_beside() {
+    everywhere(async |stage| {
+        #[async_context]
+        async fn fails_twice() -> Result<(), Fault> {
+            yield_!((), async { Err(Fault("lost")) });
+            Err(Fault("exit"))
+        }
+        let result = fails_twice().try_with(async |()| pending::<Result<(), _>>().await);
+        let both = Failure::BodyAndExit {
+            body: Fault("lost"),
+            exit: Fault("exit"),
+        };
+        assert_eq!(result.await, Err(both));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+fn is_send(_: &(impl Future + Send)) {}
+
+#[tokio::test]
+async fn a_use_with_something_beside_is_send_and_can_be_spawned() {
+    let used =
+        lease(Ledger::default(), Then::Fails).with(async |_| pending::<Result<(), _>>().await);
+    is_send(&used);
+    let ended = tokio::spawn(used).await.expect("it does not panic");
+    assert_eq!(ended, Err(Fault("lost")));
+}
+
+/// Waits for a task of the same thread.
+async fn until_noted(ledger: &Ledger, line: &str) {
+    while !ledger.has(line) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A body that never ends by itself.
+async fn endless() -> Result<(), Fault> {
+    pending().await
+}
+
+#[test]
+fn under_a_guard_it_runs_in_a_task_and_the_exit_gives_its_error() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let guard = lease(ledger.clone(), Then::Fails)
+            .guard()
+            .await
+            .expect("it opens");
+        Guard::ended(&guard).await;
+        assert_eq!(Guard::exit(guard, Ok(1)).await, Err(Fault("lost")));
+        assert_eq!(
+            ledger.lines(),
+            [
+                "enter",
+                "beside has dropped",
+                "exit: Failed(Fault(\"lost\")), from beside",
+                "exited"
+            ]
+        );
+        assert_eq!(stage.reports(), []);
+
+        // What the body says after that is reported.
+        let guard = lease(ledger, Then::Fails).guard().await.expect("it opens");
+        Guard::ended(&guard).await;
+        let result = Guard::exit(guard, Err::<(), _>(Fault("body")));
+        assert_eq!(result.await, Err(Fault("lost")));
+        assert_eq!(
+            stage.reports(),
+            [(Kind::BodyFailed, "Fault(\"body\")".to_owned())]
+        );
+        assert_eq!(detached::count(), 0);
+    });
+}
+
+#[test]
+fn a_part_of_the_body_under_a_guard_is_ended_from_beside_and_gets_the_error() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let mut guard = lease(ledger.clone(), Then::Fails)
+            .guard()
+            .await
+            .expect("it opens");
+        let part = async |_: &mut u32| inner(ledger.clone()).with(async |()| endless().await).await;
+        let ended = Guard::run(&mut guard, part).await;
+        assert_eq!(ended, Err(Fault("lost")));
+        assert_eq!(Guard::exit(guard, ended).await, Err(Fault("lost")));
+        assert_eq!(
+            ledger.lines(),
+            [
+                "enter",
+                "beside has dropped",
+                "inner: Cancelled",
+                "inner has exited",
+                "exit: Failed(Fault(\"lost\")), from beside",
+                "exited"
+            ]
+        );
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_guard_that_is_dropped_after_its_body_was_ended_from_beside_reports_the_error() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let guard = lease(ledger.clone(), Then::Fails)
+            .guard()
+            .await
+            .expect("it opens");
+        Guard::ended(&guard).await;
+        drop(guard);
+        detached::drain().await;
+        assert!(ledger.has("exit: Cancelled"));
+        assert_eq!(
+            stage.reports(),
+            [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())]
+        );
+
+        // One that was not ended says nothing, and neither does one that closes first.
+        let guard = lease(ledger.clone(), Then::Waits)
+            .guard()
+            .await
+            .expect("it opens");
+        drop(guard);
+        let guard = lease(ledger.clone(), Then::Waits)
+            .guard()
+            .await
+            .expect("it opens");
+        assert_eq!(Guard::close(guard).await, Ok(()));
+        detached::drain().await;
+        assert_eq!(ledger.count("enter"), ledger.count("exited"));
+        assert_eq!(ledger.count("enter"), ledger.count("beside has dropped"));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_guard_passes_on_what_has_ended_its_body_to_the_context_that_is_built_on_it() {
+    on_current_thread(async |stage| {
+        #[async_context]
+        async fn built(ledger: Ledger, then: Then) -> Result<(), Fault> {
+            let lease = lease(ledger, then).guard().await?;
+            let ((), outcome) = yield_!(());
+            Guard::exit_as(lease, outcome).await
+        }
+        let ledger = Ledger::default();
+        let guard = built(ledger.clone(), Then::Fails)
+            .guard()
+            .await
+            .expect("it opens");
+        until_noted(&ledger, "beside has dropped").await;
+        assert_eq!(Guard::close(guard).await, Err(Fault("lost")));
+        assert!(ledger.has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert_eq!(stage.reports(), []);
+
+        let guard = lease(ledger, Then::Fails).guard().await.expect("it opens");
+        Guard::ended(&guard).await;
+        assert_eq!(Guard::fail(guard, Fault("early")).await, Fault("early"));
+        assert_eq!(
+            stage.reports(),
+            [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())]
+        );
+    });
+}
+
+#[test]
+fn in_a_list_those_inside_of_the_one_that_ends_the_body_see_a_cancellation() {
+    everywhere(async |stage| {
+        let ledgers: Vec<_> = (0..3).map(|_| Ledger::default()).collect();
+        let then = [Then::Waits, Then::Fails, Then::Waits];
+        let list: Vec<_> = ledgers
+            .iter()
+            .zip(then)
+            .map(|(ledger, then)| lease(ledger.clone(), then))
+            .collect();
+        assert_eq!(is_ended(list).await, Err(Fault("lost")));
+        assert!(ledgers[2].has("exit: Cancelled"));
+        assert!(ledgers[1].has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert!(ledgers[0].has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert_eq!(stage.reports(), []);
+
+        // In a `join`, all see the error.
+        let ledgers: Vec<_> = (0..3).map(|_| Ledger::default()).collect();
+        let all = join_all(
+            ledgers
+                .iter()
+                .zip(then)
+                .map(|(it, then)| lease(it.clone(), then)),
+        );
+        assert_eq!(is_ended(all).await, Err(Fault("lost")));
+        for ledger in &ledgers {
+            assert!(ledger.has("exit: Failed(Fault(\"lost\")), from beside"));
+            assert_eq!(ledger.count("exited"), 1);
+        }
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+/// Enters, and exits, after so many turns.
+#[async_context]
+async fn slow(ledger: Ledger, enter: usize, exit: usize) -> Result<u32, Fault> {
+    pause(enter).await;
+    ledger.note("slow has entered");
+    yield_!(1);
+    pause(exit).await;
+    ledger.note("slow has exited");
+    Ok(())
+}
+
+#[test]
+fn what_runs_beside_a_member_goes_on_while_another_one_enters_and_exits() {
+    everywhere(async |stage| {
+        // It counts its turns.
+        #[async_context]
+        async fn renewed(ledger: Ledger) -> Result<u32, Fault> {
+            let beside = async {
+                loop {
+                    ledger.note("renewed");
+                    pause(1).await;
+                }
+            };
+            yield_!(1, beside);
+            Ok(())
+        }
+        let ledger = Ledger::default();
+        let pair = vec![
+            renewed(ledger.clone()).boxed(),
+            slow(Ledger::default(), 5, 5).boxed(),
+        ];
+        assert_eq!(pair.with(async |_| Ok(())).await, Ok(()));
+        assert!(ledger.count("renewed") >= 10, "{}", ledger.count("renewed"));
+
+        let ledger = Ledger::default();
+        let pair = join((renewed(ledger.clone()), slow(Ledger::default(), 5, 0)));
+        assert_eq!(pair.with(async |_| Ok(())).await, Ok(()));
+        assert!(ledger.count("renewed") >= 5, "{}", ledger.count("renewed"));
+
+        let ledger = Ledger::default();
+        let result = ExitStack::scope(async |stack| {
+            drop(stack.enter(renewed(ledger.clone())).await?);
+            drop(stack.enter(slow(Ledger::default(), 5, 5)).await?);
+            Ok::<_, Fault>(())
+        });
+        assert_eq!(result.await, Ok(()));
+        assert!(ledger.count("renewed") >= 10, "{}", ledger.count("renewed"));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_fails_beside_a_member_ends_the_enter_of_those_after_it() {
+    everywhere(async |stage| {
+        let (first, second) = (Ledger::default(), Ledger::default());
+        let list = vec![
+            lease(first.clone(), Then::Fails).boxed(),
+            slow(second.clone(), 9, 1).boxed(),
+        ];
+        assert_eq!(list.with(async |_| Ok(())).await, Err(Fault("lost")));
+        assert!(first.has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert_eq!(second.lines(), ["slow has entered", "slow has exited"]);
+
+        let (first, second) = (Ledger::default(), Ledger::default());
+        let both = join((
+            lease(first.clone(), Then::Fails),
+            slow(second.clone(), 9, 1),
+        ));
+        assert_eq!(both.with(async |_| Ok(())).await, Err(Fault("lost")));
+        assert!(first.has("exit: Failed(Fault(\"lost\"))"));
+        assert_eq!(second.lines(), ["slow has entered", "slow has exited"]);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn in_the_scope_of_a_stack_each_entry_may_end_the_body() {
+    everywhere(async |stage| {
+        let ledgers: Vec<_> = (0..3).map(|_| Ledger::default()).collect();
+        let then = [Then::Waits, Then::Fails, Then::Waits];
+        let ended = ExitStack::scope(async |stack| {
+            for (ledger, then) in ledgers.iter().zip(then) {
+                drop(stack.enter(lease(ledger.clone(), then)).await?);
+            }
+            let _local = NoteDrop(ledgers[2].clone(), "body has dropped");
+            endless().await
+        });
+        assert_eq!(ended.await, Err(Fault("lost")));
+        assert_eq!(
+            ledgers[2].lines(),
+            [
+                "enter",
+                "body has dropped",
+                "beside has dropped",
+                "exit: Cancelled",
+                "exited"
+            ]
+        );
+        assert!(ledgers[1].has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert!(ledgers[0].has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn in_a_stack_without_a_scope_tasks_run_it_and_its_exit_gives_the_error() {
+    on_current_thread(async |stage| {
+        let (first, second) = (Ledger::default(), Ledger::default());
+        let stack = ExitStack::<Fault>::new();
+        drop(
+            stack
+                .enter(lease(first.clone(), Then::Fails))
+                .await
+                .expect("it opens"),
+        );
+        drop(
+            stack
+                .enter(lease(second.clone(), Then::Waits))
+                .await
+                .expect("it opens"),
+        );
+        until_noted(&first, "beside has dropped").await;
+        assert_eq!(stack.exit(Ok(1)).await, Err(Fault("lost")));
+        assert!(second.has("exit: Cancelled"));
+        assert!(first.has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_is_taken_out_of_a_scope_is_run_by_tasks_and_what_comes_after_by_the_scope() {
+    on_current_thread(async |stage| {
+        let (first, second) = (Ledger::default(), Ledger::default());
+        let ended = ExitStack::scope(async |stack| {
+            drop(stack.enter(lease(first.clone(), Then::Fails)).await?);
+            let taken = stack.take();
+            until_noted(&first, "beside has dropped").await;
+            assert_eq!(taken.exit(Ok(1)).await, Err(Fault("lost")));
+            drop(stack.enter(lease(second.clone(), Then::Fails)).await?);
+            endless().await
+        });
+        assert_eq!(ended.await, Err(Fault("lost")));
+        assert!(second.has("exit: Failed(Fault(\"lost\")), from beside"));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+/// The program in which a guard is dropped by the very poll of what runs beside its body.
+#[test]
+fn what_runs_beside_a_guard_may_drop_that_guard() {
+    use std::sync::{Arc, Mutex};
+
+    type Kept = Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>>;
+
+    #[async_context]
+    async fn suicidal(kept: Kept, ledger: Ledger) -> Result<(), Fault> {
+        let beside = async {
+            let guard = loop {
+                let taken = kept.lock().expect("nobody panics").take();
+                match taken {
+                    Some(guard) => break guard,
+                    None => pause(1).await,
+                }
+            };
+            drop(guard);
+            ledger.note("has dropped its guard");
+            pause(1).await;
+            Ok(())
+        };
+        let ((), outcome) = yield_!((), beside);
+        ledger.note(format!("exit: {outcome:?}"));
+        Ok(())
+    }
+
+    everywhere(async |stage| {
+        let (kept, ledger) = (Kept::default(), Ledger::default());
+        let guard = suicidal(Arc::clone(&kept), ledger.clone())
+            .guard()
+            .await
+            .expect("it opens");
+        *kept.lock().expect("nobody panics") = Some(Box::new(guard));
+        until_noted(&ledger, "has dropped its guard").await;
+        detached::drain().await;
+        assert_eq!(stage.reports(), []);
+        assert_eq!(ledger.lines(), ["has dropped its guard", "exit: Cancelled"]);
+    });
+}

@@ -1,0 +1,9 @@
+use async_context_manager::prelude::*;
+
+#[async_context]
+async fn context() -> Result<u32, String> {
+    yield_!(1, 2);
+    Ok(())
+}
+
+fn main() {}
