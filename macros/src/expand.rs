@@ -10,6 +10,7 @@ use syn::{Attribute, FnArg, Meta, Pat, PatType, Signature};
 use crate::analyze::{Analysis, Returns};
 use crate::args::Args;
 use crate::input::{Body, Input};
+use crate::named::{self, Function};
 use crate::paths::Found;
 use crate::yields::{self, Rewrite, lender_at};
 
@@ -44,7 +45,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         signature,
         body,
     } = input;
-    let Analysis { returns, found } = analysis;
+    let Analysis { returns, found, .. } = analysis;
     let Header {
         signature: header,
         captures,
@@ -76,6 +77,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         .then(|| quote!(let #lender = &#lender;));
     let krate = &args.krate;
     let name = signature.ident.unraw().to_string();
+    let name = quote!(::core::concat!(::core::module_path!(), "::", #name));
     let verdict = verdict(args);
     let imports = imports(found);
     let (value, error) = (&returns.value_in_body, &returns.error_in_body);
@@ -95,7 +97,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
     };
     let call = quote_spanned! {at_return=>
         #krate::generator::generator::<#value, _, _>(
-            ::core::concat!(::core::module_path!(), "::", #name),
+            #name,
             #arguments -> #result {
                 #shared
                 #captures
@@ -103,12 +105,38 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
             },
         )
     };
+    let function = Function {
+        attrs: &attrs,
+        vis: &vis,
+        signature: &signature,
+        header,
+        returns,
+        verdict,
+        name,
+        before: quote!(#(#inner_attrs)* #imports),
+        context: call,
+    };
+    assemble(function, args, analysis)
+}
+
+/// The function that returns its context, or the struct that is one.
+pub(crate) fn assemble(function: Function<'_>, args: &Args, analysis: &Analysis) -> TokenStream {
+    if let (Some(named), true) = (&args.named, analysis.is_nameable) {
+        return named::write(named, &args.krate, function);
+    }
+    let Function {
+        attrs,
+        vis,
+        header,
+        before,
+        context,
+        ..
+    } = function;
     quote! {
         #(#attrs)*
         #vis #header {
-            #(#inner_attrs)*
-            #imports
-            #call
+            #before
+            #context
         }
     }
 }

@@ -130,15 +130,12 @@ where
     /// If it was entered before.
     async fn enter(&mut self) -> Result<V, E> {
         let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
-            panic!("the context `{}` is entered twice", self.name);
+            entered_twice(self.name)
         };
         let entered = ByHand(Coroutine::new(self.name, Hold::Guard, code));
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => {
-                coroutine.enter().await?;
-                Ok(coroutine.link().take().expect(OFFERED))
-            }
+            Progress::Entered(entered) => entered.enter().await,
             Progress::Built(_) | Progress::Moved => {
                 unreachable!("the state was set one line before")
             }
@@ -148,21 +145,11 @@ where
     /// # Panics
     ///
     /// If it was not entered to its end before.
-    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
-        let is_entered = match &mut self.progress {
-            Progress::Entered(ByHand(coroutine)) => coroutine.stage() == Stage::Lent,
-            Progress::Built(_) | Progress::Moved => false,
-        };
-        let mut entered = match self.progress {
-            Progress::Entered(entered) if is_entered => entered,
-            Progress::Built(_) | Progress::Entered(_) | Progress::Moved => {
-                panic!("the context `{}` is exited before it is entered", self.name)
-            }
-        };
-        let coroutine = &mut entered.0;
-        coroutine.link().put(value);
-        coroutine.end_body(outcome.share());
-        poll_fn(|cx| coroutine.poll_exit(cx)).await
+    async fn exit(self, value: V, outcome: &Outcome) -> Result<D, E> {
+        match self.progress {
+            Progress::Entered(entered) => entered.exit(value, outcome).await,
+            Progress::Built(_) | Progress::Moved => not_entered(self.name),
+        }
     }
 
     fn __name(&self) -> &'static str {
@@ -174,7 +161,7 @@ where
     /// If it was entered before.
     fn __coroutine(self, lender: Lender<V>) -> impl Future<Output = Result<D, E>> + Send {
         let Progress::Built(code) = self.progress else {
-            panic!("the context `{}` is entered twice", self.name);
+            entered_twice(self.name)
         };
         code(lender)
     }
@@ -188,11 +175,193 @@ impl<V, B, F> fmt::Debug for Generator<V, B, F> {
     }
 }
 
+/// What is in a struct that
+/// [`#[async_context(struct = Name)]`](macro@crate::async_context#a-name-for-the-context) writes: the
+/// arguments of the function, or what has become of them when the context is entered by hand.
+///
+/// The lifetime is the one that the arguments may borrow for. The struct is the context; this type is
+/// what its methods call.
+///
+/// ```
+/// use async_context_manager::generator::Named;
+///
+/// let arguments: Named<'static, (String, u32), u32, std::io::Error, ()> =
+///     Named::new(("localhost".to_owned(), 5432));
+/// assert_eq!(size_of_val(&arguments), size_of::<(String, u32)>());
+/// assert_eq!(arguments.into_arguments("connect"), ("localhost".to_owned(), 5432));
+/// ```
+pub struct Named<'a, A, V, E, D>(Held<A, Erased<'a, V, D, E>>);
+
+/// The function's code, without its type.
+type Erased<'a, V, D, E> = ByHand<V, dyn Future<Output = Result<D, E>> + Send + 'a>;
+
+/// Two states, the second of them in a box: most arguments have room to tell them apart, so that the
+/// struct is not larger than they are.
+enum Held<A, H> {
+    Arguments(A),
+    /// `None` for a moment: the arguments are on their way into the code.
+    Entered(Box<Option<H>>),
+}
+
+impl<'a, A, V, E, D> Named<'a, A, V, E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    /// A context of a function that was called with these arguments. Nothing of it has run.
+    ///
+    /// ```
+    /// use async_context_manager::generator::Named;
+    ///
+    /// let named = Named::<'static, _, (), std::io::Error, ()>::new((1,));
+    /// assert_eq!(named.into_arguments("context"), (1,));
+    /// ```
+    pub const fn new(arguments: A) -> Self {
+        Self(Held::Arguments(arguments))
+    }
+
+    /// Gives the arguments back, for the function's code.
+    ///
+    /// ```
+    /// use async_context_manager::generator::Named;
+    ///
+    /// let named = Named::<'static, _, (), std::io::Error, ()>::new((1, "two"));
+    /// assert_eq!(named.into_arguments("context"), (1, "two"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If it was entered before.
+    pub fn into_arguments(self, name: &str) -> A {
+        match self.0 {
+            Held::Arguments(arguments) => arguments,
+            Held::Entered(_) => entered_twice(name),
+        }
+    }
+
+    /// Enters by hand: `code` is the function's code with its arguments.
+    ///
+    /// ```
+    /// use async_context_manager::Outcome;
+    /// use async_context_manager::generator::{Lender, Named};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let mut named = Named::<'static, _, u32, std::io::Error, ()>::new((20, 22));
+    /// let sum = async |(first, second): (u32, u32), lender: Lender<u32>| {
+    ///     let (_sum, _outcome) = lender.yield_(first + second).await;
+    ///     Ok(())
+    /// };
+    /// let value = named.enter("sum", sum).await?;
+    /// assert_eq!(value, 42);
+    /// named.exit("sum", value, &Outcome::Completed).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the code.
+    ///
+    /// # Panics
+    ///
+    /// If it was entered before.
+    pub async fn enter<F>(
+        &mut self,
+        name: &'static str,
+        code: impl FnOnce(A, Lender<V>) -> F,
+    ) -> Result<V, E>
+    where
+        F: Future<Output = Result<D, E>> + Send + 'a,
+    {
+        let before = mem::replace(&mut self.0, Held::Entered(Box::new(None)));
+        let arguments = Self(before).into_arguments(name);
+        match &mut self.0 {
+            Held::Entered(entered) => {
+                let code = |lender| code(arguments, lender);
+                let coroutine = Coroutine::borrowing(name, Hold::Guard, code);
+                entered.insert(ByHand(coroutine)).enter().await
+            }
+            Held::Arguments(_) => unreachable!("the state was set two lines before"),
+        }
+    }
+
+    /// Exits by hand, when the body has ended.
+    ///
+    /// ```
+    /// # use async_context_manager::Outcome;
+    /// # use async_context_manager::generator::{Lender, Named};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut named = Named::<'static, _, u32, std::io::Error, ()>::new(());
+    /// let code = async |(), lender: Lender<u32>| {
+    ///     let (left, _outcome) = lender.yield_(1).await;
+    ///     Err(std::io::Error::other(format!("{left} left")))
+    /// };
+    /// let value = named.enter("context", code).await.unwrap();
+    /// let exit = named.exit("context", value + 1, &Outcome::Completed).await;
+    /// assert_eq!(exit.unwrap_err().to_string(), "2 left");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the code.
+    ///
+    /// # Panics
+    ///
+    /// If it was not entered to its end before.
+    pub async fn exit(self, name: &str, value: V, outcome: &Outcome) -> Result<D, E> {
+        let entered = match self.0 {
+            Held::Entered(entered) => *entered,
+            Held::Arguments(_) => None,
+        };
+        match entered {
+            Some(entered) => entered.exit(value, outcome).await,
+            None => not_entered(name),
+        }
+    }
+}
+
+impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Named").finish_non_exhaustive()
+    }
+}
+
 /// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
 /// over to: the context that these calls are made in is the one that goes on in the background.
-struct ByHand<V, F>(Coroutine<V, F>);
+struct ByHand<V, F: ?Sized>(Coroutine<V, F>);
 
-impl<V, F> Drop for ByHand<V, F> {
+impl<V, D, E, F> ByHand<V, F>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    async fn enter(&mut self) -> Result<V, E> {
+        let coroutine = &mut self.0;
+        coroutine.enter().await?;
+        Ok(coroutine.link().take().expect(OFFERED))
+    }
+
+    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
+        let coroutine = &mut self.0;
+        if coroutine.stage() != Stage::Lent {
+            not_entered(coroutine.name());
+        }
+        coroutine.link().put(value);
+        coroutine.end_body(outcome.share());
+        poll_fn(|cx| coroutine.poll_exit(cx)).await
+    }
+}
+
+fn entered_twice(name: &str) -> ! {
+    panic!("the context `{name}` is entered twice")
+}
+
+fn not_entered(name: &str) -> ! {
+    panic!("the context `{name}` is exited before it is entered")
+}
+
+impl<V, F: ?Sized> Drop for ByHand<V, F> {
     fn drop(&mut self) {
         let coroutine = &mut self.0;
         if !coroutine.is_over() && !coroutine.is_cancellable() {

@@ -23,9 +23,10 @@ const RUNTIME: &[&[&str]] = &[
 const MACROS: &[&[&str]] = &[
     &["errors"],
     &["args", "endings", "input"],
-    &["yields"],
+    &["nameable", "yields"],
     &["paths"],
     &["analyze", "contexts"],
+    &["named"],
     &["expand"],
     &["fallback"],
     &["within"],
