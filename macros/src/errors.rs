@@ -248,6 +248,17 @@ pub(crate) fn no_yield(name: impl ToTokens, word: &str) -> Error {
     )
 }
 
+pub(crate) fn no_yield_outside_of_macros(name: impl ToTokens, word: &str) -> Error {
+    over(
+        name,
+        format!("an async context yields exactly once, but this one has no `{word}`"),
+        format!(
+            "{} in its own code; other macros cannot hold it",
+            yield_example(word)
+        ),
+    )
+}
+
 /// A yield, as an error points at it.
 #[derive(Clone)]
 pub(crate) struct Yield {

@@ -16,6 +16,7 @@ mod fallback;
 #[cfg(test)]
 mod fuzz;
 mod input;
+mod judge;
 #[cfg(test)]
 mod messages;
 mod nameable;
@@ -79,6 +80,10 @@ use crate::input::Input;
 /// function's own code: in blocks, and in a branch whose siblings end with an error, but in no loop,
 /// closure, `async` block, nested function, `else` of a `let`, or other macro. Anything else is a
 /// compile error.
+///
+/// A macro of yours before the yield may leave by an error. A `return Ok(())` in it does not compile,
+/// with "expected `AfterYield<()>`, found `()`" (unless another such macro follows after the yield:
+/// there, both may return whatever they want, and to leave before the yield is a panic).
 ///
 /// # After the yield
 ///

@@ -113,6 +113,98 @@ where
     }
 }
 
+/// The verdict of an exit, as a type that nothing before the yield has: what
+/// [`#[async_context]`](crate::async_context) expands to where a macro may return before the yield.
+///
+/// A `return Ok(())` in such a macro does not compile: "expected `AfterYield<()>`, found `()`".
+///
+/// ```
+/// use async_context_manager::generator::{AfterYield, after_yield};
+///
+/// fn exit(is_closed: bool) -> Result<AfterYield<()>, String> {
+///     if !is_closed {
+///         return Err("still open".to_owned());
+///     }
+///     after_yield(Ok(()))
+/// }
+/// assert!(exit(true).is_ok());
+/// ```
+#[derive(Debug)]
+pub struct AfterYield<D>(D);
+
+/// Says of a result that it comes after the yield.
+///
+/// ```
+/// use async_context_manager::generator::after_yield;
+///
+/// assert!(after_yield(Ok::<_, String>(())).is_ok());
+/// ```
+///
+/// # Errors
+///
+/// That of the result.
+pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
+    result.map(AfterYield)
+}
+
+/// Reads the variable that a yield assigns: an end of the code that no yield comes before does not
+/// compile.
+///
+/// ```compile_fail,E0381
+/// use async_context_manager::generator::has_yielded;
+///
+/// # let condition = true;
+/// let yielded: ();
+/// if condition {
+///     yielded = ();
+/// }
+/// has_yielded(yielded);
+/// ```
+///
+/// ```
+/// use async_context_manager::generator::has_yielded;
+///
+/// let yielded: ();
+/// yielded = ();
+/// has_yielded(yielded);
+/// assert_eq!(yielded, ());
+/// ```
+pub const fn has_yielded((): ()) {}
+
+/// There is none. It says of what type one would be.
+///
+/// ```
+/// use async_context_manager::generator::no_exit;
+///
+/// assert_eq!(no_exit::<Result<(), String>>(), None);
+/// ```
+#[must_use]
+pub const fn no_exit<R>() -> Option<R> {
+    None
+}
+
+/// Runs code that ends well only after the yield.
+///
+/// ```
+/// use async_context_manager::generator::{after_yield, only_after_yield};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let code = async { after_yield(Ok(())) };
+/// assert_eq!(only_after_yield::<_, String, _>(code).await, Ok(()));
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of the code.
+pub async fn only_after_yield<D, E, F>(code: F) -> Result<D, E>
+where
+    F: Future<Output = Result<AfterYield<D>, E>>,
+{
+    code.await.map(|AfterYield(verdict)| verdict)
+}
+
 impl<V, B, F, D, E> AsyncContext for Generator<V, B, F>
 where
     V: Send,

@@ -192,8 +192,8 @@ macro_rules! yield_ {
     (@used) => {};
     ($($value:tt)*) => {
         ::core::compile_error!(
-            "`yield_!` works only directly in a function under `#[async_context]`\n\
-             help: put `#[async_context]` above the function, and the yield into its own code"
+            "`yield_!` works only in the own code of a function under `#[async_context]`\n\
+             help: where the attribute is, no macro of yours may hold this; else put it above the function"
         )
     };
 }
@@ -233,8 +233,8 @@ macro_rules! cancellable {
     (@used) => {};
     ($($future:tt)*) => {
         ::core::compile_error!(
-            "`cancellable!` works only directly in a function under `#[async_context]`\n\
-             help: put `#[async_context]` above the function, and the await into its own code"
+            "`cancellable!` works only in the own code of a function under `#[async_context]`\n\
+             help: where the attribute is, no macro of yours may hold this; else put it above the function"
         )
     };
 }

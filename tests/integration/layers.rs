@@ -23,7 +23,8 @@ const RUNTIME: &[&[&str]] = &[
 const MACROS: &[&[&str]] = &[
     &["errors"],
     &["args", "endings", "input"],
-    &["nameable", "yields"],
+    &["judge", "nameable"],
+    &["yields"],
     &["paths"],
     &["analyze", "contexts"],
     &["named"],
