@@ -71,15 +71,21 @@ mod expanded {
             async move |lender| -> ::core::result::Result<(), Refused> {
                 #[allow(clippy::shadow_same, reason = "moves the argument inside")]
                 let log = log;
+                let __context_yielded: ();
                 let __context_exit: ::core::result::Result<(), Refused> = {
                     log.run("begin").await?;
-                    let (log, outcome) = lender.yield_(log).await;
+                    let (log, outcome) = {
+                        __context_yielded = ();
+                        let end = lender.yield_(log);
+                        end.await
+                    };
                     if outcome.is_completed() {
                         log.run("commit").await
                     } else {
                         log.run("rollback").await
                     }
                 };
+                ::async_context_manager::generator::has_yielded(__context_yielded);
                 __context_exit
             },
         )

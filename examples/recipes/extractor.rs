@@ -3,7 +3,7 @@
 //! The handler gets a [`Guard`]. It ends it with its result; where it does not come to that, because it
 //! failed before, panicked, or its client hung up, the transaction rolls back.
 
-use async_context_manager::{BoxContext, detached, prelude::*};
+use async_context_manager::{detached, prelude::*};
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-#[async_context]
+#[async_context(struct = Tx)]
 async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
     let tx = cancellable!(pool.begin()).await?;
     let (tx, outcome) = yield_!(tx);
@@ -26,10 +26,7 @@ async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, s
     }
 }
 
-/// `boxed` gives the context a type with a name, which the extractor needs.
-type TxGuard = Guard<BoxContext<Transaction<'static, Sqlite>, sqlx::Error>>;
-
-struct Tx(TxGuard);
+struct Open(Guard<Tx>);
 
 #[derive(Clone)]
 struct App {
@@ -38,28 +35,28 @@ struct App {
     at_work: mpsc::UnboundedSender<()>,
 }
 
-impl FromRequestParts<App> for Tx {
+impl FromRequestParts<App> for Open {
     type Rejection = StatusCode;
 
     async fn from_request_parts(_parts: &mut Parts, app: &App) -> Result<Self, StatusCode> {
-        let guard = transaction(app.pool.clone()).boxed().guard().await;
+        let guard = transaction(app.pool.clone()).guard().await;
         guard.map(Self).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 
-async fn insert(tx: &mut TxGuard, id: i64) -> Result<StatusCode, sqlx::Error> {
+async fn insert(tx: &mut Guard<Tx>, id: i64) -> Result<StatusCode, sqlx::Error> {
     let insert = sqlx::query("INSERT INTO orders VALUES (?)");
     insert.bind(id).execute(&mut ***tx).await?;
     Ok(StatusCode::CREATED)
 }
 
-async fn order(Tx(mut tx): Tx) -> Result<StatusCode, StatusCode> {
+async fn order(Open(mut tx): Open) -> Result<StatusCode, StatusCode> {
     let result = insert(&mut tx, 1).await;
     let status = Guard::exit(tx, result).await; // commits, or rolls back
     status.map_err(|_| StatusCode::CONFLICT)
 }
 
-async fn slow_order(State(app): State<App>, Tx(mut tx): Tx) -> Result<StatusCode, StatusCode> {
+async fn slow_order(State(app): State<App>, Open(mut tx): Open) -> Result<StatusCode, StatusCode> {
     let result = insert(&mut tx, 2).await;
     app.at_work.send(()).expect("the test waits for it");
     std::future::pending::<()>().await; // until the client hangs up

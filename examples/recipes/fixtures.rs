@@ -3,13 +3,13 @@
 
 use std::io;
 
-use async_context_manager::{BoxContext, prelude::*};
+use async_context_manager::prelude::*;
 use rstest::{fixture, rstest};
 use tempfile::TempDir;
 use test_context::{AsyncTestContext, test_context};
 use tokio::fs;
 
-#[async_context]
+#[async_context(struct = Directory)]
 async fn directory(prefix: &'static str) -> io::Result<TempDir> {
     let directory = TempDir::with_prefix(prefix)?;
     let (directory, _outcome) = yield_!(directory);
@@ -17,8 +17,8 @@ async fn directory(prefix: &'static str) -> io::Result<TempDir> {
 }
 
 #[fixture]
-fn scratch() -> BoxContext<TempDir, io::Error> {
-    directory("rstest-").boxed()
+fn scratch() -> Directory {
+    directory("rstest-")
 }
 
 #[rstest]
@@ -26,7 +26,7 @@ fn scratch() -> BoxContext<TempDir, io::Error> {
 #[case("hello", 5)]
 #[tokio::test]
 async fn a_fixture_of_rstest(
-    scratch: BoxContext<TempDir, io::Error>,
+    scratch: Directory,
     #[case] text: &str,
     #[case] length: usize,
 ) -> io::Result<()> {
@@ -40,11 +40,11 @@ async fn a_fixture_of_rstest(
         .await
 }
 
-struct Scratch(Guard<BoxContext<TempDir, io::Error>>);
+struct Scratch(Guard<Directory>);
 
 impl AsyncTestContext for Scratch {
     async fn setup() -> Self {
-        let guard = directory("test-context-").boxed().guard().await;
+        let guard = directory("test-context-").guard().await;
         Self(guard.expect("there is a place for temporary files"))
     }
 

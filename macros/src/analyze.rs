@@ -9,12 +9,15 @@ use syn::{GenericArgument, PathArguments, ReturnType, Safety, Signature, Type, T
 use crate::args::Args;
 use crate::errors::{self, Errors};
 use crate::input::{Body, Input};
+use crate::nameable;
 use crate::paths::{self, Found};
 
 /// What the expansion needs to know besides the function itself.
 pub(crate) struct Analysis {
     pub(crate) returns: Returns,
     pub(crate) found: Found,
+    /// The context can be the struct that `struct = Name` asks for.
+    pub(crate) is_nameable: bool,
 }
 
 /// `word` is how a function of this kind spells its yield.
@@ -25,6 +28,11 @@ pub(crate) fn analyze(
     errors: &mut Errors,
 ) -> Analysis {
     check_qualifiers(&input.signature, errors);
+    let before = errors.len();
+    if args.named.is_some() {
+        nameable::check(input, errors);
+    }
+    let is_nameable = errors.len() == before;
     let returns = Returns::read(&input.signature, &args.krate, errors);
     let found = match &input.body {
         Body::Missing(_) => Found::default(),
@@ -33,7 +41,11 @@ pub(crate) fn analyze(
         }
         Body::Unparsed { tokens, error, .. } => paths::check_tokens(tokens, error, word, errors),
     };
-    Analysis { returns, found }
+    Analysis {
+        returns,
+        found,
+        is_nameable,
+    }
 }
 
 fn check_qualifiers(signature: &Signature, errors: &mut Errors) {

@@ -8,18 +8,27 @@ use syn::{Ident, Path, Token};
 
 use crate::errors::{self, Errors};
 
-/// `#[async_context(suppress, crate = path)]`.
+/// `#[async_context(suppress, struct = Name, crate = path)]`.
 pub(crate) struct Args {
     pub(crate) suppress: bool,
+    /// The struct that the context is to be.
+    pub(crate) named: Option<Named>,
     /// How the expansion names the crate `async_context_manager`.
     pub(crate) krate: TokenStream,
     has_crate: bool,
+}
+
+/// `struct = Name`.
+pub(crate) struct Named {
+    pub(crate) keyword: Token![struct],
+    pub(crate) name: Ident,
 }
 
 impl Args {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self {
             suppress: false,
+            named: None,
             krate: quote!(::async_context_manager),
             has_crate: false,
         };
@@ -44,7 +53,12 @@ impl Args {
         }
     }
 
-    fn read(&mut self, Arg { name, value }: Arg, errors: &mut Errors) {
+    fn read(&mut self, arg: Arg, errors: &mut Errors) {
+        let Arg {
+            name,
+            has_equals,
+            value,
+        } = arg;
         if name == "suppress" {
             if let Some(value) = value {
                 errors.push(errors::suppress_takes_no_value(value));
@@ -52,6 +66,18 @@ impl Args {
                 errors.push(errors::repeated_argument(name));
             }
             self.suppress = true;
+        } else if name == "struct" {
+            match value.filter(|_| has_equals).map(syn::parse2::<Ident>) {
+                _ if self.named.is_some() => errors.push(errors::repeated_argument(name)),
+                Some(Ok(struct_name)) => {
+                    self.named = Some(Named {
+                        keyword: Token![struct](name.span()),
+                        name: struct_name,
+                    });
+                }
+                Some(Err(error)) => errors.push(errors::struct_takes_a_name(error.span())),
+                None => errors.push(errors::struct_takes_a_name(name.span())),
+            }
         } else if name == "crate" {
             if self.has_crate {
                 errors.push(errors::repeated_argument(name));
@@ -75,18 +101,23 @@ impl Args {
 /// `name`, `name = value` or `name(value)`, whatever the value is.
 struct Arg {
     name: Ident,
+    has_equals: bool,
     value: Option<TokenStream>,
 }
 
 impl Parse for Arg {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let name = input.call(Ident::parse_any)?;
-        let has_value = input.parse::<Option<Token![=]>>()?.is_some();
+        let has_equals = input.parse::<Option<Token![=]>>()?.is_some();
         let mut value = TokenStream::new();
         while !input.is_empty() && !input.peek(Token![,]) {
             value.extend([input.parse::<proc_macro2::TokenTree>()?]);
         }
-        let value = (has_value || !value.is_empty()).then_some(value);
-        Ok(Self { name, value })
+        let value = (has_equals || !value.is_empty()).then_some(value);
+        Ok(Self {
+            name,
+            has_equals,
+            value,
+        })
     }
 }

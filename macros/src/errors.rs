@@ -17,6 +17,10 @@ impl Errors {
         self.0.push(error);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -45,7 +49,7 @@ pub(crate) fn unknown_argument(argument: Span) -> Error {
     at(
         argument,
         "`#[async_context]` has no such argument",
-        "its arguments are `suppress` and `crate = path`",
+        "its arguments are `suppress`, `struct = Name` and `crate = path`",
     )
 }
 
@@ -78,6 +82,14 @@ pub(crate) fn suppress_takes_no_value(value: impl ToTokens) -> Error {
         value,
         "`suppress` takes no value",
         "write `#[async_context(suppress)]`, or leave it out",
+    )
+}
+
+pub(crate) fn struct_takes_a_name(span: Span) -> Error {
+    at(
+        span,
+        "`struct` takes the name of the struct that the context is to be",
+        "write `#[async_context(struct = Name)]`",
     )
 }
 
@@ -168,6 +180,64 @@ pub(crate) fn impl_in_alias(ty: impl ToTokens) -> Error {
     )
 }
 
+// The struct of `struct = Name`.
+
+pub(crate) fn struct_of_a_method(place: impl ToTokens) -> Error {
+    over(
+        place,
+        "`struct` is for a free function, but this is a method",
+        "write a free function, or use `boxed()`, whose context is a `BoxContext<T, E>`",
+    )
+}
+
+pub(crate) fn struct_of_a_trait(semi: impl ToTokens) -> Error {
+    over(
+        semi,
+        "`struct` is for a free function, but this is a method of a trait",
+        "give the trait a `type Context: AsyncContext + 'static;`, and return that",
+    )
+}
+
+pub(crate) fn impl_trait_in_the_struct(argument: impl ToTokens) -> Error {
+    over(
+        argument,
+        "a struct cannot hold an argument of type `impl Trait`",
+        "write a type parameter, as in `<T: Trait>`, or use `boxed()` instead of `struct`",
+    )
+}
+
+pub(crate) fn impl_trait_of_the_struct(ty: impl ToTokens) -> Error {
+    over(
+        ty,
+        "the type of a struct's value cannot be an `impl Trait`",
+        "name the type, or box the value, or use `boxed()` instead of `struct`",
+    )
+}
+
+pub(crate) fn elided_lifetime_in_the_struct(at: impl ToTokens) -> Error {
+    over(
+        at,
+        "the struct of a context needs a name for this lifetime",
+        "write `<'a>` after the function's name, and `'a` here; or take what is owned",
+    )
+}
+
+pub(crate) fn second_lifetime_of_the_struct(lifetime: impl ToTokens) -> Error {
+    over(
+        lifetime,
+        "the struct of a context has at most one lifetime, but this is a second one",
+        "write the same lifetime for both; or take what is owned",
+    )
+}
+
+pub(crate) fn condition_in_the_struct(attribute: impl ToTokens) -> Error {
+    over(
+        attribute,
+        "an argument of a function under `struct` cannot depend on a condition",
+        "write two functions, and put the condition on each",
+    )
+}
+
 // The yield.
 
 pub(crate) fn no_yield(name: impl ToTokens, word: &str) -> Error {
@@ -175,6 +245,17 @@ pub(crate) fn no_yield(name: impl ToTokens, word: &str) -> Error {
         name,
         format!("an async context yields exactly once, but this one has no `{word}`"),
         format!("{}, between opening and closing", yield_example(word)),
+    )
+}
+
+pub(crate) fn no_yield_outside_of_macros(name: impl ToTokens, word: &str) -> Error {
+    over(
+        name,
+        format!("an async context yields exactly once, but this one has no `{word}`"),
+        format!(
+            "{} in its own code; other macros cannot hold it",
+            yield_example(word)
+        ),
     )
 }
 

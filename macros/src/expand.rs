@@ -4,12 +4,15 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
+use syn::token::Brace;
 use syn::visit_mut::VisitMut;
 use syn::{Attribute, FnArg, Meta, Pat, PatType, Signature};
 
 use crate::analyze::{Analysis, Returns};
 use crate::args::Args;
 use crate::input::{Body, Input};
+use crate::judge;
+use crate::named::{self, Function};
 use crate::paths::Found;
 use crate::yields::{self, Rewrite, lender_at};
 
@@ -28,11 +31,17 @@ use crate::yields::{self, Rewrite, lender_at};
 //             ::core::concat!(::core::module_path!(), "::connect"),
 //             async move |lender| -> ::core::result::Result<(), DbError> {
 //                 let url = url;
+//                 let __context_yielded: ();
 //                 let __context_exit: ::core::result::Result<(), DbError> = {
 //                     let conn = Conn::open(url).await?;
-//                     let (conn, _) = lender.yield_(conn).await;
+//                     let (conn, _) = ({
+//                         __context_yielded = ();
+//                         let end = lender.yield_(conn);
+//                         end.await
+//                     });
 //                     conn.close().await
 //                 };
+//                 ::async_context_manager::generator::has_yielded(__context_yielded);
 //                 __context_exit
 //             },
 //         )
@@ -44,11 +53,19 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         signature,
         body,
     } = input;
-    let Analysis { returns, found } = analysis;
+    let Analysis { returns, found, .. } = analysis;
     let Header {
         signature: header,
         captures,
     } = Header::new(&signature, args, returns);
+    let krate = &args.krate;
+    let mut results = judge::Returns {
+        are_read: found.has_yield && !found.has_untold_error,
+        are_typed: found.has_yield
+            && found.may_return_before_the_yield
+            && !found.may_return_after_the_yield,
+        krate,
+    };
     let (brace, inner_attrs, body) = match body {
         Body::Missing(semi) => return quote!(#(#attrs)* #vis #header #semi),
         Body::Parsed {
@@ -57,6 +74,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
             mut stmts,
         } => {
             for stmt in &mut stmts {
+                results.visit_stmt_mut(stmt);
                 Rewrite::ToCalls.visit_stmt_mut(stmt);
             }
             (brace, attrs, quote!(#(#stmts)*))
@@ -74,8 +92,8 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
     let shared = found
         .has_nested_cancellable
         .then(|| quote!(let #lender = &#lender;));
-    let krate = &args.krate;
     let name = signature.ident.unraw().to_string();
+    let name = quote!(::core::concat!(::core::module_path!(), "::", #name));
     let verdict = verdict(args);
     let imports = imports(found);
     let (value, error) = (&returns.value_in_body, &returns.error_in_body);
@@ -84,31 +102,137 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
     let at_async = Span::call_site().located_at(signature.asyncness.span());
     let arguments = quote_spanned!(at_async=> async move |#lender|);
     let result = quote!(::core::result::Result<#verdict, #error>);
-    let code = if found.ends_with_a_value {
-        // The name pins the type: else rustc blames the whole body for a wrong value at its end.
+    let code = Code {
+        krate,
+        found,
+        verdict: &verdict,
+        error,
+        result: &result,
+        function: &signature.ident,
+        at_return,
+        brace,
+    };
+    let code = code.judged(&quote!(#shared #captures), body, &results);
+    let call = quote_spanned! {at_return=>
+        #krate::generator::generator::<#value, #error, _, _>(
+            #name,
+            #arguments -> #result { #code },
+        )
+    };
+    let function = Function {
+        attrs: &attrs,
+        vis: &vis,
+        signature: &signature,
+        header,
+        returns,
+        verdict,
+        name,
+        before: quote!(#(#inner_attrs)* #imports),
+        context: call,
+    };
+    assemble(function, args, analysis)
+}
+
+/// What goes around the function's code.
+struct Code<'a> {
+    krate: &'a TokenStream,
+    found: &'a Found,
+    verdict: &'a TokenStream,
+    error: &'a TokenStream,
+    result: &'a TokenStream,
+    function: &'a Ident,
+    at_return: Span,
+    brace: Brace,
+}
+
+impl Code<'_> {
+    /// The body, in such a form that rustc judges whether each path yields once.
+    fn judged(
+        &self,
+        captures: &TokenStream,
+        body: TokenStream,
+        results: &judge::Returns<'_>,
+    ) -> TokenStream {
+        let Self {
+            krate,
+            found,
+            verdict,
+            error,
+            result,
+            ..
+        } = self;
+        let declared = found.has_yield.then(|| {
+            let yielded = judge::yielded_at(self.function.span());
+            quote!(let #yielded: ();)
+        });
+        let code = if found.ends_with_a_value {
+            self.with_its_end(body, results)
+        } else {
+            body
+        };
+        let pinned = |result: &TokenStream| {
+            found
+                .may_return
+                .then(|| judge::pin(krate, result, self.at_return))
+        };
+        if !results.are_typed {
+            let pinned = pinned(result);
+            return quote!(#captures #pinned #declared #code);
+        }
+        // Input:  #code
+        // Output: only_after_yield::<(), E, _>(async move { #code }).await
+        let pinned = pinned(&judge::after_yield_type(krate, verdict, error));
+        quote! {
+            #krate::generator::only_after_yield::<#verdict, #error, _>(async move {
+                #captures
+                #pinned
+                #declared
+                #code
+            })
+            .await
+        }
+    }
+
+    /// The name pins the type: else rustc blames the whole body for a wrong value at its end.
+    fn with_its_end(&self, body: TokenStream, results: &judge::Returns<'_>) -> TokenStream {
+        let Self {
+            krate,
+            result,
+            brace,
+            ..
+        } = self;
         let exit = Ident::new("__context_exit", Span::mixed_site());
         let mut block = TokenStream::new();
         brace.surround(&mut block, |block| block.append_all(body));
-        quote!(let #exit: #result = #block; #exit)
-    } else {
-        body
-    };
-    let call = quote_spanned! {at_return=>
-        #krate::generator::generator::<#value, #error, _, _>(
-            ::core::concat!(::core::module_path!(), "::", #name),
-            #arguments -> #result {
-                #shared
-                #captures
-                #code
-            },
-        )
-    };
+        let end = brace.span.close();
+        let read = results.are_read.then(|| judge::read_at(end, krate));
+        let value = if results.are_typed {
+            judge::after_yield(krate, &exit)
+        } else {
+            exit.to_token_stream()
+        };
+        quote!(let #exit: #result = #block; #read #value)
+    }
+}
+
+/// The function that returns its context, or the struct that is one.
+pub(crate) fn assemble(function: Function<'_>, args: &Args, analysis: &Analysis) -> TokenStream {
+    if let (Some(named), true) = (&args.named, analysis.is_nameable) {
+        return named::write(named, &args.krate, function);
+    }
+    let Function {
+        attrs,
+        vis,
+        header,
+        before,
+        context,
+        ..
+    } = function;
     quote! {
         #(#attrs)*
         #vis #header {
-            #(#inner_attrs)*
-            #imports
-            #call
+            #before
+            #context
         }
     }
 }

@@ -10,8 +10,9 @@ use syn::visit_mut::VisitMut;
 use crate::analyze::Analysis;
 use crate::args::Args;
 use crate::errors::Errors;
-use crate::expand::{Header, imports, verdict};
+use crate::expand::{Header, assemble, imports, verdict};
 use crate::input::{Body, Input};
+use crate::named::Function;
 use crate::yields::Rewrite;
 
 /// An item that is not a function stays as it is.
@@ -48,14 +49,14 @@ pub(crate) fn fallback(
     signature.abi = None;
     let returns = &analysis.returns;
     let Header {
-        signature,
+        signature: header,
         captures,
     } = Header::new(&signature, args, returns);
     let errors = errors.into_tokens();
     let krate = &args.krate;
     let nothing = Rewrite::ToNothing(krate);
     let (inner_attrs, body) = match body {
-        Body::Missing(semi) => return quote!(#errors #(#attrs)* #vis #signature #semi),
+        Body::Missing(semi) => return quote!(#errors #(#attrs)* #vis #header #semi),
         Body::Parsed {
             attrs, mut stmts, ..
         } => {
@@ -81,22 +82,29 @@ pub(crate) fn fallback(
             let _ = (async move || -> ::core::result::Result<_, #error> { #body })().await;
         }
     });
-    quote! {
-        #(#attrs)*
-        #vis #signature {
-            #(#inner_attrs)*
-            #imports
-            #errors
-            #krate::generator::generator::<#value, #error, _, _>(
-                "",
-                async move |_| -> ::core::result::Result<#verdict, #error> {
-                    #captures
-                    #checked
-                    ::core::option::Option::None.unwrap()
-                },
-            )
-        }
-    }
+    let name = quote!("");
+    let context = quote! {
+        #krate::generator::generator::<#value, #error, _, _>(
+            #name,
+            async move |_| -> ::core::result::Result<#verdict, #error> {
+                #captures
+                #checked
+                ::core::option::Option::None.unwrap()
+            },
+        )
+    };
+    let function = Function {
+        attrs: &attrs,
+        vis: &vis,
+        signature: &signature,
+        header,
+        returns,
+        verdict,
+        name,
+        before: quote!(#(#inner_attrs)* #imports #errors),
+        context,
+    };
+    assemble(function, args, analysis)
 }
 
 fn has_value(stmts: &[Stmt]) -> bool {

@@ -16,8 +16,11 @@ mod fallback;
 #[cfg(test)]
 mod fuzz;
 mod input;
+mod judge;
 #[cfg(test)]
 mod messages;
+mod nameable;
+mod named;
 mod paths;
 #[cfg(test)]
 mod snapshots;
@@ -78,6 +81,10 @@ use crate::input::Input;
 /// closure, `async` block, nested function, `else` of a `let`, or other macro. Anything else is a
 /// compile error.
 ///
+/// A macro of yours before the yield may leave by an error. A `return Ok(())` in it does not compile,
+/// with "expected `AfterYield<()>`, found `()`" (unless another such macro follows after the yield:
+/// there, both may return whatever they want, and to leave before the yield is a panic).
+///
 /// # After the yield
 ///
 /// A `?` after the yield skips the steps of the exit that follow it. Where all of them matter, run each
@@ -94,7 +101,36 @@ use crate::input::Input;
 ///
 /// - `suppress`: the exit decides whether a failed body fails the caller. The function ends with
 ///   `Result<Suppression, Error>`, and the context has the verdict `Suppression`.
+/// - `struct = Name`: the context is a struct of that name: see below.
 /// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports it.
+///
+/// # A name for the context
+///
+/// The context of a function has a type that nobody can write. Under `struct = Name`, the attribute
+/// writes a struct of that name, with the function's visibility, docs and generics. The struct
+/// implements `AsyncContext`, and the function returns it: a type for the fields of a struct, for a
+/// trait's associated type, for signatures.
+///
+/// ```ignore
+/// #[async_context(struct = Connection)]
+/// pub async fn connect(url: String) -> io::Result<Session> {
+///     let (session, _) = yield_!(Session::open(url).await?);
+///     session.close().await
+/// }
+///
+/// struct Client {
+///     session: Guard<Connection>,
+/// }
+///
+/// let client = Client { session: connect(url).guard().await? };
+/// ```
+///
+/// The struct holds the arguments, and is as large as they are. Used by `with` or `guard`, it costs what
+/// any context costs; a call of `enter` by hand puts its code into a box.
+///
+/// The function may have type parameters, and one named lifetime, which bounds them; without a
+/// lifetime, the bound is `'static`. It is a free function. For a method, for arguments of type
+/// `impl Trait`, and for several lifetimes there is `boxed()`, which gives a `BoxContext`.
 ///
 /// # Errors
 ///

@@ -120,7 +120,7 @@ fn printed(stderr: &str) -> Vec<String> {
 
 /// Is it one of this crate's, and not of rustc, of syn or of the runtime's `yield_!`?
 fn is_ours(message: &str) -> bool {
-    message.contains("\nhelp: ") && !message.contains("works only directly in")
+    message.contains("\nhelp: ") && !message.contains("works only in the own code")
 }
 
 fn sorted(mut messages: Vec<String>) -> Vec<String> {

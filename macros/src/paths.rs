@@ -16,10 +16,15 @@ use syn::{
 
 use crate::endings;
 use crate::errors::{self, Errors, Place, Yield};
+use crate::judge;
 use crate::yields::{self, Hidden, Own, Yielded};
 
 /// What the analysis found out for the expansion.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each of them is a question that the expansion asks"
+)]
 pub(crate) struct Found {
     /// The names of the crate's macros that the function uses by their imports.
     pub(crate) imports: Vec<Ident>,
@@ -29,6 +34,15 @@ pub(crate) struct Found {
     pub(crate) ends_with_a_value: bool,
     /// `cancellable!` in a closure or an `async` block, which may move what it names.
     pub(crate) has_nested_cancellable: bool,
+    pub(crate) has_yield: bool,
+    /// A path ends with an error before the yield, and rustc can't tell: `Err(…)` at the end of a
+    /// branch, or `Err(…)?`.
+    pub(crate) has_untold_error: bool,
+    /// There is a `return`, or a macro that may have one.
+    pub(crate) may_return: bool,
+    /// A macro that may return, whatever we can see.
+    pub(crate) may_return_before_the_yield: bool,
+    pub(crate) may_return_after_the_yield: bool,
 }
 
 impl Found {
@@ -81,12 +95,17 @@ pub(crate) fn check_tokens(
         errors.push(error.clone());
     }
     let has_nested_cancellable = !hidden.cancellables.is_empty();
+    let has_yield = !hidden.yields.is_empty();
     let yields = hidden.yields.into_iter().filter_map(|one| one.name);
     let cancellables = hidden.cancellables.into_iter();
     let mut found = Found {
         is_unreadable,
         has_nested_cancellable,
         ends_with_a_value: true,
+        has_yield,
+        // There may be some: nobody has looked.
+        has_untold_error: true,
+        may_return: judge::has_return(body.clone()),
         ..Found::default()
     };
     found.add_imports(yields.chain(cancellables.filter_map(|call| call.name)));
@@ -147,6 +166,7 @@ struct Paths<'e> {
 impl Paths<'_> {
     fn finish(mut self, name: &Ident) -> Found {
         self.found.ends_with_a_value = !self.here.has_left;
+        self.found.has_yield = self.first.is_some();
         let runs_off = !self.here.has_left && !self.here.has_yielded;
         let word = self.word;
         if let (None, false, Some(hidden)) = (&self.first, self.is_settled, &self.hidden_keyword) {
@@ -158,7 +178,13 @@ impl Paths<'_> {
         match &self.first {
             None if self.is_settled => {}
             None if runs_off || !self.early_exits.is_empty() => {
-                self.errors.push(errors::no_yield(name, word));
+                self.errors.push(if self.found.may_return_before_the_yield {
+                    // rustc knows the keyword as another one, and would say so.
+                    self.found.is_unreadable |= word == "yield";
+                    errors::no_yield_outside_of_macros(name, word)
+                } else {
+                    errors::no_yield(name, word)
+                });
             }
             // Every path fails: `todo!()`.
             None => {}
@@ -285,7 +311,7 @@ impl Paths<'_> {
             Expr::Try(inner) => {
                 self.visit_expr(&inner.expr);
                 if endings::is_error(&inner.expr) {
-                    self.here.has_left = true;
+                    self.leave_untold();
                 }
             }
             _ => {
@@ -293,11 +319,20 @@ impl Paths<'_> {
                 if is_tail {
                     self.check_verdict(expr);
                 }
-                if is_tail && endings::is_error(expr) || endings::ends_the_process(expr) {
+                if is_tail && endings::is_error(expr) {
+                    self.leave_untold();
+                }
+                if endings::ends_the_process(expr) {
                     self.here.has_left = true;
                 }
             }
         }
+    }
+
+    /// The path ends with an error here. To rustc it goes on.
+    fn leave_untold(&mut self) {
+        self.found.has_untold_error |= !self.here.has_yielded;
+        self.here.has_left = true;
     }
 
     /// What the function returns says whether it suppresses, where that can be read.
@@ -431,6 +466,7 @@ impl Paths<'_> {
         if let Some(value) = &exit.expr {
             self.walk(value, true);
         }
+        self.found.may_return |= !self.inside.is_foreign;
         if !self.inside.is_foreign && !self.here.has_yielded && !self.here.has_left {
             self.early_exits.push(exit.to_token_stream());
             // rustc would only add that its type is wrong.
@@ -548,6 +584,14 @@ impl<'ast> Visit<'ast> for Paths<'_> {
             Some(Own::Contexts) => {}
             None => {
                 self.search_tokens(&mac.tokens);
+                if !self.inside.is_foreign && judge::may_return(mac) {
+                    self.found.may_return = true;
+                    if self.here.has_yielded {
+                        self.found.may_return_after_the_yield = true;
+                    } else {
+                        self.found.may_return_before_the_yield = true;
+                    }
+                }
                 if endings::is_leaving(mac) {
                     self.here.has_left = true;
                 }
@@ -558,7 +602,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
         match item {
             // What a macro is made of here may well be used here.
-            Item::Macro(item) => self.visit_macro(&item.mac),
+            Item::Macro(item) => self.search_tokens(&item.mac.tokens),
             Item::Fn(function) if yields::is_context(&function.attrs) => {}
             Item::Const(_) | Item::Static(_) => {
                 self.search(Place::Const, |paths| visit::visit_item(paths, item));

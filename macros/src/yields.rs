@@ -9,6 +9,7 @@ use syn::{Attribute, Expr, ExprYield, Macro, Path, Stmt, Token};
 
 use crate::errors::{self, Yield};
 use crate::input::is_named;
+use crate::judge;
 
 /// Which of the crate's own macros a call is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,9 +131,9 @@ impl Rewrite<'_> {
         let Yielded { value, beside } = yielded;
         match self {
             // Input:  yield_!(value)
-            // Output: ({ let end = lender.yield_(value); end.await })
+            // Output: ({ __context_yielded = (); let end = lender.yield_(value); end.await })
             // Input:  yield_!(value, beside)
-            // Output: ({ let end = lender.yield_beside(value, beside); end.await })
+            // Output: ({ __context_yielded = (); let end = lender.yield_beside(value, beside); end.await })
             //
             // What is temporary in the value drops before the wait: a lock that it takes is not
             // held while the body runs.
@@ -149,7 +150,8 @@ impl Rewrite<'_> {
                 let wait = quote_spanned!(span=> #end.await);
                 // Of the macro, and not of the user: no lint looks for parentheses that could be
                 // left out.
-                let block = quote_spanned!(here=> { #call #wait });
+                let yielded = judge::yielded_at(span);
+                let block = quote_spanned!(here=> { #yielded = (); #call #wait });
                 quote_spanned!(here=> (#block))
             }
             Self::ToNothing(krate) => {

@@ -71,6 +71,7 @@ use crate::outcome::Outcome;
     label = "not an async context",
     note = "a future has to be awaited first: `.await` it to get at the context",
     note = "a context is a function under `#[async_context]`, or a type with `impl AsyncContext`",
+    note = "a `Guard<C>` names the context, not its value: see `struct = Name`, and `BoxContext<Value, Error>`",
     note = "a guard that has only a `Drop` needs no context: keep it in a variable, or in a stack by `keep`"
 )]
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]

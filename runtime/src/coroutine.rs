@@ -79,6 +79,22 @@ impl<V, D, E> Coroutine<V, Code<D, E>> {
     }
 }
 
+impl<'a, V, D, E> Coroutine<V, dyn Future<Output = Result<D, E>> + Send + 'a> {
+    /// The same for code that borrows, and whose type is forgotten.
+    pub(crate) fn borrowing<G>(
+        name: &'static str,
+        hold: Hold,
+        code: impl FnOnce(Lender<V, E>) -> G,
+    ) -> Self
+    where
+        G: Future<Output = Result<D, E>> + Send + 'a,
+    {
+        Self::pinned(name, Watch::begin(name), hold, code, |state| {
+            Box::pin(state)
+        })
+    }
+}
+
 impl<V, F: ?Sized> Coroutine<V, F> {
     fn pinned<G, E>(
         name: &'static str,

@@ -371,7 +371,7 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
     where
         Self::Error: Into<E>,
-        E: fmt::Debug + Send + Sync + 'static,
+        E: fmt::Debug + Send + Sync + 'static, // a box is a `Box<dyn Error + Send + Sync>`
     {
         combine::err_into(self)
     }

@@ -117,6 +117,98 @@ where
     }
 }
 
+/// The verdict of an exit, as a type that nothing before the yield has: what
+/// [`#[async_context]`](crate::async_context) expands to where a macro may return before the yield.
+///
+/// A `return Ok(())` in such a macro does not compile: "expected `AfterYield<()>`, found `()`".
+///
+/// ```
+/// use async_context_manager::generator::{AfterYield, after_yield};
+///
+/// fn exit(is_closed: bool) -> Result<AfterYield<()>, String> {
+///     if !is_closed {
+///         return Err("still open".to_owned());
+///     }
+///     after_yield(Ok(()))
+/// }
+/// assert!(exit(true).is_ok());
+/// ```
+#[derive(Debug)]
+pub struct AfterYield<D>(D);
+
+/// Says of a result that it comes after the yield.
+///
+/// ```
+/// use async_context_manager::generator::after_yield;
+///
+/// assert!(after_yield(Ok::<_, String>(())).is_ok());
+/// ```
+///
+/// # Errors
+///
+/// That of the result.
+pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
+    result.map(AfterYield)
+}
+
+/// Reads the variable that a yield assigns: an end of the code that no yield comes before does not
+/// compile.
+///
+/// ```compile_fail,E0381
+/// use async_context_manager::generator::has_yielded;
+///
+/// # let condition = true;
+/// let yielded: ();
+/// if condition {
+///     yielded = ();
+/// }
+/// has_yielded(yielded);
+/// ```
+///
+/// ```
+/// use async_context_manager::generator::has_yielded;
+///
+/// let yielded: ();
+/// yielded = ();
+/// has_yielded(yielded);
+/// assert_eq!(yielded, ());
+/// ```
+pub const fn has_yielded((): ()) {}
+
+/// There is none. It says of what type one would be.
+///
+/// ```
+/// use async_context_manager::generator::no_exit;
+///
+/// assert_eq!(no_exit::<Result<(), String>>(), None);
+/// ```
+#[must_use]
+pub const fn no_exit<R>() -> Option<R> {
+    None
+}
+
+/// Runs code that ends well only after the yield.
+///
+/// ```
+/// use async_context_manager::generator::{after_yield, only_after_yield};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let code = async { after_yield(Ok(())) };
+/// assert_eq!(only_after_yield::<_, String, _>(code).await, Ok(()));
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of the code.
+pub async fn only_after_yield<D, E, F>(code: F) -> Result<D, E>
+where
+    F: Future<Output = Result<AfterYield<D>, E>>,
+{
+    code.await.map(|AfterYield(verdict)| verdict)
+}
+
 impl<V, B, F, D, E> AsyncContext for Generator<V, E, B, F>
 where
     V: Send,
@@ -134,18 +226,12 @@ where
     /// If it was entered before.
     async fn enter(&mut self) -> Result<V, E> {
         let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
-            panic!("the context `{}` is entered twice", self.name);
+            entered_twice(self.name)
         };
-        let entered = ByHand {
-            coroutine: Coroutine::new(self.name, Hold::Guard, code),
-            asked_for_beside: false,
-        };
+        let entered = ByHand::new(Coroutine::new(self.name, Hold::Guard, code));
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
-            Progress::Entered(ByHand { coroutine, .. }) => {
-                coroutine.enter().await?;
-                Ok(coroutine.link().take().expect(OFFERED))
-            }
+            Progress::Entered(entered) => entered.enter().await,
             Progress::Built(_) | Progress::Moved => {
                 unreachable!("the state was set one line before")
             }
@@ -157,37 +243,19 @@ where
     /// If it was not entered before.
     async fn beside(&mut self) -> Result<(), E> {
         match &mut self.progress {
-            Progress::Entered(entered) => {
-                entered.asked_for_beside = true;
-                poll_fn(|cx| entered.coroutine.poll_beside(cx)).await
-            }
-            Progress::Built(_) | Progress::Moved => {
-                panic!("the context `{}` is not entered", self.name)
-            }
+            Progress::Entered(entered) => entered.beside().await,
+            Progress::Built(_) | Progress::Moved => not_entered(self.name),
         }
     }
 
     /// # Panics
     ///
     /// If it was not entered to its end before.
-    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
-        let is_entered = match &mut self.progress {
-            Progress::Entered(ByHand { coroutine, .. }) => coroutine.stage() == Stage::Lent,
-            Progress::Built(_) | Progress::Moved => false,
-        };
-        let mut entered = match self.progress {
-            Progress::Entered(entered) if is_entered => entered,
-            Progress::Built(_) | Progress::Entered(_) | Progress::Moved => {
-                panic!("the context `{}` is exited before it is entered", self.name)
-            }
-        };
-        let coroutine = &mut entered.coroutine;
-        if coroutine.link().runs_beside() && !entered.asked_for_beside {
-            report::plain(self.name, Kind::BesideNotRun);
+    async fn exit(self, value: V, outcome: &Outcome) -> Result<D, E> {
+        match self.progress {
+            Progress::Entered(entered) => entered.exit(value, outcome).await,
+            Progress::Built(_) | Progress::Moved => not_entered(self.name),
         }
-        coroutine.link().put(value);
-        coroutine.end_body(outcome.share());
-        poll_fn(|cx| coroutine.poll_exit(cx)).await
     }
 
     fn __name(&self) -> &'static str {
@@ -199,7 +267,7 @@ where
     /// If it was entered before.
     fn __coroutine(self, lender: Lender<V, E>) -> impl Future<Output = Result<D, E>> + Send {
         let Progress::Built(code) = self.progress else {
-            panic!("the context `{}` is entered twice", self.name);
+            entered_twice(self.name)
         };
         code(lender)
     }
@@ -213,15 +281,247 @@ impl<V, E, B, F> fmt::Debug for Generator<V, E, B, F> {
     }
 }
 
+/// What is in a struct that
+/// [`#[async_context(struct = Name)]`](macro@crate::async_context#a-name-for-the-context) writes: the
+/// arguments of the function, or what has become of them when the context is entered by hand.
+///
+/// The lifetime is the one that the arguments may borrow for. The struct is the context; this type is
+/// what its methods call.
+///
+/// ```
+/// use async_context_manager::generator::Named;
+///
+/// let arguments: Named<'static, (String, u32), u32, std::io::Error, ()> =
+///     Named::new(("localhost".to_owned(), 5432));
+/// assert_eq!(size_of_val(&arguments), size_of::<(String, u32)>());
+/// assert_eq!(arguments.into_arguments("connect"), ("localhost".to_owned(), 5432));
+/// ```
+pub struct Named<'a, A, V, E, D>(Held<A, Erased<'a, V, D, E>>);
+
+/// The function's code, without its type.
+type Erased<'a, V, D, E> = ByHand<V, dyn Future<Output = Result<D, E>> + Send + 'a>;
+
+/// Two states, the second of them in a box: most arguments have room to tell them apart, so that the
+/// struct is not larger than they are.
+enum Held<A, H> {
+    Arguments(A),
+    /// `None` for a moment: the arguments are on their way into the code.
+    Entered(Box<Option<H>>),
+}
+
+impl<'a, A, V, E, D> Named<'a, A, V, E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    /// A context of a function that was called with these arguments. Nothing of it has run.
+    ///
+    /// ```
+    /// use async_context_manager::generator::Named;
+    ///
+    /// let named = Named::<'static, _, (), std::io::Error, ()>::new((1,));
+    /// assert_eq!(named.into_arguments("context"), (1,));
+    /// ```
+    pub const fn new(arguments: A) -> Self {
+        Self(Held::Arguments(arguments))
+    }
+
+    /// Gives the arguments back, for the function's code.
+    ///
+    /// ```
+    /// use async_context_manager::generator::Named;
+    ///
+    /// let named = Named::<'static, _, (), std::io::Error, ()>::new((1, "two"));
+    /// assert_eq!(named.into_arguments("context"), (1, "two"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If it was entered before.
+    pub fn into_arguments(self, name: &str) -> A {
+        match self.0 {
+            Held::Arguments(arguments) => arguments,
+            Held::Entered(_) => entered_twice(name),
+        }
+    }
+
+    /// Enters by hand: `code` is the function's code with its arguments.
+    ///
+    /// ```
+    /// use async_context_manager::Outcome;
+    /// use async_context_manager::generator::{Lender, Named};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let mut named = Named::<'static, _, u32, std::io::Error, ()>::new((20, 22));
+    /// let sum = async |(first, second): (u32, u32), lender: Lender<u32, _>| {
+    ///     let (_sum, _outcome) = lender.yield_(first + second).await;
+    ///     Ok(())
+    /// };
+    /// let value = named.enter("sum", sum).await?;
+    /// assert_eq!(value, 42);
+    /// named.exit("sum", value, &Outcome::Completed).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the code.
+    ///
+    /// # Panics
+    ///
+    /// If it was entered before.
+    pub async fn enter<F>(
+        &mut self,
+        name: &'static str,
+        code: impl FnOnce(A, Lender<V, E>) -> F,
+    ) -> Result<V, E>
+    where
+        F: Future<Output = Result<D, E>> + Send + 'a,
+    {
+        let before = mem::replace(&mut self.0, Held::Entered(Box::new(None)));
+        let arguments = Self(before).into_arguments(name);
+        match &mut self.0 {
+            Held::Entered(entered) => {
+                let code = |lender| code(arguments, lender);
+                let coroutine = Coroutine::borrowing(name, Hold::Guard, code);
+                entered.insert(ByHand::new(coroutine)).enter().await
+            }
+            Held::Arguments(_) => unreachable!("the state was set two lines before"),
+        }
+    }
+
+    /// Runs by hand what is beside the body.
+    ///
+    /// ```
+    /// # use async_context_manager::Outcome;
+    /// # use async_context_manager::generator::{Lender, Named};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let mut named = Named::<'static, _, u32, std::io::Error, ()>::new(());
+    /// let code = async |(), lender: Lender<u32, _>| {
+    ///     lender.yield_beside(1, async { Err(std::io::Error::other("lost")) }).await;
+    ///     Ok(())
+    /// };
+    /// let value = named.enter("context", code).await?;
+    /// assert!(named.beside("context").await.is_err());
+    /// named.exit("context", value, &Outcome::Cancelled).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of what runs there.
+    ///
+    /// # Panics
+    ///
+    /// If it was not entered to its end before.
+    pub async fn beside(&mut self, name: &str) -> Result<(), E> {
+        match &mut self.0 {
+            Held::Entered(entered) => match &mut **entered {
+                Some(entered) => entered.beside().await,
+                None => not_entered(name),
+            },
+            Held::Arguments(_) => not_entered(name),
+        }
+    }
+
+    /// Exits by hand, when the body has ended.
+    ///
+    /// ```
+    /// # use async_context_manager::Outcome;
+    /// # use async_context_manager::generator::{Lender, Named};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut named = Named::<'static, _, u32, std::io::Error, ()>::new(());
+    /// let code = async |(), lender: Lender<u32, _>| {
+    ///     let (left, _outcome) = lender.yield_(1).await;
+    ///     Err(std::io::Error::other(format!("{left} left")))
+    /// };
+    /// let value = named.enter("context", code).await.unwrap();
+    /// let exit = named.exit("context", value + 1, &Outcome::Completed).await;
+    /// assert_eq!(exit.unwrap_err().to_string(), "2 left");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the code.
+    ///
+    /// # Panics
+    ///
+    /// If it was not entered to its end before.
+    pub async fn exit(self, name: &str, value: V, outcome: &Outcome) -> Result<D, E> {
+        let entered = match self.0 {
+            Held::Entered(entered) => *entered,
+            Held::Arguments(_) => None,
+        };
+        match entered {
+            Some(entered) => entered.exit(value, outcome).await,
+            None => not_entered(name),
+        }
+    }
+}
+
+impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Named").finish_non_exhaustive()
+    }
+}
+
 /// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
 /// over to: the context that these calls are made in is the one that goes on in the background.
-struct ByHand<V, F> {
+struct ByHand<V, F: ?Sized> {
     coroutine: Coroutine<V, F>,
     /// Somebody runs what is beside the body.
     asked_for_beside: bool,
 }
 
-impl<V, F> Drop for ByHand<V, F> {
+impl<V, D, E, F> ByHand<V, F>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn new(coroutine: Coroutine<V, F>) -> Self {
+        Self {
+            coroutine,
+            asked_for_beside: false,
+        }
+    }
+
+    async fn enter(&mut self) -> Result<V, E> {
+        let coroutine = &mut self.coroutine;
+        coroutine.enter().await?;
+        Ok(coroutine.link().take().expect(OFFERED))
+    }
+
+    async fn beside(&mut self) -> Result<(), E> {
+        self.asked_for_beside = true;
+        poll_fn(|cx| self.coroutine.poll_beside(cx)).await
+    }
+
+    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
+        let coroutine = &mut self.coroutine;
+        if coroutine.stage() != Stage::Lent {
+            not_entered(coroutine.name());
+        }
+        if coroutine.link().runs_beside() && !self.asked_for_beside {
+            report::plain(coroutine.name(), Kind::BesideNotRun);
+        }
+        coroutine.link().put(value);
+        coroutine.end_body(outcome.share());
+        poll_fn(|cx| coroutine.poll_exit(cx)).await
+    }
+}
+
+fn entered_twice(name: &str) -> ! {
+    panic!("the context `{name}` is entered twice")
+}
+
+fn not_entered(name: &str) -> ! {
+    panic!("the context `{name}` is exited before it is entered")
+}
+
+impl<V, F: ?Sized> Drop for ByHand<V, F> {
     fn drop(&mut self) {
         let coroutine = &mut self.coroutine;
         if !coroutine.is_over() && !coroutine.is_cancellable() {

@@ -60,6 +60,31 @@ mod timeout_error;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// With a name, so that a struct can hold its guard:
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// use std::io;
+///
+/// /// A session, which is logged out at its end.
+/// #[async_context(struct = Session)]
+/// async fn log_in(user: String) -> io::Result<u32> {
+///     let (_number, _outcome) = yield_!(user.len() as u32);
+///     Ok(())
+/// }
+///
+/// struct Client {
+///     session: Guard<Session>,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let client = Client { session: log_in("Ada".to_owned()).guard().await? };
+/// assert_eq!(*client.session, 3);
+/// Guard::close(client.session).await
+/// # }
+/// ```
 pub use async_context_manager_macros::async_context;
 /// Contexts written with the keyword `yield`, on stable Rust.
 ///
@@ -169,8 +194,8 @@ macro_rules! yield_ {
     (@used) => {};
     ($($value:tt)*) => {
         ::core::compile_error!(
-            "`yield_!` works only directly in a function under `#[async_context]`\n\
-             help: put `#[async_context]` above the function, and the yield into its own code"
+            "`yield_!` works only in the own code of a function under `#[async_context]`\n\
+             help: where the attribute is, no macro of yours may hold this; else put it above the function"
         )
     };
 }
@@ -210,8 +235,8 @@ macro_rules! cancellable {
     (@used) => {};
     ($($future:tt)*) => {
         ::core::compile_error!(
-            "`cancellable!` works only directly in a function under `#[async_context]`\n\
-             help: put `#[async_context]` above the function, and the await into its own code"
+            "`cancellable!` works only in the own code of a function under `#[async_context]`\n\
+             help: where the attribute is, no macro of yours may hold this; else put it above the function"
         )
     };
 }

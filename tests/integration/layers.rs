@@ -25,9 +25,11 @@ const RUNTIME: &[&[&str]] = &[
 const MACROS: &[&[&str]] = &[
     &["errors"],
     &["args", "endings", "input"],
+    &["judge", "nameable"],
     &["yields"],
     &["paths"],
     &["analyze", "contexts"],
+    &["named"],
     &["expand"],
     &["fallback"],
     &["within"],

@@ -19,6 +19,7 @@ mod guard_model;
 mod guards;
 mod layers;
 mod limits;
+mod named;
 mod nursery;
 mod observe;
 mod order;

@@ -222,6 +222,68 @@ pub async fn forgiving() -> Result<(), Failed> {
     }
 }
 
+/// Named.
+#[async_context(struct = Connection)]
+pub async fn named(id: u32) -> Result<Conn, Failed> {
+    let conn = Conn::open(id).await?;
+    let (conn, _) = yield_!(conn);
+    conn.close().await
+}
+
+/// Named, with all that a struct may have, and odd arguments.
+#[async_context(suppress, struct = NamedGeneric)]
+pub async fn named_generic<'a, T, U, const N: usize>(
+    items: &'a [T; N],
+    (a, b): (u32, u32),
+    mut number: u32,
+    _: Conn,
+    _unused: Conn,
+    dynamic: Box<dyn Fn(&u32) -> u32 + Send + Sync + 'a>,
+) -> Result<(&'a T, u32), Failed>
+where
+    T: Sync,
+    U: Default + ToString + Send,
+{
+    number += dynamic(&a) + b;
+    drop(U::default().to_string());
+    let Some(first) = items.first() else {
+        return Err(Failed);
+    };
+    let (_, outcome) = yield_!((first, number));
+    Ok(if outcome.is_failed() {
+        async_context_manager::Suppression::Suppress
+    } else {
+        async_context_manager::Suppression::Propagate
+    })
+}
+
+/// Named, with an alias.
+#[async_context(struct = NamedAlias)]
+#[must_use = "of the function"]
+#[inline]
+pub(crate) async fn named_alias(r#type: String) -> std::io::Result<String> {
+    yield_!(r#type);
+    Ok(())
+}
+
+async_context_manager::contexts! {
+    /// Named, with the keyword.
+    #[async_context(struct = NamedKeyword)]
+    pub async fn named_keyword() -> Result<u32, Failed> {
+        let (_number, _outcome) = yield 3;
+        Ok(())
+    }
+}
+
+/// Holds a named one.
+#[derive(Debug)]
+pub struct Holder<'a, T: Sync> {
+    /// Not entered.
+    pub generic: NamedGeneric<'a, T, u32, 3>,
+    /// Entered.
+    pub connection: async_context_manager::Guard<Connection>,
+}
+
 /// Uses another.
 #[async_context]
 pub async fn outer(id: u32) -> Result<u32, Failed> {

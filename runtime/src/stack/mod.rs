@@ -836,7 +836,9 @@ where
     D: Verdict,
 {
     fn drop(&mut self) {
-        self.shared.drivers.spawn();
+        if self.live.is_some() {
+            self.shared.drivers.spawn();
+        }
         self.dissolve(&Outcome::Cancelled);
     }
 }

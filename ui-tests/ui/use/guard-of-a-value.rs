@@ -1,0 +1,7 @@
+use async_context_manager::prelude::*;
+
+struct Client {
+    name: Guard<String>,
+}
+
+fn main() {}
