@@ -15,7 +15,7 @@ const RUNTIME: &[&[&str]] = &[
     &["cancellable", "context", "coroutine"],
     &["detached", "generator", "settle"],
     &["scope"],
-    &["combine", "guard", "stack", "testing"],
+    &["combine", "guard", "stack", "stream", "testing"],
     &["ext"],
 ];
 

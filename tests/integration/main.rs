@@ -35,5 +35,6 @@ mod several;
 mod sizes;
 mod stack;
 mod stack_model;
+mod stream;
 mod suppression;
 mod testing;

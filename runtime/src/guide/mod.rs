@@ -8,6 +8,7 @@
 //! | [`cancellation`] | the life of a context, as a picture; what a drop does in each place |
 //! | [`order`] | last in, first out, also in the background; what waits for what |
 //! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
+//! | [`streams`] | streams that own a context; answers that are sent piece by piece |
 //! | [`two_things`] | a context that opens two things, where the second one may fail |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
 //! | [`observing`] | counters and spans: what every context did |
@@ -38,6 +39,10 @@ pub mod order {}
 
 #[doc = include_str!("many_contexts.md")]
 pub mod many_contexts {}
+
+#[cfg_attr(feature = "stream", doc = include_str!("streams.md"))]
+#[cfg_attr(not(feature = "stream"), doc = "Needs the feature `stream`.")]
+pub mod streams {}
 
 #[doc = include_str!("two_things.md")]
 pub mod two_things {}
