@@ -27,6 +27,7 @@ mod panic;
 pub mod report;
 mod scope;
 mod settle;
+mod shared;
 mod stack;
 #[cfg(feature = "stream")]
 mod stream;
@@ -123,6 +124,7 @@ pub use ext::AsyncContextExt;
 pub use failure::{FailedExit, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};
+pub use shared::{Keyed, Share, Shared, keyed, shared, swappable};
 pub use stack::{AcceptedBy, ExitStack, Lease};
 #[cfg(feature = "stream")]
 pub use stream::Items;

@@ -15,7 +15,7 @@ const RUNTIME: &[&[&str]] = &[
     &["cancellable", "context", "coroutine"],
     &["detached", "generator", "settle"],
     &["scope"],
-    &["combine", "guard", "stack", "stream", "testing"],
+    &["combine", "guard", "shared", "stack", "stream", "testing"],
     &["ext"],
 ];
 

@@ -32,6 +32,7 @@ mod ready_made;
 mod reports;
 mod runtimes;
 mod several;
+mod shared;
 mod sizes;
 mod stack;
 mod stack_model;

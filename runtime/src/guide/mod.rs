@@ -9,6 +9,7 @@
 //! | [`order`] | last in, first out, also in the background; what waits for what |
 //! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
 //! | [`streams`] | streams that own a context; answers that are sent piece by piece |
+//! | [`shared_and_swapped`] | opened by the first of many users, exited by the last; replaced while in use |
 //! | [`two_things`] | a context that opens two things, where the second one may fail |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
 //! | [`observing`] | counters and spans: what every context did |
@@ -43,6 +44,9 @@ pub mod many_contexts {}
 #[cfg_attr(feature = "stream", doc = include_str!("streams.md"))]
 #[cfg_attr(not(feature = "stream"), doc = "Needs the feature `stream`.")]
 pub mod streams {}
+
+#[doc = include_str!("shared_and_swapped.md")]
+pub mod shared_and_swapped {}
 
 #[doc = include_str!("two_things.md")]
 pub mod two_things {}
