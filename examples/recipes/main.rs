@@ -3,8 +3,10 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `extractor.rs` | a transaction as an axum extractor; the client hangs up |
 //! | `layer.rs` | a context around each request of an axum router |
+//! | `body_scope.rs` | the same, until the body of the answer has been sent |
+//! | `streaming.rs` | a streaming answer of axum from a cursor in a transaction |
+//! | `extractor.rs` | a transaction as an axum extractor; the client hangs up |
 //! | `tower_service.rs` | a context around each call of a `tower` service |
 //! | `fixtures.rs` | contexts as fixtures of rstest and test-context |
 //! | `error_types.rs` | with eyre, thiserror and `Box<dyn Error>` |
@@ -22,12 +24,14 @@
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
 
 mod advisory_lock;
+mod body_scope;
 mod error_types;
 mod extractor;
 mod fixtures;
 mod layer;
 mod savepoint;
 mod session;
+mod streaming;
 mod temporary_directory;
 mod test_fixture;
 mod tower_service;
