@@ -9,6 +9,7 @@
 //! | `extractor.rs` | a transaction as an axum extractor; the client hangs up |
 //! | `tower_service.rs` | a context around each call of a `tower` service |
 //! | `fixtures.rs` | contexts as fixtures of rstest and test-context |
+//! | `shared_fixture.rs` | a server that all tests of a program share, closed at its end |
 //! | `error_types.rs` | with eyre, thiserror and `Box<dyn Error>` |
 //! | `advisory_lock.rs` | an advisory lock of Postgres |
 //! | `temporary_directory.rs` | a directory that goes with its body |
@@ -17,7 +18,7 @@
 //! | `test_fixture.rs` | a database for a test, kept when it fails |
 //!
 //! ```sh
-//! cargo test -p examples --test recipes
+//! cargo test -p examples --test recipes --test shared_fixture
 //! ```
 
 #![forbid(unsafe_code)]
