@@ -329,7 +329,7 @@ pub trait AsyncContextExt: AsyncContext {
     fn stream<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Send + Unpin
     where
         Self: 'static, // what a stream owns does not borrow
-        T: Send,
+        T: Send,       // items that are not `Send` are for `stream_local`
         F: for<'a, 'i> SendStreamBody<
                 &'a mut Self::Value,
                 &'i mut Items<T>,

@@ -139,7 +139,7 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 pub fn shared<C, F>(open: F) -> Shared<C::Value, C::Error>
 where
     F: Fn() -> C + Send + Sync + 'static,
-    C: AsyncContext<Value: Sync + 'static, Verdict = ()> + 'static,
+    C: AsyncContext<Value: Sync + 'static, Verdict = ()> + 'static, // its users share the value: put a lock into it
 {
     Shared(Arc::new(Inner::new(opener(open), Duration::ZERO, None)))
 }
