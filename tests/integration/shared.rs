@@ -278,6 +278,24 @@ fn pairs_of_users_are_dropped_at_every_poll() {
 }
 
 #[test]
+fn an_exit_that_the_limit_of_the_last_user_cuts_off_goes_on_and_who_comes_waits_for_it() {
+    on_current_thread(async |_| {
+        let ledger = Ledger::default();
+        let slow = Script {
+            exits_in: 9 * SHORT,
+            ..Script::new("c", &ledger)
+        };
+        let shared = scripted(slow);
+        let user = shared.clone().exit_timeout(SHORT);
+        let ended = user.with(async |_| Ok(())).await;
+        assert!(ended.is_err(), "it was given up");
+        assert_eq!(ledger.count("exited c"), 0);
+        assert_eq!(use_it(&shared, 1).await, Ok("c"));
+        assert_eq!(check(&ledger), 2);
+    });
+}
+
+#[test]
 fn without_a_tokio_runtime_a_context_is_shared_all_the_same() {
     let _stage = Stage::alone();
     let ledger = Ledger::default();
