@@ -6,5 +6,6 @@ pub mod dropped;
 pub mod large;
 pub mod neighbours;
 pub mod nested;
+pub mod streams;
 pub mod ways;
 pub mod work;

@@ -24,7 +24,7 @@ pub use schedules::check;
 
 /// `std::sync`, and `tokio::sync`.
 pub mod sync {
-    pub use ::std::sync::{Arc, LazyLock, OnceLock, PoisonError};
+    pub use ::std::sync::{Arc, LazyLock, OnceLock, PoisonError, Weak};
     pub use shuttle::sync::{Mutex, MutexGuard, RwLock, atomic};
 
     pub use crate::notify::{Notified, Notify};

@@ -1,32 +1,103 @@
 //! A transaction as an axum extractor, like a `Depends` of `FastAPI` with a `yield`.
 //!
-//! The handler gets a [`Guard`]. It ends it with its result; where it does not come to that, because it
-//! failed before, panicked, or its client hung up, the transaction rolls back.
+//! A layer opens the transaction before the handler, and commits or rolls back after it, as the answer's
+//! status says. The client gets the answer after that: a commit that fails makes a 500 of it. The
+//! extractor only hands the transaction out, so that no handler can forget to end it.
+//!
+//! An extractor that hands out a [`Guard`] is shorter, and a trap. Each handler has to end that with
+//! `Guard::exit`. One that forgets it answers 201, while the guard that it drops rolls back, and nothing
+//! tells about it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use async_context_manager::{detached, prelude::*};
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Router, serve};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Sqlite, Transaction};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
-#[async_context(struct = Tx)]
-async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+type Shared = Arc<Mutex<Transaction<'static, Sqlite>>>;
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    #[error("the answer says {0}")]
+    Answer(StatusCode),
+    #[error("the handler has kept the transaction")]
+    Kept,
+}
+
+#[async_context]
+async fn transaction(pool: SqlitePool) -> Result<Shared, Trouble> {
     let tx = cancellable!(pool.begin()).await?;
-    let (tx, outcome) = yield_!(tx);
+    let (tx, outcome) = yield_!(Arc::new(Mutex::new(tx)));
+    let tx = Arc::into_inner(tx).ok_or(Trouble::Kept)?.into_inner();
     if outcome.is_completed() {
-        tx.commit().await
+        tx.commit().await?;
     } else {
-        tx.rollback().await
+        tx.rollback().await?;
+    }
+    Ok(())
+}
+
+async fn in_transaction(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let mut answer = None;
+    let ended = transaction(app.pool)
+        .try_with(async |tx| {
+            request.extensions_mut().insert(Shared::clone(tx));
+            let response = answer.insert(next.run(request).await);
+            // The handler's own word: an answer that is an error rolls back.
+            if response.status().is_success() {
+                Ok(())
+            } else {
+                Err(Trouble::Answer(response.status()))
+            }
+        })
+        .await;
+    match (ended, answer) {
+        (Ok(()) | Err(Failure::Body(_) | Failure::BodyAndExit { .. }), Some(answer)) => answer,
+        (Err(Failure::Enter(_)), _) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-struct Open(Guard<Tx>);
+/// The transaction of the request.
+struct Tx(OwnedMutexGuard<Transaction<'static, Sqlite>>);
+
+impl<S: Sync> FromRequestParts<S> for Tx {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        // Taken out: what is left in the request would keep it from ending.
+        let tx: Option<Shared> = parts.extensions.remove();
+        let tx = tx.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        Ok(Self(tx.lock_owned().await))
+    }
+}
+
+impl Deref for Tx {
+    type Target = Transaction<'static, Sqlite>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 #[derive(Clone)]
 struct App {
@@ -35,50 +106,51 @@ struct App {
     at_work: mpsc::UnboundedSender<()>,
 }
 
-impl FromRequestParts<App> for Open {
-    type Rejection = StatusCode;
-
-    async fn from_request_parts(_parts: &mut Parts, app: &App) -> Result<Self, StatusCode> {
-        let guard = transaction(app.pool.clone()).guard().await;
-        guard.map(Self).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
-    }
-}
-
-async fn insert(tx: &mut Guard<Tx>, id: i64) -> Result<StatusCode, sqlx::Error> {
-    let insert = sqlx::query("INSERT INTO orders VALUES (?)");
-    insert.bind(id).execute(&mut ***tx).await?;
+async fn insert(tx: &mut Tx, id: i64, item: i64) -> Result<StatusCode, StatusCode> {
+    let insert = sqlx::query("INSERT INTO orders VALUES (?, ?)");
+    let inserted = insert.bind(id).bind(item).execute(&mut ***tx).await;
+    inserted.map_err(|_| StatusCode::CONFLICT)?;
     Ok(StatusCode::CREATED)
 }
 
-async fn order(Open(mut tx): Open) -> Result<StatusCode, StatusCode> {
-    let result = insert(&mut tx, 1).await;
-    let status = Guard::exit(tx, result).await; // commits, or rolls back
-    status.map_err(|_| StatusCode::CONFLICT)
+async fn order(mut tx: Tx) -> Result<StatusCode, StatusCode> {
+    insert(&mut tx, 1, 1).await
 }
 
-async fn slow_order(State(app): State<App>, Open(mut tx): Open) -> Result<StatusCode, StatusCode> {
-    let result = insert(&mut tx, 2).await;
+/// Only the commit sees that there is no such item.
+async fn order_of_nothing(mut tx: Tx) -> Result<StatusCode, StatusCode> {
+    insert(&mut tx, 2, 404).await
+}
+
+async fn slow_order(State(app): State<App>, mut tx: Tx) -> Result<StatusCode, StatusCode> {
+    let status = insert(&mut tx, 3, 1).await?;
     app.at_work.send(()).expect("the test waits for it");
     std::future::pending::<()>().await; // until the client hangs up
-    Guard::exit(tx, result)
-        .await
-        .map_err(|_| StatusCode::CONFLICT)
+    Ok(status)
 }
 
 #[tokio::test]
-async fn the_handler_s_result_decides_and_a_client_that_hangs_up_rolls_back() {
+async fn the_answer_decides_and_a_client_that_hangs_up_rolls_back() {
     let options = SqlitePoolOptions::new().max_connections(1);
     let pool = options.connect("sqlite::memory:").await.unwrap();
-    let table = "CREATE TABLE orders (id INTEGER PRIMARY KEY)";
-    sqlx::raw_sql(table).execute(&pool).await.unwrap();
+    let tables = "CREATE TABLE items (id INTEGER PRIMARY KEY);
+        INSERT INTO items VALUES (1);
+        CREATE TABLE orders (
+            id INTEGER PRIMARY KEY,
+            item INTEGER REFERENCES items DEFERRABLE INITIALLY DEFERRED
+        )";
+    sqlx::raw_sql(tables).execute(&pool).await.unwrap();
     let (at_work, mut at_work_now) = mpsc::unbounded_channel();
+    let state = App {
+        pool: pool.clone(),
+        at_work,
+    };
     let app = Router::new()
         .route("/", post(order))
+        .route("/nothing", post(order_of_nothing))
         .route("/slow", post(slow_order))
-        .with_state(App {
-            pool: pool.clone(),
-            at_work,
-        });
+        .layer(from_fn_with_state(state.clone(), in_transaction))
+        .with_state(state);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { serve(listener, app).await });
@@ -89,16 +161,13 @@ async fn the_handler_s_result_decides_and_a_client_that_hangs_up_rolls_back() {
         client.write_all(head.as_bytes()).await.unwrap();
         client
     };
-    for status in ["201", "409"] {
+    for (path, status) in [("/", "201"), ("/", "409"), ("/nothing", "500")] {
         let mut answer = String::new();
-        request("/")
-            .await
-            .read_to_string(&mut answer)
-            .await
-            .unwrap();
+        let mut client = request(path).await;
+        client.read_to_string(&mut answer).await.unwrap();
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{answer}"
+            "{path}: {answer}"
         );
     }
 

@@ -1,7 +1,11 @@
 //! A context around each request of an axum router, as a layer.
 //!
 //! What it lends goes to the handlers as an extension. An answer with a server error fails the body, so
-//! that the context sees it; the client still gets the answer.
+//! that the context sees it; the client still gets the answer. An exit that fails makes a 500 of an
+//! answer that was good: nobody is told that something is done which is not.
+//!
+//! The exit has run before the answer's head is sent. For a context that has to be open until the
+//! body of the answer has been sent as well, see `body_scope.rs`.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,13 +26,17 @@ type Log = Arc<Mutex<Vec<String>>>;
 #[derive(Clone)]
 struct RequestId(u32);
 
-/// The error of the body: an answer that counts as a failure. The answer itself is no error, and could
-/// not be one, since it is not `Sync`.
 #[derive(Debug)]
-struct Failed(StatusCode);
+enum Trouble {
+    /// The error of the body: an answer that counts as a failure. The answer itself is no error, and
+    /// could not be one, since it is not `Sync`.
+    Answer,
+    /// The log has no place left.
+    Full,
+}
 
 #[async_context]
-async fn logged(log: Log, path: String) -> Result<RequestId, Failed> {
+async fn logged(log: Log, path: String) -> Result<RequestId, Trouble> {
     let id = u32::try_from(log.lock().expect("no one panics with it").len());
     let (id, outcome) = yield_!(RequestId(id.expect("there are few")));
     let end = match outcome {
@@ -39,24 +47,33 @@ async fn logged(log: Log, path: String) -> Result<RequestId, Failed> {
     };
     let mut log = log.lock().expect("no one panics with it");
     log.push(format!("{} {path}: {end}", id.0));
+    if path == "/last" {
+        return Err(Trouble::Full);
+    }
     Ok(())
 }
 
 async fn layer(State(log): State<Log>, mut request: Request, next: Next) -> Response {
     let mut answer = None;
     let ended = logged(log, request.uri().path().to_owned())
-        .with(async |id| {
+        .try_with(async |id| {
             request.extensions_mut().insert(id.clone());
             let response = answer.insert(next.run(request).await);
             if response.status().is_server_error() {
-                return Err(Failed(response.status()));
+                return Err(Trouble::Answer);
             }
             Ok(())
         })
         .await;
-    // No answer: the context could not be entered.
-    let status = ended.err().map_or(StatusCode::OK, |Failed(status)| status);
-    answer.unwrap_or_else(|| status.into_response())
+    match (ended, answer) {
+        (Ok(()) | Err(Failure::Body(_) | Failure::BodyAndExit { .. }), Some(answer)) => answer,
+        // The context could not be entered, or a good answer is not true any more.
+        (Err(failure), _) => {
+            tracing::error!("{failure:?}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        (Ok(()), None) => unreachable!("the body ends with an answer"),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,6 +88,7 @@ async fn each_request_is_logged_with_its_end() {
             "/broken",
             get(async || StatusCode::BAD_GATEWAY.into_response()),
         )
+        .route("/last", get(async || "done"))
         .route("/slow", get(std::future::pending::<Response>))
         .layer(from_fn_with_state(log.clone(), layer));
     let get = |path: &str| {
@@ -80,6 +98,9 @@ async fn each_request_is_logged_with_its_end() {
     assert_eq!(get("/id").await.unwrap().status(), StatusCode::OK);
     let broken = get("/broken").await.unwrap();
     assert_eq!(broken.status(), StatusCode::BAD_GATEWAY);
+    // The handler said 200, and the exit failed.
+    let last = get("/last").await.unwrap();
+    assert_eq!(last.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let slow = timeout(Duration::from_secs(1), get("/slow"));
     assert!(slow.await.is_err());
     detached::drain().await;
@@ -89,7 +110,8 @@ async fn each_request_is_logged_with_its_end() {
         [
             "0 /id: ok",
             "1 /broken: failed",
-            "2 /slow: the client hung up"
+            "2 /last: ok",
+            "3 /slow: the client hung up"
         ]
     );
 }

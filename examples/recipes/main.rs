@@ -3,10 +3,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `extractor.rs` | a transaction as an axum extractor; the client hangs up |
 //! | `layer.rs` | a context around each request of an axum router |
+//! | `body_scope.rs` | the same, until the body of the answer has been sent |
+//! | `streaming.rs` | a streaming answer of axum from a cursor in a transaction |
+//! | `extractor.rs` | a transaction as an axum extractor; the client hangs up |
 //! | `tower_service.rs` | a context around each call of a `tower` service |
 //! | `fixtures.rs` | contexts as fixtures of rstest and test-context |
+//! | `shared_fixture.rs` | a server that all tests of a program share, closed at its end |
 //! | `error_types.rs` | with eyre, thiserror and `Box<dyn Error>` |
 //! | `advisory_lock.rs` | an advisory lock of Postgres |
 //! | `temporary_directory.rs` | a directory that goes with its body |
@@ -15,19 +18,21 @@
 //! | `test_fixture.rs` | a database for a test, kept when it fails |
 //!
 //! ```sh
-//! cargo test -p examples --test recipes
+//! cargo test -p examples --test recipes --test shared_fixture
 //! ```
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
 
 mod advisory_lock;
+mod body_scope;
 mod error_types;
 mod extractor;
 mod fixtures;
 mod layer;
 mod savepoint;
 mod session;
+mod streaming;
 mod temporary_directory;
 mod test_fixture;
 mod tower_service;

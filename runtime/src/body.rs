@@ -54,6 +54,90 @@ pub trait SendBody<T, R>: Send + Body<T, R, Future: Send> {}
 
 impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 
+/// The body of a stream: an `async` closure or function, as
+/// [`stream_local`](crate::AsyncContextExt::stream_local) takes it. Implemented for all of them:
+/// `F: AsyncFnOnce(V, I) -> R`.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::{convert::Infallible, rc::Rc};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use async_context_manager::{Items, StreamBody};
+/// use futures::{Stream, TryStreamExt};
+///
+/// fn numbers<F>(body: F) -> impl Stream<Item = Result<Rc<u32>, Infallible>>
+/// where
+///     F: for<'a, 'i> StreamBody<&'a mut u32, &'i mut Items<Rc<u32>>, Result<(), Infallible>> + 'static,
+/// {
+///     ready(42).stream_local(body)
+/// }
+/// let numbers = numbers(async |number: &mut u32, items: &mut Items<_>| {
+///     items.send(Rc::new(*number)).await;
+///     Ok(())
+/// });
+/// assert_eq!(numbers.try_collect::<Vec<_>>().await, Ok(vec![Rc::new(42)]));
+/// # }
+/// ```
+#[cfg(feature = "stream")]
+#[diagnostic::on_unimplemented(
+    message = "the body of a stream is an `async` closure that gives a `Result` with the error of the context",
+    label = "takes such a body",
+    note = "write `async |value, items|` and a block that ends with `Ok(())`; `.err_into::<Error>()` changes the error of the context"
+)]
+pub trait StreamBody<V, I, R>: AsyncFnOnce(V, I) -> R + FnOnce(V, I) -> Self::Future {
+    /// What the body gives when it is called.
+    type Future: Future<Output = R>;
+}
+
+#[cfg(feature = "stream")]
+#[diagnostic::do_not_recommend]
+impl<F, V, I, R, Running> StreamBody<V, I, R> for F
+where
+    F: AsyncFnOnce(V, I) -> R + FnOnce(V, I) -> Running,
+    Running: Future<Output = R>,
+{
+    type Future = Running;
+}
+
+/// The body of a stream whose future is `Send`: an `async` closure or function, as
+/// [`stream`](crate::AsyncContextExt::stream) takes it. Implemented for all of them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[async_context]
+/// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// use async_context_manager::{Items, SendStreamBody};
+/// use futures::{Stream, TryStreamExt};
+///
+/// fn doubled<F>(body: F) -> impl Stream<Item = io::Result<u32>>
+/// where
+///     F: for<'a, 'i> SendStreamBody<&'a mut u32, &'i mut Items<u32>, io::Result<()>> + 'static,
+/// {
+///     number().stream(body).map_ok(|number| number * 2)
+/// }
+/// let numbers = doubled(async |number: &mut u32, items: &mut Items<u32>| {
+///     items.send(*number).await;
+///     Ok(())
+/// });
+/// assert_eq!(numbers.try_collect::<Vec<_>>().await?, [84]);
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "stream")]
+#[diagnostic::on_unimplemented(
+    message = "the body of a stream is an `async` closure that gives a `Result` with the error of the context",
+    label = "takes such a body",
+    note = "write `async |value, items|` and a block that ends with `Ok(())`; `.err_into::<Error>()` changes the error of the context"
+)]
+pub trait SendStreamBody<V, I, R>: Send + StreamBody<V, I, R, Future: Send> {}
+
+#[cfg(feature = "stream")]
+impl<F, V, I, R> SendStreamBody<V, I, R> for F where F: Send + StreamBody<V, I, R, Future: Send> {}
+
 /// A closing function for [`ExitStack::adopt`](crate::ExitStack::adopt) whose future is `Send`: an
 /// `async` closure or function of a value and the [`Outcome`](crate::Outcome). Implemented for all
 /// of them.

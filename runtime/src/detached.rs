@@ -25,12 +25,13 @@
 //! that thread: a `main` that builds its own runtime ends with [`drain_blocking`]. The guide has a
 //! page on [how a program ends](crate::guide::shutdown).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -51,6 +52,38 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// Wakes those who wait for none.
 static NONE: Notify = Notify::const_new();
+
+/// Contexts that are open, and that nobody uses.
+static LINGERING: Mutex<BTreeMap<usize, Arc<dyn Lingering>>> = Mutex::new(BTreeMap::new());
+
+/// A context that stays open for a while after its last use.
+pub(crate) trait Lingering: Send + Sync {
+    /// Hands over its exit, if nobody uses it now.
+    fn close(&self);
+}
+
+/// It may linger from now on.
+pub(crate) fn add_lingering(key: usize, make: impl FnOnce() -> Arc<dyn Lingering>) {
+    lingering().entry(key).or_insert_with(make);
+}
+
+/// It lingers no more.
+pub(crate) fn remove_lingering(key: usize) {
+    let removed = lingering().remove(&key);
+    drop(removed);
+}
+
+fn lingering() -> MutexGuard<'static, BTreeMap<usize, Arc<dyn Lingering>>> {
+    LINGERING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn close_lingering() {
+    // Closing them takes them out.
+    let all: Vec<_> = lingering().values().map(Arc::clone).collect();
+    for lingering in all {
+        lingering.close();
+    }
+}
 
 /// How many exits are running in the background now.
 ///
@@ -77,6 +110,9 @@ pub fn count() -> usize {
 /// still in use is not: a task that goes on, or one that was aborted and not joined, hands over its
 /// exits when it drops them. Join the tasks first.
 ///
+/// A [shared](crate::shared) context that [lingers](crate::Shared::linger) after its last use is closed at
+/// once.
+///
 /// Inside of an enter or an exit it would wait for itself: don't call it there.
 ///
 /// ```
@@ -99,6 +135,7 @@ pub async fn drain() {
     loop {
         // Made before the look: an end after the look wakes it.
         let none = NONE.notified();
+        close_lingering();
         if count() == 0 {
             return;
         }

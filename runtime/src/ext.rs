@@ -4,13 +4,20 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+#[cfg(feature = "stream")]
+use futures_core::stream::FusedStream;
+
 use crate::body::{Body, SendBody};
+#[cfg(feature = "stream")]
+use crate::body::{SendStreamBody, StreamBody};
 use crate::carry::{Carry, CarryError};
 use crate::combine::{self, BoxContext};
 use crate::context::{AsyncContext, Verdict};
 use crate::failure::Failure;
 use crate::guard::Guard;
 use crate::scope::{self, Live};
+#[cfg(feature = "stream")]
+use crate::stream::{self, Items};
 use crate::timeout_error::TimeoutError;
 
 /// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
@@ -257,6 +264,117 @@ pub trait AsyncContextExt: AsyncContext {
         Self: 'static, // a context that borrows is for `with_scoped`
     {
         Guard::enter(self)
+    }
+
+    /// Enters the context, and gives the items that the body sends, as a stream that owns the context.
+    ///
+    /// For what is read from something that has to be closed: rows of a cursor in a transaction, lines of
+    /// a session, parts of a download. The stream can be returned, kept in a struct, or sent as the body
+    /// of a response, and the context lives as long as the stream. The guide has a page on
+    /// [streams and bodies](crate::guide::streams).
+    ///
+    /// The body runs in the task that polls the stream, while the stream is polled. It is never more
+    /// than one item ahead: [`send`](crate::Items::send) returns when its item was taken and the next
+    /// item is asked for. When the stream gives `None` the exit has ended.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[async_context]
+    /// # async fn file(text: &'static str) -> io::Result<String> { let (_, _) = yield_!(text.to_owned()); Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// use futures::{Stream, TryStreamExt};
+    ///
+    /// fn numbers(text: &'static str) -> impl Stream<Item = io::Result<u32>> {
+    ///     file(text).stream(async |file, items| {
+    ///         for line in file.lines() {
+    ///             items.send(line.parse().map_err(io::Error::other)?).await; // `?` fails the stream
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// }
+    /// assert_eq!(numbers("1\n2").try_collect::<Vec<_>>().await?, [1, 2]);
+    /// assert!(numbers("1\ntwo").try_collect::<Vec<_>>().await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The stream's last item is the error that [`with`](Self::with) would give: of enter, of the body,
+    /// or of exit. After that item, and after the end, each poll gives `None`. An error that exit
+    /// [suppresses](crate::Suppression) ends the stream as if the body had completed.
+    ///
+    /// # Panics
+    ///
+    /// A poll panics with the panic of enter, body or exit, after exit has run. Later polls give
+    /// `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll, nothing has happened. Dropped between two items, what the body
+    /// holds drops first, and then exit runs in the background, as
+    /// [`Cancelled`](crate::Outcome::Cancelled). So it does where a consumer takes only some of the
+    /// items: whoever wants the exit to see a completed body, and its error, polls until `None`. A
+    /// stream that nobody polls for a while stands still, and loses nothing. Its exit has the order of
+    /// a [guard's](Guard#order).
+    ///
+    /// # Comparison
+    ///
+    /// In a `try_stream!` of the crate `async-stream` a `yield` can't be in the body of a `with`, which is a
+    /// closure. A guard can be there; but a `?` drops the guard, which then exits in the background
+    /// as cancelled, without the error, and after the stream has ended.
+    #[cfg(feature = "stream")]
+    fn stream<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Send + Unpin
+    where
+        Self: 'static, // what a stream owns does not borrow
+        T: Send,       // items that are not `Send` are for `stream_local`
+        F: for<'a, 'i> SendStreamBody<
+                &'a mut Self::Value,
+                &'i mut Items<T>,
+                Result<(), Self::Error>,
+            >, // one that is not `Send` is for `stream_local`
+    {
+        stream::stream(self, body)
+    }
+
+    /// Like [`stream`](Self::stream), for a body or items that are not `Send`.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::{io, rc::Rc};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// use futures::TryStreamExt;
+    ///
+    /// let numbers = ready::<_, io::Error>(42).stream_local(async |number, items| {
+    ///     items.send(Rc::new(*number)).await;
+    ///     Ok(())
+    /// });
+    /// assert_eq!(numbers.try_collect::<Vec<_>>().await?, [Rc::new(42)]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `stream`.
+    ///
+    /// # Panics
+    ///
+    /// As `stream`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `stream`.
+    #[cfg(feature = "stream")]
+    fn stream_local<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Unpin
+    where
+        Self: 'static, // what a stream owns does not borrow
+        F: for<'a, 'i> StreamBody<&'a mut Self::Value, &'i mut Items<T>, Result<(), Self::Error>>,
+    {
+        stream::stream(self, body)
     }
 
     /// Like [`with`](Self::with), for a context that borrows.

@@ -29,7 +29,10 @@ mod panic;
 pub mod report;
 mod scope;
 mod settle;
+mod shared;
 mod stack;
+#[cfg(feature = "stream")]
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time_limit;
@@ -136,6 +139,8 @@ pub use async_context_manager_macros::contexts;
 /// ```
 pub use async_context_manager_macros::within;
 pub use body::{Body, SendBody, SendExit};
+#[cfg(feature = "stream")]
+pub use body::{SendStreamBody, StreamBody};
 pub use carry::{Carry, CarryError};
 pub use combine::{
     BoxContext, Either, Join, JoinAll, Tasks, closing, defer, join, join_all, ready, suppress,
@@ -146,7 +151,10 @@ pub use ext::AsyncContextExt;
 pub use failure::{FailedExit, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};
+pub use shared::{Keyed, Share, Shared, keyed, shared, swappable};
 pub use stack::{AcceptedBy, ExitStack, Lease};
+#[cfg(feature = "stream")]
+pub use stream::Items;
 pub use timeout_error::{Phase, TimeoutError};
 
 /// What most users need: `use async_context_manager::prelude::*;`.

@@ -17,7 +17,7 @@ const RUNTIME: &[&[&str]] = &[
     &["detached", "generator", "settle"],
     &["scope"],
     &["driven"],
-    &["combine", "guard", "stack", "testing"],
+    &["combine", "guard", "shared", "stack", "stream", "testing"],
     &["ext"],
 ];
 

@@ -5,9 +5,9 @@
 //! timed with it, the floor would be too high, and all ratios to it too low.
 
 use benches::work::Way;
-use benches::{dropped, large, neighbours, nested, ways};
+use benches::{dropped, large, neighbours, nested, streams, ways};
 
-const WAYS: [&[Way]; 8] = [
+const WAYS: [&[Way]; 9] = [
     &ways::ALL,
     &neighbours::ALL,
     &nested::BOXES,
@@ -16,6 +16,7 @@ const WAYS: [&[Way]; 8] = [
     &dropped::ONE,
     &dropped::MANY,
     &large::ALL,
+    &streams::ALL,
 ];
 
 fn main() {

@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 
 use benches::command::{output, sibling};
 use benches::work::Way;
-use benches::{large, nested, ways};
+use benches::{large, nested, streams, ways};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -29,7 +29,7 @@ struct Args {
     bless: bool,
 }
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 9] = [
     ways::BOXED,
     ways::HAND_WRITTEN,
     ways::GENERATOR,
@@ -37,6 +37,8 @@ const WAYS: [Way; 7] = [
     ways::STACK,
     nested::GENERATORS[1],
     large::VALUE,
+    streams::ASYNC_STREAM,
+    streams::STREAM,
 ];
 
 const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");

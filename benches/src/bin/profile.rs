@@ -7,7 +7,7 @@
 //! ```
 
 use benches::work::Way;
-use benches::{dropped, large, neighbours, nested, ways};
+use benches::{dropped, large, neighbours, nested, streams, ways};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -18,7 +18,7 @@ struct Args {
     uses: u32,
 }
 
-const WAYS: [&[Way]; 8] = [
+const WAYS: [&[Way]; 9] = [
     &ways::ALL,
     &nested::BOXES,
     &nested::GENERATORS,
@@ -26,6 +26,7 @@ const WAYS: [&[Way]; 8] = [
     &dropped::ONE,
     &dropped::MANY,
     &large::ALL,
+    &streams::ALL,
     &neighbours::ALL,
 ];
 

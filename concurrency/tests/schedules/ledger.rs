@@ -97,6 +97,18 @@ impl Ledger {
         }
     }
 
+    /// It may have been opened several times, one after the other, and has been closed as often. Gives how often.
+    pub(crate) fn check_in_turn(&self, name: &'static str) -> usize {
+        let steps = self.steps();
+        let of_it: Vec<_> = steps.iter().filter(|noted| noted.0 == name).collect();
+        for turn in of_it.chunks(3) {
+            let turn: Vec<_> = turn.iter().map(|noted| noted.1).collect();
+            let whole = [Step::Entered, Step::ExitBegins, Step::ExitEnds];
+            assert_eq!(turn, whole, "{steps:?}");
+        }
+        of_it.len() / 3
+    }
+
     fn steps(&self) -> MutexGuard<'_, Vec<(&'static str, Step)>> {
         self.0.lock().expect("nothing panics under this lock")
     }

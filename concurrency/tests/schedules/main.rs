@@ -52,6 +52,8 @@ pub mod report;
 pub mod scope;
 #[path = "../../../runtime/src/settle.rs"]
 pub mod settle;
+#[path = "../../../runtime/src/shared/mod.rs"]
+pub mod shared;
 #[path = "../../../runtime/src/timeout_error.rs"]
 pub mod timeout_error;
 
@@ -60,9 +62,11 @@ mod carry;
 mod fallback;
 mod ledger;
 mod steps;
+mod time_limit;
 
 mod aborts;
 mod drains;
 mod hooks;
 mod nesting;
+mod sharing;
 mod shutdowns;

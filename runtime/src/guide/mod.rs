@@ -8,6 +8,8 @@
 //! | [`cancellation`] | the life of a context, as a picture; what a drop does in each place |
 //! | [`order`] | last in, first out, also in the background; what waits for what |
 //! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
+//! | [`streams`] | streams that own a context; answers that are sent piece by piece |
+//! | [`shared_and_swapped`] | opened by the first of many users, exited by the last; replaced while in use |
 //! | [`two_things`] | a context that opens two things, where the second one may fail |
 //! | [`beside`] | what runs beside the body: renewals, heartbeats, limits |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
@@ -39,6 +41,13 @@ pub mod order {}
 
 #[doc = include_str!("many_contexts.md")]
 pub mod many_contexts {}
+
+#[cfg_attr(feature = "stream", doc = include_str!("streams.md"))]
+#[cfg_attr(not(feature = "stream"), doc = "Needs the feature `stream`.")]
+pub mod streams {}
+
+#[doc = include_str!("shared_and_swapped.md")]
+pub mod shared_and_swapped {}
 
 #[doc = include_str!("two_things.md")]
 pub mod two_things {}

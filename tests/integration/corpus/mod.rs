@@ -35,6 +35,7 @@ mod limits;
 mod nesting;
 mod panicking;
 mod stacks;
+mod streams;
 mod suppressing;
 mod tasks;
 mod together;
@@ -51,6 +52,7 @@ fn there_are_at_least_forty_programs_and_no_two_of_a_name() {
         nesting::NAMES,
         panicking::NAMES,
         stacks::NAMES,
+        streams::NAMES,
         suppressing::NAMES,
         tasks::NAMES,
         together::NAMES,

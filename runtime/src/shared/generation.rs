@@ -1,0 +1,427 @@
+//! One life of what is shared: opened by the first of its users, exited by the last.
+//!
+//! | from | to | by | when |
+//! | --- | --- | --- | --- |
+//! | `New` | `Opening` | a user | the first one comes |
+//! | `Opening` | `Open`, `Failed` | the user who opens it | enter has ended |
+//! | `Opening` | `Left` | the user who opens it | gives up, and others wait: one of them goes on |
+//! | `Left` | `Opening` | a user | goes on with it |
+//! | `Opening`, `Left` | `Ending` | a user | gives up, and nobody waits: it ends in the background |
+//! | `Open` | `Ending` | the last user | leaves, unless it lingers; or its time is over, or it is drained |
+//! | `Ending` | `Over` | the code | has ended, wherever it ran |
+//! | `Opening` | `Over` | the user who opens it | enter panics |
+//!
+//! 1. Whoever takes the context out of the phase drives it, or drops it; and never under the lock, because
+//!    its code may come back here.
+//! 2. A user who waits is woken at each change. Nobody else has to be there for a user to go on.
+//! 3. All shares in the value drop before the count of users says so: the value can be taken back
+//!    when that is 0.
+
+use std::fmt;
+use std::mem;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant};
+
+use super::Inner;
+use super::share::{Share, Shareable};
+use crate::coroutine::Code;
+use crate::detached::{self, Lingering};
+use crate::outcome::Outcome;
+use crate::panic::{Payload, catch};
+use crate::scope::Live;
+
+/// A context in use, without its type.
+pub(super) type Context<V, E> = Live<V, Code<(), E>>;
+
+/// Makes the context of one generation.
+pub(super) type Make<V, E> = dyn FnOnce(Signal<V, E>) -> Context<V, E> + Send;
+
+pub(super) struct Generation<V, E> {
+    state: Mutex<State<V, E>>,
+    change: Notify,
+    /// How long it stays open without users.
+    linger: Duration,
+}
+
+struct State<V, E> {
+    phase: Phase<V, E>,
+    /// Users who have not got it yet, whoever opens it among them.
+    waiting: usize,
+    /// Nothing of its code is left.
+    has_ended: bool,
+    /// Another one has taken its place: it does not linger.
+    is_retired: bool,
+    /// A timer runs, or is about to.
+    has_timer: bool,
+}
+
+enum Phase<V, E> {
+    New(Box<Make<V, E>>),
+    Opening,
+    Left(Context<V, E>),
+    Failed(Arc<E>),
+    Open(Open<V, E>),
+    Ending,
+    Over,
+}
+
+struct Open<V, E> {
+    context: Context<V, E>,
+    value: Arc<V>,
+    users: usize,
+    idle_since: Option<Instant>,
+}
+
+/// What a user gets who asks for a share.
+pub(super) enum Joined<V, E> {
+    Share(Share<V, E>),
+    Failed(Arc<E>),
+    /// It has ended, and another one has to take its place.
+    Over,
+}
+
+impl<V, E> Generation<V, E> {
+    pub(super) fn new(make: Box<Make<V, E>>, linger: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                phase: Phase::New(make),
+                waiting: 0,
+                has_ended: false,
+                is_retired: false,
+                has_timer: false,
+            }),
+            change: Notify::new(),
+            linger,
+        })
+    }
+
+    /// Returns `true` if who comes now needs another one.
+    pub(super) fn is_over(&self) -> bool {
+        match self.state().phase {
+            Phase::Failed(_) | Phase::Over => true,
+            Phase::New(_) | Phase::Opening | Phase::Left(_) | Phase::Open(_) | Phase::Ending => {
+                false
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<V, E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V, E> Generation<V, E>
+where
+    V: Send + Sync + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    /// Waits for a share in the value, and opens it where nobody else does.
+    pub(super) async fn join(self: &Arc<Self>, owner: &Arc<Inner<V, E>>) -> Joined<V, E> {
+        let _waiting = Waiting::begin(self);
+        loop {
+            // Made before the look: a change after the look wakes it.
+            let change = self.change.notified();
+            let begun = {
+                let mut state = self.state();
+                match &mut state.phase {
+                    Phase::Open(open) => {
+                        open.users += 1;
+                        open.idle_since = None;
+                        let value = Arc::clone(&open.value);
+                        return Joined::Share(Share::new(value, Arc::clone(self) as _));
+                    }
+                    Phase::Failed(error) => return Joined::Failed(Arc::clone(error)),
+                    Phase::Over => return Joined::Over,
+                    Phase::Opening | Phase::Ending => None,
+                    phase @ (Phase::New(_) | Phase::Left(_)) => {
+                        Some(mem::replace(phase, Phase::Opening))
+                    }
+                }
+            };
+            let Some(begun) = begun else {
+                change.await;
+                continue;
+            };
+            let mut opening = Opening {
+                generation: self,
+                context: None,
+                is_over: false,
+            };
+            let context = match begun {
+                Phase::New(make) => make(Signal {
+                    generation: Arc::clone(self),
+                    _owner: Arc::clone(owner),
+                }),
+                Phase::Left(context) => context,
+                Phase::Opening
+                | Phase::Failed(_)
+                | Phase::Open(_)
+                | Phase::Ending
+                | Phase::Over => continue,
+            };
+            let entered = catch(opening.context.insert(context).enter()).await;
+            return opening.end(entered);
+        }
+    }
+
+    /// Another one has taken its place.
+    #[must_use]
+    pub(super) fn retire(&self) -> Option<Ending<V, E>> {
+        let mut state = self.state();
+        state.is_retired = true;
+        self.take_idle(state)
+    }
+
+    /// The context, if it is open and nobody uses it.
+    fn take_idle(&self, mut state: MutexGuard<'_, State<V, E>>) -> Option<Ending<V, E>> {
+        match &state.phase {
+            Phase::Open(open) if open.users == 0 => {}
+            Phase::New(_)
+            | Phase::Opening
+            | Phase::Left(_)
+            | Phase::Failed(_)
+            | Phase::Open(_)
+            | Phase::Ending
+            | Phase::Over => return None,
+        }
+        detached::remove_lingering(self.key());
+        let Phase::Open(open) = mem::replace(&mut state.phase, Phase::Ending) else {
+            return None;
+        };
+        drop(state);
+        // For a timer, which has nothing more to do.
+        self.change.notify_waiters();
+        Some(Ending::new(open))
+    }
+
+    /// How long it still lingers; `None` if there is nothing that a timer has to wait for.
+    pub(super) fn lingers_for(&self) -> Option<Duration> {
+        let mut state = self.state();
+        let idle_since = match &state.phase {
+            Phase::Open(open) => open.idle_since,
+            Phase::New(_)
+            | Phase::Opening
+            | Phase::Left(_)
+            | Phase::Failed(_)
+            | Phase::Ending
+            | Phase::Over => None,
+        };
+        if let Some(since) = idle_since {
+            return Some(self.linger.saturating_sub(since.elapsed()));
+        }
+        state.has_timer = false;
+        None
+    }
+
+    /// A timer has gone early, with its runtime.
+    pub(super) fn lose_timer(&self) {
+        self.state().has_timer = false;
+        self.close();
+    }
+
+    /// Waits for the next change.
+    pub(super) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.change.notified()
+    }
+
+    /// Where it is in the memory: as long as it is listed, nothing else is there.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl<V, E> Shareable<V, E> for Generation<V, E>
+where
+    V: Send + Sync + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn leave(self: Arc<Self>, value: Arc<V>) -> Option<Ending<V, E>> {
+        let mut state = self.state();
+        drop(value);
+        if let Phase::Open(open) = &mut state.phase {
+            open.users -= 1;
+            if open.users > 0 {
+                return None;
+            }
+            open.idle_since = Some(Instant::now());
+        }
+        if self.linger.is_zero() || state.is_retired {
+            return self.take_idle(state);
+        }
+        detached::add_lingering(self.key(), || Arc::clone(&self) as _);
+        let needs_timer = !mem::replace(&mut state.has_timer, true);
+        drop(state);
+        if needs_timer {
+            super::linger::start(&self);
+        }
+        None
+    }
+}
+
+impl<V, E> Lingering for Generation<V, E>
+where
+    V: Send + Sync + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn close(&self) {
+        let ending = self.take_idle(self.state());
+        // Its exit goes on in the background.
+        drop(ending);
+    }
+}
+
+/// A user who waits, or opens.
+struct Waiting<'g, V, E>(&'g Generation<V, E>);
+
+impl<'g, V, E> Waiting<'g, V, E> {
+    fn begin(generation: &'g Generation<V, E>) -> Self {
+        generation.state().waiting += 1;
+        Self(generation)
+    }
+}
+
+impl<V, E> Drop for Waiting<'_, V, E> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.waiting -= 1;
+        if state.waiting == 0 && matches!(state.phase, Phase::Left(_)) {
+            // Nobody goes on with it.
+            let left = mem::replace(&mut state.phase, Phase::Ending);
+            drop(state);
+            drop(left);
+        }
+    }
+}
+
+/// A user who opens it.
+struct Opening<'g, V, E>
+where
+    V: Send + Sync + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    generation: &'g Arc<Generation<V, E>>,
+    context: Option<Context<V, E>>,
+    /// It has ended, in one way or another.
+    is_over: bool,
+}
+
+impl<V, E> Opening<'_, V, E>
+where
+    V: Send + Sync + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn end(mut self, entered: Result<Result<(), E>, Payload>) -> Joined<V, E> {
+        let generation = self.generation;
+        let (phase, joined) = match (entered, self.context.take()) {
+            (Ok(Ok(())), Some(mut context)) => {
+                // No user's body is the body of the context: a task drives what runs beside it.
+                if let Some((driver, _)) = context.drive() {
+                    driver.spawn();
+                }
+                let value = Arc::new(context.take());
+                let share = Share::new(Arc::clone(&value), Arc::clone(generation) as _);
+                let open = Open {
+                    context,
+                    value,
+                    users: 1,
+                    idle_since: None,
+                };
+                (Phase::Open(open), Joined::Share(share))
+            }
+            (Ok(Err(error)), context) => {
+                drop(context);
+                let error = Arc::new(error);
+                (Phase::Failed(Arc::clone(&error)), Joined::Failed(error))
+            }
+            (Ok(Ok(())), None) => (Phase::Over, Joined::Over),
+            // The drop says that it is over.
+            (Err(payload), context) => {
+                drop(context);
+                resume_unwind(payload)
+            }
+        };
+        self.is_over = true;
+        generation.state().phase = phase;
+        generation.change.notify_waiters();
+        joined
+    }
+}
+
+impl<V, E> Drop for Opening<'_, V, E>
+where
+    V: Send + Sync + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let generation = self.generation;
+        let mut state = generation.state();
+        let mut context = self.context.take();
+        state.phase = match context.take_if(|_| !state.has_ended && state.waiting > 1) {
+            Some(context) => Phase::Left(context),
+            None if context.is_none() || state.has_ended => Phase::Over,
+            None => Phase::Ending,
+        };
+        drop(state);
+        // In the background, unless another user goes on with it.
+        drop(context);
+        generation.change.notify_waiters();
+    }
+}
+
+/// A context whose last user has gone. Dropped, its exit goes on in the background.
+pub(super) struct Ending<V, E>(Context<V, E>);
+
+impl<V, E> Ending<V, E>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    fn new(open: Open<V, E>) -> Self {
+        let Open {
+            mut context, value, ..
+        } = open;
+        let value = Arc::into_inner(value).expect("the shares of all users have dropped");
+        context.put(value);
+        context.end_body(Outcome::Completed);
+        Self(context)
+    }
+
+    pub(super) async fn exit(mut self) -> Result<(), E> {
+        let exit = self.0.exit().await;
+        exit.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    /// For an exit that has no caller to give its error to.
+    pub(super) async fn exit_reporting(mut self) {
+        match self.0.exit().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.0.failing().report(Arc::new(error)),
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+}
+
+/// In the code of a generation: it drops when nothing is left of that.
+pub(super) struct Signal<V, E> {
+    generation: Arc<Generation<V, E>>,
+    /// As long as the code is there, who comes has to find it.
+    _owner: Arc<Inner<V, E>>,
+}
+
+impl<V, E> Drop for Signal<V, E> {
+    fn drop(&mut self) {
+        let generation = &self.generation;
+        let mut state = generation.state();
+        state.has_ended = true;
+        if let Phase::Ending = state.phase {
+            state.phase = Phase::Over;
+        }
+        drop(state);
+        generation.change.notify_waiters();
+    }
+}

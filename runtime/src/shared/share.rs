@@ -1,0 +1,98 @@
+//! What the body of a user gets.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::generation::Ending;
+
+/// A share in the value of a [`shared`](crate::shared) context. It derefs to the value.
+///
+/// The body of each user borrows a share of its own. The context is open as long as there is one.
+///
+/// ```
+/// use async_context_manager::{Share, prelude::*, shared};
+/// use std::{convert::Infallible, sync::Mutex};
+///
+/// async fn push(list: &mut Share<Mutex<Vec<u32>>, Infallible>) -> usize {
+///     let mut list = list.lock().unwrap();
+///     list.push(1);
+///     list.len()
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let list = shared(|| ready(Mutex::new(Vec::new())));
+/// assert_eq!(list.with(async |list| Ok(push(list).await)).await.unwrap(), 1);
+/// # }
+/// ```
+///
+/// # Drop
+///
+/// A share that is moved out of its body and dropped counts as a user who leaves. If that was the last
+/// one, the exit runs in the background.
+//
+// Without bounds: with a `'static` among them the compiler would not find out that a future with a
+// share in it is `Send`, where the value's type has a lifetime.
+pub struct Share<V, E> {
+    /// `None` when its user has left.
+    value: Option<Arc<V>>,
+    generation: Arc<dyn Shareable<V, E>>,
+}
+
+/// Where a share is from.
+pub(super) trait Shareable<V, E>: Send + Sync {
+    /// A user has gone, and this was the share. Gives the context, if it has to be exited now.
+    #[must_use]
+    fn leave(self: Arc<Self>, value: Arc<V>) -> Option<Ending<V, E>>;
+}
+
+impl<V, E> Share<V, E> {
+    pub(super) fn new(value: Arc<V>, generation: Arc<dyn Shareable<V, E>>) -> Self {
+        Self {
+            value: Some(value),
+            generation,
+        }
+    }
+
+    fn give_back(&mut self) -> Option<Ending<V, E>> {
+        let value = self.value.take()?;
+        Arc::clone(&self.generation).leave(value)
+    }
+}
+
+impl<V, E> Share<V, E>
+where
+    V: Send,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    /// The user leaves. The last one exits the context.
+    pub(super) async fn leave(mut self) -> Result<(), Arc<E>> {
+        match self.give_back() {
+            Some(ending) => ending.exit().await.map_err(Arc::new),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<V, E> Deref for Share<V, E> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        self.value
+            .as_ref()
+            .expect("only the end of the use and the drop take it")
+    }
+}
+
+impl<V, E> Drop for Share<V, E> {
+    fn drop(&mut self) {
+        drop(self.give_back());
+    }
+}
+
+impl<V: fmt::Debug, E> fmt::Debug for Share<V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Share").field(&**self).finish()
+    }
+}

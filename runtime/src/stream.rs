@@ -1,0 +1,277 @@
+//! A stream that owns a context: its items come from the body.
+//!
+//! The body is a part of the stream's own future, which runs while the stream is polled. An item
+//! goes from the body to the poll through one [`Slot`], and the poll takes it before it returns: so
+//! the slot is empty between two polls, and the body is never more than one item ahead.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use futures_core::stream::{FusedStream, Stream};
+
+use crate::body::StreamBody;
+use crate::context::AsyncContext;
+use crate::failure::Failure;
+use crate::order::Kind as Hold;
+use crate::scope::{self, Live};
+
+/// Where the body of a [`stream`](crate::AsyncContextExt::stream) sends its items.
+///
+/// ```
+/// use async_context_manager::{Items, prelude::*};
+/// use futures::TryStreamExt;
+/// use std::convert::Infallible;
+///
+/// async fn count_to(last: &mut u32, items: &mut Items<u32>) -> Result<(), Infallible> {
+///     for number in 1..=*last {
+///         items.send(number).await;
+///     }
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let numbers = ready(3).stream(count_to);
+/// assert_eq!(numbers.try_collect::<Vec<_>>().await, Ok(vec![1, 2, 3]));
+/// # }
+/// ```
+pub struct Items<T>(Arc<Mutex<Slot<T>>>);
+
+/// What an item changes hands in.
+struct Slot<T> {
+    item: Option<T>,
+    /// Of the stream's own poll, which polls the body again by itself.
+    poller: Option<Waker>,
+    /// Of a part of the body that has to be polled when the item was taken, and that has a waker of its
+    /// own.
+    sender: Option<Waker>,
+}
+
+impl<T> Items<T> {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Slot {
+            item: None,
+            poller: None,
+            sender: None,
+        })))
+    }
+
+    /// Gives the item to whoever polls the stream, and waits until the item was taken and the next
+    /// one is asked for.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    /// use futures::TryStreamExt;
+    /// use std::convert::Infallible;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let words = ready::<_, Infallible>("one two").stream(async |text, items| {
+    ///     for word in text.split(' ') {
+    ///         items.send(word).await;
+    ///     }
+    ///     Ok(())
+    /// });
+    /// assert_eq!(words.try_collect::<Vec<_>>().await, Ok(vec!["one", "two"]));
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before the item was taken, the item drops as well, and is not sent.
+    pub fn send(&mut self, item: T) -> impl Future<Output = ()> + use<'_, T> {
+        let mut sending = Sending {
+            slot: &self.0,
+            state: State::New(item),
+        };
+        poll_fn(move |cx| sending.poll(cx))
+    }
+
+    /// Sends all items of a stream of results. The first error ends it, for a `?` in the body.
+    ///
+    /// ```
+    /// use async_context_manager::prelude::*;
+    /// use futures::{TryStreamExt, stream};
+    /// use std::io;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let numbers = ready::<_, io::Error>([1, 2]).stream(async |numbers, items| {
+    ///     let rows = stream::iter(*numbers).map(Ok::<_, io::Error>);
+    ///     items.send_all(rows).await?;
+    ///     items.send(3).await;
+    ///     Ok(())
+    /// });
+    /// assert_eq!(numbers.try_collect::<Vec<_>>().await?, [1, 2, 3]);
+    /// # use futures::StreamExt as _;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first error that the stream gives. The stream is not polled any further.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send). The items that were taken have been sent.
+    pub async fn send_all<E>(&mut self, stream: impl Stream<Item = Result<T, E>>) -> Result<(), E> {
+        let mut stream = pin!(stream);
+        while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+            self.send(item?).await;
+        }
+        Ok(())
+    }
+}
+
+impl<T> fmt::Debug for Items<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Items").finish_non_exhaustive()
+    }
+}
+
+/// An item on its way into the slot, and out of it.
+struct Sending<'i, T> {
+    slot: &'i Mutex<Slot<T>>,
+    state: State<T>,
+}
+
+enum State<T> {
+    New(T),
+    InSlot,
+    Taken,
+}
+
+impl<T> Sending<'_, T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut slot = lock(self.slot);
+        // Full before that, or after: then the poll of the stream that is going on empties it.
+        if slot.item.is_none() {
+            match mem::replace(&mut self.state, State::Taken) {
+                State::New(item) => {
+                    slot.item = Some(item);
+                    self.state = State::InSlot;
+                }
+                State::InSlot | State::Taken => return Poll::Ready(()),
+            }
+        }
+        slot.note(cx.waker());
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Sending<'_, T> {
+    fn drop(&mut self) {
+        if let State::InSlot = self.state {
+            let item = lock(self.slot).item.take();
+            drop(item);
+        }
+    }
+}
+
+impl<T> Slot<T> {
+    fn note(&mut self, waker: &Waker) {
+        let is_polled_anyway = self
+            .poller
+            .as_ref()
+            .is_some_and(|poller| poller.will_wake(waker));
+        if !is_polled_anyway {
+            self.sender = Some(waker.clone());
+        }
+    }
+}
+
+/// A stream that owns a context.
+struct Streaming<T, F> {
+    /// The use of the context. `None` when it has ended, or panicked.
+    run: Option<Pin<Box<F>>>,
+    slot: Arc<Mutex<Slot<T>>>,
+}
+
+// Its future is in a box, and the items are not pinned.
+impl<T, F> Unpin for Streaming<T, F> {}
+
+/// Uses the context, and gives what its body sends.
+pub(crate) fn stream<C, T, B>(
+    context: C,
+    body: B,
+) -> impl FusedStream<Item = Result<T, C::Error>> + Unpin
+where
+    C: AsyncContext + 'static,
+    B: for<'a, 'i> StreamBody<&'a mut C::Value, &'i mut Items<T>, Result<(), C::Error>>,
+{
+    let mut items = Items::new();
+    let slot = Arc::clone(&items.0);
+    let run = scope::run(
+        context,
+        // It is held between polls, and beside others.
+        |context| Live::new(context, Hold::Guard),
+        async move |value: &mut C::Value| body(value, &mut items).await,
+        Failure::reporting,
+    );
+    Streaming {
+        run: Some(Box::pin(run)),
+        slot,
+    }
+}
+
+impl<T, F, D, E> Stream for Streaming<T, F>
+where
+    F: Future<Output = Result<D, E>>,
+{
+    type Item = Result<T, E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // Out of its place: one that panics is not polled again.
+        let Some(mut run) = self.run.take() else {
+            return Poll::Ready(None);
+        };
+        self.begin(cx.waker());
+        if let Poll::Ready(ended) = run.as_mut().poll(cx) {
+            return Poll::Ready(ended.err().map(Err));
+        }
+        self.run = Some(run);
+        let item = ready!(self.take());
+        Poll::Ready(Some(Ok(item)))
+    }
+}
+
+impl<T, F> Streaming<T, F> {
+    /// The item that was taken in the poll before is not the body's any more.
+    fn begin(&self, waker: &Waker) {
+        let mut slot = lock(&self.slot);
+        match &mut slot.poller {
+            Some(poller) => poller.clone_from(waker),
+            poller => *poller = Some(waker.clone()),
+        }
+        let sender = slot.sender.take();
+        drop(slot);
+        if let Some(sender) = sender {
+            sender.wake();
+        }
+    }
+
+    fn take(&self) -> Poll<T> {
+        match lock(&self.slot).item.take() {
+            Some(item) => Poll::Ready(item),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T, F, D, E> FusedStream for Streaming<T, F>
+where
+    F: Future<Output = Result<D, E>>,
+{
+    fn is_terminated(&self) -> bool {
+        self.run.is_none()
+    }
+}
+
+fn lock<T>(slot: &Mutex<Slot<T>>) -> MutexGuard<'_, Slot<T>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,6 @@
+use async_context_manager::prelude::*;
+use std::io;
+
+fn main() {
+    let _ = ready::<_, io::Error>(1).stream(async |number| Ok(*number + 1));
+}

@@ -1,0 +1,8 @@
+use async_context_manager::prelude::*;
+use std::io;
+
+fn main() {
+    let _ = ready::<_, io::Error>(1).stream(async |number, items| {
+        items.send(*number).await;
+    });
+}

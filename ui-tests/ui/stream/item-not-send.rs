@@ -1,0 +1,10 @@
+use async_context_manager::prelude::*;
+use std::io;
+use std::rc::Rc;
+
+fn main() {
+    let _ = ready::<_, io::Error>(1).stream(async |number, items| {
+        items.send(Rc::new(*number)).await;
+        Ok(())
+    });
+}

@@ -1,0 +1,7 @@
+use async_context_manager::{prelude::*, shared};
+use std::cell::Cell;
+use std::io;
+
+fn main() {
+    let _ = shared(|| ready::<_, io::Error>(Cell::new(1)));
+}
