@@ -262,9 +262,8 @@ impl Rewrite<'_> {
                 value,
                 beside: Some(beside),
             }) => (value.into_token_stream(), Some(beside.into_token_stream())),
-            Ok(_) => (arguments, None),
             Err(_) if arguments.is_empty() => (quote!(()), None),
-            Err(_) => (arguments, None),
+            Ok(_) | Err(_) => (arguments, None),
         };
         Yielded {
             value: self.rewrite_tokens(value),

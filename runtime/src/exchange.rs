@@ -197,6 +197,11 @@ impl<V> Exchange<V> {
         self.stage() != Stage::Entering
     }
 
+    /// Returns `true` if the body has the value, and has not ended.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.stage() == Stage::Lent
+    }
+
     /// Returns `true` if exit may run, or has run: the next poll of the code is one of exit.
     pub(crate) fn is_exiting(&self) -> bool {
         match self.stage() {

@@ -571,6 +571,42 @@ pub trait AsyncContextExt: AsyncContext {
         combine::enter_timeout(self, limit)
     }
 
+    /// The same context, whose body is given so much time.
+    ///
+    /// When the time is over, the body drops, and contexts inside of it exit as cancelled. Exit sees the
+    /// error as that of the body, and the caller gets the error after exit. Enter and exit take as long as they
+    /// take. In Python, `asyncio.timeout` around the block.
+    ///
+    /// ```
+    /// use async_context_manager::{Phase, prelude::*};
+    /// use std::{future::pending, io, time::Duration};
+    ///
+    /// #[async_context]
+    /// async fn connection() -> io::Result<&'static str> {
+    ///     let (_, outcome) = yield_!("connected");
+    ///     assert!(outcome.is_failed());
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let limited = connection().body_timeout(Duration::from_secs(1));
+    /// let result = limited.with(async |_| pending::<Result<(), _>>().await).await;
+    /// assert!(matches!(result, Err(TimeoutError::Elapsed { phase: Phase::Body, .. })));
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// In enter, on a tokio runtime without a timer.
+    fn body_timeout(
+        self,
+        limit: Duration,
+    ) -> impl AsyncContext<Value = Self::Value, Error = TimeoutError<Self::Error>, Verdict = Self::Verdict>
+    {
+        combine::body_timeout(self, limit)
+    }
+
     /// The same context, whose exit is given so much time. The time begins when the exit's own code
     /// begins, after the exits that it has to wait for have ended. In Python, `asyncio.timeout`
     /// around `__aexit__`.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 /// What a context with a time limit fails with: see
-/// [`enter_timeout`](crate::AsyncContextExt::enter_timeout) and
+/// [`enter_timeout`](crate::AsyncContextExt::enter_timeout),
+/// [`body_timeout`](crate::AsyncContextExt::body_timeout) and
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout).
 ///
 /// `From<E>` makes `?` work in the body. Two limits give a `TimeoutError<TimeoutError<E>>`, which
@@ -45,7 +46,7 @@ pub enum TimeoutError<E> {
     Context(E),
 }
 
-/// The half of a context that a time limit is for.
+/// The part of a use of a context that a time limit is for.
 ///
 /// ```
 /// use async_context_manager::Phase;
@@ -56,6 +57,8 @@ pub enum TimeoutError<E> {
 pub enum Phase {
     /// Enter.
     Enter,
+    /// The body.
+    Body,
     /// Exit.
     Exit,
 }
@@ -112,6 +115,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Enter => "enter",
+            Self::Body => "the body",
             Self::Exit => "exit",
         })
     }

@@ -13,6 +13,7 @@ mod bombs;
 mod cancellation;
 mod carry;
 mod corpus;
+mod deadlines;
 mod errors;
 mod features;
 mod guard_model;

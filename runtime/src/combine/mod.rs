@@ -1,11 +1,13 @@
 //! Contexts made of other contexts, and some that are ready-made: one file each.
 
 mod async_with;
+mod body_timeout;
 mod boxed;
 mod cancellable_enter;
 mod carry;
 mod closing;
 mod converted;
+mod deadline;
 mod defer;
 mod either;
 mod enter_timeout;
@@ -26,11 +28,14 @@ mod suppress;
 mod tasks;
 mod together;
 mod trouble;
+mod until;
 
+pub(crate) use body_timeout::body_timeout;
 pub use boxed::BoxContext;
 pub(crate) use cancellable_enter::cancellable_enter;
 pub(crate) use carry::carry;
 pub use closing::closing;
+pub use deadline::{Deadline, Elapsed, deadline};
 pub use defer::defer;
 pub use either::Either;
 pub(crate) use enter_timeout::enter_timeout;
@@ -44,3 +49,4 @@ pub(crate) use map_err::{err_into, map_err};
 pub use ready::ready;
 pub use suppress::{suppress, suppress_if};
 pub use tasks::{Tasks, tasks};
+pub use until::until;

@@ -1,6 +1,8 @@
 //! A context that may not be there.
 
-use crate::combine::relay::relay;
+use std::task::Poll;
+
+use crate::combine::relay::{Relay, relay};
 use crate::context::{AsyncContext, Verdict};
 use crate::lender::Lender;
 use crate::outcome::Outcome;
@@ -88,7 +90,12 @@ impl<C: AsyncContext> AsyncContext for Option<C> {
         lender: Lender<Option<C::Value>, C::Error>,
     ) -> Result<C::Verdict, C::Error> {
         if let Some(context) = self {
-            relay(&lender, context, Some, |value| value).await
+            let parts = Relay {
+                there: Some,
+                back: |value| value,
+                error: |error| error,
+            };
+            relay(&lender, context, parts, |_| Poll::Ready(Ok(()))).await
         } else {
             lender.yield_(None).await;
             Ok(C::Verdict::PROPAGATE)

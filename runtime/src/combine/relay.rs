@@ -10,14 +10,26 @@ use crate::exchange::Link;
 use crate::lender::{Lender, OFFERED};
 use crate::report::{self, Kind};
 
-/// Runs a context that lends another value as a part of the lender's: `there` makes ours of its
-/// value, and `back` its value of ours. Where that gives `None` its exit can't run.
-pub(crate) async fn relay<V, C: AsyncContext>(
-    lender: &Lender<V, C::Error>,
+/// What the outer context makes of the part.
+pub(crate) struct Relay<C: AsyncContext, V, E> {
+    /// Makes the value of the outer context.
+    pub(crate) there: fn(C::Value) -> V,
+    /// Makes the value of the part again. Where that gives `None` its exit can't run.
+    pub(crate) back: fn(V) -> Option<C::Value>,
+    /// Makes the error of the outer context.
+    pub(crate) error: fn(C::Error) -> E,
+}
+
+/// Runs a context as a part of the lender's. `more` runs beside the body as well.
+pub(crate) async fn relay<V, E, C: AsyncContext>(
+    lender: &Lender<V, E>,
     context: C,
-    there: fn(C::Value) -> V,
-    back: fn(V) -> Option<C::Value>,
-) -> Result<C::Verdict, C::Error> {
+    relay: Relay<C, V, E>,
+    mut more: impl FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
+) -> Result<C::Verdict, E>
+where
+    E: std::fmt::Debug + Send + Sync + 'static,
+{
     let name = context.__name();
     let link = Link::default();
     let inner = Lender::new(&link, lender.part().clone());
@@ -32,21 +44,25 @@ pub(crate) async fn relay<V, C: AsyncContext>(
         }
         settle_enter(name, &link, polled)
     });
-    entered.await?;
+    entered.await.map_err(relay.error)?;
     let value = link.take().expect(OFFERED);
     let beside = |cx: &mut Context<'_>| {
         if link.runs_beside() {
             stands_at_its_yield(name, &code.as_mut().poll(cx));
         }
-        match link.take_end() {
-            Some(end) => Poll::Ready(end.into_result()),
-            None if link.runs_beside() => Poll::Pending,
-            None => Poll::Ready(Ok(())),
+        if let Some(end) = link.take_end() {
+            return Poll::Ready(end.into_result().map_err(relay.error));
+        }
+        match more(cx) {
+            Poll::Ready(Ok(())) if !link.runs_beside() => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     };
-    let (value, outcome) = lender.yield_beside_all(there(value), beside).await;
+    let value = (relay.there)(value);
+    let (value, outcome) = lender.yield_beside_all(value, beside).await;
     report_end(name, &link);
-    let Some(value) = back(value) else {
+    let Some(value) = (relay.back)(value) else {
         report::plain(name, Kind::NotRun);
         return Ok(C::Verdict::PROPAGATE);
     };
@@ -55,5 +71,5 @@ pub(crate) async fn relay<V, C: AsyncContext>(
     link.begin_exit();
     let exit = code.await;
     lender.fail_as(link.failed_as());
-    exit
+    exit.map_err(relay.error)
 }
