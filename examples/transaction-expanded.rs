@@ -66,7 +66,7 @@ mod expanded {
         log: Log,
     ) -> impl ::async_context_manager::AsyncContext<Value = Log, Error = Refused, Verdict = ()>
     {
-        ::async_context_manager::generator::generator::<Log, _, _>(
+        ::async_context_manager::generator::generator::<Log, Refused, _, _>(
             ::core::concat!(::core::module_path!(), "::", "transaction"),
             async move |lender| -> ::core::result::Result<(), Refused> {
                 #[allow(clippy::shadow_same, reason = "moves the argument inside")]

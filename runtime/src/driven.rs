@@ -234,7 +234,7 @@ enum Where<V, D, E> {
 /// Tells when a body was ended from beside.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    has_ended: AtomicBool,
+    is_over: AtomicBool,
     /// Somebody has got the error.
     is_given: AtomicBool,
     told: Notify,
@@ -243,7 +243,7 @@ pub(crate) struct Ended {
 impl Ended {
     fn new() -> Self {
         Self {
-            has_ended: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             is_given: AtomicBool::new(false),
             told: Notify::new(),
         }
@@ -252,7 +252,7 @@ impl Ended {
     pub(crate) async fn wait(&self) {
         // It is told of what comes after this call.
         let told = self.told.notified();
-        if !self.has_ended.load(Ordering::Acquire) {
+        if !self.is_over.load(Ordering::Acquire) {
             told.await;
         }
     }
@@ -267,7 +267,7 @@ impl Ended {
     }
 
     fn tell(&self) {
-        self.has_ended.store(true, Ordering::Release);
+        self.is_over.store(true, Ordering::Release);
         self.told.notify_waiters();
     }
 }

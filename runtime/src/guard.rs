@@ -102,7 +102,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         let live = self.held.take_back();
         let body = match live.take_end() {
             Some(end) => body.ended_before(live.name(), end),
-            None if self.ended.as_ref().is_some_and(|it| it.is_given()) => body.from_beside(),
+            None if self.ended.as_ref().is_some_and(|it| it.is_given()) => body.sent_from_beside(),
             None => body,
         };
         live.end_with(body)

@@ -76,7 +76,15 @@ pub fn deadline(
         let seen = deadline.clone();
         let link = lender.link();
         let mut timer = None;
+        let mut has_begun = false;
         let beside = move |cx: &mut Context<'_>| {
+            if !has_begun && seen.remaining().is_zero() {
+                // The body comes first: one that never waits has ended in time.
+                has_begun = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            has_begun = true;
             if link.is_lent() {
                 seen.poll(&mut timer, cx).map(Err)
             } else {

@@ -217,7 +217,7 @@ pub(crate) async fn enter_in_order<M: Members, V>(
                     trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
                     let seen = trouble.outcome().expect("it was added one line before");
                     let ended_by = Some(by);
-                    let exits = unwind(before, drivers, seen.from_beside(), ended_by).await;
+                    let exits = unwind(before, drivers, seen.sent_from_beside(), ended_by).await;
                     return trouble.settle_after(exits);
                 }
             }
@@ -257,7 +257,7 @@ async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
             (None, _) => {}
             (Some(end), Outcome::Completed) => {
                 trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
-                outcome = seen_outside(outcome, &trouble).from_beside();
+                outcome = seen_outside(outcome, &trouble).sent_from_beside();
             }
             (Some(end), Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Cancelled) => {
                 report_late(name, end);

@@ -170,7 +170,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
             End::Failed(error) => {
                 let error = error.into_shared();
                 let seen = BodyError::new(Arc::clone(&error));
-                replace(name, outcome, Outcome::Failed(seen).from_beside());
+                replace(name, outcome, Outcome::Failed(seen).sent_from_beside());
                 self.errors.push((failing, error));
             }
             End::Panicked(payload) => self.add(failing, Err(payload), outcome),
