@@ -1,0 +1,179 @@
+//! What runs beside a body ends it, while the body ends by itself, or is given up, on another thread.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use std::runtime::Runtime;
+use std::task::yield_now;
+use std::thread::{self, block_on};
+
+use crate::context::AsyncContext;
+use crate::detached;
+use crate::generator::{Lender, generator};
+use crate::guard::Guard;
+use crate::ledger::{Ledger, Step, Trouble};
+use crate::report::Kind;
+use crate::steps::{Gate, tell, with};
+
+/// A context that ends its body when the gate opens.
+fn lease(
+    ledger: &Ledger,
+    lost: Gate,
+) -> impl AsyncContext<Value = (), Error = Trouble, Verdict = ()> + use<> {
+    let ledger = ledger.clone();
+    generator("lease", async move |lender: Lender<(), _>| {
+        ledger.note("lease", Step::Entered);
+        let beside = async {
+            lost.opened().await;
+            Err(Trouble)
+        };
+        lender.yield_beside((), beside).await;
+        ledger.note("lease", Step::ExitBegins);
+        yield_now().await;
+        ledger.note("lease", Step::ExitEnds);
+        Ok(())
+    })
+}
+
+fn late(ledger: &Ledger) -> usize {
+    ledger.count("lease", Step::Reported(Kind::BesideFailed))
+}
+
+fn exits_once(ledger: &Ledger) {
+    for step in [Step::Entered, Step::ExitBegins, Step::ExitEnds] {
+        assert_eq!(ledger.count("lease", step), 1, "{step:?}");
+    }
+}
+
+/// Each of the two ways is met in some schedule.
+struct Seen {
+    lost: AtomicUsize,
+    kept: AtomicUsize,
+}
+
+impl Seen {
+    const fn new() -> Self {
+        Self {
+            lost: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
+        }
+    }
+
+    fn note(&self, is_lost: bool) {
+        let seen = if is_lost { &self.lost } else { &self.kept };
+        seen.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn check(&self) {
+        assert!(self.lost.load(Ordering::Relaxed) > 0, "it was never lost");
+        assert!(self.kept.load(Ordering::Relaxed) > 0, "it was never kept");
+    }
+}
+
+#[test]
+fn a_body_ends_by_itself_or_from_beside_and_exit_runs_once() {
+    static SEEN: Seen = Seen::new();
+
+    tell(|ledger| {
+        let runtime = Runtime::new(2);
+        let (lost, done) = (Gate::new(), Gate::new());
+        let context = lease(ledger, lost.clone());
+        let body = {
+            let done = done.clone();
+            async move {
+                done.opened().await;
+                Ok(())
+            }
+        };
+        let task = runtime.handle().spawn({
+            let ledger = ledger.clone();
+            async move {
+                let is_lost = with(context, body).await.is_err();
+                // Where both end in one poll, the body's result counts.
+                assert!(late(&ledger) <= usize::from(!is_lost));
+                SEEN.note(is_lost);
+            }
+        });
+        let opener = thread::spawn(move || lost.open());
+        done.open();
+        block_on(task.ended());
+        block_on(detached::drain());
+        exits_once(ledger);
+        opener.join().expect("it does not panic");
+        runtime.shut_down();
+    });
+    SEEN.check();
+}
+
+#[test]
+fn the_error_from_beside_a_guard_is_returned_by_its_exit_or_reported_and_never_both() {
+    static SEEN: Seen = Seen::new();
+
+    tell(|ledger| {
+        let runtime = Runtime::new(2);
+        let lost = Gate::new();
+        let context = lease(ledger, lost.clone());
+        let task = runtime.handle().spawn({
+            let ledger = ledger.clone();
+            async move {
+                let guard = Guard::enter(context).await.expect("it opens");
+                let opener = thread::spawn(move || lost.open());
+                yield_now().await;
+                let is_lost = Guard::close(guard).await.is_err();
+                assert!(late(&ledger) <= usize::from(!is_lost));
+                SEEN.note(is_lost);
+                opener.join().expect("it does not panic");
+            }
+        });
+        block_on(task.ended());
+        block_on(detached::drain());
+        exits_once(ledger);
+        runtime.shut_down();
+    });
+    SEEN.check();
+}
+
+#[test]
+fn a_guard_that_is_dropped_while_its_body_is_ended_from_beside_exits_once() {
+    static SEEN: Seen = Seen::new();
+
+    tell(|ledger| {
+        let runtime = Runtime::new(2);
+        let lost = Gate::new();
+        let context = lease(ledger, lost.clone());
+        let task = runtime.handle().spawn(async move {
+            let guard = Guard::enter(context).await.expect("it opens");
+            let opener = thread::spawn(move || lost.open());
+            yield_now().await;
+            drop(guard);
+            opener.join().expect("it does not panic");
+        });
+        block_on(task.ended());
+        block_on(detached::drain());
+        exits_once(ledger);
+        assert!(late(ledger) <= 1);
+        SEEN.note(late(ledger) == 1);
+        runtime.shut_down();
+    });
+    SEEN.check();
+}
+
+#[test]
+fn a_guard_that_is_told_of_its_end_gets_the_error() {
+    tell(|ledger| {
+        let runtime = Runtime::new(2);
+        let lost = Gate::new();
+        let context = lease(ledger, lost.clone());
+        let task = runtime.handle().spawn(async move {
+            let guard = Guard::enter(context).await.expect("it opens");
+            let opener = thread::spawn(move || lost.open());
+            Guard::ended(&guard).await;
+            assert!(Guard::close(guard).await.is_err());
+            opener.join().expect("it does not panic");
+        });
+        block_on(task.ended());
+        block_on(detached::drain());
+        exits_once(ledger);
+        assert_eq!(late(ledger), 0);
+        runtime.shut_down();
+    });
+}
