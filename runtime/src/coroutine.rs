@@ -20,7 +20,7 @@ use pin_project_lite::pin_project;
 use crate::exchange::{End, Lent, Link, Stage};
 use crate::lender::Lender;
 use crate::observe::Watch;
-use crate::order::{Home, Kind as Hold, Place, Polled, Turn};
+use crate::order::{self, Home, Kind as Hold, Place, Polled, Turn};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind, drop_quietly};
 
@@ -60,7 +60,7 @@ impl<V, F> Coroutine<V, F> {
         hold: Hold,
         code: impl FnOnce(Lender<V, E>) -> F,
     ) -> Self {
-        Self::pinned(name, Watch::begin(name), hold, code, Box::pin)
+        Self::pinned(name, order::watch(name), hold, code, Box::pin)
     }
 }
 
@@ -89,7 +89,7 @@ impl<'a, V, D, E> Coroutine<V, dyn Future<Output = Result<D, E>> + Send + 'a> {
     where
         G: Future<Output = Result<D, E>> + Send + 'a,
     {
-        Self::pinned(name, Watch::begin(name), hold, code, |state| {
+        Self::pinned(name, order::watch(name), hold, code, |state| {
             Box::pin(state)
         })
     }
@@ -338,7 +338,9 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
             let turn = self
                 .turn
                 .get_or_insert_with(|| Box::pin(place.turn(name).come()));
-            ready!(turn.as_mut().poll(cx));
+            let polled = turn.as_mut().poll(cx);
+            self.place.waits(name, polled.is_pending());
+            ready!(polled);
             *self.turn = None;
         }
         self.place.begin_exit();

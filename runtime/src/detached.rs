@@ -46,6 +46,7 @@ use crate::order;
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch};
 use crate::report::{self, Kind, drop_quietly};
+use crate::roster::{Activity, Record, Seen, Snapshot};
 
 /// How many exits are detached now.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -104,6 +105,29 @@ pub fn count() -> usize {
     COUNT.load(Ordering::Acquire)
 }
 
+/// The contexts that go on in the background now, by name, with what they do and since when.
+///
+/// A context is seen so from when it is given up until its exit has ended, without having to be
+/// [listed](crate::observe::set_listing) before. `Display` is for an operator.
+///
+/// ```
+/// # use async_context_manager::{detached, prelude::*};
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let guard = defer(async |_: &Outcome| Ok::<_, io::Error>(tokio::task::yield_now().await)).guard().await?;
+/// drop(guard); // exits in the background
+/// assert_eq!(detached::list()[0].name(), "async_context_manager::defer");
+/// # detached::drain().await;
+/// # assert!(detached::list().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn list() -> Snapshot {
+    Snapshot::take(Seen::is_detached)
+}
+
 /// Waits until no exit is running in the background.
 ///
 /// Other parts of the program may hand over new ones meanwhile; they are waited for as well. What is
@@ -145,6 +169,8 @@ pub async fn drain() {
 
 /// Waits as [`drain`] does, for no longer than `limit`, and says how many exits are left.
 ///
+/// What is left is reported by name, once for all: as [`Undrained`](Kind::Undrained).
+///
 /// Call it on a tokio runtime with its timer enabled; elsewhere there is [`drain_blocking`].
 ///
 /// ```
@@ -166,11 +192,19 @@ pub async fn drain() {
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,
-        Err(_) => count(),
+        Err(_) => left(),
     }
 }
 
+/// Reports what is left after a limit, and says how many exits that are.
+fn left() -> usize {
+    report::undrained(list());
+    count()
+}
+
 /// Blocks the thread as [`drain`] waits, for no longer than `limit`, and says how many are left.
+///
+/// What is left is reported, as by [`drain_timeout`].
 ///
 /// For a `main` whose runtime is gone. On a thread of a runtime that is still running the exits it
 /// would drive can't go on meanwhile, nor those on a current-thread runtime that nobody drives: use
@@ -202,7 +236,7 @@ pub fn drain_blocking(limit: Duration) -> usize {
     let begun = Instant::now();
     while drained.as_mut().poll(&mut cx).is_pending() {
         let Some(left) = limit.checked_sub(begun.elapsed()) else {
-            return count();
+            return left();
         };
         thread::park_timeout(left);
     }
@@ -274,9 +308,11 @@ where
         coroutine.end_body(Outcome::Cancelled);
     }
     let runtime = coroutine.place().take_runtime();
+    let record = coroutine.place().detached_record(name, activity(stage));
     coroutine.place().watch().detached();
     let detached = Detached(Some(Rest {
         coroutine,
+        record,
         counted: Counted::new(),
     }));
     match runtime.or_else(fallback::runtime) {
@@ -289,6 +325,8 @@ where
 /// drops in this order.
 struct Rest<V, D, E> {
     coroutine: Coroutine<V, Code<D, E>>,
+    /// Its entry in the roster.
+    record: Arc<Record>,
     #[expect(dead_code, reason = "held for its drop")]
     counted: Counted,
 }
@@ -307,8 +345,35 @@ where
         }
     }
 
+    /// The same, and notes for the roster what it is doing. Tells whether it waits for the exits of
+    /// others.
+    fn poll_and_see(&mut self, cx: &mut Context<'_>) -> (Poll<Result<(), Payload>>, bool) {
+        let (polled, waits_for) = order::poll_and_see(|| self.poll(cx));
+        if polled.is_pending() {
+            let activity = match waits_for {
+                Some(_) => Activity::Waiting,
+                None => activity(self.coroutine.stage()),
+            };
+            self.record.set(activity, waits_for);
+        }
+        (polled, waits_for.is_some())
+    }
+
     fn name(&self) -> &'static str {
         self.coroutine.name()
+    }
+}
+
+/// What a context that is this far is doing, in the background.
+fn activity(stage: Stage) -> Activity {
+    match stage {
+        Stage::Entering => Activity::Entering,
+        Stage::Lent
+        | Stage::BodyOver
+        | Stage::Exiting
+        | Stage::Closing
+        | Stage::Over
+        | Stage::OverEarly => Activity::Exiting,
     }
 }
 
@@ -378,7 +443,7 @@ where
         let Some(rest) = &mut self.0 else {
             return Poll::Ready(());
         };
-        let ended = ready!(rest.poll(cx));
+        let ended = ready!(rest.poll_and_see(cx).0);
         if let Err(payload) = ended {
             report::panic(rest.name(), Kind::Panicked, payload);
         }
@@ -424,7 +489,7 @@ where
             let mut has_waited = false;
             let ended = poll_fn(|cx| {
                 let _rescuing = fallback::Rescuing::begin();
-                let (polled, waits) = order::poll_and_see(|| rest.poll(cx));
+                let (polled, waits) = rest.poll_and_see(cx);
                 has_waited |= waits;
                 polled
             });

@@ -27,6 +27,7 @@ mod order;
 mod outcome;
 mod panic;
 pub mod report;
+mod roster;
 mod scope;
 mod settle;
 mod shared;

@@ -17,8 +17,9 @@
 //! ordinary it is, as [`BodyFailed`](Kind::BodyFailed). A hook may pass over the reports that it
 //! expects.
 //!
-//! Two kinds of reports are about the order of exits, and not about an error:
-//! [`LongWait`](Kind::LongWait) and [`LetGo`](Kind::LetGo).
+//! Three kinds of reports are not about an error. [`LongWait`](Kind::LongWait) and
+//! [`LetGo`](Kind::LetGo) are about the order of exits, and [`Undrained`](Kind::Undrained) is about
+//! what a drain has left.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use crate::outcome::{BodyError, BodyPanic};
 use crate::panic::{Payload, drop_caught, drop_payload};
+use crate::roster::Snapshot;
 
 /// One thing that went wrong where nobody was left to receive it.
 ///
@@ -126,11 +128,16 @@ pub enum Kind {
     /// The guide says [which waits never
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
+    /// A [drain with a limit](crate::detached::drain_timeout) is over, and exits are left in the
+    /// background. [`left`](Report::left) lists them; the report has the name of the oldest. They
+    /// go on.
+    Undrained,
 }
 
 #[derive(Debug)]
 enum Cause {
     None,
+    Left(Snapshot),
     WaitsFor(&'static str),
     Error(BodyError),
     Panic(BodyPanic),
@@ -212,7 +219,7 @@ impl Report {
     pub fn error(&self) -> Option<&BodyError> {
         match &self.cause {
             Cause::Error(error) => Some(error),
-            Cause::None | Cause::WaitsFor(_) | Cause::Panic(_) => None,
+            Cause::None | Cause::Left(_) | Cause::WaitsFor(_) | Cause::Panic(_) => None,
         }
     }
 
@@ -233,7 +240,27 @@ impl Report {
     pub fn waits_for(&self) -> Option<&'static str> {
         match self.cause {
             Cause::WaitsFor(other) => Some(other),
-            Cause::None | Cause::Error(_) | Cause::Panic(_) => None,
+            Cause::None | Cause::Left(_) | Cause::Error(_) | Cause::Panic(_) => None,
+        }
+    }
+
+    /// What a drain has left in the background. `None` unless this is
+    /// [`Undrained`](Kind::Undrained).
+    ///
+    /// ```
+    /// use async_context_manager::report;
+    ///
+    /// report::set_hook(|report| match report.left() {
+    ///     Some(left) => eprintln!("{left}"), // a line for each
+    ///     None => eprintln!("{report}"),
+    /// });
+    /// # report::reset_hook();
+    /// ```
+    #[must_use]
+    pub fn left(&self) -> Option<&Snapshot> {
+        match &self.cause {
+            Cause::Left(left) => Some(left),
+            Cause::None | Cause::WaitsFor(_) | Cause::Error(_) | Cause::Panic(_) => None,
         }
     }
 
@@ -261,7 +288,7 @@ impl Report {
     pub fn panic(&self) -> Option<&BodyPanic> {
         match &self.cause {
             Cause::Panic(panic) => Some(panic),
-            Cause::None | Cause::WaitsFor(_) | Cause::Error(_) => None,
+            Cause::None | Cause::Left(_) | Cause::WaitsFor(_) | Cause::Error(_) => None,
         }
     }
 }
@@ -281,10 +308,15 @@ impl fmt::Display for Report {
             Kind::BesideNotRun => "what it has to run beside its body was never run",
             Kind::LetGo => "nobody waits for it, because the exit that opened it was cut off",
             Kind::LongWait => "has been waiting for long",
+            Kind::Undrained => "has not ended when the limit of a drain was over",
         };
         write!(f, "async context `{}`: {what}", self.context)?;
         match &self.cause {
             Cause::None => Ok(()),
+            Cause::Left(left) => {
+                write!(f, "; {} left: ", left.len())?;
+                left.write_on_one_line(f)
+            }
             Cause::WaitsFor(other) => write!(f, ", for the end of `{other}`"),
             Cause::Error(error) => write!(f, ": {error:?}"),
             Cause::Panic(panic) => write!(f, ": {}", panic.message()),
@@ -415,6 +447,13 @@ pub(crate) fn panic(context: &'static str, kind: Kind, payload: Payload) {
 
 pub(crate) fn long_wait(context: &'static str, waits_for: &'static str) {
     send(context, Kind::LongWait, Cause::WaitsFor(waits_for));
+}
+
+/// What a drain has left, if anything.
+pub(crate) fn undrained(left: Snapshot) {
+    if let Some(oldest) = left.first() {
+        send(oldest.name(), Kind::Undrained, Cause::Left(left));
+    }
 }
 
 pub(crate) fn plain(context: &'static str, kind: Kind) {

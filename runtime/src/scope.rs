@@ -21,7 +21,7 @@ use crate::exchange::{End, Lent, Loan};
 use crate::failure::Failure;
 use crate::lender::OFFERED;
 use crate::observe::{Part, Watch};
-use crate::order::{Home, Kind as Hold, Place, Polled};
+use crate::order::{self, Home, Kind as Hold, Place, Polled};
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::{Payload, catch};
 use crate::report::{self, Failing, Kind, drop_quietly};
@@ -224,7 +224,7 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        let watch = Watch::begin(context.__name());
+        let watch = order::watch(context.__name());
         Self::erased(context, watch, Hold::With)
     }
 
@@ -233,7 +233,7 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        let watch = Watch::begin(context.__name());
+        let watch = order::watch(context.__name());
         Self::erased(context, watch, hold)
     }
 

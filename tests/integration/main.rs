@@ -33,6 +33,7 @@ mod peers;
 mod protocol;
 mod ready_made;
 mod reports;
+mod roster;
 mod runtimes;
 mod several;
 mod shared;

@@ -48,6 +48,8 @@ pub mod outcome;
 pub mod panic;
 #[path = "../../../runtime/src/report.rs"]
 pub mod report;
+#[path = "../../../runtime/src/roster.rs"]
+pub mod roster;
 #[path = "../../../runtime/src/scope.rs"]
 pub mod scope;
 #[path = "../../../runtime/src/settle.rs"]

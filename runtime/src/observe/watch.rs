@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::outcome::Outcome;
+use crate::roster::{Activity, Around, Record};
 
-use super::{IS_OBSERVED, Step, tell};
+use super::{LISTED, OBSERVED, Step, WATCHING, tell};
 
 /// One context, watched. `None` if nobody watches.
 #[derive(Default)]
@@ -54,6 +55,10 @@ struct Watched {
     is_detached: bool,
     /// A part of it goes on alone: the rest has nothing more to say.
     is_left: bool,
+    /// The observer is told of it.
+    is_told: bool,
+    /// Its entry in the roster, where that was asked for.
+    record: Option<Arc<Record>>,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
 }
@@ -67,17 +72,49 @@ pub(crate) struct Traced;
 impl Watch {
     /// A context whose enter begins now.
     #[inline]
-    pub(crate) fn begin(context: &'static str) -> Self {
-        let is_watched = IS_OBSERVED.load(Ordering::Relaxed);
+    pub(crate) fn begin(
+        context: &'static str,
+        around: impl FnOnce() -> Option<Arc<dyn Around>>,
+    ) -> Self {
+        let watching = WATCHING.load(Ordering::Relaxed);
+        let is_watched = watching != 0;
         #[cfg(feature = "tracing")]
         let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
         if is_watched {
-            Self(Some(Box::new(Speaker {
-                watched: Arc::new(Mutex::new(Watched::new(context))),
-                is_part: false,
-            })))
+            Self::of(context, watching, around)
         } else {
             Self(None)
+        }
+    }
+
+    #[cold]
+    fn of(
+        context: &'static str,
+        watching: u8,
+        around: impl FnOnce() -> Option<Arc<dyn Around>>,
+    ) -> Self {
+        let mut watched = Watched::new(context);
+        watched.is_told = watching & OBSERVED != 0;
+        if watching & LISTED != 0 {
+            watched.record = Some(Record::new(context, Activity::Entering, around()));
+        }
+        Self(Some(Box::new(Speaker {
+            watched: Arc::new(Mutex::new(watched)),
+            is_part: false,
+        })))
+    }
+
+    /// Its entry in the roster, if it has one.
+    pub(crate) fn record(&self) -> Option<Arc<Record>> {
+        self.0.as_ref()?.speak()?.record.clone()
+    }
+
+    /// Its exit waits for the context of that name; or for none any more.
+    #[cold]
+    pub(crate) fn waits_for(&self, other: Option<&'static str>) {
+        if let Some(record) = self.record() {
+            let activity = other.map_or(Activity::Exiting, |_| Activity::Waiting);
+            record.set(activity, other);
         }
     }
 
@@ -156,10 +193,12 @@ impl Speaker {
         let Some(mut watched) = self.speak() else {
             return;
         };
-        let context = watched.context;
+        let (context, is_told) = (watched.context, watched.is_told);
         let step = watched.entered(gave_value);
         drop(watched);
-        tell(context, step);
+        if is_told {
+            tell(context, step);
+        }
     }
 
     fn end_body(&self, outcome: &Outcome) {
@@ -175,10 +214,12 @@ impl Speaker {
         let Some(mut watched) = self.speak() else {
             return;
         };
-        let context = watched.context;
+        let (context, is_told) = (watched.context, watched.is_told);
         watched.detached();
         drop(watched);
-        tell(context, Step::Detached);
+        if is_told {
+            tell(context, Step::Detached);
+        }
     }
 
     fn exited(&self, exit_failed: bool) {
@@ -187,6 +228,9 @@ impl Speaker {
         };
         let context = watched.context;
         let exit = watched.exited(exit_failed);
+        if !watched.is_told {
+            return;
+        }
         let outcome = watched.outcome.share();
         let (detached, body) = (watched.is_detached, watched.body);
         drop(watched);
@@ -205,12 +249,13 @@ impl Speaker {
             return;
         };
         let (context, is_entered) = (watched.context, watched.is_entered);
+        let is_told = watched.is_told;
         drop(watched);
         if !is_entered {
             self.entered(false);
         } else if has_ended {
             self.exited(true);
-        } else {
+        } else if is_told {
             tell(context, Step::Lost);
         }
     }
@@ -231,8 +276,16 @@ impl Watched {
             is_entered: false,
             is_detached: false,
             is_left: false,
+            is_told: false,
+            record: None,
             #[cfg(feature = "tracing")]
             span: span(context),
+        }
+    }
+
+    fn is_doing(&self, activity: Activity) {
+        if let Some(record) = &self.record {
+            record.set(activity, None);
         }
     }
 
@@ -250,6 +303,7 @@ impl Watched {
         self.record("enter", &after);
         if gave_value {
             self.is_entered = true;
+            self.is_doing(Activity::InBody);
             self.record("phase", &format_args!("body"));
             Step::Entered { after }
         } else {
@@ -261,6 +315,7 @@ impl Watched {
         let time = self.lap();
         self.body = time;
         self.outcome = outcome.share();
+        self.is_doing(Activity::Exiting);
         self.record("body", &time);
         self.record("outcome", &format_args!("{}", name(outcome)));
         self.record("phase", &format_args!("exit"));
