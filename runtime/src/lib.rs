@@ -12,6 +12,7 @@ mod combine;
 mod context;
 mod coroutine;
 pub mod detached;
+mod door;
 mod driven;
 mod exchange;
 mod ext;

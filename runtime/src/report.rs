@@ -96,9 +96,12 @@ pub enum Kind {
     /// nobody waits. A user's `From` or `Drop` that panics there is a panic of that enter or exit.
     Panicked,
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
-    /// the error that says so. The report has no error, and there is no report as `ExitFailed`
-    /// beside it.
+    /// the error that says so; or by the [limit for all](crate::detached::set_exit_limit). The
+    /// report has no error, and there is no report as `ExitFailed` beside it.
     TimedOut,
+    /// A context in the background was given up, because the program asked for that by
+    /// [`detached::force`](crate::detached::force).
+    Forced,
     /// The runtime shut down under a detached exit, and the exit could not be finished elsewhere:
     /// it took too long there, or it panicked, for example because it needs the runtime that is
     /// gone. Or the runtime shut down under a task of [`tasks`](crate::tasks) that was to be
@@ -124,7 +127,9 @@ pub enum Kind {
     LetGo,
     /// The exit of the context waits for another context, which [`waits_for`](Report::waits_for)
     /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting. So
-    /// does an enter that has failed, and waits for a context that it had opened.
+    /// does an enter that has failed, and waits for a context that it had opened; and an enter that
+    /// has waited because there are [too many](crate::detached::set_limit) exits in the background,
+    /// of which the oldest is named; that enter goes on now.
     /// The guide says [which waits never
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
@@ -300,6 +305,7 @@ impl fmt::Display for Report {
             Kind::ExitFailed => "exit failed",
             Kind::Panicked => "panicked",
             Kind::TimedOut => "exit was given up after its time limit",
+            Kind::Forced => "was given up by force",
             Kind::Lost => "was lost, because the runtime shut down under it",
             Kind::NotRun => "exit did not run to its end, because the context was dropped",
             Kind::BodyFailed => "the body's error has no caller left to go to",

@@ -20,6 +20,7 @@ mod guard_model;
 mod guards;
 mod layers;
 mod limits;
+mod limits_on_background;
 mod named;
 mod nursery;
 mod observe;

@@ -36,7 +36,10 @@ async fn outer() -> Result<(), String> {
 
 /// What is known of each, without the paths.
 fn lines(snapshot: &Snapshot) -> Vec<String> {
-    snapshot.iter().map(|seen| short(&seen.to_string())).collect()
+    snapshot
+        .iter()
+        .map(|seen| short(&seen.to_string()))
+        .collect()
 }
 
 fn short(text: &str) -> String {

@@ -26,6 +26,8 @@ pub mod context;
 pub mod coroutine;
 #[path = "../../../runtime/src/detached.rs"]
 pub mod detached;
+#[path = "../../../runtime/src/door.rs"]
+pub mod door;
 #[path = "../../../runtime/src/driven.rs"]
 pub mod driven;
 #[path = "../../../runtime/src/exchange.rs"]

@@ -49,7 +49,7 @@ use crate::panic::drop_payload;
 
 pub use crate::roster::{Activity, Seen, Snapshot};
 pub use counters::{Counters, Counts};
-pub(crate) use watch::{Part, Traced, Watch};
+pub(crate) use watch::{Entrance, Extra, Part, Traced, Watch};
 
 /// One step in the life of a context.
 ///
@@ -141,6 +141,14 @@ const OBSERVED: u8 = 1;
 
 /// In [`WATCHING`]: they are in the roster.
 const LISTED: u8 = 2;
+
+/// In [`WATCHING`]: their enters may have to wait at the door.
+const BOUNDED: u8 = 4;
+
+/// Enters may have to wait from now on, or none any more.
+pub(crate) fn bound(is_on: bool) {
+    watch_for(BOUNDED, is_on);
+}
 
 fn watch_for(what: u8, is_on: bool) {
     if is_on {

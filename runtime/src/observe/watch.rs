@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use crate::outcome::Outcome;
 use crate::roster::{Activity, Around, Record};
 
-use super::{LISTED, OBSERVED, Step, WATCHING, tell};
+use super::{BOUNDED, LISTED, OBSERVED, Step, WATCHING, tell};
 
 /// One context, watched. `None` if nobody watches.
 #[derive(Default)]
@@ -22,6 +23,29 @@ struct Speaker {
     watched: Shared,
     /// It says nothing before the part goes on alone.
     is_part: bool,
+    /// Where its enter may have to wait. `None` once it is in the background.
+    entrance: Option<Box<dyn Entrance>>,
+}
+
+/// What a context goes through before its enter begins, while there is a limit on the exits in the
+/// background.
+pub(crate) trait Entrance: Send {
+    /// Ready when its enter may begin.
+    fn poll(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()>;
+
+    fn is_waiting(&self) -> bool;
+
+    /// Its enter begins at once, and then it may hold what others need.
+    fn go_in(&mut self, holds_something: bool);
+
+    /// Its enter has ended.
+    fn is_in(&mut self);
+}
+
+/// What is made for a context that is watched.
+pub(crate) struct Extra {
+    pub(crate) around: Option<Arc<dyn Around>>,
+    pub(crate) entrance: Option<Box<dyn Entrance>>,
 }
 
 type Shared = Arc<Mutex<Watched>>;
@@ -38,6 +62,7 @@ impl Part {
             Box::new(Speaker {
                 watched,
                 is_part: true,
+                entrance: None,
             })
         }))
     }
@@ -72,36 +97,60 @@ pub(crate) struct Traced;
 impl Watch {
     /// A context whose enter begins now.
     #[inline]
-    pub(crate) fn begin(
-        context: &'static str,
-        around: impl FnOnce() -> Option<Arc<dyn Around>>,
-    ) -> Self {
+    pub(crate) fn begin(context: &'static str, extra: impl FnOnce(bool, bool) -> Extra) -> Self {
         let watching = WATCHING.load(Ordering::Relaxed);
         let is_watched = watching != 0;
         #[cfg(feature = "tracing")]
         let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
         if is_watched {
-            Self::of(context, watching, around)
+            Self::of(context, watching, extra)
         } else {
             Self(None)
         }
     }
 
     #[cold]
-    fn of(
-        context: &'static str,
-        watching: u8,
-        around: impl FnOnce() -> Option<Arc<dyn Around>>,
-    ) -> Self {
+    fn of(context: &'static str, watching: u8, extra: impl FnOnce(bool, bool) -> Extra) -> Self {
+        let is_listed = watching & LISTED != 0;
+        let extra = extra(is_listed, watching & BOUNDED != 0);
         let mut watched = Watched::new(context);
         watched.is_told = watching & OBSERVED != 0;
-        if watching & LISTED != 0 {
-            watched.record = Some(Record::new(context, Activity::Entering, around()));
+        if is_listed {
+            watched.record = Some(Record::new(context, Activity::Entering, extra.around));
         }
         Self(Some(Box::new(Speaker {
             watched: Arc::new(Mutex::new(watched)),
             is_part: false,
+            entrance: extra.entrance,
         })))
+    }
+
+    /// Ready when its enter may begin.
+    #[inline]
+    pub(crate) fn poll_entrance(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            None => Poll::Ready(()),
+            Some(speaker) => speaker.poll_entrance(name, cx),
+        }
+    }
+
+    /// Its enter begins at once, whether or not others have to wait.
+    #[inline]
+    pub(crate) fn go_in(&mut self, holds_something: bool) {
+        if let Some(speaker) = &mut self.0
+            && let Some(entrance) = &mut speaker.entrance
+        {
+            entrance.go_in(holds_something);
+        }
+    }
+
+    /// Returns `true` if its enter has to wait before it begins.
+    pub(crate) fn is_at_the_door(&self) -> bool {
+        let entrance = self
+            .0
+            .as_ref()
+            .and_then(|speaker| speaker.entrance.as_ref());
+        entrance.is_some_and(|entrance| entrance.is_waiting())
     }
 
     /// Its entry in the roster, if it has one.
@@ -140,7 +189,10 @@ impl Watch {
     /// Enter has ended.
     #[inline]
     pub(crate) fn entered(&mut self, gave_value: bool) {
-        if let Some(speaker) = &self.0 {
+        if let Some(speaker) = &mut self.0 {
+            if let Some(entrance) = &mut speaker.entrance {
+                entrance.is_in();
+            }
             speaker.entered(gave_value);
             if !gave_value {
                 self.0 = None;
@@ -159,7 +211,8 @@ impl Watch {
     /// The rest goes on in the background.
     #[inline]
     pub(crate) fn detached(&mut self) {
-        if let Some(speaker) = &self.0 {
+        if let Some(speaker) = &mut self.0 {
+            speaker.entrance = None;
             speaker.detached();
         }
     }
@@ -183,6 +236,14 @@ impl Watch {
 
 /// The observer is told without the lock: it is the user's.
 impl Speaker {
+    #[cold]
+    fn poll_entrance(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.entrance {
+            Some(entrance) => entrance.poll(name, cx),
+            None => Poll::Ready(()),
+        }
+    }
+
     /// `None` if it is not for this one to tell.
     fn speak(&self) -> Option<MutexGuard<'_, Watched>> {
         let watched = lock(&self.watched);

@@ -63,12 +63,12 @@ use tokio::runtime::Handle;
 use crate::alarm::Alarm;
 use crate::observe::{Traced, Watch};
 use crate::report::{self, Kind as Report};
-use crate::roster::{Activity, Record};
+use crate::roster::{Activity, Around, Record};
 
 use age::{Alive, Number};
 use entry::Entry;
-pub(crate) use here::Polled;
 use here::{At, Code};
+pub(crate) use here::{Polled, Root};
 use list::List;
 use node::Node;
 
@@ -260,7 +260,9 @@ impl Place {
         let around = self.node.as_ref().map(node::homes_of);
         let record = match self.watch.record() {
             Some(record) => {
-                around.into_iter().for_each(|around| record.set_around(around));
+                around
+                    .into_iter()
+                    .for_each(|around| record.set_around(around));
                 record
             }
             None => Record::new(name, activity, around),
@@ -497,6 +499,11 @@ impl Place {
         }
     }
 
+    /// Its exit, which began then, is given up: rule e.
+    pub(crate) fn cut_off(&mut self, begin: Begin) {
+        self.node().cut(begin.0);
+    }
+
     /// Its turn has come: its exit begins.
     pub(crate) fn begin_exit(&mut self) {
         if let Some(given_up) = &mut self.given_up
@@ -677,19 +684,24 @@ thread_local! {
 }
 
 /// Polls some code, and tells for the exit of which context it waits, if it does.
-pub(crate) fn poll_and_see<T>(
-    poll: impl FnOnce() -> Poll<T>,
-) -> (Poll<T>, Option<&'static str>) {
+pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Option<&'static str>) {
     let _ = IS_WAITING.try_with(|cell| cell.set(None));
     let polled = poll();
     let is_waiting = IS_WAITING.try_with(Cell::get).ok().flatten();
     (polled, is_waiting)
 }
 
-/// What watches a context whose enter begins here and now.
-#[inline]
-pub(crate) fn watch(name: &'static str) -> Watch {
-    Watch::begin(name, || Some(node::inside_of(here::home()?)))
+/// What is around a context whose enter begins here and now: for the roster.
+pub(crate) fn around() -> Option<Arc<dyn Around>> {
+    Some(node::inside_of(here::home()?))
+}
+
+/// The task that polls here. `None` inside of a context, and outside of tokio.
+pub(crate) fn root_outside_of_contexts() -> Option<Root> {
+    if here::is_in_a_context() {
+        return None;
+    }
+    Root::here()
 }
 
 /// A context, for others that are put inside of it.
