@@ -297,7 +297,7 @@ pub async fn drain_timeout(limit: Duration) -> usize {
 }
 
 /// Reports what is left after a limit, and says how many exits that are.
-fn left() -> usize {
+pub(crate) fn left() -> usize {
     report::undrained(list());
     count()
 }

@@ -32,6 +32,8 @@ mod roster;
 mod scope;
 mod settle;
 mod shared;
+#[cfg(feature = "signal")]
+pub mod shutdown;
 mod stack;
 #[cfg(feature = "stream")]
 mod stream;

@@ -38,6 +38,8 @@ mod roster;
 mod runtimes;
 mod several;
 mod shared;
+#[cfg(unix)]
+mod shutdown;
 mod sizes;
 mod stack;
 mod stack_model;
