@@ -105,13 +105,19 @@ pub fn count() -> usize {
 /// [listed](crate::observe::set_listing) before. `Display` is for an operator.
 ///
 /// ```
-/// # use async_context_manager::{detached, prelude::*};
-/// # use std::io;
+/// use async_context_manager::{detached, prelude::*};
+/// use std::io;
+///
+/// #[async_context]
+/// async fn session() -> io::Result<()> {
+///     let ((), _) = yield_!(());
+///     Ok(tokio::task::yield_now().await)
+/// }
+///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
-/// let guard = defer(async |_: &Outcome| Ok::<_, io::Error>(tokio::task::yield_now().await)).guard().await?;
-/// drop(guard); // exits in the background
-/// assert_eq!(detached::list()[0].name(), "async_context_manager::defer");
+/// drop(session().guard().await?); // exits in the background
+/// assert!(detached::list()[0].name().ends_with("::session"));
 /// # detached::drain().await;
 /// # assert!(detached::list().is_empty());
 /// # Ok(())

@@ -315,9 +315,8 @@ impl Times {
             Some(()) => 0,
             None => detached::left(),
         };
-        let output = output.map(|output| {
-            output.unwrap_or_else(|payload| std::panic::resume_unwind(payload))
-        });
+        let output = output
+            .map(|output| output.unwrap_or_else(|payload| std::panic::resume_unwind(payload)));
         Ended { how, left, output }
     }
 }
@@ -511,11 +510,7 @@ fn listen() {
 }
 
 /// Obeys signals, which come by their number.
-async fn obey(
-    mut source: impl Source,
-    signals: &'static Signals,
-    end_at_once: impl Fn(u8),
-) {
+async fn obey(mut source: impl Source, signals: &'static Signals, end_at_once: impl Fn(u8)) {
     let mut has_signalled = false;
     while let Some(signal) = source.next().await {
         match signals.signal(&mut has_signalled) {
@@ -635,8 +630,13 @@ mod tests {
         }
     }
 
-    fn slow_to_exit(time: Duration) -> impl crate::AsyncContext<Value = (), Error = io::Error, Verdict = ()> {
-        defer(async move |_: &Outcome| Ok(sleep(time).await))
+    fn slow_to_exit(
+        time: Duration,
+    ) -> impl crate::AsyncContext<Value = (), Error = io::Error, Verdict = ()> {
+        defer(async move |_: &Outcome| {
+            sleep(time).await;
+            Ok(())
+        })
     }
 
     fn code<T: Termination>(ended: Ended<T>) -> String {
@@ -691,7 +691,7 @@ mod tests {
         let begun = Instant::now();
         world.signal(2);
         let ended = world.run(async {
-            let used = slow_to_exit(2 * SECOND).with(async |()| Ok(pending::<()>().await));
+            let used = slow_to_exit(2 * SECOND).with(async |()| pending::<io::Result<()>>().await);
             used.await
         });
         let ended = ended.await;
@@ -764,10 +764,11 @@ mod tests {
 
         let world = World::new();
         let _check = Check(Instant::now());
-        let _ = world.run(async {
-            let _guard = slow_to_exit(2 * SECOND).guard().await;
-            panic!("no good");
-        })
-        .await;
+        let _ = world
+            .run(async {
+                let _guard = slow_to_exit(2 * SECOND).guard().await;
+                panic!("no good");
+            })
+            .await;
     }
 }

@@ -262,16 +262,16 @@ fn an_enter_that_waits_goes_in_when_its_task_comes_to_hold_a_guard() {
         let begun = Instant::now();
         // Both arms wait. When the first one is in, it needs the second one, and at its end there
         // is one more exit in the background.
-        let (send, sent) = oneshot::channel();
+        let (need, needed) = oneshot::channel();
         let holder = async {
             let guard = slow_to_enter().guard().await.expect("no error");
-            sent.await.expect("it is sent");
+            needed.await.expect("it is sent");
             Guard::close(guard).await.expect("no error");
         };
         let other = async {
             let used = slow_to_enter().with(async |()| Ok(())).await;
             used.expect("no error");
-            send.send(()).expect("it is awaited");
+            need.send(()).expect("it is awaited");
         };
         // Each with a waker of its own.
         let mut arms: futures::stream::FuturesUnordered<_> =

@@ -54,7 +54,10 @@ fn a_program_that_ends_by_itself_has_the_exit_code_of_its_app() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert_eq!(stdout, "closed: Completed\n");
     let (code, stdout, stderr) = Program::start("fails").ends();
-    assert_eq!((code, stderr.as_str()), (Some(1), "Error: \"no database\"\n"));
+    assert_eq!(
+        (code, stderr.as_str()),
+        (Some(1), "Error: \"no database\"\n")
+    );
     assert_eq!(stdout, "closed: Failed(\"no database\")\n");
 }
 
@@ -97,7 +100,10 @@ fn a_program_that_does_not_drain_names_what_is_left() {
     let (code, _, stderr) = program.ends();
     assert_eq!(code, Some(125));
     let line = stderr.lines().next().unwrap_or_default();
-    assert!(line.contains("1 left: ends::stuck: exiting for "), "{stderr}");
+    assert!(
+        line.contains("1 left: ends::stuck: exiting for "),
+        "{stderr}"
+    );
 }
 
 #[test]

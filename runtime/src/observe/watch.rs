@@ -80,8 +80,8 @@ struct Watched {
     is_detached: bool,
     /// A part of it goes on alone: the rest has nothing more to say.
     is_left: bool,
-    /// The observer is told of it.
-    is_told: bool,
+    /// What it is watched for.
+    watching: u8,
     /// Its entry in the roster, where that was asked for.
     record: Option<Arc<Record>>,
     #[cfg(feature = "tracing")]
@@ -113,8 +113,7 @@ impl Watch {
     fn of(context: &'static str, watching: u8, extra: impl FnOnce(bool, bool) -> Extra) -> Self {
         let is_listed = watching & LISTED != 0;
         let extra = extra(is_listed, watching & BOUNDED != 0);
-        let mut watched = Watched::new(context);
-        watched.is_told = watching & OBSERVED != 0;
+        let mut watched = Watched::new(context, watching);
         if is_listed {
             watched.record = Some(Record::new(context, Activity::Entering, extra.around));
         }
@@ -254,7 +253,7 @@ impl Speaker {
         let Some(mut watched) = self.speak() else {
             return;
         };
-        let (context, is_told) = (watched.context, watched.is_told);
+        let (context, is_told) = (watched.context, watched.is_told());
         let step = watched.entered(gave_value);
         drop(watched);
         if is_told {
@@ -275,7 +274,7 @@ impl Speaker {
         let Some(mut watched) = self.speak() else {
             return;
         };
-        let (context, is_told) = (watched.context, watched.is_told);
+        let (context, is_told) = (watched.context, watched.is_told());
         watched.detached();
         drop(watched);
         if is_told {
@@ -289,7 +288,7 @@ impl Speaker {
         };
         let context = watched.context;
         let exit = watched.exited(exit_failed);
-        if !watched.is_told {
+        if !watched.is_told() {
             return;
         }
         let outcome = watched.outcome.share();
@@ -310,7 +309,7 @@ impl Speaker {
             return;
         };
         let (context, is_entered) = (watched.context, watched.is_entered);
-        let is_told = watched.is_told;
+        let is_told = watched.is_told();
         drop(watched);
         if !is_entered {
             self.entered(false);
@@ -327,7 +326,7 @@ fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
 }
 
 impl Watched {
-    fn new(context: &'static str) -> Self {
+    fn new(context: &'static str, watching: u8) -> Self {
         Self {
             context,
             since: Instant::now(),
@@ -337,11 +336,16 @@ impl Watched {
             is_entered: false,
             is_detached: false,
             is_left: false,
-            is_told: false,
+            watching,
             record: None,
             #[cfg(feature = "tracing")]
             span: span(context),
         }
+    }
+
+    /// Returns `true` if the observer is told of it.
+    fn is_told(&self) -> bool {
+        self.watching & OBSERVED != 0
     }
 
     fn is_doing(&self, activity: Activity) {

@@ -260,9 +260,9 @@ impl Place {
         let around = self.node.as_ref().map(node::homes_of);
         let record = match self.watch.record() {
             Some(record) => {
-                around
-                    .into_iter()
-                    .for_each(|around| record.set_around(around));
+                if let Some(around) = around {
+                    record.set_around(around);
+                }
                 record
             }
             None => Record::new(name, activity, around),
@@ -719,6 +719,7 @@ pub(crate) fn put_inside_of(home: Home) -> bool {
 }
 
 /// The beginning of an exit that has a time limit.
+#[derive(Clone, Copy)]
 pub(crate) struct Begin(Number);
 
 impl Begin {
