@@ -37,6 +37,8 @@
 //! that show no field which is recorded late.
 
 mod counters;
+#[cfg(feature = "metrics")]
+mod meter;
 mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +51,8 @@ use crate::panic::drop_payload;
 
 pub use crate::roster::{Activity, Seen, Snapshot};
 pub use counters::{Counters, Counts};
+#[cfg(feature = "metrics")]
+pub use meter::meter;
 pub(crate) use watch::{Entrance, Extra, Part, Traced, Watch};
 
 /// One step in the life of a context.

@@ -429,7 +429,7 @@ impl Watched {
     fn record(&self, _field: &str, _value: &dyn fmt::Debug) {}
 }
 
-fn name(outcome: &Outcome) -> &'static str {
+pub(super) fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "completed",
         Outcome::Failed(_) => "failed",
