@@ -25,7 +25,9 @@ const RUNTIME: &[&[&str]] = &[
     &["detached", "generator", "settle"],
     &["scope"],
     &["driven"],
-    &["combine", "guard", "shared", "shutdown", "stack", "stream", "testing"],
+    &[
+        "combine", "guard", "shared", "shutdown", "stack", "stream", "testing",
+    ],
     &["ext"],
 ];
 

@@ -69,6 +69,7 @@ mod steps;
 mod time_limit;
 
 mod aborts;
+mod doors;
 mod drains;
 mod hooks;
 mod nesting;
