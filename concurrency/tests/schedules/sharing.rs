@@ -83,7 +83,7 @@ fn a_failed_opening_is_the_error_of_those_who_waited_and_of_no_other() {
         let users = shared(move || {
             let fails = !has_failed.swap(true, Ordering::SeqCst);
             let ledger = opened.clone();
-            generator("shared", async move |lender: Lender<()>| {
+            generator("shared", async move |lender: Lender<(), Trouble>| {
                 task::yield_now().await;
                 if fails {
                     return Err(Trouble);
