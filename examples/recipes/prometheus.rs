@@ -46,7 +46,7 @@ async fn each_context_is_on_the_page_by_its_name() {
     let router = operations(install());
 
     session().with(async |()| Ok(())).await.unwrap();
-    let hangs = session().with(async |()| Ok(std::future::pending::<()>().await));
+    let hangs = session().with(async |()| std::future::pending::<io::Result<()>>().await);
     let _ = timeout(Duration::from_millis(1), hangs).await;
 
     let contexts = page(&router, "/contexts").await;
