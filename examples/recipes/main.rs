@@ -16,6 +16,7 @@
 //! | `session.rs` | a session, as over a WebSocket, with a farewell message |
 //! | `savepoint.rs` | a savepoint in a transaction |
 //! | `test_fixture.rs` | a database for a test, kept when it fails |
+//! | `prometheus.rs` | a page that Prometheus scrapes, and one with what is open now |
 //!
 //! ```sh
 //! cargo test -p examples --test recipes --test shared_fixture
@@ -30,6 +31,7 @@ mod error_types;
 mod extractor;
 mod fixtures;
 mod layer;
+mod prometheus;
 mod savepoint;
 mod session;
 mod streaming;

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
+use crate::door;
 use crate::exchange::{End, Lent, Link, Stage};
 use crate::lender::Lender;
 use crate::observe::Watch;
@@ -60,7 +61,7 @@ impl<V, F> Coroutine<V, F> {
         hold: Hold,
         code: impl FnOnce(Lender<V, E>) -> F,
     ) -> Self {
-        Self::pinned(name, Watch::begin(name), hold, code, Box::pin)
+        Self::pinned(name, door::watch(name, hold), hold, code, Box::pin)
     }
 }
 
@@ -89,7 +90,7 @@ impl<'a, V, D, E> Coroutine<V, dyn Future<Output = Result<D, E>> + Send + 'a> {
     where
         G: Future<Output = Result<D, E>> + Send + 'a,
     {
-        Self::pinned(name, Watch::begin(name), hold, code, |state| {
+        Self::pinned(name, door::watch(name, hold), hold, code, |state| {
             Box::pin(state)
         })
     }
@@ -142,6 +143,9 @@ where
     pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let name = self.name;
         let mut state = self.state();
+        if state.place.watch().poll_entrance(name, cx).is_pending() {
+            return Poll::Pending;
+        }
         let polled = state.poll(cx, Polled::Open);
         let entered = settle_enter(name, state.link, polled);
         match entered {
@@ -338,7 +342,9 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
             let turn = self
                 .turn
                 .get_or_insert_with(|| Box::pin(place.turn(name).come()));
-            ready!(turn.as_mut().poll(cx));
+            let polled = turn.as_mut().poll(cx);
+            self.place.waits(name, polled.is_pending());
+            ready!(polled);
             *self.turn = None;
         }
         self.place.begin_exit();
@@ -405,7 +411,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
 
     /// Returns `true` if it is entering, in an await that may be given up.
     pub(crate) fn is_cancellable(&mut self) -> bool {
-        self.link().is_cancellable()
+        self.link().is_cancellable() || self.place().watch().is_at_the_door()
     }
 
     /// As what the error of exit is reported, if nobody gets it.

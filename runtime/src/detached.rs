@@ -30,28 +30,23 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
+use crate::alarm::Alarm;
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine};
+use crate::door::{self, Counted};
 use crate::exchange::Stage;
-use crate::fallback;
-use crate::order;
+use crate::fallback::{self, EachAlone};
+use crate::order::{self, Begin};
 use crate::outcome::Outcome;
 use crate::panic::{Payload, catch};
 use crate::report::{self, Kind, drop_quietly};
-
-/// How many exits are detached now.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-/// Wakes those who wait for none.
-static NONE: Notify = Notify::const_new();
+use crate::roster::{Activity, Record, Seen, Snapshot};
 
 /// Contexts that are open, and that nobody uses.
 static LINGERING: Mutex<BTreeMap<usize, Arc<dyn Lingering>>> = Mutex::new(BTreeMap::new());
@@ -101,7 +96,150 @@ fn close_lingering() {
 /// ```
 #[must_use]
 pub fn count() -> usize {
-    COUNT.load(Ordering::Acquire)
+    door::count()
+}
+
+/// The contexts that go on in the background now, by name, with what they do and since when.
+///
+/// A context is seen so from when it is given up until its exit has ended, without having to be
+/// [listed](crate::observe::set_listing) before. `Display` is for an operator.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::io;
+///
+/// #[async_context]
+/// async fn session() -> io::Result<()> {
+///     let ((), _) = yield_!(());
+///     Ok(tokio::task::yield_now().await)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// drop(session().guard().await?); // exits in the background
+/// assert!(detached::list()[0].name().ends_with("::session"));
+/// # detached::drain().await;
+/// # assert!(detached::list().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub fn list() -> Snapshot {
+    Snapshot::take(Seen::is_detached)
+}
+
+/// Sets how many exits may be in the background before the next enters wait.
+///
+/// A program that gives up faster than its exits end (a database that has gone, and requests that
+/// time out) has more and more of them, and of what they hold. With a limit of `n`, an enter waits
+/// while `n` exits are in the background, and those that wait are let in one after the other. There
+/// is no limit unless this is called; `usize::MAX` takes it away. Set it at the start of the
+/// program, before there are guards.
+///
+/// Nothing that a closing context could wait for is held back. So an enter waits only
+///
+/// - outside of all contexts: not in an enter, a body or an exit, nor in a task of
+///   [`tasks`](crate::tasks);
+/// - in a task that has opened no guard that is still there;
+/// - on tokio.
+///
+/// The limit is therefore one for the outermost contexts: those that a request, a job, a task
+/// begins with. Exits above the limit come from contexts that were open already.
+///
+/// Two things are beyond what the crate can see: an exit that joins a task of `tokio::spawn` whose
+/// first context waits here, and an exit that needs what such a task holds by other means than a
+/// guard of its own, a lock say. So no enter waits for ever. After ten seconds, or what
+/// [`set_wait_limit`](report::set_wait_limit) says, it is reported as [`LongWait`](Kind::LongWait),
+/// and goes in. Exits that hang are ended by [`set_exit_limit`], and requests that wait by a time
+/// limit of theirs.
+///
+/// An enter that waits has not begun. A limit on enter does not run meanwhile. Dropped, it leaves
+/// nothing behind.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::{io, time::Duration};
+/// use tokio::time::{Instant, sleep, timeout};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> io::Result<()> {
+/// detached::set_limit(1);
+/// let slow = defer(async |_: &Outcome| Ok::<_, io::Error>(sleep(Duration::from_secs(3)).await));
+/// drop(slow.guard().await?); // exits in the background
+///
+/// let begun = Instant::now();
+/// ready::<_, io::Error>(()).with(async |()| Ok(())).await?;
+/// assert_eq!(begun.elapsed(), Duration::from_secs(3)); // it has waited for that exit
+/// # Ok(())
+/// # }
+/// ```
+pub fn set_limit(exits: usize) {
+    door::set_limit(exits);
+}
+
+/// The limit in milliseconds. The greatest number stands for none.
+static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets how long an exit may take in the background.
+///
+/// An exit that takes longer is given up, as by [`exit_timeout`](crate::AsyncContextExt::exit_timeout),
+/// and reported as [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code: not the wait
+/// for the exits of others, and not what an enter takes that goes on in the background. Of a stack,
+/// each exit has the limit for itself. There is no limit unless this is called; `Duration::MAX`
+/// takes it away.
+///
+/// An exit with a limit of its own keeps that one. An exit that is awaited has none by this: its
+/// error would have no type. The limit holds for exits that are in the background already, from
+/// their next step on. On a tokio runtime without a timer there is none.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::{future::pending, io, time::Duration};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> io::Result<()> {
+/// detached::set_exit_limit(Duration::from_secs(30));
+/// let stuck = defer(async |_: &Outcome| pending::<io::Result<()>>().await);
+/// drop(stuck.guard().await?); // exits in the background
+/// detached::drain().await; // after thirty seconds
+/// # Ok(())
+/// # }
+/// ```
+pub fn set_exit_limit(limit: Duration) {
+    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    EXIT_LIMIT.store(millis, Ordering::Relaxed);
+}
+
+fn exit_limit() -> Option<Duration> {
+    let millis = EXIT_LIMIT.load(Ordering::Relaxed);
+    (millis != u64::MAX).then(|| Duration::from_millis(millis))
+}
+
+/// Gives up a context that goes on in the background: its code is dropped where it is. Returns
+/// `true` if it was in the background.
+///
+/// For an operator, or an end of the program, who has seen it hang. It is reported as
+/// [`Forced`](Kind::Forced). What was opened in its exit is let go, as where a time limit cuts it
+/// off. It drops on the thread that it runs on, and not before its code gives way.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::{future::pending, io, time::Duration};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let stuck = defer(async |_: &Outcome| pending::<io::Result<()>>().await);
+/// drop(stuck.guard().await?); // exits in the background, and never ends
+/// for seen in detached::list().iter() {
+///     assert!(detached::force(seen));
+/// }
+/// detached::drain().await;
+/// # Ok(())
+/// # }
+/// ```
+#[expect(clippy::must_use_candidate, reason = "giving up is the point")]
+pub fn force(seen: &Seen) -> bool {
+    seen.force()
 }
 
 /// Waits until no exit is running in the background.
@@ -132,18 +270,12 @@ pub fn count() -> usize {
 ///
 /// Giving up waiting changes nothing about the exits.
 pub async fn drain() {
-    loop {
-        // Made before the look: an end after the look wakes it.
-        let none = NONE.notified();
-        close_lingering();
-        if count() == 0 {
-            return;
-        }
-        none.await;
-    }
+    door::none(close_lingering).await;
 }
 
 /// Waits as [`drain`] does, for no longer than `limit`, and says how many exits are left.
+///
+/// What is left is reported by name, once for all: as [`Undrained`](Kind::Undrained).
 ///
 /// Call it on a tokio runtime with its timer enabled; elsewhere there is [`drain_blocking`].
 ///
@@ -166,11 +298,19 @@ pub async fn drain() {
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,
-        Err(_) => count(),
+        Err(_) => left(),
     }
 }
 
+/// Reports what is left after a limit, and says how many exits that are.
+pub(crate) fn left() -> usize {
+    report::undrained(list());
+    count()
+}
+
 /// Blocks the thread as [`drain`] waits, for no longer than `limit`, and says how many are left.
+///
+/// What is left is reported, as by [`drain_timeout`].
 ///
 /// For a `main` whose runtime is gone. On a thread of a runtime that is still running the exits it
 /// would drive can't go on meanwhile, nor those on a current-thread runtime that nobody drives: use
@@ -202,7 +342,7 @@ pub fn drain_blocking(limit: Duration) -> usize {
     let begun = Instant::now();
     while drained.as_mut().poll(&mut cx).is_pending() {
         let Some(left) = limit.checked_sub(begun.elapsed()) else {
-            return count();
+            return left();
         };
         thread::park_timeout(left);
     }
@@ -274,10 +414,16 @@ where
         coroutine.end_body(Outcome::Cancelled);
     }
     let runtime = coroutine.place().take_runtime();
+    let record = coroutine.place().detached_record(name, activity(stage));
+    let begin = has_closed.then(Begin::now);
+    let counted = Counted::new();
     coroutine.place().watch().detached();
     let detached = Detached(Some(Rest {
         coroutine,
-        counted: Counted::new(),
+        begin,
+        alarm: None,
+        record,
+        counted,
     }));
     match runtime.or_else(fallback::runtime) {
         Some(runtime) => drop(runtime.spawn(detached)),
@@ -289,26 +435,110 @@ where
 /// drops in this order.
 struct Rest<V, D, E> {
     coroutine: Coroutine<V, Code<D, E>>,
+    /// Once its exit has begun.
+    begin: Option<Begin>,
+    /// While its exit has a limit, and waits for no other one.
+    alarm: Option<Alarm>,
+    /// Its entry in the roster.
+    record: Arc<Record>,
     #[expect(dead_code, reason = "held for its drop")]
     counted: Counted,
 }
 
+/// How a context in the background has ended.
+enum Ended {
+    Well,
+    /// By a panic of its code.
+    Panicked(Payload),
+    /// It goes on, and is to be given up.
+    GivenUp(Kind),
+}
+
 impl<V, D, E> Rest<V, D, E>
 where
+    V: Send + 'static,
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Gives the panic of the code. It does not panic itself.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Payload>> {
-        let _traced = self.coroutine.place().watch().trace();
-        match catch_unwind(AssertUnwindSafe(|| poll_code(&mut self.coroutine, cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(payload) => Poll::Ready(Err(payload)),
+    /// Goes on with it. Tells as well whether it waits for the exits of others. It does not panic.
+    fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<Ended>, bool) {
+        if self.record.poll_forced(cx).is_ready() {
+            return (Poll::Ready(Ended::GivenUp(Kind::Forced)), false);
         }
+        let limit = exit_limit().filter(|_| !self.coroutine.link().is_limited());
+        let (polled, waits_for) = order::poll_and_see(|| {
+            let _alone = limit.map(|_| EachAlone::begin());
+            self.poll_code(cx)
+        });
+        if let Poll::Ready(ended) = polled {
+            return (Poll::Ready(ended), false);
+        }
+        let activity = match waits_for {
+            Some(_) => Activity::Waiting,
+            None => activity(self.coroutine.stage()),
+        };
+        self.record.set(activity, waits_for);
+        match limit.filter(|_| activity == Activity::Exiting) {
+            None => self.alarm = None,
+            Some(limit) => {
+                let alarm = self.alarm.get_or_insert_with(|| Alarm::after(limit));
+                if alarm.poll(cx).is_ready() {
+                    return (Poll::Ready(Ended::GivenUp(Kind::TimedOut)), false);
+                }
+            }
+        }
+        (Poll::Pending, waits_for.is_some())
+    }
+
+    fn poll_code(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let _traced = self.coroutine.place().watch().trace();
+        let has_begun = |coroutine: &mut Coroutine<_, _>| {
+            matches!(coroutine.stage(), Stage::Exiting | Stage::Closing)
+        };
+        let begin = self.begin.is_none().then(Begin::now);
+        let polled = catch_unwind(AssertUnwindSafe(|| poll_code(&mut self.coroutine, cx)));
+        if has_begun(&mut self.coroutine) {
+            self.begin = self.begin.take().or(begin);
+        }
+        match polled {
+            Ok(polled) => polled.map(|()| Ended::Well),
+            Err(payload) => Poll::Ready(Ended::Panicked(payload)),
+        }
+    }
+
+    /// Drops it. A panic of its code is reported as of this kind.
+    fn end(mut self, ended: Ended, panicked: Kind) {
+        let name = self.name();
+        match ended {
+            Ended::Well => {}
+            Ended::Panicked(payload) => report::panic(name, panicked, payload),
+            Ended::GivenUp(kind) => {
+                if let Some(begin) = self.begin.take() {
+                    self.coroutine.place().cut_off(begin);
+                    // As where a limit of its own has cut it off.
+                    self.coroutine.place().watch().exited(true);
+                }
+                report::plain(name, kind);
+            }
+        }
+        drop_quietly(name, self);
     }
 
     fn name(&self) -> &'static str {
         self.coroutine.name()
+    }
+}
+
+/// What a context that is this far is doing, in the background.
+fn activity(stage: Stage) -> Activity {
+    match stage {
+        Stage::Entering => Activity::Entering,
+        Stage::Lent
+        | Stage::BodyOver
+        | Stage::Exiting
+        | Stage::Closing
+        | Stage::Over
+        | Stage::OverEarly => Activity::Exiting,
     }
 }
 
@@ -341,24 +571,6 @@ where
     Poll::Ready(())
 }
 
-/// Counts as one detached exit until it drops.
-struct Counted;
-
-impl Counted {
-    fn new() -> Self {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if COUNT.fetch_sub(1, Ordering::AcqRel) == 1 {
-            NONE.notify_waiters();
-        }
-    }
-}
-
 /// A detached exit as a task of the runtime that its context was entered on.
 struct Detached<V, D, E>(Option<Rest<V, D, E>>)
 where
@@ -378,12 +590,9 @@ where
         let Some(rest) = &mut self.0 else {
             return Poll::Ready(());
         };
-        let ended = ready!(rest.poll(cx));
-        if let Err(payload) = ended {
-            report::panic(rest.name(), Kind::Panicked, payload);
-        }
+        let ended = ready!(rest.poll(cx).0);
         if let Some(rest) = self.0.take() {
-            drop_quietly(rest.name(), rest);
+            rest.end(ended, Kind::Panicked);
         }
         Poll::Ready(())
     }
@@ -423,19 +632,14 @@ where
         loop {
             let mut has_waited = false;
             let ended = poll_fn(|cx| {
-                let _rescuing = fallback::Rescuing::begin();
-                let (polled, waits) = order::poll_and_see(|| rest.poll(cx));
+                let _alone = EachAlone::begin();
+                let (polled, waits) = rest.poll(cx);
                 has_waited |= waits;
                 polled
             });
             let ended = tokio::time::timeout(fallback::LIMIT, ended).await;
             match ended {
-                Ok(ended) => {
-                    if let Err(payload) = ended {
-                        report::panic(name, Kind::Lost, payload);
-                    }
-                    return drop_quietly(name, rest);
-                }
+                Ok(ended) => return rest.end(ended, Kind::Lost),
                 // Each exit that it waits for has a limit of its own: this one's begins after them.
                 Err(_) if has_waited => {}
                 Err(_) => {

@@ -42,6 +42,8 @@ pub(crate) struct Exchange<V> {
     stage: AtomicU8,
     /// How many things make it safe to give up now: see [`Mark`].
     marks: AtomicUsize,
+    /// Exit has a time limit of its own.
+    is_limited: AtomicBool,
     /// Exit was over its limit, and dropped.
     is_cut_off: AtomicBool,
     goods: SpinMutex<Goods<V>>,
@@ -150,6 +152,7 @@ impl<V> Default for Exchange<V> {
         Self {
             stage: AtomicU8::new(Stage::Entering as u8),
             marks: AtomicUsize::new(0),
+            is_limited: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
             goods: SpinMutex::new(goods),
             company: OnceLock::new(),
@@ -368,6 +371,15 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn begin_exit(&self) {
         self.set_stage(Stage::Exiting);
+    }
+
+    /// Exit has a time limit of its own.
+    pub(crate) fn limit(&self) {
+        self.is_limited.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_limited(&self) -> bool {
+        self.is_limited.load(Ordering::Acquire)
     }
 
     /// Exit was over its limit, and has been dropped. Its error says that, in whatever type.

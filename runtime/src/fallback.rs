@@ -26,30 +26,31 @@ pub(crate) fn runtime() -> Option<Handle> {
 thread_local! {
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
 
-    static IS_RESCUING: Cell<bool> = const { Cell::new(false) };
+    static ARE_ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While it is there, this thread polls what a runtime that shut down has left behind.
-pub(crate) struct Rescuing {
+/// While it is there, the exits of a stack that is polled in this thread go on alone, each with a
+/// time limit of its own.
+pub(crate) struct EachAlone {
     before: bool,
 }
 
-impl Rescuing {
+impl EachAlone {
     pub(crate) fn begin() -> Self {
-        let before = IS_RESCUING.try_with(|cell| cell.replace(true));
+        let before = ARE_ALONE.try_with(|cell| cell.replace(true));
         Self {
             before: before.unwrap_or(false),
         }
     }
 
     pub(crate) fn is_going_on() -> bool {
-        IS_RESCUING.try_with(Cell::get).unwrap_or(false)
+        ARE_ALONE.try_with(Cell::get).unwrap_or(false)
     }
 }
 
-impl Drop for Rescuing {
+impl Drop for EachAlone {
     fn drop(&mut self) {
-        let _ = IS_RESCUING.try_with(|cell| cell.set(self.before));
+        let _ = ARE_ALONE.try_with(|cell| cell.set(self.before));
     }
 }
 

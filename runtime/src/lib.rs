@@ -12,6 +12,7 @@ mod combine;
 mod context;
 mod coroutine;
 pub mod detached;
+mod door;
 mod driven;
 mod exchange;
 mod ext;
@@ -27,9 +28,12 @@ mod order;
 mod outcome;
 mod panic;
 pub mod report;
+mod roster;
 mod scope;
 mod settle;
 mod shared;
+#[cfg(feature = "signal")]
+pub mod shutdown;
 mod stack;
 #[cfg(feature = "stream")]
 mod stream;

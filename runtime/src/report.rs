@@ -17,8 +17,9 @@
 //! ordinary it is, as [`BodyFailed`](Kind::BodyFailed). A hook may pass over the reports that it
 //! expects.
 //!
-//! Two kinds of reports are about the order of exits, and not about an error:
-//! [`LongWait`](Kind::LongWait) and [`LetGo`](Kind::LetGo).
+//! Three kinds of reports are not about an error. [`LongWait`](Kind::LongWait) and
+//! [`LetGo`](Kind::LetGo) are about the order of exits, and [`Undrained`](Kind::Undrained) is about
+//! what a drain has left.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use crate::outcome::{BodyError, BodyPanic};
 use crate::panic::{Payload, drop_caught, drop_payload};
+use crate::roster::Snapshot;
 
 /// One thing that went wrong where nobody was left to receive it.
 ///
@@ -94,9 +96,12 @@ pub enum Kind {
     /// nobody waits. A user's `From` or `Drop` that panics there is a panic of that enter or exit.
     Panicked,
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
-    /// the error that says so. The report has no error, and there is no report as `ExitFailed`
-    /// beside it.
+    /// the error that says so; or by the [limit for all](crate::detached::set_exit_limit). The
+    /// report has no error, and there is no report as `ExitFailed` beside it.
     TimedOut,
+    /// A context in the background was given up, because the program asked for that by
+    /// [`detached::force`](crate::detached::force).
+    Forced,
     /// The runtime shut down under a detached exit, and the exit could not be finished elsewhere:
     /// it took too long there, or it panicked, for example because it needs the runtime that is
     /// gone. Or the runtime shut down under a task of [`tasks`](crate::tasks) that was to be
@@ -122,15 +127,22 @@ pub enum Kind {
     LetGo,
     /// The exit of the context waits for another context, which [`waits_for`](Report::waits_for)
     /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting. So
-    /// does an enter that has failed, and waits for a context that it had opened.
+    /// does an enter that has failed, and waits for a context that it had opened; and an enter that
+    /// has waited because there are [too many](crate::detached::set_limit) exits in the background,
+    /// of which the oldest is named; that enter goes on now.
     /// The guide says [which waits never
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
+    /// A [drain with a limit](crate::detached::drain_timeout) is over, and exits are left in the
+    /// background. [`left`](Report::left) lists them; the report has the name of the oldest. They
+    /// go on.
+    Undrained,
 }
 
 #[derive(Debug)]
 enum Cause {
     None,
+    Left(Snapshot),
     WaitsFor(&'static str),
     Error(BodyError),
     Panic(BodyPanic),
@@ -212,7 +224,7 @@ impl Report {
     pub fn error(&self) -> Option<&BodyError> {
         match &self.cause {
             Cause::Error(error) => Some(error),
-            Cause::None | Cause::WaitsFor(_) | Cause::Panic(_) => None,
+            Cause::None | Cause::Left(_) | Cause::WaitsFor(_) | Cause::Panic(_) => None,
         }
     }
 
@@ -233,7 +245,27 @@ impl Report {
     pub fn waits_for(&self) -> Option<&'static str> {
         match self.cause {
             Cause::WaitsFor(other) => Some(other),
-            Cause::None | Cause::Error(_) | Cause::Panic(_) => None,
+            Cause::None | Cause::Left(_) | Cause::Error(_) | Cause::Panic(_) => None,
+        }
+    }
+
+    /// What a drain has left in the background. `None` unless this is
+    /// [`Undrained`](Kind::Undrained).
+    ///
+    /// ```
+    /// use async_context_manager::report;
+    ///
+    /// report::set_hook(|report| match report.left() {
+    ///     Some(left) => eprintln!("{left}"), // a line for each
+    ///     None => eprintln!("{report}"),
+    /// });
+    /// # report::reset_hook();
+    /// ```
+    #[must_use]
+    pub fn left(&self) -> Option<&Snapshot> {
+        match &self.cause {
+            Cause::Left(left) => Some(left),
+            Cause::None | Cause::WaitsFor(_) | Cause::Error(_) | Cause::Panic(_) => None,
         }
     }
 
@@ -261,7 +293,7 @@ impl Report {
     pub fn panic(&self) -> Option<&BodyPanic> {
         match &self.cause {
             Cause::Panic(panic) => Some(panic),
-            Cause::None | Cause::WaitsFor(_) | Cause::Error(_) => None,
+            Cause::None | Cause::Left(_) | Cause::WaitsFor(_) | Cause::Error(_) => None,
         }
     }
 }
@@ -273,6 +305,7 @@ impl fmt::Display for Report {
             Kind::ExitFailed => "exit failed",
             Kind::Panicked => "panicked",
             Kind::TimedOut => "exit was given up after its time limit",
+            Kind::Forced => "was given up by force",
             Kind::Lost => "was lost, because the runtime shut down under it",
             Kind::NotRun => "exit did not run to its end, because the context was dropped",
             Kind::BodyFailed => "the body's error has no caller left to go to",
@@ -281,10 +314,15 @@ impl fmt::Display for Report {
             Kind::BesideNotRun => "what it has to run beside its body was never run",
             Kind::LetGo => "nobody waits for it, because the exit that opened it was cut off",
             Kind::LongWait => "has been waiting for long",
+            Kind::Undrained => "has not ended when the limit of a drain was over",
         };
         write!(f, "async context `{}`: {what}", self.context)?;
         match &self.cause {
             Cause::None => Ok(()),
+            Cause::Left(left) => {
+                write!(f, "; {} left: ", left.len())?;
+                left.write_on_one_line(f)
+            }
             Cause::WaitsFor(other) => write!(f, ", for the end of `{other}`"),
             Cause::Error(error) => write!(f, ": {error:?}"),
             Cause::Panic(panic) => write!(f, ": {}", panic.message()),
@@ -415,6 +453,13 @@ pub(crate) fn panic(context: &'static str, kind: Kind, payload: Payload) {
 
 pub(crate) fn long_wait(context: &'static str, waits_for: &'static str) {
     send(context, Kind::LongWait, Cause::WaitsFor(waits_for));
+}
+
+/// What a drain has left, if anything.
+pub(crate) fn undrained(left: Snapshot) {
+    if let Some(oldest) = left.first() {
+        send(oldest.name(), Kind::Undrained, Cause::Left(left));
+    }
 }
 
 pub(crate) fn plain(context: &'static str, kind: Kind) {

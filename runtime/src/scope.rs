@@ -17,6 +17,7 @@ use crate::body::Body as AsyncBody;
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{Code, Companion, Coroutine};
 use crate::detached;
+use crate::door;
 use crate::exchange::{End, Lent, Loan};
 use crate::failure::Failure;
 use crate::lender::OFFERED;
@@ -224,7 +225,7 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        let watch = Watch::begin(context.__name());
+        let watch = door::watch(context.__name(), Hold::With);
         Self::erased(context, watch, Hold::With)
     }
 
@@ -233,7 +234,7 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        let watch = Watch::begin(context.__name());
+        let watch = door::watch(context.__name(), hold);
         Self::erased(context, watch, hold)
     }
 
@@ -390,6 +391,11 @@ where
     /// The value has come back.
     pub(crate) fn put(&mut self, value: V) {
         self.coroutine_mut().link().put(value);
+    }
+
+    /// Returns `true` if its exit has a time limit of its own.
+    pub(crate) fn is_limited(&mut self) -> bool {
+        self.coroutine_mut().link().is_limited()
     }
 
     pub(crate) fn has_value(&mut self) -> bool {

@@ -7,17 +7,27 @@ use std::path::{Path, PathBuf};
 /// The modules of the runtime, from the lowest to the highest. Those of a line do not name each
 /// other.
 const RUNTIME: &[&[&str]] = &[
-    &["body", "carry", "fallback", "panic", "timeout_error"],
+    &[
+        "body",
+        "carry",
+        "fallback",
+        "panic",
+        "roster",
+        "timeout_error",
+    ],
     &["outcome", "time_limit"],
     &["report"],
     &["alarm", "exchange", "failure", "observe"],
     &["lender", "order"],
+    &["door"],
     &["beside", "cancellable"],
     &["context", "coroutine"],
     &["detached", "generator", "settle"],
     &["scope"],
     &["driven"],
-    &["combine", "guard", "shared", "stack", "stream", "testing"],
+    &[
+        "combine", "guard", "shared", "shutdown", "stack", "stream", "testing",
+    ],
     &["ext"],
 ];
 

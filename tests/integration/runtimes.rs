@@ -321,13 +321,14 @@ fn a_panicking_exit_in_the_background_is_reported_and_takes_nothing_else_down() 
 
 #[test]
 fn drain_timeout_says_how_many_are_left() {
-    on_current_thread(async |_| {
+    on_current_thread(async |stage| {
         let gate = Arc::new(Semaphore::new(0));
         for _ in 0..3 {
             drop(stuck_in_exit(Ledger::default(), gate.clone()).guard().await);
         }
         assert_eq!(detached::count(), 3);
         assert_eq!(detached::drain_timeout(Duration::from_secs(9)).await, 3);
+        assert_eq!(stage.reports(), [(Kind::Undrained, String::new())]);
         gate.add_permits(3);
         assert_eq!(detached::drain_timeout(Duration::from_secs(9)).await, 0);
         assert_eq!(detached::count(), 0);
@@ -336,12 +337,13 @@ fn drain_timeout_says_how_many_are_left() {
 
 #[test]
 fn drain_blocking_says_how_many_are_left() {
-    let _stage = Stage::alone();
+    let stage = Stage::alone();
     let gate = Arc::new(Semaphore::new(0));
     let runtime = multi_thread();
     let guard = runtime.block_on(stuck_in_exit(Ledger::default(), gate.clone()).guard());
     drop(guard);
     assert_eq!(detached::drain_blocking(Duration::from_millis(10)), 1);
+    assert_eq!(stage.reports(), [(Kind::Undrained, String::new())]);
     gate.add_permits(1);
     assert_eq!(detached::drain_blocking(LONG), 0);
 }

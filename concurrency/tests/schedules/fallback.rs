@@ -31,10 +31,10 @@ pub(crate) fn withhold() {
     lock().is_there = false;
 }
 
-/// Nothing is polled in another way while it is rescued: there are no stacks here.
-pub(crate) struct Rescuing;
+/// Nothing is polled in another way while this is there: there are no stacks here.
+pub(crate) struct EachAlone;
 
-impl Rescuing {
+impl EachAlone {
     pub(crate) fn begin() -> Self {
         Self
     }

@@ -30,6 +30,8 @@ pub mod context;
 pub mod coroutine;
 #[path = "../../../runtime/src/detached.rs"]
 pub mod detached;
+#[path = "../../../runtime/src/door.rs"]
+pub mod door;
 #[path = "../../../runtime/src/driven.rs"]
 pub mod driven;
 #[path = "../../../runtime/src/exchange.rs"]
@@ -52,6 +54,8 @@ pub mod outcome;
 pub mod panic;
 #[path = "../../../runtime/src/report.rs"]
 pub mod report;
+#[path = "../../../runtime/src/roster.rs"]
+pub mod roster;
 #[path = "../../../runtime/src/scope.rs"]
 pub mod scope;
 #[path = "../../../runtime/src/settle.rs"]
@@ -70,6 +74,7 @@ mod time_limit;
 
 mod aborts;
 mod besides;
+mod doors;
 mod drains;
 mod hooks;
 mod nesting;

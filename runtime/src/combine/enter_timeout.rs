@@ -27,6 +27,9 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
             entered.map_err(TimeoutError::Context)?;
         }
         live.become_part();
+        if live.is_limited() {
+            lender.link().limit();
+        }
         let value = live.take();
         let beside = |cx: &mut Context<'_>| {
             let polled = live.poll_beside(cx);

@@ -19,6 +19,7 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
     generator(name, async move |lender| {
         check_timer();
         let link = lender.link();
+        link.limit();
         let mut code = Box::pin(context.__coroutine(lender.for_other_errors()));
         // All polls before exit's first: those of enter, and those of what runs beside the body.
         let entering = poll_fn(|cx| {

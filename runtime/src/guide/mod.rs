@@ -13,7 +13,7 @@
 //! | [`two_things`] | a context that opens two things, where the second one may fail |
 //! | [`beside`] | what runs beside the body: renewals, heartbeats, limits |
 //! | [`shutdown`] | how a program ends without cutting off what still closes |
-//! | [`observing`] | counters and spans: what every context did |
+//! | [`observing`] | counters, spans, and the list of what hangs: operating it |
 //! | [`testing_contexts`] | prove that your contexts survive being dropped anywhere |
 //! | [`by_hand`] | the trait, and who owes what |
 //! | [`web_handlers`] | axum |
@@ -55,7 +55,8 @@ pub mod two_things {}
 #[doc = include_str!("beside.md")]
 pub mod beside {}
 
-#[doc = include_str!("shutdown.md")]
+#[cfg_attr(feature = "signal", doc = include_str!("shutdown.md"))]
+#[cfg_attr(not(feature = "signal"), doc = "Needs the feature `signal`.")]
 pub mod shutdown {}
 
 #[doc = include_str!("observing.md")]

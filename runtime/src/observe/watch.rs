@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::outcome::Outcome;
+use crate::roster::{Activity, Around, Record};
 
-use super::{IS_OBSERVED, Step, tell};
+use super::{BOUNDED, LISTED, OBSERVED, Step, WATCHING, tell};
 
 /// One context, watched. `None` if nobody watches.
 #[derive(Default)]
@@ -21,6 +23,29 @@ struct Speaker {
     watched: Shared,
     /// It says nothing before the part goes on alone.
     is_part: bool,
+    /// Where its enter may have to wait. `None` once it is in the background.
+    entrance: Option<Box<dyn Entrance>>,
+}
+
+/// What a context goes through before its enter begins, while there is a limit on the exits in the
+/// background.
+pub(crate) trait Entrance: Send {
+    /// Ready when its enter may begin.
+    fn poll(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()>;
+
+    fn is_waiting(&self) -> bool;
+
+    /// Its enter begins at once, and then it may hold what others need.
+    fn go_in(&mut self, holds_something: bool);
+
+    /// Its enter has ended.
+    fn is_in(&mut self);
+}
+
+/// What is made for a context that is watched.
+pub(crate) struct Extra {
+    pub(crate) around: Option<Arc<dyn Around>>,
+    pub(crate) entrance: Option<Box<dyn Entrance>>,
 }
 
 type Shared = Arc<Mutex<Watched>>;
@@ -37,6 +62,7 @@ impl Part {
             Box::new(Speaker {
                 watched,
                 is_part: true,
+                entrance: None,
             })
         }))
     }
@@ -54,6 +80,10 @@ struct Watched {
     is_detached: bool,
     /// A part of it goes on alone: the rest has nothing more to say.
     is_left: bool,
+    /// What it is watched for.
+    watching: u8,
+    /// Its entry in the roster, where that was asked for.
+    record: Option<Arc<Record>>,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
 }
@@ -67,17 +97,72 @@ pub(crate) struct Traced;
 impl Watch {
     /// A context whose enter begins now.
     #[inline]
-    pub(crate) fn begin(context: &'static str) -> Self {
-        let is_watched = IS_OBSERVED.load(Ordering::Relaxed);
+    pub(crate) fn begin(context: &'static str, extra: impl FnOnce(bool, bool) -> Extra) -> Self {
+        let watching = WATCHING.load(Ordering::Relaxed);
+        let is_watched = watching != 0;
         #[cfg(feature = "tracing")]
         let is_watched = is_watched || tracing::span_enabled!(target: TARGET, tracing::Level::INFO);
         if is_watched {
-            Self(Some(Box::new(Speaker {
-                watched: Arc::new(Mutex::new(Watched::new(context))),
-                is_part: false,
-            })))
+            Self::of(context, watching, extra)
         } else {
             Self(None)
+        }
+    }
+
+    #[cold]
+    fn of(context: &'static str, watching: u8, extra: impl FnOnce(bool, bool) -> Extra) -> Self {
+        let is_listed = watching & LISTED != 0;
+        let extra = extra(is_listed, watching & BOUNDED != 0);
+        let mut watched = Watched::new(context, watching);
+        if is_listed {
+            watched.record = Some(Record::new(context, Activity::Entering, extra.around));
+        }
+        Self(Some(Box::new(Speaker {
+            watched: Arc::new(Mutex::new(watched)),
+            is_part: false,
+            entrance: extra.entrance,
+        })))
+    }
+
+    /// Ready when its enter may begin.
+    #[inline]
+    pub(crate) fn poll_entrance(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            None => Poll::Ready(()),
+            Some(speaker) => speaker.poll_entrance(name, cx),
+        }
+    }
+
+    /// Its enter begins at once, whether or not others have to wait.
+    #[inline]
+    pub(crate) fn go_in(&mut self, holds_something: bool) {
+        if let Some(speaker) = &mut self.0
+            && let Some(entrance) = &mut speaker.entrance
+        {
+            entrance.go_in(holds_something);
+        }
+    }
+
+    /// Returns `true` if its enter has to wait before it begins.
+    pub(crate) fn is_at_the_door(&self) -> bool {
+        let entrance = self
+            .0
+            .as_ref()
+            .and_then(|speaker| speaker.entrance.as_ref());
+        entrance.is_some_and(|entrance| entrance.is_waiting())
+    }
+
+    /// Its entry in the roster, if it has one.
+    pub(crate) fn record(&self) -> Option<Arc<Record>> {
+        self.0.as_ref()?.speak()?.record.clone()
+    }
+
+    /// Its exit waits for the context of that name; or for none any more.
+    #[cold]
+    pub(crate) fn waits_for(&self, other: Option<&'static str>) {
+        if let Some(record) = self.record() {
+            let activity = other.map_or(Activity::Exiting, |_| Activity::Waiting);
+            record.set(activity, other);
         }
     }
 
@@ -103,7 +188,10 @@ impl Watch {
     /// Enter has ended.
     #[inline]
     pub(crate) fn entered(&mut self, gave_value: bool) {
-        if let Some(speaker) = &self.0 {
+        if let Some(speaker) = &mut self.0 {
+            if let Some(entrance) = &mut speaker.entrance {
+                entrance.is_in();
+            }
             speaker.entered(gave_value);
             if !gave_value {
                 self.0 = None;
@@ -122,7 +210,8 @@ impl Watch {
     /// The rest goes on in the background.
     #[inline]
     pub(crate) fn detached(&mut self) {
-        if let Some(speaker) = &self.0 {
+        if let Some(speaker) = &mut self.0 {
+            speaker.entrance = None;
             speaker.detached();
         }
     }
@@ -146,6 +235,14 @@ impl Watch {
 
 /// The observer is told without the lock: it is the user's.
 impl Speaker {
+    #[cold]
+    fn poll_entrance(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.entrance {
+            Some(entrance) => entrance.poll(name, cx),
+            None => Poll::Ready(()),
+        }
+    }
+
     /// `None` if it is not for this one to tell.
     fn speak(&self) -> Option<MutexGuard<'_, Watched>> {
         let watched = lock(&self.watched);
@@ -156,10 +253,12 @@ impl Speaker {
         let Some(mut watched) = self.speak() else {
             return;
         };
-        let context = watched.context;
+        let (context, is_told) = (watched.context, watched.is_told());
         let step = watched.entered(gave_value);
         drop(watched);
-        tell(context, step);
+        if is_told {
+            tell(context, step);
+        }
     }
 
     fn end_body(&self, outcome: &Outcome) {
@@ -175,10 +274,12 @@ impl Speaker {
         let Some(mut watched) = self.speak() else {
             return;
         };
-        let context = watched.context;
+        let (context, is_told) = (watched.context, watched.is_told());
         watched.detached();
         drop(watched);
-        tell(context, Step::Detached);
+        if is_told {
+            tell(context, Step::Detached);
+        }
     }
 
     fn exited(&self, exit_failed: bool) {
@@ -187,6 +288,9 @@ impl Speaker {
         };
         let context = watched.context;
         let exit = watched.exited(exit_failed);
+        if !watched.is_told() {
+            return;
+        }
         let outcome = watched.outcome.share();
         let (detached, body) = (watched.is_detached, watched.body);
         drop(watched);
@@ -205,12 +309,13 @@ impl Speaker {
             return;
         };
         let (context, is_entered) = (watched.context, watched.is_entered);
+        let is_told = watched.is_told();
         drop(watched);
         if !is_entered {
             self.entered(false);
         } else if has_ended {
             self.exited(true);
-        } else {
+        } else if is_told {
             tell(context, Step::Lost);
         }
     }
@@ -221,7 +326,7 @@ fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
 }
 
 impl Watched {
-    fn new(context: &'static str) -> Self {
+    fn new(context: &'static str, watching: u8) -> Self {
         Self {
             context,
             since: Instant::now(),
@@ -231,8 +336,21 @@ impl Watched {
             is_entered: false,
             is_detached: false,
             is_left: false,
+            watching,
+            record: None,
             #[cfg(feature = "tracing")]
             span: span(context),
+        }
+    }
+
+    /// Returns `true` if the observer is told of it.
+    fn is_told(&self) -> bool {
+        self.watching & OBSERVED != 0
+    }
+
+    fn is_doing(&self, activity: Activity) {
+        if let Some(record) = &self.record {
+            record.set(activity, None);
         }
     }
 
@@ -250,6 +368,7 @@ impl Watched {
         self.record("enter", &after);
         if gave_value {
             self.is_entered = true;
+            self.is_doing(Activity::InBody);
             self.record("phase", &format_args!("body"));
             Step::Entered { after }
         } else {
@@ -261,6 +380,7 @@ impl Watched {
         let time = self.lap();
         self.body = time;
         self.outcome = outcome.share();
+        self.is_doing(Activity::Exiting);
         self.record("body", &time);
         self.record("outcome", &format_args!("{}", name(outcome)));
         self.record("phase", &format_args!("exit"));
@@ -309,7 +429,7 @@ impl Watched {
     fn record(&self, _field: &str, _value: &dyn fmt::Debug) {}
 }
 
-fn name(outcome: &Outcome) -> &'static str {
+pub(super) fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "completed",
         Outcome::Failed(_) => "failed",

@@ -69,7 +69,7 @@ impl At {
 
 /// A task, outside of any exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Root {
+pub(crate) enum Root {
     Task(task::Id),
     /// The future of a tokio runtime's `block_on`, which stays on its thread.
     Thread(ThreadId),
@@ -301,7 +301,7 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
 }
 
 impl Root {
-    fn here() -> Option<Self> {
+    pub(super) fn here() -> Option<Self> {
         if let Some(id) = task::try_id() {
             return Some(Self::Task(id));
         }

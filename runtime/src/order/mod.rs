@@ -63,11 +63,12 @@ use tokio::runtime::Handle;
 use crate::alarm::Alarm;
 use crate::observe::{Traced, Watch};
 use crate::report::{self, Kind as Report};
+use crate::roster::{Activity, Around, Record};
 
 use age::{Alive, Number};
 use entry::Entry;
-pub(crate) use here::Polled;
 use here::{At, Code};
+pub(crate) use here::{Polled, Root};
 use list::List;
 use node::Node;
 
@@ -236,8 +237,41 @@ impl Place {
             if let Some(origin) = &self.origin {
                 node.settle(origin.home.clone(), origin.number);
             }
+            if let Some(record) = self.watch.record() {
+                node.set_name(record.name());
+                record.set_around(node::homes_of(&node));
+            }
             self.node = Some(node);
         }
+    }
+
+    /// Its turn to exit has not come, or has now: for the roster.
+    #[cold]
+    pub(crate) fn waits(&mut self, name: &'static str, has_to_wait: bool) {
+        if let Some(node) = &self.node {
+            node.set_name(name);
+        }
+        let other = IS_WAITING.try_with(Cell::get).ok().flatten();
+        self.watch.waits_for(other.filter(|_| has_to_wait));
+    }
+
+    /// Its entry in the roster, while it goes on in the background.
+    pub(crate) fn detached_record(&self, name: &'static str, activity: Activity) -> Arc<Record> {
+        let around = self.node.as_ref().map(node::homes_of);
+        let record = match self.watch.record() {
+            Some(record) => {
+                if let Some(around) = around {
+                    record.set_around(around);
+                }
+                record
+            }
+            None => Record::new(name, activity, around),
+        };
+        if let Some(node) = &self.node {
+            node.set_name(name);
+        }
+        record.detach();
+        record
     }
 
     /// For others that refer to it.
@@ -465,6 +499,11 @@ impl Place {
         }
     }
 
+    /// Its exit, which began then, is given up: rule e.
+    pub(crate) fn cut_off(&mut self, begin: Begin) {
+        self.node().cut(begin.0);
+    }
+
     /// Its turn has come: its exit begins.
     pub(crate) fn begin_exit(&mut self) {
         if let Some(given_up) = &mut self.given_up
@@ -631,7 +670,7 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
                 // Rule g.
                 report::long_wait(name, entry.name);
             }
-            let _ = IS_WAITING.try_with(|cell| cell.set(true));
+            let _ = IS_WAITING.try_with(|cell| cell.set(Some(entry.name)));
             Poll::Pending
         })
         .await;
@@ -639,16 +678,30 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
 }
 
 thread_local! {
-    /// Has the code that is polled in this thread come to a wait for others?
-    static IS_WAITING: Cell<bool> = const { Cell::new(false) };
+    /// The context that the code waits for which is polled in this thread, if it has come to a wait
+    /// for others.
+    static IS_WAITING: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Polls some code, and tells whether it waits for the exits of others.
-pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, bool) {
-    let _ = IS_WAITING.try_with(|cell| cell.set(false));
+/// Polls some code, and tells for the exit of which context it waits, if it does.
+pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Option<&'static str>) {
+    let _ = IS_WAITING.try_with(|cell| cell.set(None));
     let polled = poll();
-    let is_waiting = IS_WAITING.try_with(Cell::get).unwrap_or(false);
+    let is_waiting = IS_WAITING.try_with(Cell::get).ok().flatten();
     (polled, is_waiting)
+}
+
+/// What is around a context whose enter begins here and now: for the roster.
+pub(crate) fn around() -> Option<Arc<dyn Around>> {
+    Some(node::inside_of(here::home()?))
+}
+
+/// The task that polls here. `None` inside of a context, and outside of tokio.
+pub(crate) fn root_outside_of_contexts() -> Option<Root> {
+    if here::is_in_a_context() {
+        return None;
+    }
+    Root::here()
 }
 
 /// A context, for others that are put inside of it.
@@ -666,6 +719,7 @@ pub(crate) fn put_inside_of(home: Home) -> bool {
 }
 
 /// The beginning of an exit that has a time limit.
+#[derive(Clone, Copy)]
 pub(crate) struct Begin(Number);
 
 impl Begin {

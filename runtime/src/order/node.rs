@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::age::{Age, Number};
 use super::entry::Entry;
 use super::list::List;
+use crate::roster::Around;
 
 /// A context that others refer to. It is there as long as one of them is.
 ///
@@ -18,6 +19,8 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 struct State {
+    /// Once it is known: for the roster alone.
+    name: Option<&'static str>,
     /// As seen from its first home.
     age: Age,
     homes: Homes,
@@ -93,6 +96,7 @@ impl Node {
         };
         Arc::new(Self {
             state: Mutex::new(State {
+                name: None,
                 age: Age::new(opened),
                 homes,
                 inside: BTreeMap::new(),
@@ -108,6 +112,10 @@ impl Node {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_name(&self, name: &'static str) {
+        self.lock().name = Some(name);
     }
 
     /// It is a guard, which has been opened now.
@@ -394,6 +402,48 @@ impl Node {
         self.lock().homes = Homes::default();
         self.end();
     }
+}
+
+/// For the roster: what is inside of this one.
+pub(super) fn inside_of(node: Arc<Node>) -> Arc<dyn Around> {
+    Arc::new(InsideOf(node))
+}
+
+/// For the roster: what this one is inside of.
+pub(super) fn homes_of(node: &Arc<Node>) -> Arc<dyn Around> {
+    Arc::new(HomesOf(Arc::clone(node)))
+}
+
+struct InsideOf(Arc<Node>);
+
+struct HomesOf(Arc<Node>);
+
+impl Around for InsideOf {
+    fn names(&self) -> Vec<&'static str> {
+        nearest_names(vec![Arc::clone(&self.0)])
+    }
+}
+
+impl Around for HomesOf {
+    fn names(&self) -> Vec<&'static str> {
+        let homes = self.0.lock().homes.clone();
+        nearest_names(homes.all().cloned().collect())
+    }
+}
+
+/// Of these, or else of those around them, what has not ended and has a name.
+fn nearest_names(mut todo: Vec<Arc<Node>>) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    todo.reverse();
+    while let Some(node) = todo.pop() {
+        let state = node.lock();
+        match state.name.filter(|_| !state.has_ended) {
+            Some(name) if names.contains(&name) => {}
+            Some(name) => names.push(name),
+            None => todo.extend(state.homes.all().cloned()),
+        }
+    }
+    names
 }
 
 fn list_in(list: &mut Option<Arc<List>>, make: bool) -> Option<Arc<List>> {

@@ -346,7 +346,7 @@ where
             Ok(())
         });
         Self {
-            live: Some(Held::new(entered_at_once(context))),
+            live: Some(Held::new(entered_at_once(context, false))),
             shared,
             is_scoped,
         }
@@ -482,7 +482,7 @@ where
             close(value, outcome).await?;
             Ok(D::PROPAGATE)
         });
-        self.push(entered_at_once(context))
+        self.push(entered_at_once(context, true))
     }
 
     /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from
@@ -514,7 +514,7 @@ where
             call(outcome).await?;
             Ok(D::PROPAGATE)
         });
-        drop(self.push(entered_at_once(context)));
+        drop(self.push(entered_at_once(context, true)));
     }
 
     /// Keeps a value, and drops it in its turn when the stack exits.
@@ -809,11 +809,13 @@ where
 /// The name in reports.
 const NAME: &str = "async_context_manager::ExitStack";
 
-/// A context that lends its value at its first poll.
+/// A context that lends its value at its first poll. An empty stack holds nothing yet.
 fn entered_at_once<C: AsyncContext + 'static>(
     context: C,
+    holds_something: bool,
 ) -> Live<C::Value, Code<C::Verdict, C::Error>> {
     let mut live = Live::new(context, Hold::Guard);
+    live.place().watch().go_in(holds_something);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
     debug_assert!(matches!(entered, Poll::Ready(Ok(()))), "it awaits nothing");

@@ -13,7 +13,7 @@ use crate::context::Verdict;
 use crate::coroutine::{Code, report_late};
 use crate::exchange::End;
 use crate::failure::{FailedExit, StackFailure};
-use crate::fallback::Rescuing;
+use crate::fallback::EachAlone;
 use crate::order;
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
@@ -91,7 +91,7 @@ where
         let Some(exit) = entry.exit(seen.share()) else {
             continue;
         };
-        let ended = drivers.drive_while(unless_rescued(exit)).await;
+        let ended = drivers.drive_while(unless_alone(exit)).await;
         let mut unwound = lock(&shared.unwound);
         if let Some((ended, kind)) = ended {
             unwound.add(Failing::new(name, kind), ended, seen);
@@ -104,13 +104,14 @@ where
     drop_quietly(NAME, outcome);
 }
 
-/// Gives `None`, and drops the exit, where the runtime of the stack has shut down: it goes on
-/// alone, with a time limit of its own, and the stack waits for it as for all that it has given up.
-pub(super) fn unless_rescued<D, E>(
+/// Gives `None`, and drops the exit, where the runtime of the stack has shut down, or there is a
+/// limit on exits in the background: it goes on alone, with a time limit of its own, and the stack
+/// waits for it as for all that it has given up.
+pub(super) fn unless_alone<D, E>(
     mut exit: Exit<D, E>,
 ) -> impl Future<Output = Option<<Exit<D, E> as Future>::Output>> + Unpin {
     poll_fn(move |cx| {
-        if Rescuing::is_going_on() {
+        if EachAlone::is_going_on() {
             return Poll::Ready(None);
         }
         exit.as_mut().poll(cx).map(Some)

@@ -26,7 +26,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use async_context_manager::detached;
+use async_context_manager::{detached, observe, report};
 use futures::executor;
 use tests::{Stage, in_a_process_of_its_own};
 use tokio::runtime::{Builder, Runtime};
@@ -54,6 +54,8 @@ struct Runner {
     /// Exits of programs that wait for ever: they stay.
     stuck: usize,
     patience: Duration,
+    /// So many exits may be in the background, beside those that stay, before enters wait.
+    limit: Option<usize>,
 }
 
 /// What a run left.
@@ -71,6 +73,7 @@ impl Runner {
             workers: None,
             stuck: 0,
             patience: FOR_EVER,
+            limit: None,
         }
     }
 
@@ -83,6 +86,9 @@ impl Runner {
     fn run(&mut self, program: &Block, seed: u64) -> Ran {
         let _ = self.stage.reports();
         let run = Run::new(self.mode, seed);
+        if let Some(limit) = self.limit {
+            detached::set_limit(self.stuck + limit);
+        }
         let whole = whole(Arc::clone(&run), program.clone(), self.stuck);
         let ended = match self.mode {
             Mode::Paused => {
@@ -110,6 +116,7 @@ impl Runner {
         let count = detached::count();
         let reports = self.stage.reports().into_iter();
         let reports: Vec<_> = reports
+            .filter(|(kind, _)| self.limit.is_none() || *kind != report::Kind::LongWait)
             .map(|(kind, what)| (format!("{kind:?}"), plain(&what)))
             .collect();
         let ran = run.log(|log| {
@@ -243,6 +250,10 @@ fn number_of(variable: &str) -> Option<u64> {
 }
 
 fn check(mode: Mode, cases: u64) {
+    check_with(mode, cases, None);
+}
+
+fn check_with(mode: Mode, cases: u64, limit: Option<usize>) {
     let cases = number_of("PROPTEST_CASES").unwrap_or(cases);
     let first = number_of("SEED").unwrap_or(1);
     let cases = if number_of("SEED").is_some() && number_of("PROPTEST_CASES").is_none() {
@@ -253,6 +264,7 @@ fn check(mode: Mode, cases: u64) {
     let shown = number_of("KEEP_GOING");
     let mut ops = 0;
     let mut runner = Runner::new(mode);
+    runner.limit = limit;
     if shown.is_some() {
         runner.hurry();
     }
@@ -317,4 +329,30 @@ fn programs_without_a_runtime() {
 #[test]
 fn guards_keep_their_laws_without_tokio() {
     let _ = in_a_process_of_its_own("guard_model::programs_without_a_runtime");
+}
+
+/// With the list on, and a limit on the exits in the background: enters wait then.
+fn check_bounded(mode: Mode, cases: u64) {
+    observe::set_listing(true);
+    // What an exit joins may wait for that exit, until it has waited for so long.
+    report::set_wait_limit(Duration::from_millis(20));
+    check_with(mode, cases, Some(1));
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn bounded_programs_in_paused_time() {
+    check_bounded(Mode::Paused, 2000);
+}
+
+#[test]
+#[ignore = "is run by the next one, in a process of its own"]
+fn bounded_programs_on_two_workers() {
+    check_bounded(Mode::Workers, 1000);
+}
+
+#[test]
+fn guards_keep_their_laws_while_the_exits_in_the_background_are_limited() {
+    let _ = in_a_process_of_its_own("guard_model::bounded_programs_in_paused_time");
+    let _ = in_a_process_of_its_own("guard_model::bounded_programs_on_two_workers");
 }

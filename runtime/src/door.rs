@@ -1,0 +1,330 @@
+//! How many exits are in the background, and which enters wait until there are fewer.
+//!
+//! The rules, with a limit of `n`:
+//!
+//! 1. An enter that comes to the door waits there if `n` exits are in the background.
+//! 2. It waits only where it holds up nothing: it is inside of no context, and its task has opened
+//!    no guard that is still there. So nothing waits here that a closing context could wait for: not
+//!    its exit, not what its exit opens, not the body around it, and no task of
+//!    [`tasks`](crate::tasks). Nor does an enter wait whose code holds what a closing context may
+//!    need. Outside of tokio, where tasks can't be told apart, no enter waits.
+//! 3. Those that wait are let in while there are fewer, in the order in which they came: one for
+//!    each exit that ends, one for each enter that ends at this door, and `n` when there is no exit
+//!    left. So a crowd that has waited does not come in at once.
+//! 4. When a task comes to hold a guard, its enters that wait are let in: by rule 2.
+//! 5. An enter that has waited for as long as a wait may last before it is reported is reported, and
+//!    goes in. The rules above can't see all that an exit waits for (a task that it has spawned and
+//!    joins), nor whether one that was let in is polled: so nothing waits here for ever.
+//!
+//! Locks: of the door, or of the tasks' guards, and none inside of the other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::Notify;
+
+use crate::alarm::Alarm;
+use crate::observe::{self, Extra, Watch};
+use crate::order::{self, Kind as Hold, Root};
+use crate::report;
+use crate::roster::{Seen, Snapshot};
+
+/// How many exits are in the background now.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Wakes those who wait for none.
+static NONE: Notify = Notify::const_new();
+
+static LIMIT: AtomicUsize = AtomicUsize::new(NO_LIMIT);
+
+const NO_LIMIT: usize = usize::MAX;
+
+static DOOR: Mutex<Door> = Mutex::new(Door {
+    waiting: BTreeMap::new(),
+    next: 0,
+});
+
+/// The tasks that hold guards, or have enters that wait, while there is a limit.
+static TASKS: LazyLock<Mutex<Tasks>> = LazyLock::new(Default::default);
+
+type Tasks = HashMap<Root, Task>;
+
+struct Door {
+    /// Those that wait, in the order in which they came.
+    waiting: BTreeMap<u64, Waker>,
+    /// The number of the next that comes.
+    next: u64,
+}
+
+#[derive(Default)]
+struct Task {
+    guards: usize,
+    /// Its enters that wait, by their number at the door.
+    waiting: BTreeMap<u64, Waker>,
+}
+
+/// How many exits are in the background now.
+pub(crate) fn count() -> usize {
+    COUNT.load(Ordering::Acquire)
+}
+
+/// Waits until none is in the background. Does this before each look.
+pub(crate) async fn none(before: impl Fn()) {
+    loop {
+        // Made before the look: an end after the look wakes it.
+        let none = NONE.notified();
+        before();
+        if count() == 0 {
+            return;
+        }
+        none.await;
+    }
+}
+
+/// Counts as one exit in the background until it drops.
+pub(crate) struct Counted(());
+
+impl Counted {
+    pub(crate) fn new() -> Self {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let is_last = COUNT.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last {
+            NONE.notify_waiters();
+        }
+        let limit = LIMIT.load(Ordering::Relaxed);
+        if limit != NO_LIMIT {
+            let_in(if is_last { limit } else { 1 });
+        }
+    }
+}
+
+/// From now on, with so many exits in the background, enters wait.
+pub(crate) fn set_limit(limit: usize) {
+    LIMIT.store(limit, Ordering::Relaxed);
+    observe::bound(limit != NO_LIMIT);
+    let_in(limit);
+}
+
+fn door() -> MutexGuard<'static, Door> {
+    DOOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tasks() -> MutexGuard<'static, Tasks> {
+    TASKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Rule 3. An enter that comes meanwhile sees the new count, or is seen here: whoever has changed
+/// the count takes the lock after that.
+fn let_in(most: usize) {
+    let mut let_in = Vec::new();
+    let mut door = door();
+    while let_in.len() < most && has_room() {
+        let Some((_, waker)) = door.waiting.pop_first() else {
+            break;
+        };
+        let_in.push(waker);
+    }
+    drop(door);
+    let_in.into_iter().for_each(Waker::wake);
+}
+
+fn has_room() -> bool {
+    count() < LIMIT.load(Ordering::Relaxed)
+}
+
+/// What watches a context whose enter begins here and now.
+#[inline]
+pub(crate) fn watch(name: &'static str, hold: Hold) -> Watch {
+    Watch::begin(name, |is_listed, is_bounded| Extra {
+        around: if is_listed { order::around() } else { None },
+        entrance: if is_bounded { entrance(hold) } else { None },
+    })
+}
+
+/// Rule 2: `None` where it is inside of a context, or outside of tokio.
+fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
+    let entrance = Entrance {
+        root: order::root_outside_of_contexts()?,
+        is_guard: hold == Hold::Guard,
+        holds: false,
+        step: Step::Outside,
+        alarm: None,
+    };
+    Some(Box::new(entrance))
+}
+
+/// A context that comes to the door, goes in, and may be a guard then.
+struct Entrance {
+    root: Root,
+    is_guard: bool,
+    /// It counts as a guard of its task.
+    holds: bool,
+    step: Step,
+    alarm: Option<Alarm>,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    /// It has not come yet.
+    Outside,
+    /// It waits, with this number.
+    Waiting(u64),
+    /// It was let in, and its enter has not ended.
+    Entering,
+    /// Its enter has ended.
+    In,
+}
+
+impl observe::Entrance for Entrance {
+    fn poll(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
+        self.step = match self.step {
+            Step::Outside => self.come(cx),
+            Step::Waiting(number) => self.wait(number, cx),
+            Step::Entering | Step::In => return Poll::Ready(()),
+        };
+        if let Step::Waiting(number) = self.step {
+            let alarm = self.alarm.get_or_insert_with(Alarm::new);
+            if alarm.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // Rule 5.
+            self.leave(number);
+            let background = Snapshot::take(Seen::is_detached);
+            if let Some(oldest) = background.first() {
+                report::long_wait(name, oldest.name());
+            }
+            self.step = Step::Entering;
+        }
+        self.alarm = None;
+        if self.is_guard {
+            self.hold();
+        }
+        Poll::Ready(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::Waiting(_))
+    }
+
+    fn go_in(&mut self, holds_something: bool) {
+        self.step = Step::In;
+        if holds_something {
+            self.hold();
+        }
+    }
+
+    fn is_in(&mut self) {
+        if let Step::Entering = self.step {
+            self.step = Step::In;
+            let_in(1);
+        }
+    }
+}
+
+impl Entrance {
+    /// Rule 1.
+    fn come(&self, cx: &Context<'_>) -> Step {
+        if tasks().get(&self.root).is_some_and(|task| task.guards > 0) {
+            return Step::Entering;
+        }
+        let mut door = door();
+        if has_room() {
+            return Step::Entering;
+        }
+        let number = door.next;
+        door.next += 1;
+        door.waiting.insert(number, cx.waker().clone());
+        drop(door);
+        self.wait_at_task(number, cx)
+    }
+
+    fn wait(&self, number: u64, cx: &Context<'_>) -> Step {
+        let mut door = door();
+        let Some(waker) = door.waiting.get_mut(&number) else {
+            drop(door);
+            self.leave_task(number);
+            return Step::Entering;
+        };
+        let old =
+            (!waker.will_wake(cx.waker())).then(|| std::mem::replace(waker, cx.waker().clone()));
+        drop(door);
+        drop(old);
+        self.wait_at_task(number, cx)
+    }
+
+    /// Rule 4.
+    fn wait_at_task(&self, number: u64, cx: &Context<'_>) -> Step {
+        let mut tasks = tasks();
+        let task = tasks.entry(self.root).or_default();
+        if task.guards == 0 {
+            let old = task.waiting.insert(number, cx.waker().clone());
+            drop(tasks);
+            drop(old);
+            return Step::Waiting(number);
+        }
+        drop(tasks);
+        self.leave(number);
+        Step::Entering
+    }
+
+    /// It does not wait any more. If it was let in meanwhile, the next one may be, in its place.
+    fn leave(&self, number: u64) {
+        let waited = door().waiting.remove(&number);
+        self.leave_task(number);
+        if waited.is_none() {
+            let_in(1);
+        }
+    }
+
+    fn leave_task(&self, number: u64) {
+        let mut tasks = tasks();
+        let waited = tasks
+            .get_mut(&self.root)
+            .and_then(|task| task.waiting.remove(&number));
+        self.tidy(&mut tasks);
+        drop(tasks);
+        drop(waited);
+    }
+
+    fn tidy(&self, tasks: &mut Tasks) {
+        let is_idle = |task: &Task| task.guards == 0 && task.waiting.is_empty();
+        if tasks.get(&self.root).is_some_and(is_idle) {
+            tasks.remove(&self.root);
+        }
+    }
+
+    fn hold(&mut self) {
+        self.holds = true;
+        let mut tasks = tasks();
+        let task = tasks.entry(self.root).or_default();
+        task.guards += 1;
+        let waiting: Vec<_> = task.waiting.values().cloned().collect();
+        drop(tasks);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        match self.step {
+            Step::Waiting(number) => self.leave(number),
+            Step::Entering => let_in(1),
+            Step::Outside | Step::In => {}
+        }
+        if self.holds {
+            let mut tasks = tasks();
+            if let Some(task) = tasks.get_mut(&self.root) {
+                task.guards = task.guards.saturating_sub(1);
+            }
+            self.tidy(&mut tasks);
+        }
+    }
+}

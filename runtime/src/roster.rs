@@ -1,0 +1,510 @@
+//! The contexts that are open or closing, as an operator sees them.
+//!
+//! A [`Record`] stands in the roster from when it is made until it drops. Every exit in the
+//! background has one. A context that is open has one where the roster was [asked for](set_listing)
+//! when its enter began. Records hold nothing of the user's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// All records, by their number. In parts, so that threads seldom meet at one lock.
+static ROSTER: [Mutex<BTreeMap<u64, Weak<Record>>>; 16] =
+    [const { Mutex::new(BTreeMap::new()) }; 16];
+
+/// The number of the next record.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// What a context is doing.
+///
+/// ```
+/// use async_context_manager::{detached, observe::Activity, prelude::*};
+/// use std::io;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let guard = defer(async |_: &Outcome| Ok::<_, io::Error>(tokio::task::yield_now().await)).guard().await?;
+/// drop(guard); // exits in the background
+/// tokio::task::yield_now().await; // its exit begins
+/// assert_eq!(detached::list()[0].activity(), Activity::Exiting);
+/// # detached::drain().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Activity {
+    /// Its enter has not ended.
+    Entering,
+    /// Its body has not ended.
+    InBody,
+    /// Its exit waits for the end of other contexts.
+    Waiting,
+    /// Its exit has begun, or is about to.
+    Exiting,
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Entering => "entering",
+            Self::InBody => "in its body",
+            Self::Waiting => "waiting",
+            Self::Exiting => "exiting",
+        })
+    }
+}
+
+/// What a context is inside of, for the roster to ask.
+pub(crate) trait Around: Send + Sync {
+    /// The names of the nearest contexts around that have not ended, and whose names are known.
+    fn names(&self) -> Vec<&'static str>;
+}
+
+/// The entry of one context in the roster.
+pub(crate) struct Record {
+    number: u64,
+    name: &'static str,
+    /// When the record was made.
+    opened: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    activity: Activity,
+    /// When the activity began.
+    since: Instant,
+    waits_for: Option<&'static str>,
+    is_detached: bool,
+    around: Option<Arc<dyn Around>>,
+    is_forced: bool,
+    /// Of the exit in the background, to be woken when it is forced.
+    waker: Option<Waker>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        name: &'static str,
+        activity: Activity,
+        around: Option<Arc<dyn Around>>,
+    ) -> Arc<Self> {
+        let now = Instant::now();
+        let record = Arc::new(Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            name,
+            opened: now,
+            state: Mutex::new(State {
+                activity,
+                since: now,
+                waits_for: None,
+                is_detached: false,
+                around,
+                is_forced: false,
+                waker: None,
+            }),
+        });
+        shard(record.number).insert(record.number, Arc::downgrade(&record));
+        record
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It does this from now on; if it waits, for the context of that name.
+    pub(crate) fn set(&self, activity: Activity, waits_for: Option<&'static str>) {
+        let mut state = self.lock();
+        if state.activity != activity {
+            state.activity = activity;
+            state.since = Instant::now();
+        }
+        state.waits_for = waits_for;
+    }
+
+    pub(crate) fn set_around(&self, around: Arc<dyn Around>) {
+        let old = self.lock().around.replace(around);
+        drop(old);
+    }
+
+    pub(crate) fn detach(&self) {
+        self.lock().is_detached = true;
+    }
+
+    /// Somebody wants it to be given up. `false` if it is not in the background.
+    fn force(&self) -> bool {
+        let waker = {
+            let mut state = self.lock();
+            if !state.is_detached {
+                return false;
+            }
+            state.is_forced = true;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// Ready when it is to be given up.
+    pub(crate) fn poll_forced(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_forced {
+            return Poll::Ready(());
+        }
+        let old = match &mut state.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            waker => waker.replace(cx.waker().clone()),
+        };
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
+    fn see(self: &Arc<Self>, now: Instant) -> Seen {
+        let state = self.lock();
+        let around = state.around.clone();
+        let seen = Seen {
+            number: self.number,
+            name: self.name,
+            activity: state.activity,
+            age: now.saturating_duration_since(self.opened),
+            lasts: now.saturating_duration_since(state.since),
+            waits_for: state.waits_for,
+            is_detached: state.is_detached,
+            inside_of: Vec::new(),
+            record: Arc::downgrade(self),
+        };
+        // Its locks come after no other.
+        drop(state);
+        let inside_of = around.map_or_else(Vec::new, |around| around.names());
+        Seen { inside_of, ..seen }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        shard(self.number).remove(&self.number);
+    }
+}
+
+fn shard(number: u64) -> MutexGuard<'static, BTreeMap<u64, Weak<Record>>> {
+    let index = usize::try_from(number % 16).unwrap_or(0);
+    ROSTER[index].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A list of contexts, as they were at one moment, the oldest first. It derefs to a slice of
+/// [`Seen`].
+///
+/// The contexts go on meanwhile: each is seen at a moment of its own. `Display` gives a line for
+/// each of the twenty oldest contexts, and counts the others by name. `{:#}` gives a line for
+/// each.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::io;
+///
+/// #[async_context]
+/// async fn session() -> io::Result<()> {
+///     let ((), _) = yield_!(());
+///     std::future::pending().await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> io::Result<()> {
+/// drop(session().guard().await?); // exits in the background, and never ends
+/// tokio::time::sleep(std::time::Duration::from_secs(125)).await;
+///
+/// let list = detached::list();
+/// assert_eq!(list.len(), 1);
+/// let text = list.to_string();
+/// assert!(text.starts_with("1 context, the oldest first:\n  2m 05s  "));
+/// assert!(text.ends_with("::session: exiting for 2m 05s, in the background"));
+/// # std::process::exit(0);
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot(Vec<Seen>);
+
+/// So many are shown one by one.
+const SHOWN: usize = 20;
+
+impl Snapshot {
+    /// All records of which this holds.
+    pub(crate) fn take(is_asked_for: impl Fn(&Seen) -> bool) -> Self {
+        let mut all = Vec::new();
+        for number in 0..16 {
+            let records: Vec<_> = shard(number).values().filter_map(Weak::upgrade).collect();
+            // Now: a moment before, what was made since would be older than no time at all.
+            let now = Instant::now();
+            let seen = records.iter().map(|record| record.see(now));
+            all.extend(seen.filter(&is_asked_for));
+            // Not under the lock, which the drop of a record takes.
+            drop(records);
+        }
+        all.sort_by_key(|seen| seen.number);
+        Self(all)
+    }
+
+    /// All on one line.
+    pub(crate) fn write_on_one_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, seen) in self.0.iter().take(SHOWN).enumerate() {
+            let comma = if index == 0 { "" } else { "; " };
+            write!(f, "{comma}{seen}")?;
+        }
+        self.write_rest("; ", f)
+    }
+
+    /// How many there are of each name that are not shown, the most frequent first.
+    fn write_rest(&self, separator: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest = self.0.get(SHOWN..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let mut names = BTreeMap::<_, usize>::new();
+        for seen in rest {
+            *names.entry(seen.name).or_default() += 1;
+        }
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        write!(f, "{separator}and {} more", rest.len())?;
+        for (index, (name, count)) in names.iter().take(SHOWN).enumerate() {
+            let before = if index == 0 { ": " } else { ", " };
+            write!(f, "{before}{count} of {name}")?;
+        }
+        if names.len() > SHOWN {
+            f.write_str(", …")?;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = [Seen];
+
+    fn deref(&self) -> &[Seen] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if f.alternate() { usize::MAX } else { SHOWN };
+        match self.0.len() {
+            0 => return f.write_str("no context"),
+            1 => f.write_str("1 context, the oldest first:")?,
+            count => write!(f, "{count} contexts, the oldest first:")?,
+        }
+        for seen in self.0.iter().take(shown) {
+            write!(f, "\n{:>8}  {seen}", Age(seen.age).to_string())?;
+        }
+        if !f.alternate() {
+            self.write_rest("\n          ", f)?;
+        }
+        Ok(())
+    }
+}
+
+/// One context in a [`Snapshot`], as it was at that moment.
+///
+/// `Display` gives it in one line.
+///
+/// ```
+/// use async_context_manager::{detached, prelude::*};
+/// use std::io;
+///
+/// #[async_context]
+/// async fn session() -> io::Result<()> {
+///     let ((), _) = yield_!(());
+///     Ok(tokio::task::yield_now().await)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> io::Result<()> {
+/// drop(session().guard().await?); // exits in the background
+/// let seen = detached::list()[0].to_string();
+/// assert!(seen.ends_with("::session: exiting for 0ms, in the background"));
+/// # detached::drain().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Seen {
+    number: u64,
+    name: &'static str,
+    activity: Activity,
+    age: Duration,
+    lasts: Duration,
+    waits_for: Option<&'static str>,
+    is_detached: bool,
+    inside_of: Vec<&'static str>,
+    record: Weak<Record>,
+}
+
+impl Seen {
+    /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    ///
+    /// ```
+    /// use async_context_manager::detached;
+    ///
+    /// let is_closing = detached::list().iter().any(|seen| seen.name() == "shop::transaction");
+    /// assert!(!is_closing);
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it was doing.
+    ///
+    /// ```
+    /// use async_context_manager::{detached, observe::Activity};
+    ///
+    /// let is_waiting = |activity| activity == Activity::Waiting;
+    /// assert!(!detached::list().iter().any(|seen| is_waiting(seen.activity())));
+    /// ```
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        self.activity
+    }
+
+    /// For how long it had been doing that.
+    ///
+    /// ```
+    /// use async_context_manager::detached;
+    /// use std::time::Duration;
+    ///
+    /// let hangs = |time| time > Duration::from_secs(60);
+    /// assert!(!detached::list().iter().any(|seen| hangs(seen.lasts())));
+    /// ```
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        self.lasts
+    }
+
+    /// The time since its enter began. Where it was not [listed](crate::observe::set_listing) then:
+    /// the time since it was given up.
+    ///
+    /// ```
+    /// use async_context_manager::detached;
+    ///
+    /// let oldest = detached::list().first().map(|seen| seen.age());
+    /// assert_eq!(oldest, None);
+    /// ```
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// Returns `true` if it was going on in the background.
+    ///
+    /// ```
+    /// use async_context_manager::detached;
+    ///
+    /// assert!(detached::list().iter().all(|seen| seen.is_detached()));
+    /// ```
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.is_detached
+    }
+
+    /// The name of the context that its exit was waiting for.
+    ///
+    /// ```
+    /// use async_context_manager::detached;
+    ///
+    /// for seen in detached::list().iter() {
+    ///     if let Some(other) = seen.waits_for() {
+    ///         println!("{} waits for {other}", seen.name());
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&'static str> {
+        self.waits_for
+    }
+
+    /// The names of the contexts that it was directly inside of: none at the root of a task, and
+    /// several where it was put [`inside`](crate::AsyncContextExt::inside) of another one.
+    ///
+    /// Left out is what is neither [listed](crate::observe::set_listing) nor closing, and what has not
+    /// come to its first await: the name of the context around stands in its place.
+    ///
+    /// ```
+    /// use async_context_manager::{observe, prelude::*};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), String> {
+    /// observe::set_listing(true);
+    /// let outer = ready::<_, String>("outer");
+    /// let list = outer.with(async |_| {
+    ///     let inner = ready::<_, String>("inner").with(async |_| {
+    ///         tokio::task::yield_now().await;
+    ///         Ok(observe::open())
+    ///     });
+    ///     inner.await
+    /// });
+    /// assert_eq!(list.await?[1].inside_of(), ["async_context_manager::ready"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn inside_of(&self) -> &[&'static str] {
+        &self.inside_of
+    }
+
+    pub(crate) fn force(&self) -> bool {
+        self.record.upgrade().is_some_and(|record| record.force())
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.activity)?;
+        if let Some(other) = self.waits_for {
+            write!(f, " for {other}")?;
+        }
+        write!(f, " for {}", Age(self.lasts))?;
+        if self.is_detached {
+            f.write_str(", in the background")?;
+        }
+        for (index, name) in self.inside_of.iter().enumerate() {
+            let before = if index == 0 { ", inside of" } else { " and" };
+            write!(f, "{before} {name}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A time as an operator reads it.
+struct Age(Duration);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0 => write!(f, "{}ms", self.0.as_millis()),
+            1..60 => write!(f, "{seconds}s"),
+            60..3600 => write!(f, "{}m {:02}s", seconds / 60, seconds % 60),
+            _ => write!(f, "{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The end of a program, as a process, with real signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// The program of `src/bin/ends.rs`, while it runs.
+struct Program {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Program {
+    fn start(how: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ends"))
+            .arg(how)
+            .env_remove("RUST_BACKTRACE")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be run");
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self { child, stdout }
+    }
+
+    /// Waits until it says this.
+    fn says(&mut self, line: &str) {
+        let mut said = String::new();
+        self.stdout.read_line(&mut said).expect("it is text");
+        assert_eq!(said.trim_end(), line);
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status();
+        assert!(kill.expect("there is `kill`").success());
+    }
+
+    /// Waits for its end. Gives its exit code, and what it wrote since.
+    fn ends(mut self) -> (Option<i32>, String, String) {
+        let mut stdout = String::new();
+        self.stdout.read_to_string(&mut stdout).expect("it is text");
+        let mut stderr = String::new();
+        let mut piped = self.child.stderr.take().expect("it is piped");
+        piped.read_to_string(&mut stderr).expect("it is text");
+        let status = self.child.wait().expect("it has ended");
+        (status.code(), stdout, stderr)
+    }
+}
+
+#[test]
+fn a_program_that_ends_by_itself_has_the_exit_code_of_its_app() {
+    let (code, stdout, stderr) = Program::start("ends").ends();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(stdout, "closed: Completed\n");
+    let (code, stdout, stderr) = Program::start("fails").ends();
+    assert_eq!(
+        (code, stderr.as_str()),
+        (Some(1), "Error: \"no database\"\n")
+    );
+    assert_eq!(stdout, "closed: Failed(\"no database\")\n");
+}
+
+#[test]
+fn a_program_that_panics_drains_and_has_the_exit_code_of_a_panic() {
+    let (code, stdout, stderr) = Program::start("panics").ends();
+    assert_eq!(code, Some(101));
+    assert!(stderr.contains("no good"), "{stderr}");
+    assert!(stdout.starts_with("closed: Panicked"), "{stdout}");
+}
+
+#[test]
+fn a_program_that_is_told_by_a_signal_and_obeys_ends_as_if_by_itself() {
+    for signal in ["INT", "TERM"] {
+        let mut program = Program::start("obeys");
+        program.says("ready");
+        program.signal(signal);
+        program.says("told");
+        let (code, stdout, stderr) = program.ends();
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        assert_eq!(stdout, "closed: Completed\n");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_obey_is_dropped_after_the_grace_and_drained() {
+    let mut program = Program::start("deaf");
+    program.says("ready");
+    program.signal("TERM");
+    let (code, stdout, stderr) = program.ends();
+    assert_eq!((code, stderr.as_str()), (Some(124), ""));
+    assert_eq!(stdout, "closed: Cancelled\n");
+}
+
+#[test]
+fn a_program_that_does_not_drain_names_what_is_left() {
+    let mut program = Program::start("stuck");
+    program.says("ready");
+    program.signal("TERM");
+    let (code, _, stderr) = program.ends();
+    assert_eq!(code, Some(125));
+    let line = stderr.lines().next().unwrap_or_default();
+    assert!(
+        line.contains("1 left: ends::stuck: exiting for "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_a_program_at_once() {
+    for (signal, expected) in [("INT", 130), ("TERM", 143)] {
+        let mut program = Program::start("hangs");
+        program.says("ready");
+        program.signal("TERM");
+        program.says("told");
+        program.signal(signal);
+        assert_eq!(program.ends().0, Some(expected));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_program_that_blocks_its_only_thread() {
+    let mut program = Program::start("blocks");
+    program.says("ready");
+    program.signal("TERM");
+    program.says("told");
+    program.signal("INT");
+    assert_eq!(program.ends().0, Some(130));
+}
