@@ -6,13 +6,11 @@
 
 use std::time::Duration;
 
-use async_context_manager::prelude::*;
+use async_context_manager::{BodyError, prelude::*};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, RedisError, RedisResult};
 use thiserror::Error;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 /// Between two looks at a lock that others hold: at first, and at the most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
@@ -61,9 +59,10 @@ pub(crate) enum LockError {
     Redis(#[from] RedisError),
 }
 
-/// Has the lock while the body runs.
+/// Has the lock while the body runs, and renews it beside the body. A lock that is lost ends the body
+/// with [`LockError::Lost`].
 ///
-/// A body that completes although the lock was lost in the meantime fails with [`LockError::Lost`]: others
+/// A body that completes although the lock was lost in the meantime fails with that error too: others
 /// may have worked at the same time. One whose lock could not be released fails with Redis' error, and the
 /// lock is free when its lease is over.
 #[async_context]
@@ -75,17 +74,9 @@ pub(crate) async fn lock(
     let mut claim = Claim::new(redis, name, terms.lease);
     // Whoever gives up waiting has nothing to undo: an attempt that is on its way does that itself.
     let Held { fence, until } = cancellable!(wait(&claim, terms.patience)).await?;
-    let lost = CancellationToken::new();
-    // It is aborted when it drops, too: nobody renews for an owner that is gone.
-    let mut renewal = JoinSet::new();
-    renewal.spawn(claim.clone().keep(until, lost.clone()));
-
-    let (lock, outcome) = yield_!(Lock { fence, lost });
-
-    renewal.shutdown().await;
-    let is_ours = !lock.is_lost() && claim.release().await?;
-    // To a body that failed it is no news that the lock was lost: see `Lock::run`.
-    if is_ours || lock.is_lost() && !outcome.is_completed() {
+    let (_, outcome) = yield_!(Lock { fence }, claim.clone().keep(until));
+    // To a body that was ended so it is no news, and there is nothing to release.
+    if outcome.error().is_some_and(BodyError::is_from_beside) || claim.release().await? {
         Ok(())
     } else {
         Err(LockError::Lost)
@@ -143,7 +134,6 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Lock {
     fence: u64,
-    lost: CancellationToken,
 }
 
 impl Lock {
@@ -151,28 +141,6 @@ impl Lock {
     /// protects has to know the highest that it has seen, and to refuse those that are lower.
     pub(crate) fn fence(&self) -> u64 {
         self.fence
-    }
-
-    /// Does somebody else have the lock by now, as far as we know?
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost.is_cancelled()
-    }
-
-    /// Ends when the lock is lost.
-    pub(crate) async fn lost(&self) {
-        self.lost.cancelled().await;
-    }
-
-    /// Does the work for as long as the lock is held: it is dropped when the lock is lost.
-    pub(crate) async fn run<R, E: From<LockError>>(
-        &self,
-        work: impl Future<Output = Result<R, E>>,
-    ) -> Result<R, E> {
-        tokio::select! {
-            biased;
-            () = self.lost() => Err(LockError::Lost.into()),
-            done = work => done,
-        }
     }
 }
 
@@ -208,26 +176,25 @@ impl Claim {
         Ok(fence.map(|fence| Held { fence, until }))
     }
 
-    /// Renews the lease until that fails for good; then the lock is lost.
-    async fn keep(mut self, mut until: Instant, lost: CancellationToken) {
+    /// Renews the lease until that fails for good. Then the lock is lost.
+    async fn keep(mut self, mut until: Instant) -> Result<(), LockError> {
         let mut pause = self.lease / 3;
         loop {
             sleep_until(until.min(Instant::now() + pause)).await;
             let sent = Instant::now();
             if sent >= until {
-                break;
+                return Err(LockError::Lost);
             }
             match timeout_at(until, self.renew()).await {
                 Ok(Ok(true)) => {
                     until = sent + self.lease;
                     pause = self.lease / 3;
                 }
-                Ok(Ok(false)) => break,
+                Ok(Ok(false)) => return Err(LockError::Lost),
                 // No answer. There may be one before the lease is over.
                 Ok(Err(_)) | Err(_) => pause = self.lease / 20,
             }
         }
-        lost.cancel();
     }
 
     /// Is the lock still ours?

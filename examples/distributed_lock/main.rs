@@ -22,10 +22,7 @@
 //! async fn lock(redis: ConnectionManager, name: String, terms: Terms) -> Result<Lock, LockError> {
 //!     let claim = Claim::new(redis, name, terms.lease);             // with a random token
 //!     let Held { fence, until } = cancellable!(wait(&claim, terms.patience)).await?;
-//!     let mut renewal = JoinSet::new();
-//!     renewal.spawn(claim.clone().keep(until, lost.clone()));
-//!     let (lock, outcome) = yield_!(Lock { fence, lost });
-//!     renewal.shutdown().await;
+//!     let (_, outcome) = yield_!(Lock { fence }, claim.clone().keep(until));
 //!     claim.release().await                                         // if it is still ours
 //! }
 //! ```
@@ -33,11 +30,11 @@
 //! - It is taken by `SET name token NX PX lease`, with a backoff while others have it, for as long as the
 //!   patience lasts. Waiting can be given up at once; an attempt whose answer is on its way is undone, and so
 //!   is one whose answer never came.
-//! - A task renews the lease while the body runs. It ends with the context, and dies with the process: then
-//!   the key expires.
-//! - When the lock is lost (the key is gone, or Redis did not answer until the lease was over), the body is
-//!   told at once: `lock.run(work)` drops the work, `lock.lost().await` ends. A body that did not look, and
-//!   completes, fails in its exit.
+//! - The second argument of `yield_!` runs beside the body, and renews the lease. It is no task: it ends
+//!   with the body, and dies with the process. Then the key expires.
+//! - When the lock is lost (the key is gone, or Redis did not answer until the lease was over), the body
+//!   drops at once, and the caller gets `Lost`. A body that completes before that is known fails in its
+//!   exit.
 //! - Only who holds the token removes the key: compare and delete in one script.
 //!
 //! **What a lock on one Redis does not promise.** That there is one owner at any moment. The lease runs by two

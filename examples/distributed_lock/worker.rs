@@ -77,8 +77,7 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
             .err_into::<TurnError>()
             .with(async |lock| {
                 let keep = || kept.store(true, Ordering::Relaxed);
-                let work = take_turn(counter.clone(), lock.fence(), options.adds, keeps, keep);
-                lock.run(work).await
+                take_turn(counter.clone(), lock.fence(), options.adds, keeps, keep).await
             });
         let limit = if keeps.is_none() && random.random_ratio(1, GIVEN_UP) {
             random.random_range(Duration::ZERO..SOON)
