@@ -187,8 +187,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
         async move {
             let live = guard.held.take_back();
             let exit = live.exit().await;
-            let result = owed.settle(live.failing(), exit);
-            result.map(|_| ()).map_err(Failure::into_primary)
+            let result = Failure::reporting(live.failing(), owed.settle(live.failing(), exit));
+            result.map(|_| ())
         }
     }
 

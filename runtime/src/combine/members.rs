@@ -204,22 +204,31 @@ pub(crate) async fn enter_in_order<M: Members, V>(
         let (before, rest) = members.split_at_mut(entered);
         let member = &mut rest[0];
         let name = member.name();
-        match drivers.race(member.enter(drivers)).await {
-            Some((ended, kind)) => {
+        let mut entering = member.enter(drivers);
+        let ended = loop {
+            match drivers.race(&mut entering).await {
+                Some(ended) => break Ok(ended),
+                None => {
+                    if let Some(end) = first_end(before) {
+                        break Err(end);
+                    }
+                }
+            }
+        };
+        drop(entering);
+        match ended {
+            Ok((ended, kind)) => {
                 trouble.add(Failing::new(name, kind), ended);
                 entered += usize::from(trouble.is_none());
             }
-            None => {
-                if let Some((by, end)) = first_end(before) {
-                    member.give_up();
-                    drop(mark);
-                    let name = before[by].name();
-                    trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
-                    let seen = trouble.outcome().expect("it was added one line before");
-                    let ended_by = Some(by);
-                    let exits = unwind(before, drivers, seen.sent_from_beside(), ended_by).await;
-                    return trouble.settle_after(exits);
-                }
+            Err((by, end)) => {
+                member.give_up();
+                drop(mark);
+                let name = before[by].name();
+                trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
+                let seen = trouble.outcome().expect("it was added one line before");
+                let exits = unwind(before, drivers, seen.sent_from_beside(), Some(by)).await;
+                return trouble.settle_after(exits);
             }
         }
     }
