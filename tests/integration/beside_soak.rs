@@ -171,7 +171,7 @@ async fn guarded(story: &Story, depth: u32) -> Result<(), Raised> {
         }
         1 => {
             let inside = story.clone();
-            let part = async move |_: &mut ()| step(&inside, depth - 1).await;
+            let part = async move |(): &mut ()| step(&inside, depth - 1).await;
             let result = Guard::run(&mut guard, part).await;
             Guard::exit(guard, result).await
         }
