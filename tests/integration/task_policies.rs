@@ -70,16 +70,13 @@ fn the_first_failure_of_a_task_ends_the_body_and_the_other_tasks() {
                     .await
             })
             .await;
-            match end {
-                End::Panic(_) => {
-                    let payload = ended.expect_err("it panics");
-                    assert_eq!(payload.downcast_ref(), Some(&"p"));
-                    assert!(ledger.has("exit outer: panicked(p)"), "{}", ledger.text());
-                }
-                _ => {
-                    assert_eq!(ended.expect("no panic"), Err(Fault("x")));
-                    assert!(ledger.has("exit inner: cancelled"), "{}", ledger.text());
-                }
+            if let End::Panic(_) = end {
+                let payload = ended.expect_err("it panics");
+                assert_eq!(payload.downcast_ref(), Some(&"p"));
+                assert!(ledger.has("exit outer: panicked(p)"), "{}", ledger.text());
+            } else {
+                assert_eq!(ended.expect("no panic"), Err(Fault("x")));
+                assert!(ledger.has("exit inner: cancelled"), "{}", ledger.text());
             }
             let lines = ledger.lines();
             let at = |start: &str| lines.iter().position(|line| line.starts_with(start));
@@ -105,7 +102,7 @@ fn what_fails_after_the_first_failure_is_reported() {
         let begun = Arc::new(Barrier::new(3));
         let result = tasks()
             .fail_fast()
-            .grace(Duration::from_secs(3600))
+            .grace(SECOND * 3600)
             .with(async |tasks| {
                 for _ in 0..2 {
                     let (begun, told) = (begun.clone(), tasks.told());
@@ -206,7 +203,7 @@ fn the_error_of_the_body_comes_before_those_of_tasks() {
     everywhere(async |stage| {
         let result = tasks()
             .fail_fast()
-            .grace(Duration::from_secs(3600))
+            .grace(SECOND * 3600)
             .with(async |tasks| {
                 let told = tasks.told();
                 tasks.spawn(async {
@@ -654,7 +651,7 @@ fn a_token_is_told_once_its_group_is_gone_and_to_each_who_waits() {
 fn a_background_task_ends_with_the_body_however_the_body_ends() {
     everywhere(async |stage| {
         for end in [End::Ok, End::Fail("b"), End::Panic("p")] {
-            for grace in [None, Some(Duration::from_secs(3600))] {
+            for grace in [None, Some(SECOND * 3600)] {
                 let ledger = Ledger::default();
                 let group = match grace {
                     Some(grace) => tasks().grace(grace),
@@ -793,7 +790,7 @@ async fn busy(ledger: Ledger, group: TaskGroup<Fault>, last: End) -> Result<(), 
 
 #[test]
 fn a_group_with_any_policy_can_be_dropped_at_every_poll() {
-    let hour = Duration::from_secs(3600);
+    let hour = SECOND * 3600;
     let groups: [fn(Duration) -> TaskGroup<Fault>; 6] = [
         |_| tasks(),
         |_| tasks().fail_fast(),
@@ -847,7 +844,7 @@ fn without_a_tokio_runtime_the_policies_hold_too() {
     let fail_fast = tasks()
         .fail_fast()
         .limit(2)
-        .grace(Duration::from_secs(3600))
+        .grace(SECOND * 3600)
         .with(async |tasks| {
             let told = tasks.told();
             tasks.spawn(async move { Ok(told.await) });
