@@ -140,6 +140,28 @@ fn what_fails_after_the_first_failure_is_reported() {
             .await;
         assert_eq!(result, Err(Fault("first")));
         assert_eq!(stage.reports(), [(Kind::Panicked, "bomb".to_owned())]);
+
+        // While exit waits, too: the panic is the later one.
+        let result = tasks()
+            .fail_fast()
+            .with(async |tasks| {
+                let (send, begun) = oneshot::channel();
+                tasks.spawn(async {
+                    let _bomb = Bomb;
+                    send.send(()).ok();
+                    pending().await
+                });
+                begun.await.expect("it begins");
+                let told = tasks.told();
+                tasks.spawn(async {
+                    told.await;
+                    Err(Fault("first"))
+                });
+                Ok(())
+            })
+            .await;
+        assert_eq!(result, Err(Fault("first")));
+        assert_eq!(stage.reports(), [(Kind::Panicked, "bomb".to_owned())]);
     });
 }
 
