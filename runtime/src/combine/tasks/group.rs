@@ -81,6 +81,11 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         Some(slot.expect("nobody closes the semaphore"))
     }
 
+    /// The same, where one more may run now. Then nobody is in the queue.
+    pub(super) fn slot_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(self.slots.as_ref()?).try_acquire_owned().ok()
+    }
+
     /// Returns `true` if no more tasks are to begin.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Acquire)

@@ -158,8 +158,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
 
     /// No more than so many tasks run at the same time; 0 counts as 1.
     ///
-    /// [`Tasks::spawn`] does not wait: the task does, in the order of the calls. [`Tasks::reserve`] waits,
-    /// for a body that makes tasks faster than they end.
+    /// [`Tasks::spawn`] does not wait: where there is no room, the task does. [`Tasks::reserve`] waits, for a
+    /// body that makes tasks faster than they end. They wait in one queue. A task joins the queue when the
+    /// runtime first polls it.
     ///
     /// ```
     /// use async_context_manager::prelude::*;

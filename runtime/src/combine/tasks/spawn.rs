@@ -141,7 +141,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves the queue, and nothing has been spawned. The calls get their turns in order.
+    /// Dropped, it leaves the queue, and nothing has been spawned.
     pub async fn reserve(&self) -> Slot<'_, E> {
         let permit = self.group.slot().await;
         Slot {
@@ -255,6 +255,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         if self.group.is_failing() {
             return;
         }
+        let permit = permit.or_else(|| self.group.slot_now());
         let group = Arc::clone(&self.group);
         let task = self.task(future);
         let task = async move {
