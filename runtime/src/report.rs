@@ -98,6 +98,8 @@ pub enum Kind {
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
     /// the error that says so; or by the [limit for all](crate::detached::set_exit_limit). The
     /// report has no error, and there is no report as `ExitFailed` beside it.
+    /// Or tasks of [`tasks`](crate::tasks()) were aborted after a body that completed, because their
+    /// [grace](crate::TaskGroup::grace) was over.
     TimedOut,
     /// A context in the background was given up, because the program asked for that by
     /// [`detached::force`](crate::detached::force).

@@ -46,4 +46,5 @@ mod stack;
 mod stack_model;
 mod stream;
 mod suppression;
+mod task_policies;
 mod testing;

@@ -288,7 +288,10 @@ fn errors_of_tasks_beyond_the_first_are_reported_when_they_happen_and_not_kept()
                 reported.extend(stage.reports());
             }
             assert!(reported.iter().all(|(kind, _)| *kind == Kind::ExitFailed));
-            assert_eq!(Arc::strong_count(&token), 2);
+            // The error drops after its report.
+            while Arc::strong_count(&token) > 2 {
+                pause(1).await;
+            }
 
             for number in 3..500 {
                 let error = Counted(number, token.clone());

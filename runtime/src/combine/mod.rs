@@ -48,5 +48,5 @@ pub use join_all::{JoinAll, join_all};
 pub(crate) use map_err::{err_into, map_err};
 pub use ready::ready;
 pub use suppress::{suppress, suppress_if};
-pub use tasks::{Tasks, tasks};
+pub use tasks::{Slot, TaskGroup, TaskHandle, Tasks, Told, tasks};
 pub use until::until;

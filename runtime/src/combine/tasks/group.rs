@@ -1,0 +1,234 @@
+//! What the tasks of a group, the body, and the code of the context share.
+
+use std::fmt;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::combine::trouble::Trouble;
+use crate::panic::Payload;
+use crate::report::{self, Failing, Kind};
+use crate::time_limit::within;
+
+/// The name in reports.
+pub(super) const NAME: &str = "async_context_manager::tasks";
+
+const FAILING: Failing = Failing {
+    context: NAME,
+    kind: Kind::ExitFailed,
+};
+
+/// How a group treats its tasks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Policy {
+    pub(super) fails_fast: bool,
+    pub(super) limit: Option<usize>,
+    pub(super) grace: Option<Duration>,
+}
+
+/// The tasks that have not been joined yet. They do not own this: it goes with the context, and then they
+/// are aborted.
+#[derive(Default)]
+pub(super) struct Running {
+    pub(super) tasks: JoinSet<()>,
+    pub(super) background: JoinSet<()>,
+}
+
+/// What tasks have too.
+pub(super) struct Group<E: fmt::Debug + Send + Sync + 'static> {
+    pub(super) policy: Policy,
+    trouble: Mutex<Kept<E>>,
+    /// A task has failed, and that ends the others: no more begin.
+    is_failing: AtomicBool,
+    failing: Notify,
+    told: watch::Sender<Option<Instant>>,
+    slots: Option<Arc<Semaphore>>,
+}
+
+/// Of tasks that have ended. They add to it themselves: what has happened is told when it happens, and what
+/// one group keeps does not grow.
+struct Kept<E: fmt::Debug + Send + Sync + 'static> {
+    first: Trouble<E>,
+    /// The first has ended the body.
+    is_given: bool,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
+    pub(super) fn new(policy: Policy) -> Self {
+        let slots = |limit: usize| Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Self {
+            policy,
+            trouble: Mutex::new(Kept {
+                first: Trouble::new(),
+                is_given: false,
+            }),
+            is_failing: AtomicBool::new(false),
+            failing: Notify::new(),
+            told: watch::Sender::new(None),
+            slots: policy.limit.map(slots),
+        }
+    }
+
+    /// Waits until one task more may run.
+    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slots = Arc::clone(self.slots.as_ref()?);
+        let slot = slots.acquire_owned().await;
+        Some(slot.expect("nobody closes the semaphore"))
+    }
+
+    /// The same, where one more may run now. Then nobody is in the queue.
+    pub(super) fn slot_now(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(self.slots.as_ref()?).try_acquire_owned().ok()
+    }
+
+    /// Returns `true` if no more tasks are to begin.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Acquire)
+    }
+
+    /// A task has ended so.
+    pub(super) fn add(&self, ended: Result<Result<(), E>, Payload>) {
+        if let Ok(Ok(())) = ended {
+            return;
+        }
+        let mut kept = lock(&self.trouble);
+        let is_late = kept.is_given || (self.policy.fails_fast && !kept.first.is_none());
+        let rest = if is_late {
+            let mut rest = Trouble::new();
+            rest.add(FAILING, ended);
+            rest
+        } else {
+            kept.first.add_first(FAILING, ended)
+        };
+        drop(kept);
+        if self.policy.fails_fast {
+            self.is_failing.store(true, Ordering::Release);
+            self.failing.notify_one();
+        }
+        // Reported without the lock: the hook is the user's.
+        drop(rest);
+    }
+
+    /// For exit: what has gone wrong in the tasks and was not given out.
+    pub(super) fn take_trouble(&self) -> Trouble<E> {
+        mem::replace(&mut lock(&self.trouble).first, Trouble::new())
+    }
+
+    /// Waits for the first failure of a task, to end the body with that. The others are aborted, or told.
+    ///
+    /// # Panics
+    ///
+    /// With the panic, where the failure is one.
+    pub(super) async fn first_failure(&self, running: &Mutex<Running>) -> Result<(), E> {
+        loop {
+            self.failing.notified().await;
+            let mut kept = lock(&self.trouble);
+            if kept.first.is_none() {
+                continue;
+            }
+            kept.is_given = true;
+            let first = mem::replace(&mut kept.first, Trouble::new());
+            drop(kept);
+            self.tell();
+            if self.policy.grace.is_none() {
+                let mut running = lock(running);
+                running.tasks.abort_all();
+                running.background.abort_all();
+            }
+            return first.settle();
+        }
+    }
+
+    /// Tells the token, once.
+    pub(super) fn tell(&self) {
+        self.told.send_if_modified(|moment| {
+            let is_new = moment.is_none();
+            moment.get_or_insert_with(Instant::now);
+            is_new
+        });
+    }
+
+    /// The receiving end of the token.
+    pub(super) fn moment(&self) -> watch::Receiver<Option<Instant>> {
+        self.told.subscribe()
+    }
+
+    /// What is left of the grace, where there is one.
+    fn rest_of_grace(&self) -> Option<Duration> {
+        let told = *self.told.borrow();
+        let gone = told.map_or(Duration::ZERO, |told| told.elapsed());
+        self.policy.grace.map(|grace| grace.saturating_sub(gone))
+    }
+
+    /// Tells all tasks to end, and waits until none is left.
+    pub(super) async fn end(&self, mut running: Running, is_completed: bool) {
+        self.tell();
+        running.background.abort_all();
+        let grace = self.rest_of_grace();
+        let mut is_aborted = grace.is_none() && !is_completed;
+        if let Some(grace) = grace {
+            let joined = self.join(&mut running.tasks, is_completed, false);
+            if within(grace, joined).await.is_none() {
+                is_aborted = true;
+                if is_completed {
+                    report::plain(NAME, Kind::TimedOut);
+                }
+            }
+        }
+        if is_aborted {
+            running.tasks.abort_all();
+        }
+        let ends_at_failure = self.policy.fails_fast && grace.is_none();
+        let is_awaited = is_completed && !is_aborted;
+        self.join(&mut running.tasks, is_awaited, ends_at_failure)
+            .await;
+        while let Some(ended) = running.background.join_next().await {
+            self.note(ended, false);
+        }
+    }
+
+    async fn join(&self, tasks: &mut JoinSet<()>, is_awaited: bool, ends_at_failure: bool) {
+        let mut is_awaited = is_awaited;
+        loop {
+            if ends_at_failure && is_awaited && self.is_failing() {
+                tasks.abort_all();
+                is_awaited = false;
+            }
+            let Some(ended) = tasks.join_next().await else {
+                return;
+            };
+            self.note(ended, is_awaited);
+        }
+    }
+
+    /// What the runtime says of a task.
+    fn note(&self, ended: Result<(), JoinError>, is_awaited: bool) {
+        let Err(error) = ended else { return };
+        match error.try_into_panic() {
+            // Of what the task held, when it was dropped.
+            Ok(payload) => self.add(Err(payload)),
+            Err(_) if is_awaited => report::plain(NAME, Kind::Lost),
+            Err(_) => {}
+        }
+    }
+
+    /// Lets go of what has ended, which leaves nothing behind.
+    pub(super) fn sweep(&self, running: &mut Running) {
+        let is_awaited = !self.is_failing();
+        let Running { tasks, background } = running;
+        for set in [tasks, background] {
+            while let Some(ended) = set.try_join_next() {
+                self.note(ended, is_awaited);
+            }
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,395 @@
+//! What spawns tasks.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::combine::tasks::group::{Group, Running, lock};
+use crate::combine::tasks::handle::TaskHandle;
+use crate::combine::tasks::told::Told;
+use crate::order::Place;
+use crate::scope::Inside;
+
+/// The value of [`tasks`](crate::tasks()): what spawns them.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let answer = tasks::<io::Error>()
+///     .with(async |tasks| {
+///         tasks.spawn(async { Ok(()) });
+///         Ok(tasks.len())
+///     })
+///     .await?;
+/// assert_eq!(answer, 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Tasks<E: fmt::Debug + Send + Sync + 'static> {
+    runtime: Handle,
+    group: Arc<Group<E>>,
+    running: Arc<Mutex<Running>>,
+    /// What the tasks are inside of.
+    room: Mutex<Place>,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
+    pub(super) fn new(runtime: Handle, group: Arc<Group<E>>, running: Arc<Mutex<Running>>) -> Self {
+        Self {
+            runtime,
+            group,
+            running,
+            room: Mutex::new(Place::room()),
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Arc<Group<E>>, Arc<Mutex<Running>>, Place) {
+        let room = self.room.into_inner();
+        let room = room.unwrap_or_else(PoisonError::into_inner);
+        (self.group, self.running, room)
+    }
+
+    /// Runs the future as a task, which the context's exit waits for, or aborts.
+    ///
+    /// A context that is used in the task is inside of the one of [`tasks`](crate::tasks()): where the task is
+    /// aborted, its exit has ended before the exits of contexts around begin.
+    ///
+    /// Under a [limit](crate::TaskGroup::limit) the task waits for its turn. This call does not wait, and so
+    /// the number of waiting tasks has no bound: [`reserve`](Self::reserve) is the call that waits. In a group
+    /// that is [failing](crate::TaskGroup::fail_fast), the future drops, and does not run.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let result = tasks()
+    ///     .with(async |tasks| {
+    ///         tasks.spawn(async { Err(io::Error::from(io::ErrorKind::NotFound)) });
+    ///         Ok(())
+    ///     })
+    ///     .await;
+    /// assert_eq!(result.unwrap_err().kind(), io::ErrorKind::NotFound);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn<F>(&self, future: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.start(future, None);
+    }
+
+    /// Runs the future as a task, as [`spawn`](Self::spawn) does, and returns a future of its value.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// let squares = tasks::<io::Error>()
+    ///     .with(async |tasks| {
+    ///         let square = |n: u32| tasks.spawn_with_handle(async move { Ok(n * n) });
+    ///         Ok([1, 2, 3].map(square))
+    ///     })
+    ///     .await?;
+    /// let mut sum = 0;
+    /// for square in squares {
+    ///     sum += square.await.expect("all tasks have ended well");
+    /// }
+    /// assert_eq!(sum, 14);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn_with_handle<F, T>(&self, future: F) -> TaskHandle<T>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (handle, future) = with_handle(future);
+        self.start(future, None);
+        handle
+    }
+
+    /// Waits until one more task may run under the [limit](crate::TaskGroup::limit), and returns what spawns
+    /// that task. Without a limit there is nothing to wait for.
+    ///
+    /// A body that makes its tasks with this call has no more futures in memory than run at a time.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// tasks::<io::Error>()
+    ///     .limit(2)
+    ///     .with(async |tasks| {
+    ///         for _ in 0..10 {
+    ///             tasks.reserve().await.spawn(async { Ok(tokio::task::yield_now().await) });
+    ///             assert!(tasks.len() <= 2);
+    ///         }
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it leaves the queue, and nothing has been spawned.
+    pub async fn reserve(&self) -> Slot<'_, E> {
+        let permit = self.group.slot().await;
+        Slot {
+            tasks: self,
+            permit,
+        }
+    }
+
+    /// Runs the future as a task that ends with the body, however the body ends: exit aborts the task at
+    /// once, and waits until it is gone.
+    ///
+    /// This is for what never ends by itself, such as a loop that reads from a connection. Its failure
+    /// counts like that of any other task. It is not among those of [`len`](Self::len), and takes no slot of
+    /// a [limit](crate::TaskGroup::limit). The other tasks may still run when it is gone: spawn what they
+    /// need as one of them, and let [`told`](Self::told) end it.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// tasks::<io::Error>()
+    ///     .with(async |tasks| {
+    ///         tasks.background(std::future::pending());
+    ///         assert!(tasks.is_empty());
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub fn background<F>(&self, future: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        if self.group.is_failing() {
+            return;
+        }
+        let task = self.task(future);
+        let mut running = lock(&self.running);
+        self.group.sweep(&mut running);
+        running.background.spawn_on(task, &self.runtime);
+    }
+
+    /// Returns a token that is told when the body has ended, or a task of a group that
+    /// [fails fast](crate::TaskGroup::fail_fast) has failed: before any task is aborted.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// tasks::<io::Error>()
+    ///     .with(async |tasks| {
+    ///         let told = tasks.told();
+    ///         assert!(!told.is_told());
+    ///         tasks.spawn(async move { Ok(told.await) }); // a server, until it is told
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub fn told(&self) -> Told {
+        Told::new(self.group.moment())
+    }
+
+    /// How many tasks have not ended, those that wait for their turn among them.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// tasks::<io::Error>()
+    ///     .with(async |tasks| {
+    ///         tasks.spawn(std::future::pending());
+    ///         assert_eq!(tasks.len(), 1);
+    ///         Err::<(), _>(io::Error::from(io::ErrorKind::TimedOut)) // which aborts it
+    ///     })
+    ///     .await
+    ///     .unwrap_err();
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let mut running = lock(&self.running);
+        self.group.sweep(&mut running);
+        running.tasks.len()
+    }
+
+    /// Returns `true` if no task is running.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # use std::io;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> io::Result<()> {
+    /// tasks::<io::Error>().with(async |tasks| Ok(assert!(tasks.is_empty()))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn start<F>(&self, future: F, permit: Option<OwnedSemaphorePermit>)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        if self.group.is_failing() {
+            return;
+        }
+        let permit = permit.or_else(|| self.group.slot_now());
+        let group = Arc::clone(&self.group);
+        let task = self.task(future);
+        let task = async move {
+            let _slot = match permit {
+                Some(permit) => Some(permit),
+                None => group.slot().await,
+            };
+            if !group.is_failing() {
+                task.await;
+            }
+        };
+        let mut running = lock(&self.running);
+        self.group.sweep(&mut running);
+        running.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// The future, inside of the room, with its failure for the group.
+    fn task<F>(&self, future: F) -> impl Future<Output = ()> + Send + use<F, E>
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let mut place = Place::inside_of(&lock(&self.room));
+        let group = Arc::clone(&self.group);
+        async move {
+            let ended = Inside::new(&mut place, || future).await;
+            group.add(ended);
+        }
+    }
+}
+
+fn with_handle<F, T, E>(
+    future: F,
+) -> (
+    TaskHandle<T>,
+    impl Future<Output = Result<(), E>> + Send + use<F, T, E>,
+)
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+{
+    let (send, value) = oneshot::channel();
+    let future = async move {
+        let value = future.await?;
+        // Where nobody wants the value, it drops here.
+        drop(send.send(value));
+        Ok(())
+    };
+    (TaskHandle::new(value), future)
+}
+
+/// Room for one task under a limit: what [`Tasks::reserve`] gives. Where it drops, the next in the queue has
+/// the room.
+///
+/// ```
+/// # use async_context_manager::prelude::*;
+/// # use std::io;
+/// use async_context_manager::Slot;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// tasks()
+///     .limit(1)
+///     .with(async |tasks| {
+///         let slot: Slot<'_, io::Error> = tasks.reserve().await;
+///         slot.spawn(async { Ok(()) });
+///         Ok(())
+///     })
+///     .await
+/// # }
+/// ```
+#[must_use = "a slot is there for a task: call `spawn` on it"]
+pub struct Slot<'t, E: fmt::Debug + Send + Sync + 'static> {
+    tasks: &'t Tasks<E>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> Slot<'_, E> {
+    /// Runs the future as a task, as [`Tasks::spawn`] does.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), &'static str> {
+    /// let body = async |tasks: &mut async_context_manager::Tasks<_>| {
+    ///     tasks.reserve().await.spawn(async { Ok(()) });
+    ///     Ok(tasks.len())
+    /// };
+    /// assert_eq!(tasks().limit(1).with(body).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn<F>(self, future: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.tasks.start(future, self.permit);
+    }
+
+    /// Runs the future as a task, as [`Tasks::spawn_with_handle`] does.
+    ///
+    /// ```
+    /// # use async_context_manager::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), &'static str> {
+    /// let body = async |tasks: &mut async_context_manager::Tasks<_>| {
+    ///     Ok(tasks.reserve().await.spawn_with_handle(async { Ok(42) }))
+    /// };
+    /// assert_eq!(tasks().limit(1).with(body).await?.await, Some(42));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn_with_handle<F, T>(self, future: F) -> TaskHandle<T>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (handle, future) = with_handle(future);
+        self.tasks.start(future, self.permit);
+        handle
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> fmt::Debug for Slot<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static> fmt::Debug for Tasks<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks")
+            .field("running", &lock(&self.running).tasks.len())
+            .finish_non_exhaustive()
+    }
+}
