@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 
 const TTL: Duration = Duration::from_secs(10);
 
@@ -111,10 +111,13 @@ async fn a_cut_connection_ends_the_body_before_the_lease_is_over() {
             let _: u64 = lease.token();
             pending::<Outcome<()>>().await
         };
+        let begun = Instant::now();
         let first = tokio::spawn(lease(store, "n").ttl(TTL).with(body));
         let _ = has_ended.await;
+        assert_eq!(begun.elapsed().as_secs(), 9);
         assert_eq!(other.current("n").await, Ok(Some(1)), "still nobody else's");
         assert_eq!(first.await.unwrap(), Err(LeaseError::Lost));
+        assert_eq!(begun.elapsed().as_secs(), 9, "nothing is released");
         sleep(seconds(1)).await;
         assert_eq!(other.current("n").await, Ok(None));
     }
@@ -208,6 +211,46 @@ async fn an_answer_that_comes_too_late_is_no_lease() {
         .await;
     assert_eq!(result, Err(LeaseError::NoAnswer));
     assert_eq!(store.connect().current("n").await, Ok(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_counts_from_when_it_was_sent() {
+    let store = MemoryStore::new();
+    let link = store.clone();
+    let begun = Instant::now();
+    let body = async move |_: &mut Lease| {
+        link.delay(|| (Duration::ZERO, seconds(3)));
+        sleep(seconds(7)).await; // one renewal was sent after 3.3 s, and answered after 6.3 s
+        link.cut();
+        pending::<Outcome<()>>().await
+    };
+    let result = lease(store, "n").ttl(seconds(10)).with(body).await;
+    assert_eq!(result, Err(LeaseError::Lost));
+    assert_eq!(begun.elapsed().as_secs(), 12); // 3.3 s, the ttl, and less a margin of a second
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_does_not_take_an_old_answer_for_a_lease() {
+    let store = MemoryStore::new();
+    store.delay(|| (Duration::ZERO, seconds(1)));
+    let work = tokio::spawn(lease(store, "n").ttl(TTL).with(async |_| Ok(())));
+    tokio::task::yield_now().await;
+    advance(seconds(20)).await;
+    assert_eq!(work.await.unwrap(), Err(LeaseError::NoAnswer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_was_stopped_finds_out_when_it_goes_on() {
+    let store = MemoryStore::new();
+    let body = async move |lease: &mut Lease| {
+        advance(seconds(20)).await;
+        assert!(!lease.is_sure());
+        pending::<Outcome<()>>().await
+    };
+    let begun = Instant::now();
+    let result = lease(store, "n").ttl(TTL).with(body).await;
+    assert_eq!(result, Err(LeaseError::Lost));
+    assert_eq!(begun.elapsed(), seconds(20));
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,10 +361,11 @@ struct Seen {
 async fn process(seed: u64, store: MemoryStore, inside: Arc<AtomicUsize>, seen: Arc<Seen>) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut delays = StdRng::seed_from_u64(seed + 1);
-    let slowness = random.random_range(1..=8_000);
+    let mut slowness = || [5, 50, 3_000, 8_000][random.random_range(0..4)];
+    let (to, from) = (slowness(), slowness());
     store.delay(move || {
-        let mut way = || Duration::from_millis(delays.random_range(0..=slowness));
-        (way(), way())
+        let mut way = |slowness| Duration::from_millis(delays.random_range(0..=slowness));
+        (way(to), way(from))
     });
     let link = store.clone();
     let mut weather = StdRng::seed_from_u64(seed + 2);
