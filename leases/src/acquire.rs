@@ -1,0 +1,375 @@
+//! The context: waits for a lease, renews it, and releases it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_context_manager::generator::Lender;
+use async_context_manager::prelude::*;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use crate::claim::Claim;
+use crate::error::LeaseError;
+use crate::lease::Lease;
+use crate::store::Store;
+
+const TTL: Duration = Duration::from_secs(10);
+
+/// No instant overflows with this, and no store refuses it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// A lease of that name, as a context: waits until nobody else has the lease, renews it beside the
+/// body, and releases it in the exit.
+///
+/// Who waits is not in a queue: who asks at the right moment is next.
+///
+/// ```
+/// use async_context_leases::{MemoryStore, Store, lease};
+/// use async_context_manager::prelude::*;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let store = MemoryStore::new();
+/// let lease = lease(store.clone(), "report").ttl(Duration::from_secs(10));
+/// let work = async |lease: &mut async_context_leases::Lease| {
+///     tokio::time::sleep(Duration::from_secs(60)).await; // it is renewed meanwhile
+///     Ok(lease.token())
+/// };
+/// assert_eq!(lease.with(work).await, Ok(1));
+/// assert_eq!(store.current("report").await, Ok(None)); // it was released
+/// # }
+/// ```
+pub fn lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
+    Acquire {
+        store: Arc::new(store),
+        claim: Claim::new(name, TTL),
+        margin: None,
+        patience: None,
+        waits_until: None,
+        pause: Duration::from_millis(5),
+        longest_pause: Duration::from_millis(500),
+        held: None,
+    }
+}
+
+/// The same as [`lease`], but does not wait: [`LeaseError::Held`] if somebody else has the lease.
+///
+/// ```
+/// use async_context_leases::{LeaseError, MemoryStore, try_lease};
+/// use async_context_manager::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let store = MemoryStore::new();
+/// let first = try_lease(store.clone(), "report").guard().await.unwrap();
+/// let second = try_lease(store, "report").guard().await;
+/// assert_eq!(second.unwrap_err(), LeaseError::Held);
+/// Guard::close(first).await.unwrap();
+/// # }
+/// ```
+pub fn try_lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
+    lease(store, name).wait_at_most(Duration::ZERO)
+}
+
+/// A lease that is not held yet: a context, made by [`lease`] or [`try_lease`].
+///
+/// ```
+/// use async_context_leases::{Acquire, MemoryStore, lease};
+/// use async_context_manager::prelude::*;
+///
+/// struct Leader {
+///     lease: Guard<Acquire<MemoryStore>>,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let leader = Leader { lease: lease(MemoryStore::new(), "leader").guard().await.unwrap() };
+/// assert_eq!(leader.lease.token(), 1);
+/// Guard::close(leader.lease).await.unwrap();
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// The enter fails with [`Held`](LeaseError::Held), [`Store`](LeaseError::Store) or
+/// [`NoAnswer`](LeaseError::NoAnswer), the body with [`Lost`](LeaseError::Lost). A release that
+/// fails is
+/// the error of the exit; the lease then ends after its ttl. A lease that was lost is not released.
+///
+/// # Cancel safety
+///
+/// A wait that is dropped ends on the spot. A request that is on its way then comes to its end, and
+/// the lease that it may have got is released.
+#[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
+pub struct Acquire<S> {
+    store: Arc<S>,
+    claim: Claim,
+    margin: Option<Duration>,
+    patience: Option<Duration>,
+    waits_until: Option<Instant>,
+    pause: Duration,
+    longest_pause: Duration,
+    held: Option<watch::Sender<Instant>>,
+}
+
+/// What a store has granted.
+#[derive(Debug, Clone, Copy)]
+struct Granted {
+    token: u64,
+    sure_until: Instant,
+}
+
+/// One request for a lease: `None` if others have it.
+///
+/// Nobody who gives up waiting has anything to undo. A request that is on its way then comes to
+/// its end in
+/// the background, and gives back what it has got.
+#[async_context]
+async fn attempt<S: Store>(
+    store: Arc<S>,
+    claim: Claim,
+    sure_for: Duration,
+) -> Result<Option<Granted>, LeaseError<S::Error>> {
+    let sure_until = Instant::now() + sure_for;
+    let granted = match timeout_at(sure_until, store.acquire(&claim)).await {
+        Ok(Ok(None)) => Ok(None),
+        Ok(Ok(Some(token))) if Instant::now() < sure_until => {
+            Ok(Some(Granted { token, sure_until }))
+        }
+        Ok(Err(error)) => Err(LeaseError::Store(error)),
+        // An answer that comes too late is none.
+        Ok(Ok(Some(_))) | Err(_) => Err(LeaseError::NoAnswer),
+    };
+    if granted.is_err() {
+        // Whether the lease was granted, nobody knows. Where this fails as well, it ends
+        // by its ttl.
+        let _ = timeout(claim.ttl / 10, store.release(&claim)).await;
+    }
+    let (granted, outcome) = yield_!(granted?);
+    if granted.is_some() && !outcome.is_completed() {
+        match timeout(claim.ttl, store.release(&claim)).await {
+            Ok(released) => released?,
+            Err(_) => return Err(LeaseError::NoAnswer),
+        };
+    }
+    Ok(())
+}
+
+impl<S> fmt::Debug for Acquire<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire")
+            .field("claim", &self.claim)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Store> Acquire<S> {
+    /// How long the lease outlives a holder that has died: ten seconds, unless this says otherwise.
+    /// A third of it passes between two renewals.
+    ///
+    /// ```
+    /// # use async_context_leases::{MemoryStore, Store, lease};
+    /// # use async_context_manager::prelude::*;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let lease = lease(MemoryStore::new(), "report").ttl(Duration::from_secs(30));
+    /// assert_eq!(lease.with(async |lease| Ok(lease.token())).await, Ok(1));
+    /// # }
+    /// ```
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.claim.ttl = ttl.clamp(SHORTEST, LONGEST);
+        self
+    }
+
+    /// How long before the end of the lease the holder gives up: a tenth of the ttl, unless this
+    /// says otherwise.
+    ///
+    /// The margin is for the body's drop, and for clocks that do not run at the same speed.
+    ///
+    /// ```
+    /// # use async_context_leases::{MemoryStore, lease};
+    /// # use async_context_manager::prelude::*;
+    /// # use std::time::Duration;
+    /// # use tokio::time::Instant;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let lease = lease(MemoryStore::new(), "report")
+    ///     .ttl(Duration::from_secs(10))
+    ///     .margin(Duration::from_secs(4));
+    /// let left = lease.with(async |lease| Ok(lease.sure_until() - Instant::now())).await;
+    /// assert_eq!(left, Ok(Duration::from_secs(6)));
+    /// # }
+    /// ```
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = Some(margin);
+        self
+    }
+
+    /// Limits how long the enter waits for others: [`LeaseError::Held`] after that.
+    ///
+    /// ```
+    /// # use async_context_leases::{LeaseError, MemoryStore, lease};
+    /// # use async_context_manager::prelude::*;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let store = MemoryStore::new();
+    /// let held = lease(store.clone(), "report").guard().await.unwrap();
+    /// let second = lease(store, "report").wait_at_most(Duration::from_secs(60));
+    /// assert_eq!(second.with(async |_| Ok(())).await, Err(LeaseError::Held));
+    /// Guard::close(held).await.unwrap();
+    /// # }
+    /// ```
+    pub fn wait_at_most(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience.min(LONGEST));
+        self
+    }
+
+    /// Changes the pauses between two looks at a lease that others have: the first one, which
+    /// doubles from look to look, and the longest. Each is made shorter at random, by up to a half.
+    ///
+    /// ```
+    /// # use async_context_leases::{MemoryStore, lease};
+    /// # use async_context_manager::prelude::*;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let lease = lease(MemoryStore::new(), "report")
+    ///     .backoff(Duration::from_millis(50), Duration::from_secs(5));
+    /// assert_eq!(lease.with(async |lease| Ok(lease.token())).await, Ok(1));
+    /// # }
+    /// ```
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.longest_pause = longest.clamp(SHORTEST, LONGEST);
+        self.pause = first.clamp(SHORTEST, self.longest_pause);
+        self
+    }
+
+    /// The same terms, for another holder.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            claim: Claim::new(self.claim.name(), self.claim.ttl),
+            held: None,
+            waits_until: None,
+            ..*self
+        }
+    }
+
+    pub(crate) fn longest_pause(&self) -> Duration {
+        self.longest_pause
+    }
+
+    /// How long the holder is sure of a lease, from before the request was sent.
+    fn sure_for(&self) -> Duration {
+        let margin = self.margin.unwrap_or(self.claim.ttl / 10);
+        self.claim.ttl.saturating_sub(margin)
+    }
+
+    /// Asks once. `None` if others have the lease.
+    async fn ask(&mut self) -> Result<Option<Lease>, LeaseError<S::Error>> {
+        let attempt = attempt(Arc::clone(&self.store), self.claim.clone(), self.sure_for());
+        let granted = attempt.with(async |granted| Ok(*granted)).await?;
+        Ok(granted.map(|Granted { token, sure_until }| {
+            let (sender, receiver) = watch::channel(sure_until);
+            self.held = Some(sender);
+            Lease::new(token, receiver)
+        }))
+    }
+
+    /// The pause before the next look.
+    fn next_pause(&mut self) -> Result<Duration, LeaseError<S::Error>> {
+        let now = Instant::now();
+        if let (None, Some(patience)) = (self.waits_until, self.patience) {
+            // The patience begins with the first look, which has just been taken.
+            self.waits_until = Some(now + patience);
+        }
+        let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
+        self.pause = self.longest_pause.min(self.pause * 2);
+        match self.waits_until {
+            Some(until) if until <= now => Err(LeaseError::Held),
+            Some(until) => Ok(pause.min(until - now)),
+            None => Ok(pause),
+        }
+    }
+
+    /// Renews the lease until the holder can no longer be sure of it.
+    async fn keep(&mut self) -> Result<(), LeaseError<S::Error>> {
+        let Some(held) = &self.held else {
+            return Ok(()); // it was not entered
+        };
+        let pause = self.claim.ttl / 3;
+        let mut next = Instant::now() + pause;
+        loop {
+            let sure_until = *held.borrow();
+            sleep_until(next.min(sure_until)).await;
+            let sent = Instant::now();
+            if sure_until <= sent {
+                break;
+            }
+            // A request that is not answered does not keep the next one from being sent.
+            let limit = sure_until.min(sent + pause);
+            match timeout_at(limit, self.store.renew(&self.claim)).await {
+                Ok(Ok(true)) => {
+                    held.send_replace(sent + self.sure_for());
+                    next = sent + pause;
+                }
+                Ok(Ok(false)) => break,
+                Ok(Err(_)) | Err(_) => next = Instant::now() + pause / 10,
+            }
+        }
+        // It is gone, and so the exit does not release it.
+        held.send_replace(Instant::now());
+        self.held = None;
+        Err(LeaseError::Lost)
+    }
+
+    /// Gives the lease back, if it is still there.
+    async fn give_back(self, outcome: &Outcome) -> Result<(), LeaseError<S::Error>> {
+        if self.held.is_none() {
+            return Ok(());
+        }
+        match timeout(self.claim.ttl, self.store.release(&self.claim)).await {
+            Ok(Ok(true)) => Ok(()),
+            // To a body that did not complete it is no news that it was not alone.
+            Ok(Ok(false)) if !outcome.is_completed() => Ok(()),
+            Ok(Ok(false)) => Err(LeaseError::Lost),
+            Ok(Err(error)) => Err(LeaseError::Store(error)),
+            Err(_) => Err(LeaseError::NoAnswer),
+        }
+    }
+}
+
+impl<S: Store> AsyncContext for Acquire<S> {
+    type Value = Lease;
+    type Error = LeaseError<S::Error>;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<Lease, Self::Error> {
+        loop {
+            if let Some(lease) = self.ask().await? {
+                return Ok(lease);
+            }
+            sleep(self.next_pause()?).await;
+        }
+    }
+
+    async fn beside(&mut self) -> Result<(), Self::Error> {
+        self.keep().await
+    }
+
+    async fn exit(self, _lease: Lease, outcome: &Outcome) -> Result<(), Self::Error> {
+        self.give_back(outcome).await
+    }
+
+    /// The same, with an enter that is `cancellable!`: by hand, that can't be said of an `enter`.
+    async fn __coroutine(mut self, lender: Lender<Lease, Self::Error>) -> Result<(), Self::Error> {
+        let lease = lender.cancellable(self.enter()).await?;
+        let (_lease, outcome) = lender.yield_beside(lease, self.keep()).await;
+        self.give_back(outcome).await
+    }
+}

@@ -1,0 +1,103 @@
+//! Work that is done by one process at a time.
+
+use async_context_manager::{AsyncContextExt as _, Failure, SendBody};
+use tokio::time::{Instant, sleep_until};
+
+use crate::acquire::{Acquire, lease};
+use crate::error::LeaseError;
+use crate::lease::Lease;
+use crate::store::Store;
+
+/// Runs the work whenever this process leads, until the work ends by itself.
+///
+/// Waits until this process has the lease of that name, and calls the work. When the leadership is
+/// lost, the work is dropped, and called again when this process leads again. A store that fails is
+/// asked again, after a pause. The work is cloned for each term: a closure that owns only clones of
+/// handles is `Clone`. For other terms there is [`Acquire::leading`].
+///
+/// ```
+/// use async_context_leases::{MemoryStore, leading};
+/// use std::time::Duration;
+/// use tokio::time::sleep;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let store = MemoryStore::new();
+/// let server = store.clone();
+/// let work = async move |lease: &mut async_context_leases::Lease| {
+///     if lease.token() == 1 {
+///         server.forget("leader"); // the store loses the first term
+///     }
+///     sleep(Duration::from_secs(60)).await;
+///     Ok(lease.token())
+/// };
+/// assert_eq!(leading(store, "leader", work).await, Ok(2));
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those that the work ends with, other than [`LeaseError::Lost`]. A release that fails after
+/// the work
+/// is a [report](async_context_manager::report): the result of the work counts.
+///
+/// # Cancel safety
+///
+/// Dropped, it drops the work, and the lease is released.
+pub async fn leading<S, R, W>(
+    store: S,
+    name: impl Into<String> + Send,
+    work: W,
+) -> Result<R, LeaseError<S::Error>>
+where
+    S: Store,
+    R: Send,
+    W: for<'a> SendBody<&'a mut Lease, Result<R, LeaseError<S::Error>>> + Clone,
+{
+    lease(store, name).leading(work).await
+}
+
+impl<S: Store> Acquire<S> {
+    /// The same as the function [`leading`], on these terms. Where there is a
+    /// [limit](Acquire::wait_at_most) and others lead for longer, fails with [`LeaseError::Held`].
+    ///
+    /// ```
+    /// use async_context_leases::{MemoryStore, lease};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let terms = lease(MemoryStore::new(), "leader").ttl(Duration::from_secs(30));
+    /// let work = async |lease: &mut async_context_leases::Lease| Ok(lease.token());
+    /// assert_eq!(terms.leading(work).await, Ok(1));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As the function has them; and [`LeaseError::Held`].
+    pub async fn leading<R, W>(self, work: W) -> Result<R, LeaseError<S::Error>>
+    where
+        R: Send,
+        W: for<'a> SendBody<&'a mut Lease, Result<R, LeaseError<S::Error>>> + Clone,
+    {
+        loop {
+            let begun = Instant::now();
+            let term = self.again().ignore_exit_errors();
+            match term.try_with(work.clone()).await {
+                Ok(result) | Err(Failure::Exit { value: result, .. }) => return Ok(result),
+                Err(
+                    Failure::Enter(LeaseError::Store(_) | LeaseError::NoAnswer)
+                    | Failure::Body(LeaseError::Lost)
+                    | Failure::BodyAndExit {
+                        body: LeaseError::Lost,
+                        ..
+                    },
+                ) => {}
+                Err(failure) => return Err(failure.into_primary()),
+            }
+            // Not in a hot loop, where the store fails, or loses the lease, at once.
+            sleep_until(begun + self.longest_pause()).await;
+        }
+    }
+}

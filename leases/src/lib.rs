@@ -1,0 +1,29 @@
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod acquire;
+mod claim;
+mod error;
+mod leading;
+mod lease;
+mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+mod store;
+
+pub use acquire::{Acquire, lease, try_lease};
+pub use claim::Claim;
+pub use error::LeaseError;
+pub use leading::leading;
+pub use lease::Lease;
+pub use memory::{MemoryStore, Unreachable};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use postgres::{PostgresStore, pass_fence};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use redis::RedisStore;
+pub use store::Store;

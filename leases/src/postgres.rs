@@ -1,0 +1,208 @@
+//! Leases on PostgreSQL.
+
+use sqlx::postgres::PgPool;
+use sqlx::{Executor, Postgres};
+
+use crate::claim::Claim;
+use crate::store::Store;
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS async_context_leases (
+        name text PRIMARY KEY,
+        token bigint NOT NULL,
+        holder text,
+        until timestamptz NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS async_context_fences (
+        resource text PRIMARY KEY,
+        token bigint NOT NULL
+    )
+";
+
+const ACQUIRE: &str = "
+    INSERT INTO async_context_leases AS lease (name, holder, until, token)
+    VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), 1)
+    ON CONFLICT (name) DO UPDATE
+        SET holder = EXCLUDED.holder,
+            until = clock_timestamp() + make_interval(secs => $3),
+            token = lease.token + 1
+        WHERE lease.holder IS NULL OR lease.until <= clock_timestamp()
+    RETURNING token
+";
+
+const RENEW: &str = "
+    UPDATE async_context_leases SET until = clock_timestamp() + make_interval(secs => $3)
+    WHERE name = $1 AND holder = $2 AND until > clock_timestamp()
+";
+
+const RELEASE: &str = "
+    UPDATE async_context_leases SET holder = NULL
+    WHERE name = $1 AND holder = $2 AND until > clock_timestamp()
+";
+
+const CURRENT: &str = "
+    SELECT token FROM async_context_leases
+    WHERE name = $1 AND holder IS NOT NULL AND until > clock_timestamp()
+";
+
+const PASS: &str = "
+    INSERT INTO async_context_fences AS fence (resource, token) VALUES ($1, $2)
+    ON CONFLICT (resource) DO UPDATE SET token = EXCLUDED.token WHERE fence.token <= EXCLUDED.token
+";
+
+/// Leases on PostgreSQL: a row for each, which holds the token, the holder, and the end by the
+/// server's clock.
+///
+/// Each request is one statement. No session is held, so that a pooler in transaction mode does no
+/// harm. A row stays when its lease is over, because it keeps the token.
+///
+/// ```no_run
+/// use async_context_leases::{PostgresStore, lease};
+/// use async_context_manager::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = sqlx::PgPool::connect("postgres://postgres@127.0.0.1/test").await?;
+/// let store = PostgresStore::new(pool);
+/// store.create_tables().await?;
+/// let token = lease(store, "report").with(async |lease| Ok(lease.token())).await?;
+/// assert!(token > 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// A store that takes a connection from this pool for each request.
+    ///
+    /// Keep the pool apart from that of the work. A body that has all the connections would
+    /// keep its
+    /// own lease from being renewed.
+    ///
+    /// ```no_run
+    /// # use async_context_leases::{PostgresStore, Store};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sqlx::Error> {
+    /// let pool = sqlx::PgPool::connect("postgres://postgres@127.0.0.1/test").await?;
+    /// assert_eq!(PostgresStore::new(pool).current("nobody has this").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Creates the tables `async_context_leases` and `async_context_fences`, unless they are there.
+    ///
+    /// ```no_run
+    /// # use async_context_leases::PostgresStore;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sqlx::Error> {
+    /// let pool = sqlx::PgPool::connect("postgres://postgres@127.0.0.1/test").await?;
+    /// let store = PostgresStore::new(pool);
+    /// store.create_tables().await?;
+    /// assert!(store.create_tables().await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the server.
+    pub async fn create_tables(&self) -> Result<(), sqlx::Error> {
+        let mut tx = self.pool.begin().await?;
+        // Two that create a table at once would fail: the lock lets them in one by one.
+        (&mut *tx)
+            .execute("SELECT pg_advisory_xact_lock(hashtext('async_context_leases'))")
+            .await?;
+        sqlx::raw_sql(TABLES).execute(&mut *tx).await?;
+        tx.commit().await
+    }
+}
+
+/// The fence: returns `true` if nobody with a higher token has passed it for this resource.
+///
+/// Call it first, in the transaction that writes. The row stays locked until that transaction
+/// ends, so that
+/// an older holder's write is either before this one, or refused.
+///
+/// ```no_run
+/// use async_context_leases::pass_fence;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sqlx::Error> {
+/// # let pool = sqlx::PgPool::connect("postgres://postgres@127.0.0.1/test").await?;
+/// let mut tx = pool.begin().await?;
+/// assert!(pass_fence(&mut *tx, "accounts", 34).await?);
+/// assert!(!pass_fence(&mut *tx, "accounts", 33).await?); // a holder before: roll back
+/// tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of the server.
+pub async fn pass_fence<'c>(
+    connection: impl Executor<'c, Database = Postgres>,
+    resource: &str,
+    token: u64,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(PASS)
+        .bind(resource)
+        .bind(i64::try_from(token).unwrap_or(i64::MAX))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn token((token,): (i64,)) -> Result<u64, sqlx::Error> {
+    u64::try_from(token).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+impl Store for PostgresStore {
+    type Error = sqlx::Error;
+
+    async fn acquire(&self, claim: &Claim) -> Result<Option<u64>, sqlx::Error> {
+        sqlx::query_as(ACQUIRE)
+            .bind(claim.name())
+            .bind(claim.holder())
+            .bind(claim.ttl().as_secs_f64())
+            .fetch_optional(&self.pool)
+            .await?
+            .map(token)
+            .transpose()
+    }
+
+    async fn renew(&self, claim: &Claim) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query(RENEW)
+            .bind(claim.name())
+            .bind(claim.holder())
+            .bind(claim.ttl().as_secs_f64())
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query(RELEASE)
+            .bind(claim.name())
+            .bind(claim.holder())
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn current(&self, name: &str) -> Result<Option<u64>, sqlx::Error> {
+        sqlx::query_as(CURRENT)
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?
+            .map(token)
+            .transpose()
+    }
+}

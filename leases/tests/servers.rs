@@ -1,0 +1,206 @@
+#![forbid(unsafe_code)]
+//! Leases on real servers. The same things have to be true of each store.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_context_leases::{
+    Claim, Lease, LeaseError, PostgresStore, RedisStore, Store, lease, pass_fence, try_lease,
+};
+use async_context_manager::{detached, prelude::*};
+use redis::aio::MultiplexedConnection;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+const TTL: Duration = Duration::from_secs(2);
+
+fn url_of(variable: &str) -> String {
+    let url = std::env::var(variable);
+    url.unwrap_or_else(|_| panic!("set {variable} to the URL of a server"))
+}
+
+/// A name that no other run has.
+fn name() -> String {
+    Claim::new("", TTL).holder().to_owned()
+}
+
+async fn redis_store() -> RedisStore<MultiplexedConnection> {
+    let client = redis::Client::open(url_of("REDIS_URL")).expect("a URL of Redis");
+    let connection = client.get_multiplexed_async_connection().await;
+    RedisStore::new(connection.expect("a connection to Redis"))
+}
+
+async fn pool() -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(8);
+    let pool = pool.connect(&url_of("DATABASE_URL")).await;
+    pool.expect("a connection to PostgreSQL")
+}
+
+async fn postgres_store() -> PostgresStore {
+    let store = PostgresStore::new(pool().await);
+    store.create_tables().await.expect("the tables are there");
+    store
+}
+
+/// What each store owes, request by request.
+async fn keeps_the_contract<S: Store>(store: S) {
+    let name = name();
+    let short = Duration::from_millis(200);
+    let (first, second) = (Claim::new(&name, short), Claim::new(&name, TTL));
+    assert_eq!(store.current(&name).await.unwrap(), None);
+    assert!(!store.renew(&first).await.unwrap());
+    assert!(!store.release(&first).await.unwrap());
+    assert_eq!(store.acquire(&first).await.unwrap(), Some(1));
+    assert_eq!(store.acquire(&second).await.unwrap(), None);
+    assert!(store.renew(&first).await.unwrap());
+    assert!(!store.renew(&second).await.unwrap());
+    assert!(!store.release(&second).await.unwrap());
+    assert_eq!(store.current(&name).await.unwrap(), Some(1));
+
+    // The lease of the first one ends by the server's clock.
+    let token = loop {
+        if let Some(token) = store.acquire(&second).await.unwrap() {
+            break token;
+        }
+        sleep(short / 10).await;
+    };
+    assert_eq!(token, 2);
+    assert!(!store.renew(&first).await.unwrap());
+    assert!(!store.release(&first).await.unwrap());
+    assert_eq!(store.current(&name).await.unwrap(), Some(2));
+    assert!(store.release(&second).await.unwrap());
+    assert_eq!(store.current(&name).await.unwrap(), None);
+    let third = Claim::new(&name, TTL);
+    assert_eq!(store.acquire(&third).await.unwrap(), Some(3));
+    assert!(store.release(&third).await.unwrap());
+}
+
+/// Twenty tasks want the lease 25 times each, and drop every third use at a random moment.
+async fn is_held_by_one_at_a_time<S: Store + Clone>(store: S) {
+    let name = name();
+    let (inside, highest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        let (store, name) = (store.clone(), name.clone());
+        let (inside, highest) = (Arc::clone(&inside), Arc::clone(&highest));
+        tasks.spawn(async move {
+            for turn in 0..25 {
+                let (inside, highest) = (Arc::clone(&inside), Arc::clone(&highest));
+                let body = async move |lease: &mut Lease| {
+                    let before = highest.swap(lease.token(), Ordering::SeqCst);
+                    assert!(before < lease.token(), "the token grows");
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    let inside = Inside(inside);
+                    sleep(Duration::from_millis(1)).await;
+                    drop(inside);
+                    Ok(())
+                };
+                let turns = lease(store.clone(), &name)
+                    .ttl(Duration::from_secs(30))
+                    .backoff(Duration::from_millis(1), Duration::from_millis(20));
+                let used = turns.with(body);
+                if turn % 3 == 0 {
+                    let moment = Duration::from_micros(rand::random_range(0..20_000));
+                    let _ = timeout(moment, used).await;
+                } else {
+                    used.await.expect("nothing fails");
+                }
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("no task fails");
+    }
+    detached::drain().await;
+    assert_eq!(store.current(&name).await.unwrap(), None);
+}
+
+struct Inside(Arc<AtomicUsize>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A lease outlives its ttl while the body runs.
+async fn is_renewed_while_the_body_runs<S: Store + Clone>(store: S) {
+    let name = name();
+    let ttl = Duration::from_millis(900);
+    let body = async |_: &mut Lease| {
+        sleep(ttl * 3).await;
+        let second = try_lease(store.clone(), &name).with(async |_| Ok(())).await;
+        assert!(matches!(second, Err(LeaseError::Held)));
+        Ok(())
+    };
+    let held = lease(store.clone(), &name).ttl(ttl);
+    held.with_local(body).await.expect("it is renewed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Redis"]
+async fn leases_on_redis() {
+    let store = redis_store().await;
+    keeps_the_contract(store.clone()).await;
+    is_renewed_while_the_body_runs(store.clone()).await;
+    is_held_by_one_at_a_time(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn leases_on_postgresql() {
+    let store = postgres_store().await;
+    keeps_the_contract(store.clone()).await;
+    is_renewed_while_the_body_runs(store.clone()).await;
+    is_held_by_one_at_a_time(store).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis"]
+async fn a_key_that_is_gone_ends_the_body() {
+    let store = redis_store().await;
+    let name = name();
+    let client = redis::Client::open(url_of("REDIS_URL")).expect("a URL of Redis");
+    let mut other = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("a connection");
+    let key = format!("{{{name}}}:lease");
+    let body = async move |_: &mut Lease| {
+        let command = redis::cmd("DEL")
+            .arg(&key)
+            .query_async::<()>(&mut other)
+            .await;
+        command.expect("Redis answers");
+        pending::<Result<(), _>>().await
+    };
+    let result = lease(store, name).ttl(TTL).with(body).await;
+    assert!(matches!(result, Err(LeaseError::Lost)));
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_fence_refuses_an_older_token_also_while_a_newer_one_is_at_work() {
+    let _tables = postgres_store().await;
+    let (pool, resource) = (pool().await, name());
+    let mut newer = pool.begin().await.unwrap();
+    assert!(pass_fence(&mut *newer, &resource, 7).await.unwrap());
+    // Whether it comes to the row before the commit or after, the row is the newer one's.
+    let (other, same) = (pool.clone(), resource.clone());
+    let older = tokio::spawn(async move { pass_fence(&other, &same, 6).await.unwrap() });
+    assert!(pass_fence(&mut *newer, &resource, 7).await.unwrap());
+    newer.commit().await.unwrap();
+    assert!(
+        !older.await.unwrap(),
+        "it waited for the newer one, and is refused"
+    );
+    assert!(!pass_fence(&pool, &resource, 6).await.unwrap());
+    assert!(pass_fence(&pool, &resource, 8).await.unwrap());
+    assert!(!pass_fence(&pool, &resource, 7).await.unwrap());
+}
