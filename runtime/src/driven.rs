@@ -43,6 +43,9 @@ pub(crate) struct Driver(Box<dyn Drive>);
 trait Drive: Send {
     fn name(&self) -> &'static str;
 
+    /// Returns `true` if the holder has taken the coroutine, or does not want it any more.
+    fn is_over(&self) -> bool;
+
     fn drive(&mut self, cx: &mut Context<'_>) -> Driven;
 }
 
@@ -95,7 +98,7 @@ impl Future for Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(driver) = self.0.take() {
+        if let Some(driver) = self.0.take_if(|driver| !driver.0.is_over()) {
             Self(Some(driver)).spawn(fallback::runtime());
         }
     }
@@ -424,6 +427,15 @@ where
 {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn is_over(&self) -> bool {
+        let state = self.state();
+        match state.coroutine {
+            Where::Here(_) => state.is_done,
+            Where::Polled => false,
+            Where::Unwanted | Where::Gone => true,
+        }
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Driven {
