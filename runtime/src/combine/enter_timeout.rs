@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::context::AsyncContext;
 use crate::generator::generator;
 use crate::scope::Live;
-use crate::time_limit::within;
+use crate::time_limit::{check_timer, within};
 use crate::timeout_error::{Phase, TimeoutError};
 
 pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
@@ -15,6 +15,8 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
     after: Duration,
 ) -> impl AsyncContext<Value = C::Value, Error = TimeoutError<C::Error>, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
+        // Before there is anything that could go on in the background.
+        check_timer();
         // It hands itself over when it drops: at its limit, and also where the caller goes away.
         let mut live = Live::new_part(context, lender.part());
         {
