@@ -506,6 +506,7 @@ fn a_panic_of_what_the_body_or_beside_drops_keeps_no_exit_from_running() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_on_exit_does_not_count_the_time_of_the_body() {
+    let _stage = tests::Stage::alone();
     let limited = lease(Ledger::default(), Then::IsContent).exit_timeout(Duration::from_secs(1));
     let begun = Instant::now();
     let result = limited
@@ -556,6 +557,7 @@ fn is_send(_: &(impl Future + Send)) {}
 
 #[tokio::test]
 async fn a_use_with_something_beside_is_send_and_can_be_spawned() {
+    let _stage = tests::Stage::alone();
     let used =
         lease(Ledger::default(), Then::Fails).with(async |_| pending::<Result<(), _>>().await);
     is_send(&used);
