@@ -32,6 +32,7 @@ impl Drop for Limits {
     fn drop(&mut self) {
         detached::set_limit(usize::MAX);
         detached::set_exit_limit(Duration::MAX);
+        report::set_wait_limit(10 * SECOND);
     }
 }
 
@@ -341,7 +342,6 @@ fn a_storm_of_enters_that_time_out_leaves_no_more_exits_than_the_limit_and_what_
             assert!(request.await.expect("no panic").is_err());
         }
         detached::drain().await;
-        report::set_wait_limit(10 * SECOND);
         // The limit, and those who came in the two seconds before it was reached.
         assert!(MOST.load(Ordering::Relaxed) <= 300, "{MOST:?}");
         assert_eq!(OPEN.load(Ordering::Relaxed), 0);

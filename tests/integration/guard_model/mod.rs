@@ -264,6 +264,8 @@ fn check_with(mode: Mode, cases: u64, limit: Option<usize>) {
     let shown = number_of("KEEP_GOING");
     let mut ops = 0;
     let mut runner = Runner::new(mode);
+    // After the runner, which is alone in the process: these hold for all of it.
+    let _bounded = limit.map(|_| Bounded::begin());
     runner.limit = limit;
     if shown.is_some() {
         runner.hurry();
@@ -331,11 +333,28 @@ fn guards_keep_their_laws_without_tokio() {
     let _ = in_a_process_of_its_own("guard_model::programs_without_a_runtime");
 }
 
+/// While it is there, what is open is listed, and an enter that waits at the door does so for a
+/// short time alone: what an exit joins may wait for that exit.
+struct Bounded;
+
+impl Bounded {
+    fn begin() -> Self {
+        observe::set_listing(true);
+        report::set_wait_limit(Duration::from_millis(20));
+        Self
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        detached::set_limit(usize::MAX);
+        observe::set_listing(false);
+        report::set_wait_limit(Duration::from_secs(10));
+    }
+}
+
 /// With the list on, and a limit on the exits in the background: enters wait then.
 fn check_bounded(mode: Mode, cases: u64) {
-    observe::set_listing(true);
-    // What an exit joins may wait for that exit, until it has waited for so long.
-    report::set_wait_limit(Duration::from_millis(20));
     check_with(mode, cases, Some(1));
 }
 
