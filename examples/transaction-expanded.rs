@@ -1,7 +1,7 @@
 //! What `#[async_context]` makes of a function: the user's body, inside of one call.
 //!
-//! `written` is the input. `expanded` is the output as the macro writes it, formatted, but for the import
-//! that it marks as used. Both compile, and this program shows that both do the same.
+//! `written` is the input. `expanded` is the output as the macro writes it, formatted, but for the
+//! import that it marks as used. Both compile, and this program shows that both do the same.
 //!
 //! ```text
 //! $ cargo run --example transaction-expanded

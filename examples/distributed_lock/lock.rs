@@ -1,8 +1,8 @@
 //! A lock that processes take in turns, on one Redis.
 //!
-//! It is a key that holds the random token of its owner, and has an expiry: the lease. The owner renews
-//! the lease while it works, and removes the key in the end. One that has died does neither, and the lock
-//! is free when its lease is over.
+//! It is a key that holds the random token of its owner, and has an expiry: the lease. The owner
+//! renews the lease while it works, and removes the key in the end. One that has died does neither,
+//! and the lock is free when its lease is over.
 
 use std::time::Duration;
 
@@ -59,12 +59,12 @@ pub(crate) enum LockError {
     Redis(#[from] RedisError),
 }
 
-/// Has the lock while the body runs, and renews it beside the body. A lock that is lost ends the body
-/// with [`LockError::Lost`].
+/// Has the lock while the body runs, and renews it beside the body. A lock that is lost ends the
+/// body with [`LockError::Lost`].
 ///
-/// A body that completes although the lock was lost in the meantime fails with that error too: others
-/// may have worked at the same time. One whose lock could not be released fails with Redis' error, and the
-/// lock is free when its lease is over.
+/// A body that completes although the lock was lost in the meantime fails with that error too:
+/// others may have worked at the same time. One whose lock could not be released fails with Redis'
+/// error, and the lock is free when its lease is over.
 #[async_context]
 pub(crate) async fn lock(
     redis: ConnectionManager,
@@ -102,15 +102,15 @@ async fn wait(claim: &Claim, patience: Duration) -> Result<Held, LockError> {
     }
 }
 
-/// One attempt: `None` if others have the lock. One that nobody waits for any more comes to its end, and
-/// releases what it has got.
+/// One attempt: `None` if others have the lock. One that nobody waits for any more comes to its
+/// end, and releases what it has got.
 #[async_context]
 async fn attempt(mut claim: Claim) -> Result<Option<Held>, RedisError> {
     let held = match claim.acquire().await {
         Ok(held) => held,
         Err(error) => {
-            // Whether the key is there, nobody knows. It must not stay. Where this fails as well, the
-            // lease takes care of it.
+            // Whether the key is there, nobody knows. It must not stay. Where this fails as well,
+            // the lease takes care of it.
             let _ = claim.release().await;
             return Err(error);
         }
@@ -215,12 +215,14 @@ impl Claim {
     }
 }
 
-/// Where the last fencing token is kept. It has no expiry: a number that was handed out must not come again.
+/// Where the last fencing token is kept. It has no expiry: a number that was handed out must not
+/// come again.
 pub(crate) fn fence_key(name: &str) -> String {
     format!("{name}:fence")
 }
 
-/// The script itself, not its hash: so it is one request, done or not, however long nobody has used it.
+/// The script itself, not its hash: so it is one request, done or not, however long nobody has used
+/// it.
 pub(crate) fn eval(script: &str, keys: &[&str]) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command.arg(script).arg(keys.len()).arg(keys);

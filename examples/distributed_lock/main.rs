@@ -1,5 +1,5 @@
-//! A lock that processes on many machines take in turns, on a Redis: and a proof that there were never
-//! two owners at once.
+//! A lock that processes on many machines take in turns, on a Redis: and a proof that there were
+//! never two owners at once.
 //!
 //! ```text
 //! $ cargo run --example distributed_lock -- --kill
@@ -11,9 +11,10 @@
 //! the counter is at 200 after 200 writes, 0 refused; the lock had 208 owners, and is free
 //! ```
 //!
-//! Several processes add to one counter, which they read, and then write with one more: whoever does not have
-//! it to itself overwrites what others have added. A quarter of their turns is given up where it takes more than a random time, and
-//! with `--kill` the first process is killed while it has the lock; the others go on when its lease is over.
+//! Several processes add to one counter, which they read, and then write with one more: whoever
+//! does not have it to itself overwrites what others have added. A quarter of their turns is given
+//! up where it takes more than a random time, and with `--kill` the first process is killed while
+//! it has the lock; the others go on when its lease is over.
 //!
 //! The lock is one function (see `lock.rs`). In short:
 //!
@@ -27,23 +28,24 @@
 //! }
 //! ```
 //!
-//! - It is taken by `SET name token NX PX lease`, with a backoff while others have it, for as long as the
-//!   patience lasts. Waiting can be given up at once; an attempt whose answer is on its way is undone, and so
-//!   is one whose answer never came.
-//! - The second argument of `yield_!` runs beside the body, and renews the lease. It is no task: it ends
-//!   with the body, and dies with the process. Then the key expires.
-//! - When the lock is lost (the key is gone, or Redis did not answer until the lease was over), the body
-//!   drops at once, and the caller gets `Lost`. A body that completes before that is known fails in its
-//!   exit.
+//! - It is taken by `SET name token NX PX lease`, with a backoff while others have it, for as long
+//!   as the patience lasts. Waiting can be given up at once; an attempt whose answer is on its way
+//!   is undone, and so is one whose answer never came.
+//! - The second argument of `yield_!` runs beside the body, and renews the lease. It is no task: it
+//!   ends with the body, and dies with the process. Then the key expires.
+//! - When the lock is lost (the key is gone, or Redis did not answer until the lease was over), the
+//!   body drops at once, and the caller gets `Lost`. A body that completes before that is known
+//!   fails in its exit.
 //! - Only who holds the token removes the key: compare and delete in one script.
 //!
-//! **What a lock on one Redis does not promise.** That there is one owner at any moment. The lease runs by two
-//! clocks; a process can be paused longer than its lease, between any two instructions, and write when it
-//! wakes up; a Redis that fails over to a replica, or restarts without its data, forgets locks. So each owner
-//! gets a *fencing token*, a number from the same script that is higher than all before (`INCR`; no more than
-//! Redis itself does that outlive a loss of its data). What is protected has to keep the highest number that it
-//! has seen, and to refuse lower ones, as `counter.rs` does. The lock makes conflicts rare; the fencing token
-//! makes them harmless. It is not fair either: who waits longest is not served first.
+//! **What a lock on one Redis does not promise.** That there is one owner at any moment. The lease
+//! runs by two clocks; a process can be paused longer than its lease, between any two instructions,
+//! and write when it wakes up; a Redis that fails over to a replica, or restarts without its data,
+//! forgets locks. So each owner gets a *fencing token*, a number from the same script that is
+//! higher than all before (`INCR`; no more than Redis itself does that outlive a loss of its data).
+//! What is protected has to keep the highest number that it has seen, and to refuse lower ones, as
+//! `counter.rs` does. The lock makes conflicts rare; the fencing token makes them harmless. It is
+//! not fair either: who waits longest is not served first.
 //!
 //! | file | subject |
 //! | --- | --- |
@@ -80,8 +82,8 @@ type AnyError = Box<dyn Error + Send + Sync>;
 /// Adds to one counter from several processes, which take a lock on Redis in turns, and proves that
 /// there were never two owners.
 ///
-/// Exits with 0 if every addition is in the counter and the lock is free in the end; with 1 if not, or if
-/// Redis can't be reached for longer than the patience; with 2 for a wrong option.
+/// Exits with 0 if every addition is in the counter and the lock is free in the end; with 1 if not,
+/// or if Redis can't be reached for longer than the patience; with 2 for a wrong option.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "distributed_lock", version)]
 struct Options {
@@ -174,8 +176,8 @@ async fn run(options: Options) -> Result<(), AnyError> {
                     tasks.spawn(follow(number, name.clone(), kill, running.clone()));
                 }
                 drop(running);
-                // Nobody sends: this ends with the last of them. The exit of the tasks would wait as well,
-                // but not be interrupted.
+                // Nobody sends: this ends with the last of them. The exit of the tasks would wait
+                // as well, but not be interrupted.
                 run.recv().await;
                 Ok(())
             });

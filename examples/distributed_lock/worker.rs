@@ -1,4 +1,5 @@
-//! One of the processes: adds to the counter whenever it is its turn, and gives up some turns on the way.
+//! One of the processes: adds to the counter whenever it is its turn, and gives up some turns on
+//! the way.
 
 use std::fmt;
 use std::future::pending;
@@ -67,8 +68,8 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
     let terms = options.terms();
     let mut random = SmallRng::seed_from_u64(options.seed.wrapping_add(number.into()));
     let mut turns = Turns::default();
-    // The first one keeps the lock in the middle of it all, if it is told to; and if it had no turn until
-    // then, at the end.
+    // The first one keeps the lock in the middle of it all, if it is told to; and if it had no turn
+    // until then, at the end.
     let mut keeps = (number == 1 && (options.kill || options.keep)).then_some(options.adds / 2);
     let mut last_good = Instant::now();
     loop {
@@ -112,8 +113,8 @@ pub(crate) async fn run(number: u16, name: String, options: Options) -> Result<(
     Ok(())
 }
 
-/// Reads the counter, and writes one more; or tells that there is nothing left to do; or, from the value
-/// on at which it is to keep the lock, does so and nothing else.
+/// Reads the counter, and writes one more; or tells that there is nothing left to do; or, from the
+/// value on at which it is to keep the lock, does so and nothing else.
 async fn take_turn(
     mut counter: Counter,
     fence: u64,

@@ -1,5 +1,5 @@
-//! The export: rows from a cursor in a transaction, sent while they are read; and the pool that can be
-//! replaced meanwhile.
+//! The export: rows from a cursor in a transaction, sent while they are read; and the pool that can
+//! be replaced meanwhile.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ async fn transaction(pools: Pools) -> Result<Transaction<'static, Postgres>, Arc
     Guard::exit(pool, ended.map_err(Arc::new)).await
 }
 
-/// Notes the export, and sends so many rows. Both hold, or neither: the note is there when the client
-/// has had all rows.
+/// Notes the export, and sends so many rows. Both hold, or neither: the note is there when the
+/// client has had all rows.
 async fn export(State(pools): State<Pools>, Path((number, rows)): Path<(i64, i64)>) -> Body {
     let parts = transaction(pools).stream(async move |tx, items| {
         let note = sqlx::query("INSERT INTO exports VALUES ($1)").bind(number);

@@ -1,5 +1,5 @@
-//! An export of many rows over HTTP, from a cursor in a transaction, with a pool that is replaced while
-//! it is in use.
+//! An export of many rows over HTTP, from a cursor in a transaction, with a pool that is replaced
+//! while it is in use.
 //!
 //! ```text
 //! $ export DATABASE_URL=postgres://postgres@127.0.0.1:5432/test
@@ -18,7 +18,8 @@
 //! $ echo 10 > connections                                    # the service has a new pool,
 //! ```
 //!
-//! and says so, while the exports that run go on with the old one, which is closed after the last of them:
+//! and says so, while the exports that run go on with the old one, which is closed after the last
+//! of them:
 //!
 //! ```text
 //! connections: 10
@@ -59,7 +60,8 @@ async fn read(file: &Path) -> Result<u32> {
     Ok(text.trim().parse()?)
 }
 
-/// Replaces the pool when the file changes. A new one that can't be opened leaves the old one where it is.
+/// Replaces the pool when the file changes. A new one that can't be opened leaves the old one where
+/// it is.
 async fn watch(file: PathBuf, url: String, pools: Pools, mut connections: u32) {
     loop {
         sleep(Duration::from_millis(200)).await;

@@ -1,18 +1,19 @@
 //! A context around each request of any axum service, until the *body* of its answer has been sent.
 //!
 //! A handler that streams its answer returns long before the answer has been sent. What the stream
-//! reads from has to be open until then; and who wants to know how a request ended has to look at its
-//! body. Here the context is exited
+//! reads from has to be open until then; and who wants to know how a request ended has to look at
+//! its body. Here the context is exited
 //!
 //! - as completed, when all of the body has been given to the server;
 //! - as failed, when the body fails;
 //! - as cancelled, in the background, when the client is gone, or nobody reads the body.
 //!
-//! The status has gone by then. So an exit that fails can't change it any more: it ends the body with
-//! an error, and the server breaks the connection off, so that the client sees an answer that is cut short. Where the
-//! server has been given all it needs, such as all bytes of an answer with a known length, it drops the
-//! body at once; then the exit runs in the background, as completed, and its error is reported. For a
-//! context whose exit decides about the status, as a commit does, see `layer.rs`.
+//! The status has gone by then. So an exit that fails can't change it any more: it ends the body
+//! with an error, and the server breaks the connection off, so that the client sees an answer that
+//! is cut short. Where the server has been given all it needs, such as all bytes of an answer with
+//! a known length, it drops the body at once; then the exit runs in the background, as completed,
+//! and its error is reported. For a context whose exit decides about the status, as a commit does,
+//! see `layer.rs`.
 //!
 //! A streaming answer that needs no more than a context of its own is shorter: see `streaming.rs`.
 

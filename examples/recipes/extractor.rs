@@ -1,12 +1,12 @@
 //! A transaction as an axum extractor, like a `Depends` of `FastAPI` with a `yield`.
 //!
-//! A layer opens the transaction before the handler, and commits or rolls back after it, as the answer's
-//! status says. The client gets the answer after that: a commit that fails makes a 500 of it. The
-//! extractor only hands the transaction out, so that no handler can forget to end it.
+//! A layer opens the transaction before the handler, and commits or rolls back after it, as the
+//! answer's status says. The client gets the answer after that: a commit that fails makes a 500 of
+//! it. The extractor only hands the transaction out, so that no handler can forget to end it.
 //!
-//! An extractor that hands out a [`Guard`] is shorter, and a trap. Each handler has to end that with
-//! `Guard::exit`. One that forgets it answers 201, while the guard that it drops rolls back, and nothing
-//! tells about it.
+//! An extractor that hands out a [`Guard`] is shorter, and a trap. Each handler has to end that
+//! with `Guard::exit`. One that forgets it answers 201, while the guard that it drops rolls back,
+//! and nothing tells about it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! A context around each request of an axum router, as a layer.
 //!
-//! What it lends goes to the handlers as an extension. An answer with a server error fails the body, so
-//! that the context sees it; the client still gets the answer. An exit that fails makes a 500 of an
-//! answer that was good: nobody is told that something is done which is not.
+//! What it lends goes to the handlers as an extension. An answer with a server error fails the
+//! body, so that the context sees it; the client still gets the answer. An exit that fails makes a
+//! 500 of an answer that was good: nobody is told that something is done which is not.
 //!
 //! The exit has run before the answer's head is sent. For a context that has to be open until the
 //! body of the answer has been sent as well, see `body_scope.rs`.
@@ -28,8 +28,8 @@ struct RequestId(u32);
 
 #[derive(Debug)]
 enum Trouble {
-    /// The error of the body: an answer that counts as a failure. The answer itself is no error, and
-    /// could not be one, since it is not `Sync`.
+    /// The error of the body: an answer that counts as a failure. The answer itself is no error,
+    /// and could not be one, since it is not `Sync`.
     Answer,
     /// The log has no place left.
     Full,

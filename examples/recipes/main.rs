@@ -1,5 +1,5 @@
-//! Short programs to copy from, each with its tests: contexts in other crates' places, and five contexts
-//! that people ask for.
+//! Short programs to copy from, each with its tests: contexts in other crates' places, and five
+//! contexts that people ask for.
 //!
 //! | file | what |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! A page that Prometheus scrapes: how often each context was entered, how it ended, how long each part
-//! took; and beside it a page for operators, with what is open now.
+//! A page that Prometheus scrapes: how often each context was entered, how it ended, how long each
+//! part took; and beside it a page for operators, with what is open now.
 
 use std::io;
 use std::time::Duration;

@@ -1,10 +1,10 @@
-//! A fixture that all tests of a program share: a server that is started once, by the first test that
-//! needs it, and stopped when the last test has ended.
+//! A fixture that all tests of a program share: a server that is started once, by the first test
+//! that needs it, and stopped when the last test has ended.
 //!
-//! `cargo test` has no place for code after the last test of a program, unless the program has a `main` of its
-//! own (`harness = false` in `Cargo.toml`). This one is as short as that can be. All tests run on one
-//! runtime: what is bound to a runtime, such as a server's task, would end with the test that started it.
-//! At the end `drained` closes what lingers.
+//! `cargo test` has no place for code after the last test of a program, unless the program has a
+//! `main` of its own (`harness = false` in `Cargo.toml`). This one is as short as that can be. All
+//! tests run on one runtime: what is bound to a runtime, such as a server's task, would end with
+//! the test that started it. At the end `drained` closes what lingers.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]

@@ -70,8 +70,8 @@ fn memory() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Each transaction ends as its client has seen it, the pool stays whole, and so it does when it is replaced
-/// a hundred times meanwhile.
+/// Each transaction ends as its client has seen it, the pool stays whole, and so it does when it is
+/// replaced a hundred times meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
 async fn each_export_ends_as_its_client_has_seen_it() {

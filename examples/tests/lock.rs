@@ -1,4 +1,5 @@
-//! The lock of `distributed_lock` on its own, lost, waited for, given up, and on a Redis that stands still.
+//! The lock of `distributed_lock` on its own, lost, waited for, given up, and on a Redis that
+//! stands still.
 
 #![forbid(unsafe_code)]
 

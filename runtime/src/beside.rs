@@ -1,9 +1,9 @@
 //! What the code of a context runs beside the body: the second argument of
 //! [`yield_!`](crate::yield_), or [`AsyncContext::beside`](crate::AsyncContext::beside).
 //!
-//! It is a part of the code, which stands at its yield meanwhile. Whoever holds the context polls the code
-//! while something runs there, from the poll that yields to the begin of exit. What ends the
-//! body is left in the [`exchange`](crate::exchange), and the holder ends the body then.
+//! It is a part of the code, which stands at its yield meanwhile. Whoever holds the context polls
+//! the code while something runs there, from the poll that yields to the begin of exit. What ends
+//! the body is left in the [`exchange`](crate::exchange), and the holder ends the body then.
 
 use std::any::type_name;
 use std::fmt;
@@ -80,7 +80,8 @@ impl<V, E> Lender<V, E> {
 }
 
 pin_project! {
-    /// The wait for the end of the body, with something beside the body: what [`Lender::yield_beside`] gives.
+    /// The wait for the end of the body, with something beside the body: what
+    /// [`Lender::yield_beside`] gives.
     ///
     /// ```
     /// use async_context_manager::generator::{YieldBeside, generator};
@@ -157,7 +158,8 @@ where
         if this.beside.is_some() {
             stop(this.beside);
             link.stop_beside();
-            // What it has opened exits before this exit goes on. One for many has opened nothing itself.
+            // What it has opened exits before this exit goes on. One for many has opened nothing
+            // itself.
             if !*this.goes_on {
                 let wait = order::what_this_exit_has_given_up(type_name::<B>());
                 *this.given_up = Some(Box::pin(wait));

@@ -11,8 +11,8 @@ use crate::exchange::Mark;
 use crate::lender::Lender;
 
 pin_project! {
-    /// What [`cancellable!`](crate::cancellable) evaluates to: a future that gives what the one in it
-    /// gives.
+    /// What [`cancellable!`](crate::cancellable) evaluates to: a future that gives what the one in
+    /// it gives.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -31,8 +31,9 @@ pin_project! {
     /// # }
     /// ```
     //
-    // A type of its own, and one that asks nothing of its parameters: where the argument is no future, only
-    // the call is wrong. An `async fn` would be wrong once more as a type, and once more where it is awaited.
+    // A type of its own, and one that asks nothing of its parameters: where the argument is no
+    // future, only the call is wrong. An `async fn` would be wrong once more as a type, and once
+    // more where it is awaited.
     #[must_use = "a future does nothing unless it is awaited"]
     pub struct Cancellable<'l, V, E, F, T> {
         lender: &'l Lender<V, E>,

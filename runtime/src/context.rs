@@ -10,8 +10,9 @@ use crate::outcome::Outcome;
 ///
 /// Most contexts are written as one function under [`#[async_context]`](crate::async_context). By
 /// hand, a context is a type with two `async fn`s, like a Python class with `__aenter__` and
-/// `__aexit__`. Either is used through [`AsyncContextExt`](crate::AsyncContextExt). The guide has a page
-/// on [contexts by hand](crate::guide::by_hand), and one on [the life of a context](crate::guide::cancellation).
+/// `__aexit__`. Either is used through [`AsyncContextExt`](crate::AsyncContextExt). The guide has a
+/// page on [contexts by hand](crate::guide::by_hand), and one on [the life of a
+/// context](crate::guide::cancellation).
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -62,9 +63,10 @@ use crate::outcome::Outcome;
 /// # Cancel safety
 ///
 /// Neither future is dropped half-way by this crate, with the exceptions that the user asks for
-/// ([`cancellable!`](crate::cancellable), [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
-/// [`with_scoped`](crate::AsyncContextExt::with_scoped), a time limit) and the one that nobody can help:
-/// what a runtime that shut down has left behind is given up after some time, and reported as
+/// ([`cancellable!`](crate::cancellable),
+/// [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
+/// [`with_scoped`](crate::AsyncContextExt::with_scoped), a time limit) and the one that nobody can
+/// help: what a runtime that shut down has left behind is given up after some time, and reported as
 /// [`Lost`](crate::report::Kind::Lost).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async context",
@@ -146,12 +148,12 @@ pub trait AsyncContext: Sized + Send {
         outcome: &Outcome,
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send;
 
-    /// Runs beside the body, and may end it: renews a lease, sends heartbeats, watches for a signal.
-    /// Called once, after an enter that succeeded. A context that has nothing to do there leaves this
-    /// method out.
+    /// Runs beside the body, and may end it: renews a lease, sends heartbeats, watches for a
+    /// signal. Called once, after an enter that succeeded. A context that has nothing to do there
+    /// leaves this method out.
     ///
-    /// The future is polled in the task of the caller, together with the body, from the end of enter to
-    /// the begin of exit, and then dropped. What it means is the subject of [a page of the
+    /// The future is polled in the task of the caller, together with the body, from the end of
+    /// enter to the begin of exit, and then dropped. What it means is the subject of [a page of the
     /// guide](crate::guide::beside).
     ///
     /// ```

@@ -1,12 +1,13 @@
 //! The one form in which every context is driven: code with a hole in it.
 //!
-//! A [`Coroutine`] is a boxed future that enters, lends its value through a [`Lender`], sleeps until
-//! the value comes back with the outcome, and exits. Whoever holds it drives it: a scope while the
-//! caller is there, the background once the caller has gone. A generator *is* such a future; a
-//! hand-written context becomes one by `AsyncContext::__coroutine`.
+//! A [`Coroutine`] is a boxed future that enters, lends its value through a [`Lender`], sleeps
+//! until the value comes back with the outcome, and exits. Whoever holds it drives it: a scope
+//! while the caller is there, the background once the caller has gone. A generator *is* such a
+//! future; a hand-written context becomes one by `AsyncContext::__coroutine`.
 //!
-//! Holder and future talk through an [`Exchange`](crate::exchange::Exchange). What an exit needs besides its
-//! value is in order: its own code begins after all detached exits inside the context have ended.
+//! Holder and future talk through an [`Exchange`](crate::exchange::Exchange). What an exit needs
+//! besides its value is in order: its own code begins after all detached exits inside the context
+//! have ended.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -27,8 +28,8 @@ use crate::report::{self, Kind, drop_quietly};
 
 /// A context under way. `F` is its future; where its type does not matter, a [`Code`].
 ///
-/// The state is `None` when this drops. The lock makes a coroutine `Sync`, and so a guard that is kept in
-/// shared state.
+/// The state is `None` when this drops. The lock makes a coroutine `Sync`, and so a guard that is
+/// kept in shared state.
 pub(crate) struct Coroutine<V, F: ?Sized> {
     name: &'static str,
     state: Mutex<Option<Boxed<V, F>>>,
@@ -242,8 +243,8 @@ where
         poll_code(self.place, self.link, self.future.as_mut(), cx, part)
     }
 
-    /// While exit waits for its turn, what runs beside the body goes on. What it says about the body comes
-    /// too late.
+    /// While exit waits for its turn, what runs beside the body goes on. What it says about the
+    /// body comes too late.
     fn poll_beside_the_wait(&mut self, name: &'static str, cx: &mut Context<'_>) {
         if self.link.runs_beside() {
             let polled = self.poll(cx, Polled::Open);
@@ -369,8 +370,8 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
     }
 }
 
-/// Drops what has not ended, inside of the context. Value, code and error are the user's: each may panic
-/// while it drops, also while the thread does, and none goes on.
+/// Drops what has not ended, inside of the context. Value, code and error are the user's: each may
+/// panic while it drops, also while the thread does, and none goes on.
 #[cold]
 fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
     let parts = state.as_mut().project();
@@ -438,8 +439,8 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         (state.place, link.lend(), companion)
     }
 
-    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it has
-    /// ended the body, there may be more, and it may be polled again.
+    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
+    /// has ended the body, there may be more, and it may be polled again.
     ///
     /// # Panics
     ///
@@ -457,8 +458,8 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         }
     }
 
-    /// Goes on with what runs beside the body, for its driver. Gives how it has ended the body, and whether
-    /// there is nothing more to run.
+    /// Goes on with what runs beside the body, for its driver. Gives how it has ended the body, and
+    /// whether there is nothing more to run.
     pub(crate) fn drive_beside(&mut self, cx: &mut Context<'_>) -> (Option<End<BodyError>>, bool)
     where
         F: Future,
@@ -526,8 +527,8 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         *self.state().owed = None;
     }
 
-    /// For others that are put inside of it. Whoever shares a guard may ask for it in several threads at a
-    /// time: this is the one use of the lock.
+    /// For others that are put inside of it. Whoever shares a guard may ask for it in several
+    /// threads at a time: this is the one use of the lock.
     pub(crate) fn home(&self) -> Home {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = state.as_mut().expect("only the drop takes it");

@@ -1,9 +1,9 @@
 //! Exits that go on in the background, because nobody waits for them any more.
 //!
-//! When the future that uses a context is dropped (a timeout, a `select!`, an aborted task, a client
-//! that hung up), its coroutine is handed over to the tokio runtime that it was entered on, and
-//! exits there with [`Outcome::Cancelled`]. Whoever needs to know that this has happened, a `main`
-//! above all, waits for it:
+//! When the future that uses a context is dropped (a timeout, a `select!`, an aborted task, a
+//! client that hung up), its coroutine is handed over to the tokio runtime that it was entered on,
+//! and exits there with [`Outcome::Cancelled`]. Whoever needs to know that this has happened, a
+//! `main` above all, waits for it:
 //!
 //! ```
 //! use async_context_manager::detached;
@@ -182,11 +182,11 @@ static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Sets how long an exit may take in the background.
 ///
-/// An exit that takes longer is given up, as by [`exit_timeout`](crate::AsyncContextExt::exit_timeout),
-/// and reported as [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code: not the wait
-/// for the exits of others, and not what an enter takes that goes on in the background. Of a stack,
-/// each exit has the limit for itself. There is no limit unless this is called; `Duration::MAX`
-/// takes it away.
+/// An exit that takes longer is given up, as by
+/// [`exit_timeout`](crate::AsyncContextExt::exit_timeout), and reported as
+/// [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code: not the wait for the exits
+/// of others, and not what an enter takes that goes on in the background. Of a stack, each exit has
+/// the limit for itself. There is no limit unless this is called; `Duration::MAX` takes it away.
 ///
 /// An exit with a limit of its own keeps that one. An exit that is awaited has none by this: its
 /// error would have no type. The limit holds for exits that are in the background already, from
@@ -244,12 +244,12 @@ pub fn force(seen: &Seen) -> bool {
 
 /// Waits until no exit is running in the background.
 ///
-/// Other parts of the program may hand over new ones meanwhile; they are waited for as well. What is
-/// still in use is not: a task that goes on, or one that was aborted and not joined, hands over its
-/// exits when it drops them. Join the tasks first.
+/// Other parts of the program may hand over new ones meanwhile; they are waited for as well. What
+/// is still in use is not: a task that goes on, or one that was aborted and not joined, hands over
+/// its exits when it drops them. Join the tasks first.
 ///
-/// A [shared](crate::shared) context that [lingers](crate::Shared::linger) after its last use is closed at
-/// once.
+/// A [shared](crate::shared) context that [lingers](crate::Shared::linger) after its last use is
+/// closed at once.
 ///
 /// Inside of an enter or an exit it would wait for itself: don't call it there.
 ///
@@ -350,8 +350,8 @@ pub fn drain_blocking(limit: Duration) -> usize {
 }
 
 /// Runs the future, and then waits as [`drain`] does: a `main` that is wrapped in it loses nothing
-/// that its future, or a task that has ended, has left behind. Also where the future panics: the panic
-/// goes on after the wait.
+/// that its future, or a task that has ended, has left behind. Also where the future panics: the
+/// panic goes on after the wait.
 ///
 /// Tasks that are still there when the future ends are not covered: join them before, or drop the
 /// runtime and then call [`drain_blocking`].
@@ -431,8 +431,8 @@ where
     }
 }
 
-/// What is left of a context, from wherever its holder left it. It counts as running until it drops, and
-/// drops in this order.
+/// What is left of a context, from wherever its holder left it. It counts as running until it
+/// drops, and drops in this order.
 struct Rest<V, D, E> {
     coroutine: Coroutine<V, Code<D, E>>,
     /// Once its exit has begun.

@@ -4,17 +4,17 @@
 //!
 //! 1. An enter that comes to the door waits there if `n` exits are in the background.
 //! 2. It waits only where it holds up nothing: it is inside of no context, and its task has opened
-//!    no guard that is still there. So nothing waits here that a closing context could wait for: not
-//!    its exit, not what its exit opens, not the body around it, and no task of
+//!    no guard that is still there. So nothing waits here that a closing context could wait for:
+//!    not its exit, not what its exit opens, not the body around it, and no task of
 //!    [`tasks`](crate::tasks). Nor does an enter wait whose code holds what a closing context may
 //!    need. Outside of tokio, where tasks can't be told apart, no enter waits.
 //! 3. Those that wait are let in while there are fewer, in the order in which they came: one for
 //!    each exit that ends, one for each enter that ends at this door, and `n` when there is no exit
 //!    left. So a crowd that has waited does not come in at once.
 //! 4. When a task comes to hold a guard, its enters that wait are let in: by rule 2.
-//! 5. An enter that has waited for as long as a wait may last before it is reported is reported, and
-//!    goes in. The rules above can't see all that an exit waits for (a task that it has spawned and
-//!    joins), nor whether one that was let in is polled: so nothing waits here for ever.
+//! 5. An enter that has waited for as long as a wait may last before it is reported is reported,
+//!    and goes in. The rules above can't see all that an exit waits for (a task that it has spawned
+//!    and joins), nor whether one that was let in is polled: so nothing waits here for ever.
 //!
 //! Locks: of the door, or of the tasks' guards, and none inside of the other.
 

@@ -1,7 +1,8 @@
 //! What runs beside a body that nobody polls for us: who holds a guard, say, has the body.
 //!
-//! A [`Driver`] polls it then: a task of the runtime, or the code of a stack or of a `join` that has many
-//! such contexts. The coroutine passes between the driver and the holder, who wants it for its exit:
+//! A [`Driver`] polls it then: a task of the runtime, or the code of a stack or of a `join` that
+//! has many such contexts. The coroutine passes between the driver and the holder, who wants it for
+//! its exit:
 //!
 //! | from | to | by |
 //! | --- | --- | --- |
@@ -281,14 +282,15 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// For a holder who does not poll the body, of a context that has been entered: what runs beside it is for
-    /// the driver. `None` if there is nothing.
+    /// For a holder who does not poll the body, of a context that has been entered: what runs
+    /// beside it is for the driver. `None` if there is nothing.
     #[inline]
     pub(crate) fn drive(&mut self) -> Option<(Driver, Arc<Ended>)> {
         self.is_accompanied().then(|| self.part_from_driver())
     }
 
-    /// What is left here has the place of the context among the others. Its exit takes the rest back.
+    /// What is left here has the place of the context among the others. Its exit takes the rest
+    /// back.
     #[cold]
     fn part_from_driver(&mut self) -> (Driver, Arc<Ended>) {
         let mut driver = None;

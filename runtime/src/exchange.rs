@@ -13,17 +13,19 @@
 //! A context that is given up stays in its stage: whoever drives it on in the background goes on
 //! from there.
 //!
-//! Something may run *beside* the body, from the yield to the begin of exit: a part of the code, which the
-//! holder polls in the meantime. It begins in the poll that the code yields in. [`Beside`] tells how far it
-//! is, and what has ended the body from there is left in here for the holder.
+//! Something may run *beside* the body, from the yield to the begin of exit: a part of the code,
+//! which the holder polls in the meantime. It begins in the poll that the code yields in.
+//! [`Beside`] tells how far it is, and what has ended the body from there is left in here for the
+//! holder.
 //!
-//! The value stays in here from the yield to the exit: it is lent to the body where it is, and not moved. A
-//! holder who can't lend it so (a guard, say, whose body is the caller's own code) takes it out, and puts it
-//! back.
+//! The value stays in here from the yield to the exit: it is lent to the body where it is, and not
+//! moved. A holder who can't lend it so (a guard, say, whose body is the caller's own code) takes
+//! it out, and puts it back.
 //!
 //! Code and holder take turns: whoever holds the context polls the code, or drops it, and uses the
-//! exchange only between those. So the lock is always free. It is there because the compiler can't know
-//! that, and it is one that can be held over an await of the body, and costs one atomic operation.
+//! exchange only between those. So the lock is always free. It is there because the compiler can't
+//! know that, and it is one that can be held over an await of the body, and costs one atomic
+//! operation.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -185,7 +187,8 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn offer(&self, value: V) {
         self.goods().value = Some(value);
-        // Now, because before that a large value would be moved once more, to drop where this panics.
+        // Now, because before that a large value would be moved once more, to drop where this
+        // panics.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
         self.set_stage(Stage::Lent);
@@ -263,8 +266,8 @@ impl<V> Exchange<V> {
         }
     }
 
-    /// The body is to end so, says what runs beside it; it may go on after that. `E` is the error of
-    /// the context.
+    /// The body is to end so, says what runs beside it; it may go on after that. `E` is the error
+    /// of the context.
     pub(crate) fn end_from_beside<E>(&self, end: End<E>, goes_on: bool)
     where
         E: fmt::Debug + Send + Sync + 'static,

@@ -266,16 +266,17 @@ pub trait AsyncContextExt: AsyncContext {
         Guard::enter(self)
     }
 
-    /// Enters the context, and gives the items that the body sends, as a stream that owns the context.
+    /// Enters the context, and gives the items that the body sends, as a stream that owns the
+    /// context.
     ///
-    /// For what is read from something that has to be closed: rows of a cursor in a transaction, lines of
-    /// a session, parts of a download. The stream can be returned, kept in a struct, or sent as the body
-    /// of a response, and the context lives as long as the stream. The guide has a page on
-    /// [streams and bodies](crate::guide::streams).
+    /// For what is read from something that has to be closed: rows of a cursor in a transaction,
+    /// lines of a session, parts of a download. The stream can be returned, kept in a struct, or
+    /// sent as the body of a response, and the context lives as long as the stream. The guide has a
+    /// page on [streams and bodies](crate::guide::streams).
     ///
-    /// The body runs in the task that polls the stream, while the stream is polled. It is never more
-    /// than one item ahead: [`send`](crate::Items::send) returns when its item was taken and the next
-    /// item is asked for. When the stream gives `None` the exit has ended.
+    /// The body runs in the task that polls the stream, while the stream is polled. It is never
+    /// more than one item ahead: [`send`](crate::Items::send) returns when its item was taken and
+    /// the next item is asked for. When the stream gives `None` the exit has ended.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -302,9 +303,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// The stream's last item is the error that [`with`](Self::with) would give: of enter, of the body,
-    /// or of exit. After that item, and after the end, each poll gives `None`. An error that exit
-    /// [suppresses](crate::Suppression) ends the stream as if the body had completed.
+    /// The stream's last item is the error that [`with`](Self::with) would give: of enter, of the
+    /// body, or of exit. After that item, and after the end, each poll gives `None`. An error that
+    /// exit [suppresses](crate::Suppression) ends the stream as if the body had completed.
     ///
     /// # Panics
     ///
@@ -313,18 +314,18 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, nothing has happened. Dropped between two items, what the body
-    /// holds drops first, and then exit runs in the background, as
+    /// Dropped before its first poll, nothing has happened. Dropped between two items, what the
+    /// body holds drops first, and then exit runs in the background, as
     /// [`Cancelled`](crate::Outcome::Cancelled). So it does where a consumer takes only some of the
     /// items: whoever wants the exit to see a completed body, and its error, polls until `None`. A
-    /// stream that nobody polls for a while stands still, and loses nothing. Its exit has the order of
-    /// a [guard's](Guard#order).
+    /// stream that nobody polls for a while stands still, and loses nothing. Its exit has the order
+    /// of a [guard's](Guard#order).
     ///
     /// # Comparison
     ///
-    /// In a `try_stream!` of the crate `async-stream` a `yield` can't be in the body of a `with`, which is a
-    /// closure. A guard can be there; but a `?` drops the guard, which then exits in the background
-    /// as cancelled, without the error, and after the stream has ended.
+    /// In a `try_stream!` of the crate `async-stream` a `yield` can't be in the body of a `with`,
+    /// which is a closure. A guard can be there; but a `?` drops the guard, which then exits in the
+    /// background as cancelled, without the error, and after the stream has ended.
     #[cfg(feature = "stream")]
     fn stream<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Send + Unpin
     where
@@ -522,14 +523,14 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// The same context, whose enter is given so much time.
     ///
-    /// The body then fails with [`TimeoutError<Error>`](TimeoutError): a `?` converts, so a body that ends in another
-    /// result is `Ok(read(name).await?)`, not `read(name).await`.
+    /// The body then fails with [`TimeoutError<Error>`](TimeoutError): a `?` converts, so a body
+    /// that ends in another result is `Ok(read(name).await?)`, not `read(name).await`.
     ///
-    /// The limit is for enter alone: body and exit
-    /// take as long as they take. In Python, `asyncio.timeout` around `__aenter__`, which cancels it.
+    /// The limit is for enter alone: body and exit take as long as they take. In Python,
+    /// `asyncio.timeout` around `__aenter__`, which cancels it.
     ///
-    /// An enter that is over its limit is not cut off: it goes on in the background, and exit follows,
-    /// as it does for a caller who goes away. The exits of contexts around wait for both.
+    /// An enter that is over its limit is not cut off: it goes on in the background, and exit
+    /// follows, as it does for a caller who goes away. The exits of contexts around wait for both.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -559,8 +560,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has begun
-    /// then. Where there is no tokio runtime, the time is measured on a thread of this crate.
+    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has
+    /// begun then. Where there is no tokio runtime, the time is measured on a thread of this crate.
     fn enter_timeout(
         self,
         limit: Duration,
@@ -573,9 +574,9 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// The same context, whose body is given so much time.
     ///
-    /// When the time is over, the body drops, and contexts inside of it exit as cancelled. Exit sees the
-    /// error as that of the body, and the caller gets the error after exit. Enter and exit take as long as they
-    /// take. In Python, `asyncio.timeout` around the block.
+    /// When the time is over, the body drops, and contexts inside of it exit as cancelled. Exit
+    /// sees the error as that of the body, and the caller gets the error after exit. Enter and exit
+    /// take as long as they take. In Python, `asyncio.timeout` around the block.
     ///
     /// ```
     /// use async_context_manager::{Phase, prelude::*};
@@ -612,8 +613,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// around `__aexit__`.
     ///
     /// An exit that is over its limit is dropped where it stands, and the exits of contexts around
-    /// go on. That is told once. The caller gets [`TimeoutError::Elapsed`], like any error of exit. If the
-    /// body's own error or panic goes to the caller, or if the caller has left, the limit is
+    /// go on. That is told once. The caller gets [`TimeoutError::Elapsed`], like any error of exit.
+    /// If the body's own error or panic goes to the caller, or if the caller has left, the limit is
     /// [reported](crate::report) instead, as [`TimedOut`](crate::report::Kind::TimedOut).
     ///
     /// What the exit has opened until then goes on in the background. No other exit waits for it,
@@ -646,8 +647,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has begun
-    /// then. Where there is no tokio runtime, the time is measured on a thread of this crate.
+    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has
+    /// begun then. Where there is no tokio runtime, the time is measured on a thread of this crate.
     fn exit_timeout(
         self,
         limit: Duration,

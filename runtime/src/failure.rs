@@ -109,8 +109,8 @@ impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
     }
 }
 
-/// What went wrong in a [`try_exit`](crate::ExitStack::try_exit): the body's error, and those of all
-/// exits that failed.
+/// What went wrong in a [`try_exit`](crate::ExitStack::try_exit): the body's error, and those of
+/// all exits that failed.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;

@@ -1,6 +1,6 @@
 //! What a function under [`#[async_context]`](macro@crate::async_context) becomes: a call of
-//! [`generator`], with the function's code. The compiler's messages name what is in here; a program need
-//! not.
+//! [`generator`], with the function's code. The compiler's messages name what is in here; a program
+//! need not.
 //!
 //! ```
 //! use async_context_manager::generator::generator;
@@ -282,11 +282,11 @@ impl<V, E, B, F> fmt::Debug for Generator<V, E, B, F> {
 }
 
 /// What is in a struct that
-/// [`#[async_context(struct = Name)]`](macro@crate::async_context#a-name-for-the-context) writes: the
-/// arguments of the function, or what has become of them when the context is entered by hand.
+/// [`#[async_context(struct = Name)]`](macro@crate::async_context#a-name-for-the-context) writes:
+/// the arguments of the function, or what has become of them when the context is entered by hand.
 ///
-/// The lifetime is the one that the arguments may borrow for. The struct is the context; this type is
-/// what its methods call.
+/// The lifetime is the one that the arguments may borrow for. The struct is the context; this type
+/// is what its methods call.
 ///
 /// ```
 /// use async_context_manager::generator::Named;
@@ -301,8 +301,8 @@ pub struct Named<'a, A, V, E, D>(Held<A, Erased<'a, V, D, E>>);
 /// The function's code, without its type.
 type Erased<'a, V, D, E> = ByHand<V, dyn Future<Output = Result<D, E>> + Send + 'a>;
 
-/// Two states, the second of them in a box: most arguments have room to tell them apart, so that the
-/// struct is not larger than they are.
+/// Two states, the second of them in a box: most arguments have room to tell them apart, so that
+/// the struct is not larger than they are.
 enum Held<A, H> {
     Arguments(A),
     /// `None` for a moment: the arguments are on their way into the code.

@@ -388,8 +388,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// Tells when the body was ended by what runs [beside](crate::guide::beside) it. A future that
     /// belongs to nobody, for a `select!`, or for a task that has to know.
     ///
-    /// It never ends where there is nothing beside the body, and where the guard is gone before that. The
-    /// error is for [`run`](Self::run), or for [`exit`](Self::exit).
+    /// It never ends where there is nothing beside the body, and where the guard is gone before
+    /// that. The error is for [`run`](Self::run), or for [`exit`](Self::exit).
     ///
     /// ```
     /// use async_context_manager::prelude::*;

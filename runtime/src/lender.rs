@@ -46,8 +46,8 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// For code whose error is another one. What ends the body from beside that code is in this other
-    /// error, until somebody makes it ours.
+    /// For code whose error is another one. What ends the body from beside that code is in this
+    /// other error, until somebody makes it ours.
     pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {
         Lender::new(&self.link, self.part.clone())
     }

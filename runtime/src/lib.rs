@@ -215,10 +215,10 @@ macro_rules! yield_ {
 /// Marks an await that is safe to give up, in the enter of a function under
 /// [`#[async_context]`](macro@async_context): `cancellable!(future).await`.
 ///
-/// For an await that has nothing to undo, such as waiting for a lock that others hold. When the caller
-/// goes away in it, the function is dropped on the spot, with all its locals, instead of going on in
-/// the background; the exit does not run. So what the function has opened before that await is closed by
-/// its `Drop` alone.
+/// For an await that has nothing to undo, such as waiting for a lock that others hold. When the
+/// caller goes away in it, the function is dropped on the spot, with all its locals, instead of
+/// going on in the background; the exit does not run. So what the function has opened before that
+/// await is closed by its `Drop` alone.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*};

@@ -222,10 +222,10 @@ impl Outcome {
 /// An error whose type the holder does not know: the body's, as an exit sees it, or the one in a
 /// [`Report`](crate::report::Report).
 ///
-/// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) ask for the error itself; where that is
-/// a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`, an `anyhow::Error`) or a
-/// [`TimeoutError`], they ask for the error inside it. For a type that is no [`Error`], such as a `String`, there is
-/// [`as_any`](Self::as_any).
+/// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) ask for the error itself; where that
+/// is a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`, an `anyhow::Error`) or a
+/// [`TimeoutError`], they ask for the error inside it. For a type that is no [`Error`], such as a
+/// `String`, there is [`as_any`](Self::as_any).
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -423,8 +423,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
     }
 }
 
-/// An error that has ended the body from beside. It has no `Debug` of its own, so that it is no error of a
-/// user's.
+/// An error that has ended the body from beside. It has no `Debug` of its own, so that it is no
+/// error of a user's.
 struct FromBeside(Arc<dyn AnyError>);
 
 impl AnyError for FromBeside {

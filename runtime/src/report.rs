@@ -2,8 +2,8 @@
 //!
 //! The caller of a context that was cancelled has gone away. When its rollback fails, there is no
 //! `Result` to put the error in; the hook gets it. The default hook writes one line to stderr, like
-//! the panic hook; with the feature `tracing` it emits an event of level `ERROR` instead, unless nothing in
-//! the program listens to events.
+//! the panic hook; with the feature `tracing` it emits an event of level `ERROR` instead, unless
+//! nothing in the program listens to events.
 //!
 //! ```
 //! use async_context_manager::report;
@@ -97,8 +97,8 @@ pub enum Kind {
     Panicked,
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
     /// the error that says so; or by the [limit for all](crate::detached::set_exit_limit). The
-    /// report has no error, and there is no report as `ExitFailed` beside it.
-    /// Or tasks of [`tasks`](crate::tasks()) were aborted after a body that completed, because their
+    /// report has no error, and there is no report as `ExitFailed` beside it. Or tasks of
+    /// [`tasks`](crate::tasks()) were aborted after a body that completed, because their
     /// [grace](crate::TaskGroup::grace) was over.
     TimedOut,
     /// A context in the background was given up, because the program asked for that by
@@ -121,19 +121,19 @@ pub enum Kind {
     /// beside a guard that was dropped without an exit.
     BesideFailed,
     /// A context that was entered by hand has something to run [beside](crate::guide::beside) its
-    /// body, and [`AsyncContext::beside`](crate::AsyncContext::beside) was not called on it. Its exit has run.
+    /// body, and [`AsyncContext::beside`](crate::AsyncContext::beside) was not called on it. Its
+    /// exit has run.
     BesideNotRun,
     /// The context was opened in an exit that its [time
     /// limit](crate::AsyncContextExt::exit_timeout) has cut off. It goes on in the background, and
     /// no other exit waits for it.
     LetGo,
     /// The exit of the context waits for another context, which [`waits_for`](Report::waits_for)
-    /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting. So
-    /// does an enter that has failed, and waits for a context that it had opened; and an enter that
-    /// has waited because there are [too many](crate::detached::set_limit) exits in the background,
-    /// of which the oldest is named; that enter goes on now.
-    /// The guide says [which waits never
-    /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
+    /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting.
+    /// So does an enter that has failed, and waits for a context that it had opened; and an enter
+    /// that has waited because there are [too many](crate::detached::set_limit) exits in the
+    /// background, of which the oldest is named; that enter goes on now. The guide says [which
+    /// waits never end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
     /// A [drain with a limit](crate::detached::drain_timeout) is over, and exits are left in the
     /// background. [`left`](Report::left) lists them; the report has the name of the oldest. They

@@ -437,8 +437,8 @@ impl Seen {
     /// The names of the contexts that it was directly inside of: none at the root of a task, and
     /// several where it was put [`inside`](crate::AsyncContextExt::inside) of another one.
     ///
-    /// Left out is what is neither [listed](crate::observe::set_listing) nor closing, and what has not
-    /// come to its first await: the name of the context around stands in its place.
+    /// Left out is what is neither [listed](crate::observe::set_listing) nor closing, and what has
+    /// not come to its first await: the name of the context around stands in its place.
     ///
     /// ```
     /// use async_context_manager::{observe, prelude::*};

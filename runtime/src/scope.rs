@@ -1,7 +1,7 @@
 //! One use of a context: enter, body, exit.
 //!
-//! [`run`] is the whole story. A [`Guard`](crate::Guard) is the same story told by the caller, whose
-//! code between `guard()` and `exit` is the body.
+//! [`run`] is the whole story. A [`Guard`](crate::Guard) is the same story told by the caller,
+//! whose code between `guard()` and `exit` is the body.
 
 use std::any::type_name;
 use std::fmt;
@@ -84,7 +84,8 @@ pub(crate) struct Live<V, F: ?Sized> {
 type Abandon<V, F> = fn(Coroutine<V, F>);
 
 pin_project! {
-    /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an error.
+    /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an
+    /// error.
     pub(crate) struct Inside<'p, B> {
         place: &'p mut Place,
         // `None` when it has ended, or drops.
@@ -238,7 +239,8 @@ where
         Self::erased(context, watch, hold)
     }
 
-    /// A context that is a part of another, and told of as that one; until it is given up, and goes on alone.
+    /// A context that is a part of another, and told of as that one; until it is given up, and goes
+    /// on alone.
     pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -295,8 +297,8 @@ where
         self.coroutine_mut().lend()
     }
 
-    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it has
-    /// ended the body, there may be more, and it may be polled again.
+    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
+    /// has ended the body, there may be more, and it may be polled again.
     ///
     /// # Panics
     ///
@@ -360,8 +362,8 @@ where
         self.coroutine_mut().link().is_accompanied()
     }
 
-    /// From here on it is a part of another context: dropped with that one, it is dropped, and not handed
-    /// over.
+    /// From here on it is a part of another context: dropped with that one, it is dropped, and not
+    /// handed over.
     pub(crate) fn become_part(&mut self) {
         self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }

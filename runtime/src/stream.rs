@@ -46,8 +46,8 @@ struct Slot<T> {
     item: Option<T>,
     /// Of the stream's own poll, which polls the body again by itself.
     poller: Option<Waker>,
-    /// Of a part of the body that has to be polled when the item was taken, and that has a waker of its
-    /// own.
+    /// Of a part of the body that has to be polled when the item was taken, and that has a waker of
+    /// its own.
     sender: Option<Waker>,
 }
 

@@ -1,5 +1,5 @@
-//! The tables of this folder name tests that exist: the list of behaviours in `behaviours.md`, and what
-//! other systems test in `peers/`.
+//! The tables of this folder name tests that exist: the list of behaviours in `behaviours.md`, and
+//! what other systems test in `peers/`.
 
 use std::fs;
 use std::path::Path;

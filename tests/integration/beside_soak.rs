@@ -1,5 +1,5 @@
-//! Random programs of contexts whose beside fails at random: nothing is left open, and no error is lost
-//! or told twice.
+//! Random programs of contexts whose beside fails at random: nothing is left open, and no error is
+//! lost or told twice.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! What belongs to a user and panics by itself: a conversion of an error, a `Drop`, a `Debug`. It is a panic of
-//! the exit that it comes up in, or a report; and it hides nothing else.
+//! What belongs to a user and panics by itself: a conversion of an error, a `Drop`, a `Debug`. It
+//! is a panic of the exit that it comes up in, or a report; and it hides nothing else.
 
 use std::fmt;
 use std::future::pending;
@@ -629,7 +629,8 @@ fn errors_whose_debug_panics_are_reported_without_their_text() {
     assert_eq!(written.matches("`: ExitFailed\n").count(), 12, "{written}");
 }
 
-/// A context with a local that panics when it drops, as its value does. In exit it hangs, without the value.
+/// A context with a local that panics when it drops, as its value does. In exit it hangs, without
+/// the value.
 #[async_context]
 async fn armed<E>() -> Result<Bomb, E>
 where

@@ -1,4 +1,5 @@
-//! What bounds the exits in the background: how many there may be, how long each may take, and force.
+//! What bounds the exits in the background: how many there may be, how long each may take, and
+//! force.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -493,7 +493,8 @@ fn a_stack_that_has_nothing_to_exit_is_told_as_over_and_not_as_lost() {
     assert_eq!(told, [ENTERED, ENTERED, CANCELLED, COMPLETED]);
     assert_eq!((counts.lost, counts.in_use()), (0, 0));
 
-    // What was moved onto another one is over as it should be, where that is the older of the two as well.
+    // What was moved onto another one is over as it should be, where that is the older of the two
+    // as well.
     for is_older in [false, true] {
         let (told, counts) = told_of_stacks(async || {
             let mut stack = ExitStack::<&str>::new();

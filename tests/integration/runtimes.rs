@@ -394,8 +394,8 @@ fn a_main_that_is_stopped_by_a_select_and_drained_loses_nothing() {
     });
 }
 
-/// Many contexts in one parent, and many given up in one: they are over when they are over, and take no
-/// memory with them.
+/// Many contexts in one parent, and many given up in one: they are over when they are over, and
+/// take no memory with them.
 #[test]
 fn contexts_in_one_parent_leave_nothing_behind() {
     #[async_context]

@@ -38,7 +38,8 @@ async fn use_it(
     shared.clone().with(body).await
 }
 
-/// What was opened has been closed, and at no time two of them were there. Gives how often it was opened.
+/// What was opened has been closed, and at no time two of them were there. Gives how often it was
+/// opened.
 fn check(ledger: &Ledger) -> usize {
     let mut is_there = false;
     let mut opened = 0;

@@ -1,4 +1,5 @@
-//! How a group treats its tasks: what a failure ends, how many run, how they end, and what they give.
+//! How a group treats its tasks: what a failure ends, how many run, how they end, and what they
+//! give.
 
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;

@@ -1,4 +1,5 @@
-//! In the place of the runtime's module of this name: time does not pass here, and no alarm goes off.
+//! In the place of the runtime's module of this name: time does not pass here, and no alarm goes
+//! off.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What runs beside a body ends it, while the body ends by itself, or is given up, on another thread.
+//! What runs beside a body ends it, while the body ends by itself, or is given up, on another
+//! thread.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 

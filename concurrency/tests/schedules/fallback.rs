@@ -1,4 +1,5 @@
-//! In the place of the runtime's module of this name: a runtime that a story can stop, and do without.
+//! In the place of the runtime's module of this name: a runtime that a story can stop, and do
+//! without.
 
 use std::runtime::{Handle, Runtime};
 use std::sync::{Mutex, MutexGuard};

@@ -97,7 +97,8 @@ impl Ledger {
         }
     }
 
-    /// It may have been opened several times, one after the other, and has been closed as often. Gives how often.
+    /// It may have been opened several times, one after the other, and has been closed as often.
+    /// Gives how often.
     pub(crate) fn check_in_turn(&self, name: &'static str) -> usize {
         let steps = self.steps();
         let of_it: Vec<_> = steps.iter().filter(|noted| noted.0 == name).collect();

@@ -1,4 +1,5 @@
-//! In the place of the runtime's module of this name: time does not pass here, and no limit is reached.
+//! In the place of the runtime's module of this name: time does not pass here, and no limit is
+//! reached.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -13,8 +13,8 @@ use crate::exchange::Link;
 use crate::report;
 
 pin_project! {
-    /// Code whose errors `convert` makes those of the context: the one that it ends with, and before that
-    /// the one with which it has ended the body from beside.
+    /// Code whose errors `convert` makes those of the context: the one that it ends with, and
+    /// before that the one with which it has ended the body from beside.
     ///
     /// What `convert` gives back is reported, and nobody's: the caller has an error already.
     pub(crate) struct Converted<V, F, M> {

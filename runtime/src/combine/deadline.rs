@@ -15,9 +15,10 @@ use crate::time_limit::{Timer, check_timer};
 /// A context that gives its body so much time: Python's `asyncio.timeout(seconds)`, trio's
 /// `fail_after(seconds)`.
 ///
-/// Its value tells what is left, and moves the deadline. When the deadline has passed, the body drops;
-/// contexts inside of the body exit as cancelled, and the caller has the error when they are over. That
-/// is what `tokio::time::timeout` does not do: it returns while they still close in the background.
+/// Its value tells what is left, and moves the deadline. When the deadline has passed, the body
+/// drops; contexts inside of the body exit as cancelled, and the caller has the error when they are
+/// over. That is what `tokio::time::timeout` does not do: it returns while they still close in the
+/// background.
 ///
 /// ```
 /// use async_context_manager::{deadline, prelude::*};
@@ -55,13 +56,13 @@ use crate::time_limit::{Timer, check_timer};
 /// ```
 ///
 /// A body with other errors takes [`err_into`](crate::AsyncContextExt::err_into):
-/// `deadline(limit).err_into::<AppError>()`, where `AppError` is `From<Elapsed>`. A limit on the body of
-/// another context is [`body_timeout`](crate::AsyncContextExt::body_timeout).
+/// `deadline(limit).err_into::<AppError>()`, where `AppError` is `From<Elapsed>`. A limit on the
+/// body of another context is [`body_timeout`](crate::AsyncContextExt::body_timeout).
 ///
 /// # Errors
 ///
-/// [`Elapsed`], if the deadline passes before the body has ended. A body that ends in the same poll has
-/// ended in time.
+/// [`Elapsed`], if the deadline passes before the body has ended. A body that ends in the same poll
+/// has ended in time.
 ///
 /// # Panics
 ///

@@ -7,8 +7,8 @@ use crate::outcome::Outcome;
 /// A context of one type or of another, with the same value, error and verdict.
 ///
 /// For a choice at run time between two functions, whose contexts have different types; among many,
-/// [`boxed`](crate::AsyncContextExt::boxed) gives them all the same type. In Python, which does not care,
-/// `async with (disk(path) if path else memory()) as store:`.
+/// [`boxed`](crate::AsyncContextExt::boxed) gives them all the same type. In Python, which does not
+/// care, `async with (disk(path) if path else memory()) as store:`.
 ///
 /// ```
 /// use async_context_manager::{Either, prelude::*};

@@ -38,14 +38,15 @@ use crate::driven::Drivers;
 /// # }
 /// ```
 ///
-/// All have the same error type, which [`err_into`](crate::AsyncContextExt::err_into) makes so, and none may
-/// suppress errors. They do not wait for each other; inside of each, and around them all, exits are in
-/// reverse order of entering as ever.
+/// All have the same error type, which [`err_into`](crate::AsyncContextExt::err_into) makes so, and
+/// none may suppress errors. They do not wait for each other; inside of each, and around them all,
+/// exits are in reverse order of entering as ever.
 ///
 /// # Errors
 ///
-/// The first error of an enter, in time: the others are entered to their end, and exit because of it. Otherwise
-/// the first error of an exit, in the order of the arguments. All others are [reported](crate::report).
+/// The first error of an enter, in time: the others are entered to their end, and exit because of
+/// it. Otherwise the first error of an exit, in the order of the arguments. All others are
+/// [reported](crate::report).
 ///
 /// # Panics
 ///
@@ -53,8 +54,8 @@ use crate::driven::Drivers;
 ///
 /// # Cancel safety
 ///
-/// Dropped in enter, those that are entering go on in the background, and each exits, as do those that
-/// have been entered. Dropped later, all exit together.
+/// Dropped in enter, those that are entering go on in the background, and each exits, as do those
+/// that have been entered. Dropped later, all exit together.
 pub fn join<J: Join>(
     contexts: J,
 ) -> impl AsyncContext<Value = J::Value, Error = J::Error, Verdict = ()> {

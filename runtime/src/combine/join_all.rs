@@ -10,8 +10,8 @@ use crate::driven::Drivers;
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
-/// A context made of many, which enter and exit at the same time. The value is the list of their values,
-/// in the order of the iterator. In Python,
+/// A context made of many, which enter and exit at the same time. The value is the list of their
+/// values, in the order of the iterator. In Python,
 /// `await asyncio.gather(*map(stack.enter_async_context, contexts))`.
 ///
 /// ```
@@ -35,8 +35,8 @@ use crate::outcome::Outcome;
 /// # }
 /// ```
 ///
-/// What holds of [`join`](crate::join) about errors, panics and cancellation holds of this; what holds of
-/// a `Vec` of contexts about a body that changes the list, too.
+/// What holds of [`join`](crate::join) about errors, panics and cancellation holds of this; what
+/// holds of a `Vec` of contexts about a body that changes the list, too.
 pub fn join_all<I>(contexts: I) -> JoinAll<I::Item>
 where
     I: IntoIterator<Item: AsyncContext<Verdict = ()> + 'static>,

@@ -1,9 +1,9 @@
 //! Several contexts that are entered, and exited, as one: in order, or at the same time.
 //!
 //! Each member is a context under way of its own. Where their holder goes away in enter, each goes
-//! where it would have gone alone: one that is entering goes on in the background and exits, one that
-//! has been entered exits, and one whose enter has not begun is just dropped. Once one of them has
-//! failed, and when they exit, they stay together: the holder is handed over as a whole.
+//! where it would have gone alone: one that is entering goes on in the background and exits, one
+//! that has been entered exits, and one whose enter has not begun is just dropped. Once one of them
+//! has failed, and when they exit, they stay together: the holder is handed over as a whole.
 
 use std::fmt;
 use std::future::Future;
@@ -240,8 +240,8 @@ pub(crate) async fn enter_in_order<M: Members, V>(
     trouble.settle_after(exits)
 }
 
-/// Exits all, in reverse, as nested contexts do. Where the body was ended from beside a member, those
-/// inside of that one have been cancelled.
+/// Exits all, in reverse, as nested contexts do. Where the body was ended from beside a member,
+/// those inside of that one have been cancelled.
 pub(crate) async fn exit_in_reverse<M: Members>(
     members: &mut M,
     drivers: &Drivers,
@@ -290,8 +290,8 @@ fn first_end<E>(members: &mut [&mut dyn AnyMember<E>]) -> Option<(usize, End<Bod
     members.find_map(|(number, member)| Some((number, member.take_end()?)))
 }
 
-/// What runs beside the members, for [`yield_beside_all`](crate::lender::Lender::yield_beside_all). It notes
-/// which of them has ended the body.
+/// What runs beside the members, for [`yield_beside_all`](crate::lender::Lender::yield_beside_all).
+/// It notes which of them has ended the body.
 pub(crate) fn poll_beside<M: Members>(
     members: &mut M,
     drivers: &Drivers,
@@ -326,8 +326,9 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     }
 }
 
-/// Enters all at the same time, so many at once. Where one fails no further one begins; those that have
-/// begun are entered to their end, and exit. What ends the body of one from beside is such a failure.
+/// Enters all at the same time, so many at once. Where one fails no further one begins; those that
+/// have begun are entered to their end, and exit. What ends the body of one from beside is such a
+/// failure.
 pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,

@@ -8,8 +8,8 @@ use crate::lender::Lender;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
-/// Lends `Some` value of the context, if there is one; else `None`, and nothing is opened or closed.
-/// Python's `ctx if wanted else contextlib.nullcontext()`.
+/// Lends `Some` value of the context, if there is one; else `None`, and nothing is opened or
+/// closed. Python's `ctx if wanted else contextlib.nullcontext()`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;

@@ -14,8 +14,8 @@ use crate::outcome::{BodyError, Outcome};
 use crate::panic::catch;
 use crate::report::{Failing, Kind, drop_quietly};
 
-/// Enters all, one after the other, and exits them in reverse, as nested contexts do. The value is the
-/// list of their values, in order. Python's loop of `stack.enter_async_context`.
+/// Enters all, one after the other, and exits them in reverse, as nested contexts do. The value is
+/// the list of their values, in order. Python's loop of `stack.enter_async_context`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -38,14 +38,14 @@ use crate::report::{Failing, Kind, drop_quietly};
 /// # }
 /// ```
 ///
-/// All of them have the same type, and so the same error; [`err_into`](crate::AsyncContextExt::err_into) and
-/// [`boxed`](crate::AsyncContextExt::boxed) make that so. None may suppress errors: an
-/// [`ExitStack`](crate::ExitStack) takes those. At the same time, not in order, is
-/// [`join_all`](crate::join_all).
+/// All of them have the same type, and so the same error;
+/// [`err_into`](crate::AsyncContextExt::err_into) and [`boxed`](crate::AsyncContextExt::boxed) make
+/// that so. None may suppress errors: an [`ExitStack`](crate::ExitStack) takes those. At the same
+/// time, not in order, is [`join_all`](crate::join_all).
 ///
 /// The body gets the list itself: one that takes values away leaves nothing to exit with, which is
-/// [reported](crate::report::Kind::NotRun), and one that sorts it gives each exit the value that now
-/// stands in its place.
+/// [reported](crate::report::Kind::NotRun), and one that sorts it gives each exit the value that
+/// now stands in its place.
 ///
 /// # Errors
 ///
@@ -82,8 +82,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
         trouble.settle_after(exits).map(|()| Vec::new())
     }
 
-    /// All of them see its error as the body's: who calls these methods by hand does not know which one it
-    /// came from.
+    /// All of them see its error as the body's: who calls these methods by hand does not know which
+    /// one it came from.
     async fn beside(&mut self) -> Result<(), C::Error> {
         let mut running: Vec<_> = self
             .iter_mut()
@@ -143,8 +143,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
 ///
 /// # Panics
 ///
-/// In `enter`, where it is called by hand: it could not exit those before the one that fails, because
-/// exit takes a context out of the array. Nothing has been entered then. A `Vec` can do it.
+/// In `enter`, where it is called by hand: it could not exit those before the one that fails,
+/// because exit takes a context out of the array. Nothing has been entered then. A `Vec` can do it.
 impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [C; N] {
     type Value = [C::Value; N];
     type Error = C::Error;

@@ -61,8 +61,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
-    /// As [`add`](Self::add), and keeps only the first error and the first panic, for the caller. What is not kept
-    /// it gives, to be reported when that drops.
+    /// As [`add`](Self::add), and keeps only the first error and the first panic, for the caller.
+    /// What is not kept it gives, to be reported when that drops.
     pub(crate) fn add_first(
         &mut self,
         failing: Failing,

@@ -6,11 +6,11 @@ use std::future::Future;
 use crate::context::AsyncContext;
 use crate::generator::generator;
 
-/// A context whose body ends when this future ends: a token is told, Ctrl-C is pressed, a peer hangs
-/// up. What the future gives is the error that the body ends with.
+/// A context whose body ends when this future ends: a token is told, Ctrl-C is pressed, a peer
+/// hangs up. What the future gives is the error that the body ends with.
 ///
-/// The body drops then, and contexts inside of it exit as cancelled before the caller has the error. A
-/// body that ends first drops the future.
+/// The body drops then, and contexts inside of it exit as cancelled before the caller has the
+/// error. A body that ends first drops the future.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, until};

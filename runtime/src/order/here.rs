@@ -1,8 +1,8 @@
 //! Which contexts are polling in this thread now, each inside of the one before.
 //!
-//! A poll counts itself in two cells, and that is all that a use costs which never waits. Who has to
-//! know where it is asks for [`home`] or [`code`]; then each context around it gets its node, and finds
-//! the node when its own poll ends. A context that has a node says so when it is polled.
+//! A poll counts itself in two cells, and that is all that a use costs which never waits. Who has
+//! to know where it is asks for [`home`] or [`code`]; then each context around it gets its node,
+//! and finds the node when its own poll ends. A context that has a node says so when it is polled.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -41,8 +41,8 @@ thread_local! {
 /// A context that is polling, and knows where it is.
 struct Frame {
     depth: usize,
-    /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one is
-    /// not inside.
+    /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one
+    /// is not inside.
     task: Option<task::Id>,
     is_exit: bool,
     at: At,
@@ -176,7 +176,8 @@ fn pop() -> Option<Arc<Node>> {
         return None;
     };
     if frame.task != task::try_id() {
-        // Another task has asked, which is polled from inside of this context, and not inside of it.
+        // Another task has asked, which is polled from inside of this context, and not inside of
+        // it.
         node.leave();
         return None;
     }
@@ -228,7 +229,8 @@ pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
             .is_some_and(|exit| exit.was_given_up_inside_of(node))
 }
 
-/// The outermost context that is polling here, outside of tokio: the code inside of it is of one task.
+/// The outermost context that is polling here, outside of tokio: the code inside of it is of one
+/// task.
 fn outermost(make_node: bool) -> Option<Arc<Node>> {
     if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
         return None;

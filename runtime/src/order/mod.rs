@@ -1,7 +1,8 @@
 //! The order of exits: which exit waits for which other one.
 //!
-//! A context that is exited where it was entered needs no help: Rust's own nesting is the order. An exit
-//! that runs *detached* does, because the code around it goes on, and comes to exits that have to wait.
+//! A context that is exited where it was entered needs no help: Rust's own nesting is the order. An
+//! exit that runs *detached* does, because the code around it goes on, and comes to exits that have
+//! to wait.
 //!
 //! ```text
 //!  task ──┬── a.with ─── body ──┬── b.with ─── body      b is inside of a
@@ -9,41 +10,44 @@
 //!         └── guard g, then guard h                      g and h side by side, and h is the younger one
 //! ```
 //!
-//! The rules. *Given up* means dropped, or being closed, or that the body is over. *Detached* means that the
-//! exit runs in the background.
+//! The rules. *Given up* means dropped, or being closed, or that the body is over. *Detached* means
+//! that the exit runs in the background.
 //!
-//! - **a. Inside.** A context is inside of the one whose code opened it: its enter, its body, its exit.
-//!   `inside(&guard)` puts it inside of the guard's context as well. When a context has ended, what is
-//!   still held or running in it is inside of the context around.
-//! - **b.** An exit begins when everything inside of its context that has been given up has ended. What is
-//!   still held is not waited for. Exception: a context that is given up by the exit of something inside of
-//!   it waits for nothing inside, because that exit may be waiting for it.
-//! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies belong
-//!   to the code that polls them. A guard's exit waits for each younger context that the same code gave up
-//!   before it and that is detached. When an exit has ended that this code gave up or awaited, what it gave
-//!   up and still runs counts in its place. Only those count that are inside of every context that the guard
-//!   is inside of.
-//! - **d.** X is *younger* than Y if X was opened later, and so was the context that holds X where Y is:
-//!   seen from outside, what is inside of a context has the age of that context, also when that one has
-//!   ended.
-//! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves, and it waits only for
-//!   what is inside of it. Nobody waits for what was opened in an exit that its time limit has cut off.
-//! - **f.** A stack is code that closes its entries from the last to the first, each when all is over that
-//!   those above have given up. On executors other than tokio there are no tasks to tell apart: there rule c
-//!   holds inside of contexts only.
-//! - **g.** If the exit of A waits for B by code of the user's, and B waits for A by these rules, both wait
-//!   for ever, as nested blocks would. A wait that lasts is reported, by name.
+//! - **a. Inside.** A context is inside of the one whose code opened it: its enter, its body, its
+//!   exit. `inside(&guard)` puts it inside of the guard's context as well. When a context has
+//!   ended, what is still held or running in it is inside of the context around.
+//! - **b.** An exit begins when everything inside of its context that has been given up has ended.
+//!   What is still held is not waited for. Exception: a context that is given up by the exit of
+//!   something inside of it waits for nothing inside, because that exit may be waiting for it.
+//! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies
+//!   belong to the code that polls them. A guard's exit waits for each younger context that the
+//!   same code gave up before it and that is detached. When an exit has ended that this code gave
+//!   up or awaited, what it gave up and still runs counts in its place. Only those count that are
+//!   inside of every context that the guard is inside of.
+//! - **d.** X is *younger* than Y if X was opened later, and so was the context that holds X where
+//!   Y is: seen from outside, what is inside of a context has the age of that context, also when
+//!   that one has ended.
+//! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves, and it waits
+//!   only for what is inside of it. Nobody waits for what was opened in an exit that its time limit
+//!   has cut off.
+//! - **f.** A stack is code that closes its entries from the last to the first, each when all is
+//!   over that those above have given up. On executors other than tokio there are no tasks to tell
+//!   apart: there rule c holds inside of contexts only.
+//! - **g.** If the exit of A waits for B by code of the user's, and B waits for A by these rules,
+//!   both wait for ever, as nested blocks would. A wait that lasts is reported, by name.
 //!
-//! There is no circle. By rule b a context waits for what is further inside, and by rule c for what is
-//! younger and was given up before. Once begun, an exit waits only for what its own
-//! code awaits.
+//! There is no circle. By rule b a context waits for what is further inside, and by rule c for what
+//! is younger and was given up before. Once begun, an exit waits only for what its own code awaits.
 //!
 //! How they are kept:
 //!
-//! - [`here`] tells which contexts are polling in this thread, and so what is inside of what (rule a).
+//! - [`here`] tells which contexts are polling in this thread, and so what is inside of what (rule
+//!   a).
 //! - [`node`] is a context, with those inside of it which have been given up (rules a, b, e).
-//! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old it is (rule d).
-//! - A [`Place`] is what a context itself has of all that. A context that never waits has none of it.
+//! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old it is (rule
+//!   d).
+//! - A [`Place`] is what a context itself has of all that. A context that never waits has none of
+//!   it.
 
 mod age;
 mod entry;
@@ -189,8 +193,8 @@ impl Place {
         }
     }
 
-    /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit would
-    /// go on in.
+    /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit
+    /// would go on in.
     #[inline]
     pub(crate) fn note(&mut self) {
         if self.runtime.is_none() {
@@ -413,8 +417,9 @@ impl Place {
             || !self.origin.as_ref().is_some_and(is_at_a_root)
     }
 
-    /// The exit waits, while it is awaited: what its context is inside of has to wait for it. (Whoever awaits
-    /// a `with` does so in what that was opened in, but not in what it was put inside of.)
+    /// The exit waits, while it is awaited: what its context is inside of has to wait for it.
+    /// (Whoever awaits a `with` does so in what that was opened in, but not in what it was put
+    /// inside of.)
     #[inline]
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.note();
@@ -708,12 +713,14 @@ pub(crate) fn root_outside_of_contexts() -> Option<Root> {
 #[derive(Clone)]
 pub(crate) struct Home(Arc<Node>);
 
-/// The context that is polling here is independent: rule e. `false` if it was put inside of another.
+/// The context that is polling here is independent: rule e. `false` if it was put inside of
+/// another.
 pub(crate) fn make_independent() -> bool {
     here::home().is_none_or(|node| node.make_independent())
 }
 
-/// The context that is polling here is inside of that one as well: rule a. `false` if it is independent.
+/// The context that is polling here is inside of that one as well: rule a. `false` if it is
+/// independent.
 pub(crate) fn put_inside_of(home: Home) -> bool {
     here::home().is_none_or(|node| node.put_inside_of(home.0))
 }

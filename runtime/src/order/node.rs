@@ -251,8 +251,8 @@ impl Node {
         }
     }
 
-    /// Where it was when it ended; `None` if it has not. What is inside of an independent one stays there, so
-    /// that nobody else waits for that: rule e.
+    /// Where it was when it ended; `None` if it has not. What is inside of an independent one stays
+    /// there, so that nobody else waits for that: rule e.
     fn where_it_was(&self) -> Option<(Age, Homes)> {
         let state = self.lock();
         let leads_on = state.has_ended && !state.is_independent;
@@ -346,8 +346,8 @@ impl Node {
         state.inside.is_empty() && state.list.is_none() && state.list_of_task.is_none()
     }
 
-    /// The context has ended. What still runs in it goes to its homes; where its exit was cut off, what
-    /// was opened in that is let go, and given back.
+    /// The context has ended. What still runs in it goes to its homes; where its exit was cut off,
+    /// what was opened in that is let go, and given back.
     pub(super) fn end(&self) -> Vec<Arc<Entry>> {
         self.where_it_is();
         let mut state = self.lock();
@@ -397,7 +397,8 @@ impl Node {
         state.inside.extend(entries);
     }
 
-    /// It was taken for one that this code is inside of, and is not: what is inside of it is at the root.
+    /// It was taken for one that this code is inside of, and is not: what is inside of it is at the
+    /// root.
     pub(super) fn leave(&self) {
         self.lock().homes = Homes::default();
         self.end();

@@ -11,8 +11,8 @@
 //! | `Ending` | `Over` | the code | has ended, wherever it ran |
 //! | `Opening` | `Over` | the user who opens it | enter panics |
 //!
-//! 1. Whoever takes the context out of the phase drives it, or drops it; and never under the lock, because
-//!    its code may come back here.
+//! 1. Whoever takes the context out of the phase drives it, or drops it; and never under the lock,
+//!    because its code may come back here.
 //! 2. A user who waits is woken at each change. Nobody else has to be there for a user to go on.
 //! 3. All shares in the value drop before the count of users says so: the value can be taken back
 //!    when that is 0.

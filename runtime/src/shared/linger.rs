@@ -15,8 +15,8 @@ use crate::fallback;
 use crate::panic::drop_payload;
 use crate::time_limit::{self, Timer};
 
-/// Starts it on the runtime that the last user was on. A runtime that shuts down closes what it would
-/// have closed later.
+/// Starts it on the runtime that the last user was on. A runtime that shuts down closes what it
+/// would have closed later.
 pub(super) fn start<V, E>(generation: &Arc<Generation<V, E>>)
 where
     V: Send + Sync + 'static,

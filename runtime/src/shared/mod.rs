@@ -1,7 +1,7 @@
 //! Contexts that many users share: the first one opens, the last one exits.
 //!
-//! A [`Shared`] has one [`Generation`] at a time that is open, or is about to be, or to end. One that
-//! was replaced goes on beside it until its last user has left.
+//! A [`Shared`] has one [`Generation`] at a time that is open, or is about to be, or to end. One
+//! that was replaced goes on beside it until its last user has left.
 
 mod generation;
 mod keyed;
@@ -28,8 +28,8 @@ pub use share::Share;
 /// A context that many users share: made by [`shared`], [`swappable`], and [`Keyed::at`].
 ///
 /// It is a context like any other, for [`with`](crate::AsyncContextExt::with), guards and stacks.
-/// Clones are of the same one, cheap, and may be kept anywhere: in the state of a server, in tasks, in
-/// a `static`. The type of the context behind it is forgotten, so that this one can be named.
+/// Clones are of the same one, cheap, and may be kept anywhere: in the state of a server, in tasks,
+/// in a `static`. The type of the context behind it is forgotten, so that this one can be named.
 ///
 /// ```
 /// use async_context_manager::{Shared, prelude::*, shared};
@@ -47,9 +47,9 @@ pub struct Shared<V, E>(Arc<Inner<V, E>>);
 
 pub(crate) struct Inner<V, E> {
     state: Mutex<State<V, E>>,
-    /// Chosen where value and error are known to be `'static`: with that as a bound of the context the
-    /// compiler would not find out that a future with a guard of it is `Send`, where the value's type has
-    /// a lifetime.
+    /// Chosen where value and error are known to be `'static`: with that as a bound of the context
+    /// the compiler would not find out that a future with a guard of it is `Send`, where the
+    /// value's type has a lifetime.
     join: fn(Arc<Self>) -> Joining<V, E>,
     /// For the map that it is in.
     forget: Option<Box<dyn Fn() + Send + Sync>>,
@@ -70,13 +70,13 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// The first user calls `open`, and enters the context that it gives. Who comes meanwhile waits for
 /// that, and who comes later uses what is open. The body of each user borrows a [`Share`], which
-/// derefs to the value; so the value has to be `Sync`. When the last user leaves, the context is exited,
-/// and that user awaits the exit. Who comes while it exits waits for that, and then opens anew. So it is
-/// never open twice.
+/// derefs to the value; so the value has to be `Sync`. When the last user leaves, the context is
+/// exited, and that user awaits the exit. Who comes while it exits waits for that, and then opens
+/// anew. So it is never open twice.
 ///
 /// With [`linger`](Shared::linger) it stays open for a while after its last use, and
-/// [`replace`](Shared::replace) opens another one in its place. [`keyed`] shares one context for each
-/// key.
+/// [`replace`](Shared::replace) opens another one in its place. [`keyed`] shares one context for
+/// each key.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, shared};
@@ -109,11 +109,11 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 /// # Errors
 ///
 /// The error of an enter that fails is that of all who have waited for it; so the error of a shared
-/// context is an [`Arc`]. A `?` in a body makes one. Whoever comes after that tries again. The error of
-/// the exit is that of the last user, who has awaited it.
+/// context is an [`Arc`]. A `?` in a body makes one. Whoever comes after that tries again. The
+/// error of the exit is that of the last user, who has awaited it.
 ///
-/// What the context runs [beside](crate::guide::beside) its body runs in a task, because no user's body
-/// is the body of the context. An error from there ends no user's body: the error is
+/// What the context runs [beside](crate::guide::beside) its body runs in a task, because no user's
+/// body is the body of the context. An error from there ends no user's body: the error is
 /// [reported](crate::report::Kind::BesideFailed) when the context exits.
 ///
 /// # Panics
@@ -129,17 +129,17 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Cancel safety
 ///
-/// A user who is dropped while waiting is gone at once. If that user was opening, one of those who wait
-/// goes on with it; where nobody waits, it goes on in the background, and is exited as soon as it is
-/// open. A user who is dropped in the body leaves in the background, as from any other context.
-/// A user who opens, or awaits the exit, and is not polled any more without being dropped, holds up
-/// those who wait, as with a lock.
+/// A user who is dropped while waiting is gone at once. If that user was opening, one of those who
+/// wait goes on with it; where nobody waits, it goes on in the background, and is exited as soon as
+/// it is open. A user who is dropped in the body leaves in the background, as from any other
+/// context. A user who opens, or awaits the exit, and is not polled any more without being dropped,
+/// holds up those who wait, as with a lock.
 ///
 /// # Order
 ///
-/// It is [independent](crate::AsyncContextExt::independent): it belongs to all its users, and so no context around
-/// one of them waits for it. The user who leaves last does, in the exit of the use. It must not use
-/// itself in its own enter or exit, nor wait for a user there.
+/// It is [independent](crate::AsyncContextExt::independent): it belongs to all its users, and so no
+/// context around one of them waits for it. The user who leaves last does, in the exit of the use.
+/// It must not use itself in its own enter or exit, nor wait for a user there.
 pub fn shared<C, F>(open: F) -> Shared<C::Value, C::Error>
 where
     F: Fn() -> C + Send + Sync + 'static,
@@ -151,8 +151,8 @@ where
 /// A context that is replaced while it is in use: a configuration, a certificate, a pool.
 ///
 /// It is [`shared`], and stays open between its uses until it is replaced or
-/// [drained](crate::detached::drain). [`replace`](Shared::replace) opens another context. New uses have that one, and the old one is
-/// exited when its last use is over.
+/// [drained](crate::detached::drain). [`replace`](Shared::replace) opens another context. New uses
+/// have that one, and the old one is exited when its last use is over.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*, swappable};
@@ -319,9 +319,9 @@ where
 
     /// Opens another context, and puts it into the place of the one that is there.
     ///
-    /// When the new one is open, all uses that begin from then on have it, and contexts that are opened later
-    /// are made by `open`. The old one is exited when its last use is over, by that user; where nobody uses it,
-    /// it is exited here, before this returns.
+    /// When the new one is open, all uses that begin from then on have it, and contexts that are
+    /// opened later are made by `open`. The old one is exited when its last use is over, by that
+    /// user; where nobody uses it, it is exited here, before this returns.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, swappable};
@@ -350,8 +350,8 @@ where
     ///
     /// # Errors
     ///
-    /// The error of enter of the new context. The old one stays then. An error of the old one's exit is
-    /// [reported](crate::report).
+    /// The error of enter of the new context. The old one stays then. An error of the old one's
+    /// exit is [reported](crate::report).
     ///
     /// # Panics
     ///
@@ -359,8 +359,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// Dropped before the new context is open, nothing is replaced, and the new context is exited in the
-    /// background. Dropped after that, the old exit goes on in the background.
+    /// Dropped before the new context is open, nothing is replaced, and the new context is exited
+    /// in the background. Dropped after that, the old exit goes on in the background.
     pub async fn replace<C, F>(&self, open: F) -> Result<(), Arc<E>>
     where
         F: Fn() -> C + Send + Sync + 'static,

@@ -29,8 +29,8 @@ use super::generation::Ending;
 ///
 /// # Drop
 ///
-/// A share that is moved out of its body and dropped counts as a user who leaves. If that was the last
-/// one, the exit runs in the background.
+/// A share that is moved out of its body and dropped counts as a user who leaves. If that was the
+/// last one, the exit runs in the background.
 //
 // Without bounds: with a `'static` among them the compiler would not find out that a future with a
 // share in it is `Send`, where the value's type has a lifetime.

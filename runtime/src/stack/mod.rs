@@ -1,6 +1,7 @@
 //! Contexts entered one by one, as many as there turn out to be, and exited in reverse.
 //!
-//! A stack is itself a context, whose exit is [`unwind`]: so dropping it, handing it over and its place among others are those of any context.
+//! A stack is itself a context, whose exit is [`unwind`]: so dropping it, handing it over and its
+//! place among others are those of any context.
 
 mod entry;
 mod lease;
@@ -101,7 +102,8 @@ where
 {
     live: Option<Held<(), Code<(), Infallible>>>,
     shared: Arc<Shared<E, D>>,
-    /// It is the value of a scope, which polls what runs beside the body. For another stack, tasks do.
+    /// It is the value of a scope, which polls what runs beside the body. For another stack, tasks
+    /// do.
     is_scoped: bool,
 }
 
@@ -116,8 +118,8 @@ struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
-    /// The number of the entry from beside which the body was ended, and how. The uppermost, if there are
-    /// several.
+    /// The number of the entry from beside which the body was ended, and how. The uppermost, if
+    /// there are several.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
         let mut entries_above_first = entries.iter_mut().rev();

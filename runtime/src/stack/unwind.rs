@@ -64,8 +64,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
 /// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics
 /// on the way, in a `Drop` too, keeps none of them from its turn.
 ///
-/// Where the body was ended from beside an entry, those above it have been cancelled. What runs beside the
-/// lower ones goes on meanwhile.
+/// Where the body was ended from beside an entry, those above it have been cancelled. What runs
+/// beside the lower ones goes on meanwhile.
 pub(super) async fn unwind<E, D>(shared: &Shared<E, D>, mut outcome: Outcome)
 where
     E: fmt::Debug + Send + Sync + 'static,

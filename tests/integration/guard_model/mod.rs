@@ -1,9 +1,10 @@
-//! Random programs on guards, dropped at random points, against the laws of what a program may rely on.
+//! Random programs on guards, dropped at random points, against the laws of what a program may rely
+//! on.
 //!
-//! [`program`] makes the programs and makes them smaller, [`play`] runs them on the real crate, [`log`] has
-//! what happened, and [`laws`] looks at it: each context that was entered exits once, with the true
-//! outcome; nothing waits for ever; exits keep the order of the rules a to f; and each error and panic
-//! is returned or reported, once.
+//! [`program`] makes the programs and makes them smaller, [`play`] runs them on the real crate,
+//! [`log`] has what happened, and [`laws`] looks at it: each context that was entered exits once,
+//! with the true outcome; nothing waits for ever; exits keep the order of the rules a to f; and
+//! each error and panic is returned or reported, once.
 //!
 //! A long run, which tells how many operations there were:
 //!
@@ -11,9 +12,9 @@
 //! PROPTEST_CASES=1000000 cargo test -p tests --test integration guard_model::programs -- --ignored --nocapture --test-threads 1
 //! ```
 //!
-//! `SEED=…` runs the program that a failure names, or begins with it. `KEEP_GOING=3` goes on after a
-//! failure, and tells at the end how many programs broke each law, with three of them for each, made
-//! smaller.
+//! `SEED=…` runs the program that a failure names, or begins with it. `KEEP_GOING=3` goes on after
+//! a failure, and tells at the end how many programs broke each law, with three of them for each,
+//! made smaller.
 
 mod laws;
 mod log;
@@ -144,8 +145,8 @@ impl Runner {
         ran
     }
 
-    /// Gives the runtime back if the program ends. What waits for ever is left to stay where it is: a
-    /// runtime that shuts down would have it tried elsewhere.
+    /// Gives the runtime back if the program ends. What waits for ever is left to stay where it is:
+    /// a runtime that shuts down would have it tried elsewhere.
     fn drive(
         &self,
         runtime: Runtime,

@@ -678,8 +678,8 @@ impl Drop for Held {
     }
 }
 
-/// A stack with an entry at its bottom and, when it is given up, one on its top: they tell when its exit begins
-/// and ends.
+/// A stack with an entry at its bottom and, when it is given up, one on its top: they tell when its
+/// exit begins and ends.
 struct OneStack {
     run: Arc<Run>,
     id: Id,
@@ -871,7 +871,8 @@ impl Drop for BodyEnd<'_> {
     }
 }
 
-/// A use of a context by code, which may drop it: then it was given up, where it had not been before.
+/// A use of a context by code, which may drop it: then it was given up, where it had not been
+/// before.
 struct Driven<'a, F> {
     run: &'a Run,
     id: Id,

@@ -31,8 +31,8 @@ pub(super) struct Policy {
     pub(super) grace: Option<Duration>,
 }
 
-/// The tasks that have not been joined yet. They do not own this: it goes with the context, and then they
-/// are aborted.
+/// The tasks that have not been joined yet. They do not own this: it goes with the context, and
+/// then they are aborted.
 #[derive(Default)]
 pub(super) struct Running {
     pub(super) tasks: JoinSet<()>,
@@ -50,8 +50,8 @@ pub(super) struct Group<E: fmt::Debug + Send + Sync + 'static> {
     slots: Option<Arc<Semaphore>>,
 }
 
-/// Of tasks that have ended. They add to it themselves: what has happened is told when it happens, and what
-/// one group keeps does not grow.
+/// Of tasks that have ended. They add to it themselves: what has happened is told when it happens,
+/// and what one group keeps does not grow.
 struct Kept<E: fmt::Debug + Send + Sync + 'static> {
     first: Trouble<E>,
     /// The first has ended the body.
@@ -119,7 +119,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         mem::replace(&mut lock(&self.trouble).first, Trouble::new())
     }
 
-    /// Waits for the first failure of a task, to end the body with that. The others are aborted, or told.
+    /// Waits for the first failure of a task, to end the body with that. The others are aborted, or
+    /// told.
     ///
     /// # Panics
     ///

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-/// A future of what a task gives: `Some` of its value, or `None` if the task has failed, panicked, or
-/// was aborted. [`Tasks::spawn_with_handle`](crate::Tasks::spawn_with_handle) returns it.
+/// A future of what a task gives: `Some` of its value, or `None` if the task has failed, panicked,
+/// or was aborted. [`Tasks::spawn_with_handle`](crate::Tasks::spawn_with_handle) returns it.
 ///
-/// What a task fails with is for its group, and not in here. Where the handle drops, the task goes on, and
-/// its value drops when the task ends. The handle may be awaited after the group has exited, too:
+/// What a task fails with is for its group, and not in here. Where the handle drops, the task goes
+/// on, and its value drops when the task ends. The handle may be awaited after the group has
+/// exited, too:
 ///
 /// ```
 /// use async_context_manager::{TaskHandle, prelude::*};

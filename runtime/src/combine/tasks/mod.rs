@@ -26,12 +26,13 @@ pub use handle::TaskHandle;
 pub use spawn::{Slot, Tasks};
 pub use told::Told;
 
-/// A context whose value spawns tasks, none of which is left when it has exited: a nursery, Python's
-/// `asyncio.TaskGroup`.
+/// A context whose value spawns tasks, none of which is left when it has exited: a nursery,
+/// Python's `asyncio.TaskGroup`.
 ///
-/// When the body completes, exit waits for all tasks. When it fails, panics or is cancelled, exit aborts
-/// them, and waits until they are gone. Either way it also waits for the exits of contexts that the
-/// tasks have left behind; so what is opened around the tasks outlives them, and what they do.
+/// When the body completes, exit waits for all tasks. When it fails, panics or is cancelled, exit
+/// aborts them, and waits until they are gone. Either way it also waits for the exits of contexts
+/// that the tasks have left behind; so what is opened around the tasks outlives them, and what they
+/// do.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -61,36 +62,37 @@ pub use told::Told;
 ///
 /// Where the tasks' errors do not say what the error is, the call does: `tasks::<io::Error>()`.
 ///
-/// What the group does when a task fails, how many tasks run at a time, and how long they have at the end is
-/// set on the [`TaskGroup`] that this gives. What the tasks give, what tells them to end, and a task that ends
-/// with the body, come from its value, [`Tasks`].
+/// What the group does when a task fails, how many tasks run at a time, and how long they have at
+/// the end is set on the [`TaskGroup`] that this gives. What the tasks give, what tells them to
+/// end, and a task that ends with the body, come from its value, [`Tasks`].
 ///
-/// The tasks run on the tokio runtime that the context was entered on; where there is none, on a thread
-/// of this crate, like [detached](crate::detached) exits. Those that a runtime throws away when it
-/// shuts down are reported as [`Lost`](crate::report::Kind::Lost), where the body completed.
+/// The tasks run on the tokio runtime that the context was entered on; where there is none, on a
+/// thread of this crate, like [detached](crate::detached) exits. Those that a runtime throws away
+/// when it shuts down are reported as [`Lost`](crate::report::Kind::Lost), where the body
+/// completed.
 ///
 /// # Cancel safety
 ///
-/// Dropped in its body, the context aborts its tasks, and joins them. Dropped while its exit joins them
-/// after a body that completed, it goes on joining them in the background, as every exit goes on: a task
-/// that never ends by itself has to be told to, by [`Tasks::told`].
+/// Dropped in its body, the context aborts its tasks, and joins them. Dropped while its exit joins
+/// them after a body that completed, it goes on joining them in the background, as every exit goes
+/// on: a task that never ends by itself has to be told to, by [`Tasks::told`].
 ///
 /// # Errors
 ///
-/// When the body completes, the first error of a task, in time. One that fails does not stop the others,
-/// unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks are
+/// When the body completes, the first error of a task, in time. One that fails does not stop the
+/// others, unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks are
 /// [reported](crate::report), each when it happens.
 ///
 /// # Panics
 ///
 /// With the first panic of a task, after all have ended, when the body completes; others are
-/// reported. In enter, where there is no runtime, and the system has no thread for one; and where there is a
-/// [grace](TaskGroup::grace), and a runtime without a timer.
+/// reported. In enter, where there is no runtime, and the system has no thread for one; and where
+/// there is a [grace](TaskGroup::grace), and a runtime without a timer.
 ///
 /// # Comparison
 ///
-/// Unlike in a `TaskGroup` of Python, an error of a task does not cancel the body, or its siblings: they all
-/// come to their end. With [`fail_fast`](TaskGroup::fail_fast) it does.
+/// Unlike in a `TaskGroup` of Python, an error of a task does not cancel the body, or its siblings:
+/// they all come to their end. With [`fail_fast`](TaskGroup::fail_fast) it does.
 pub fn tasks<E>() -> TaskGroup<E>
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -124,12 +126,14 @@ pub struct TaskGroup<E: fmt::Debug + Send + Sync + 'static>(
 impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     /// The first task that fails ends the body, and all other tasks: Python's `asyncio.TaskGroup`.
     ///
-    /// Its error goes to the caller, as if the body had failed with it; its panic goes on in the caller. The
-    /// other tasks are aborted at once and joined by exit; what they fail with meanwhile is
-    /// [reported](crate::report). The task may fail while exit waits for the tasks, too.
+    /// Its error goes to the caller, as if the body had failed with it; its panic goes on in the
+    /// caller. The other tasks are aborted at once and joined by exit; what they fail with
+    /// meanwhile is [reported](crate::report). The task may fail while exit waits for the tasks,
+    /// too.
     ///
-    /// The body is ended from [beside](crate::guide::beside): it drops at its next await. Where the body is
-    /// the caller's own code, under a [`Guard`](crate::Guard), [`Guard::ended`](crate::Guard::ended) tells.
+    /// The body is ended from [beside](crate::guide::beside): it drops at its next await. Where the
+    /// body is the caller's own code, under a [`Guard`](crate::Guard),
+    /// [`Guard::ended`](crate::Guard::ended) tells.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -158,9 +162,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
 
     /// No more than so many tasks run at the same time; 0 counts as 1.
     ///
-    /// [`Tasks::spawn`] does not wait: where there is no room, the task does. [`Tasks::reserve`] waits, for a
-    /// body that makes tasks faster than they end. They wait in one queue. A task joins the queue when the
-    /// runtime first polls it.
+    /// [`Tasks::spawn`] does not wait: where there is no room, the task does. [`Tasks::reserve`]
+    /// waits, for a body that makes tasks faster than they end. They wait in one queue. A task
+    /// joins the queue when the runtime first polls it.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -191,12 +195,12 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
         self.change(|policy| policy.limit = Some(limit.max(1)))
     }
 
-    /// How long the tasks have to end by themselves when [`Tasks::told`] has told them to. Those that are
-    /// left then are aborted and joined.
+    /// How long the tasks have to end by themselves when [`Tasks::told`] has told them to. Those
+    /// that are left then are aborted and joined.
     ///
-    /// The grace counts from the moment at which the token is told, and however the body has ended. Without
-    /// this, there is no limit to it after a body that completed, and none is given after any other. Where
-    /// the tasks of a body that completed are cut off so, that is
+    /// The grace counts from the moment at which the token is told, and however the body has ended.
+    /// Without this, there is no limit to it after a body that completed, and none is given after
+    /// any other. Where the tasks of a body that completed are cut off so, that is
     /// [reported](crate::report::Kind::TimedOut).
     ///
     /// ```

@@ -56,12 +56,13 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
 
     /// Runs the future as a task, which the context's exit waits for, or aborts.
     ///
-    /// A context that is used in the task is inside of the one of [`tasks`](crate::tasks()): where the task is
-    /// aborted, its exit has ended before the exits of contexts around begin.
+    /// A context that is used in the task is inside of the one of [`tasks`](crate::tasks()): where
+    /// the task is aborted, its exit has ended before the exits of contexts around begin.
     ///
-    /// Under a [limit](crate::TaskGroup::limit) the task waits for its turn. This call does not wait, and so
-    /// the number of waiting tasks has no bound: [`reserve`](Self::reserve) is the call that waits. In a group
-    /// that is [failing](crate::TaskGroup::fail_fast), the future drops, and does not run.
+    /// Under a [limit](crate::TaskGroup::limit) the task waits for its turn. This call does not
+    /// wait, and so the number of waiting tasks has no bound: [`reserve`](Self::reserve) is the
+    /// call that waits. In a group that is [failing](crate::TaskGroup::fail_fast), the future
+    /// drops, and does not run.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -85,7 +86,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         self.start(future, None);
     }
 
-    /// Runs the future as a task, as [`spawn`](Self::spawn) does, and returns a future of its value.
+    /// Runs the future as a task, as [`spawn`](Self::spawn) does, and returns a future of its
+    /// value.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -116,8 +118,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         handle
     }
 
-    /// Waits until one more task may run under the [limit](crate::TaskGroup::limit), and returns what spawns
-    /// that task. Without a limit there is nothing to wait for.
+    /// Waits until one more task may run under the [limit](crate::TaskGroup::limit), and returns
+    /// what spawns that task. Without a limit there is nothing to wait for.
     ///
     /// A body that makes its tasks with this call has no more futures in memory than run at a time.
     ///
@@ -150,13 +152,13 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         }
     }
 
-    /// Runs the future as a task that ends with the body, however the body ends: exit aborts the task at
-    /// once, and waits until it is gone.
+    /// Runs the future as a task that ends with the body, however the body ends: exit aborts the
+    /// task at once, and waits until it is gone.
     ///
-    /// This is for what never ends by itself, such as a loop that reads from a connection. Its failure
-    /// counts like that of any other task. It is not among those of [`len`](Self::len), and takes no slot of
-    /// a [limit](crate::TaskGroup::limit). The other tasks may still run when it is gone: spawn what they
-    /// need as one of them, and let [`told`](Self::told) end it.
+    /// This is for what never ends by itself, such as a loop that reads from a connection. Its
+    /// failure counts like that of any other task. It is not among those of [`len`](Self::len), and
+    /// takes no slot of a [limit](crate::TaskGroup::limit). The other tasks may still run when it
+    /// is gone: spawn what they need as one of them, and let [`told`](Self::told) end it.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -306,8 +308,8 @@ where
     (TaskHandle::new(value), future)
 }
 
-/// Room for one task under a limit: what [`Tasks::reserve`] gives. Where it drops, the next in the queue has
-/// the room.
+/// Room for one task under a limit: what [`Tasks::reserve`] gives. Where it drops, the next in the
+/// queue has the room.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 /// A token that is told when a group of [`tasks`](crate::tasks) is to end: what
 /// [`Tasks::told`](crate::Tasks::told) gives.
 ///
-/// It is a future, for a `select!`, and its clones are told with it. It belongs to nobody, and so a task can
-/// have it.
+/// It is a future, for a `select!`, and its clones are told with it. It belongs to nobody, and so a
+/// task can have it.
 ///
 /// ```
 /// use async_context_manager::{Told, prelude::*};
