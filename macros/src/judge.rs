@@ -98,7 +98,7 @@ impl VisitMut for Returns<'_> {
     fn visit_item_mut(&mut self, _: &mut Item) {}
 }
 
-/// May it be that the macro returns from the function, whatever rustc makes of it?
+/// Returns `true` if the macro may return from the function, as far as its name and tokens tell.
 pub(crate) fn may_return(mac: &Macro) -> bool {
     let name = mac.path.segments.last().map(|segment| &segment.ident);
     !name.is_some_and(is_known) || has_return(mac.tokens.clone())

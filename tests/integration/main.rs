@@ -9,6 +9,7 @@ mod async_with;
 mod auto_traits;
 mod behaviours;
 mod beside;
+mod beside_attacks;
 mod beside_soak;
 mod bombs;
 mod cancellation;
