@@ -96,8 +96,8 @@ pub fn try_lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
 ///
 /// The enter fails with [`Held`](LeaseError::Held), [`Store`](LeaseError::Store) or
 /// [`NoAnswer`](LeaseError::NoAnswer), the body with [`Lost`](LeaseError::Lost). A release that
-/// fails is
-/// the error of the exit; the lease then ends after its ttl. A lease that was lost is not released.
+/// fails is the error of the exit; the lease then ends after its ttl. A lease that was lost is not
+/// released.
 ///
 /// # Cancel safety
 ///
@@ -124,9 +124,8 @@ struct Granted {
 
 /// One request for a lease: `None` if others have it.
 ///
-/// Nobody who gives up waiting has anything to undo. A request that is on its way then comes to
-/// its end in
-/// the background, and gives back what it has got.
+/// Nobody who gives up waiting has anything to undo. A request that is on its way then comes to its
+/// end in the background, and gives back what it has got.
 #[async_context]
 async fn attempt<S: Store>(
     store: Arc<S>,
@@ -144,8 +143,8 @@ async fn attempt<S: Store>(
         Ok(Ok(Some(_))) | Err(_) => Err(LeaseError::NoAnswer),
     };
     if granted.is_err() {
-        // Whether the lease was granted, nobody knows. Where this fails as well, it ends
-        // by its ttl.
+        // Whether the lease was granted, nobody knows. Where this fails as well, it ends by its
+        // ttl.
         let _ = timeout(claim.ttl / 10, store.release(&claim)).await;
     }
     let (granted, outcome) = yield_!(granted?);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// What a [`Store`](crate::Store) is told of one use of a lease: its name, who asks, and for
-/// how long.
+/// What a [`Store`](crate::Store) is told of one use of a lease: its name, who asks, and for how
+/// long.
 ///
 /// A claim is made anew for each use. So two uses in one process are two holders.
 ///

@@ -37,9 +37,8 @@ use crate::store::Store;
 ///
 /// # Errors
 ///
-/// Those that the work ends with, other than [`LeaseError::Lost`]. A release that fails after
-/// the work
-/// is a [report](async_context_manager::report): the result of the work counts.
+/// Those that the work ends with, other than [`LeaseError::Lost`]. A release that fails after the
+/// work is a [report](async_context_manager::report): the result of the work counts.
 ///
 /// # Cancel safety
 ///

@@ -33,11 +33,9 @@ impl Lease {
 
     /// The fencing token: a number that is higher than those of all holders before.
     ///
-    /// Whatever the lease protects has to remember the highest token that it has seen, and
-    /// to refuse
-    /// a write that comes with a lower one. Without that, a process that was stopped can
-    /// write after
-    /// its lease was over, before its body ends.
+    /// Whatever the lease protects has to remember the highest token that it has seen, and to
+    /// refuse a write that comes with a lower one. Without that, a process that was stopped can
+    /// write after its lease was over, before its body ends.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};

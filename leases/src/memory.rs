@@ -15,9 +15,8 @@ use crate::store::Store;
 /// A store in the memory of one process: for tests of what uses leases.
 ///
 /// Its clock is tokio's. Under paused time a test is the same in each run. A clone is the same
-/// connection to the same server; [`connect`](MemoryStore::connect) makes another connection,
-/// for what plays another process.
-/// Connections can be slow, cut, or refused.
+/// connection to the same server; [`connect`](MemoryStore::connect) makes another connection, for
+/// what plays another process. Connections can be slow, cut, or refused.
 ///
 /// ```
 /// use async_context_leases::{LeaseError, MemoryStore, lease};
@@ -136,8 +135,8 @@ impl MemoryStore {
         }
     }
 
-    /// From now on, requests and answers on this connection get lost: nothing is answered,
-    /// and nothing fails.
+    /// From now on, requests and answers on this connection get lost: nothing is answered, and
+    /// nothing fails.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -188,9 +187,8 @@ impl MemoryStore {
         lock(&self.link).state = State::Good;
     }
 
-    /// From now on, each request on this connection takes as long as the function says: the
-    /// way to the server, and the
-    /// way back.
+    /// From now on, each request on this connection takes as long as the function says: the way to
+    /// the server, and the way back.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -210,8 +208,8 @@ impl MemoryStore {
         lock(&self.link).delays = Some(Box::new(delays));
     }
 
-    /// The server loses the lease of that name, whoever has it. Its next token still is a
-    /// higher one.
+    /// The server loses the lease of that name, whoever has it. Its next token still is a higher
+    /// one.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store, lease};

@@ -78,9 +78,8 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// A store that takes a connection from this pool for each request.
     ///
-    /// Keep the pool apart from that of the work. A body that has all the connections would
-    /// keep its
-    /// own lease from being renewed.
+    /// Keep the pool apart from that of the work. A body that has all the connections would keep
+    /// its own lease from being renewed.
     ///
     /// ```no_run
     /// # use async_context_leases::{PostgresStore, Store};
@@ -126,9 +125,8 @@ impl PostgresStore {
 
 /// The fence: returns `true` if nobody with a higher token has passed it for this resource.
 ///
-/// Call it first, in the transaction that writes. The row stays locked until that transaction
-/// ends, so that
-/// an older holder's write is either before this one, or refused.
+/// Call it first, in the transaction that writes. The row stays locked until that transaction ends,
+/// so that an older holder's write is either before this one, or refused.
 ///
 /// ```no_run
 /// use async_context_leases::pass_fence;

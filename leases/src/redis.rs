@@ -39,15 +39,12 @@ const CURRENT: &str = "
 /// Leases on one Redis: a key with an expiry for each, and a counter of tokens that has none.
 ///
 /// A single Redis that restarts without its data, or fails over to a replica that is behind,
-/// forgets
-/// who holds what, and may count its tokens from an old number. No client can make that good:
-/// where it
-/// matters, let Redis write each command to disk before it answers (`appendfsync always`), or use
-/// another store.
+/// forgets who holds what, and may count its tokens from an old number. No client can make that
+/// good: where it matters, let Redis write each command to disk before it answers
+/// (`appendfsync always`), or use another store.
 ///
-/// `C` is a connection that can be cloned, such as redis' `ConnectionManager`. Give it a
-/// timeout for
-/// its answers that is well below the ttl.
+/// `C` is a connection that can be cloned, such as redis' `ConnectionManager`. Give it a timeout
+/// for its answers that is well below the ttl.
 ///
 /// ```no_run
 /// use async_context_leases::{RedisStore, lease};

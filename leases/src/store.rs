@@ -21,12 +21,11 @@ use crate::claim::Claim;
 /// # How to write a store
 ///
 /// For etcd, `acquire` grants an etcd lease with the ttl, and then runs one transaction: if the
-/// key's `create_revision` is 0, put the holder's name under that lease. The token is the
-/// revision of
-/// the transaction. `renew` reads the key, compares the holder, and sends one keep-alive for the
+/// key's `create_revision` is 0, put the holder's name under that lease. The token is the revision
+/// of the transaction. `renew` reads the key, compares the holder, and sends one keep-alive for the
 /// key's lease. `release` is a transaction that deletes the key if its value is the holder.
-/// `current`
-/// is the key's `create_revision`. All of it for a map in a process, without ends by time:
+/// `current` is the key's `create_revision`. All of it for a map in a process, without ends by
+/// time:
 ///
 /// ```
 /// use async_context_leases::{Claim, Store, lease};
@@ -100,8 +99,8 @@ pub trait Store: Send + Sync + 'static {
         claim: &Claim,
     ) -> impl Future<Output = Result<Option<u64>, Self::Error>> + Send;
 
-    /// Lets the lease last for another ttl from now on. `false` if the claim does not have
-    /// it any more.
+    /// Lets the lease last for another ttl from now on. `false` if the claim does not have it any
+    /// more.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};
@@ -134,8 +133,7 @@ pub trait Store: Send + Sync + 'static {
     fn release(&self, claim: &Claim) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// Looks up the token of whoever has the lease now. `None` if nobody has. For people,
-    /// monitoring and tests:
-    /// the answer may be old when it arrives.
+    /// monitoring and tests: the answer may be old when it arrives.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};

@@ -58,7 +58,8 @@ use crate::outcome::Outcome;
 /// [`AsyncContextExt`](crate::AsyncContextExt) keeps the protocol: enter once, exit once, whatever
 /// happens in between. Who calls `enter` and `exit` directly, for instance to build one context out
 /// of another, keeps it by hand, and a context that was entered but not exited reports
-/// [`NotRun`](crate::report::Kind::NotRun) where it can.
+/// [`NotRun`](crate::report::Kind::NotRun) where it can. Between the two,
+/// [`beside`](Self::beside) has to run.
 ///
 /// # Cancel safety
 ///

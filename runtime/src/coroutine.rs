@@ -428,15 +428,8 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     /// The place that the body is inside of, the value, and what runs beside the body.
     #[inline]
     pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, V>, Companion<'_, V, F>) {
-        let name = self.name;
-        let state = self.state();
-        let link = &*state.link;
-        let companion = Companion {
-            name,
-            link,
-            code: state.future,
-        };
-        (state.place, link.lend(), companion)
+        let (place, companion) = self.accompany();
+        (place, companion.link.lend(), companion)
     }
 
     /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
@@ -495,7 +488,8 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         }
     }
 
-    /// The place that the body is inside of, and what runs beside the body.
+    /// The same for a value that is not here.
+    #[inline]
     pub(crate) fn accompany(&mut self) -> (&mut Place, Companion<'_, V, F>) {
         let name = self.name;
         let state = self.state();

@@ -20,7 +20,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
@@ -31,6 +31,7 @@ use crate::coroutine::{Code, Coroutine, report_late};
 use crate::exchange::End;
 use crate::fallback;
 use crate::lender::{Lender, OFFERED};
+use crate::lock::lock;
 use crate::observe::Watch;
 use crate::order::Kind as Hold;
 use crate::outcome::BodyError;
@@ -202,10 +203,6 @@ impl Drivers {
         })
         .await
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the holder has of a context that is driven.

@@ -30,11 +30,12 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
+use crate::lock::lock;
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
@@ -413,10 +414,6 @@ impl<V> Exchange<V> {
         self.set_stage(Stage::Closing);
         Poll::Ready((value, outcome))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A poll of the code. When this drops the code is over, unless it [goes on](Self::goes_on).

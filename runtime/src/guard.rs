@@ -102,7 +102,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
         let live = self.held.take_back();
         let body = match live.take_end() {
             Some(end) => body.ended_before(live.name(), end),
-            None if self.ended.as_ref().is_some_and(|it| it.is_given()) => body.sent_from_beside(),
+            None if self.ended.as_ref().is_some_and(|it| it.is_given()) => {
+                body.marked_from_beside()
+            }
             None => body,
         };
         live.end_with(body)
@@ -133,7 +135,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The result's error; the exit's where the result is `Ok`. A second error is reported.
+    /// The result's error; the exit's where the result is `Ok`. A second error is reported. Where what
+    /// runs [beside](crate::guide::beside) the body has ended the body before, its error takes the
+    /// place of the result's, which is reported, or of the result's value, which drops.
     ///
     /// # Panics
     ///
@@ -173,7 +177,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The exit's error.
+    /// The exit's error, or the one that has ended the body from
+    /// [beside](crate::guide::beside) before.
     ///
     /// # Panics
     ///
@@ -228,7 +233,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The exit's error.
+    /// The exit's error. Where the other body has completed, and this one was ended from
+    /// [beside](crate::guide::beside), the error of that, unless the exit suppresses it.
     ///
     /// # Panics
     ///
@@ -351,7 +357,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// Those of the part.
+    /// Those of the part. When what runs [beside](crate::guide::beside) the body ends the body, the part
+    /// drops, and the error of that is given out here, and not by the exit.
     ///
     /// # Panics
     ///

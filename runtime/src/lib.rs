@@ -23,6 +23,7 @@ mod guard;
 #[cfg(doc)]
 pub mod guide;
 mod lender;
+mod lock;
 pub mod observe;
 mod order;
 mod outcome;
@@ -198,6 +199,36 @@ pub mod prelude {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// list().with(async |list| Ok(list.push(3))).await.unwrap();
+/// # }
+/// ```
+///
+/// A second argument is a future with `Result<(), Error>`, which runs beside the body. Its error ends
+/// the body, as if the body had failed with it. A page of the guide is about [what runs beside the
+/// body](crate::guide::beside).
+///
+/// ```
+/// use async_context_manager::prelude::*;
+/// use std::future::pending;
+///
+/// #[derive(Debug, PartialEq)]
+/// struct Lost;
+///
+/// async fn keep_alive() -> Result<(), Lost> {
+///     tokio::task::yield_now().await;
+///     Err(Lost)
+/// }
+///
+/// #[async_context]
+/// async fn lease() -> Result<u32, Lost> {
+///     let (_token, outcome) = yield_!(7, keep_alive());
+///     assert!(outcome.is_failed());
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let result = lease().with(async |_| pending::<Result<(), _>>().await).await;
+/// assert_eq!(result, Err(Lost));
 /// # }
 /// ```
 #[macro_export]

@@ -201,7 +201,7 @@ impl Outcome {
     pub(crate) const CANCELLED: &'static Self = &Self::Cancelled;
 
     /// The same, of a body that was ended from beside.
-    pub(crate) fn sent_from_beside(self) -> Self {
+    pub(crate) fn marked_from_beside(self) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(BodyError(Arc::new(FromBeside(error.0)))),
             outcome @ (Self::Completed | Self::Panicked(_) | Self::Cancelled) => outcome,

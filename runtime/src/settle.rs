@@ -34,7 +34,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
     }
 
     /// The same, where its error has come from beside.
-    pub(crate) fn sent_from_beside(self) -> Self {
+    pub(crate) fn marked_from_beside(self) -> Self {
         match self {
             Self::Failed(error) => Self::FailedBeside(error),
             body @ (Self::Completed(_) | Self::FailedBeside(_) | Self::Panicked(_)) => body,
@@ -59,7 +59,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
             Self::Completed(_) => Outcome::Completed,
             Self::Failed(error) => Outcome::Failed(BodyError::new(Arc::clone(error))),
             Self::FailedBeside(error) => {
-                Outcome::Failed(BodyError::new(Arc::clone(error))).sent_from_beside()
+                Outcome::Failed(BodyError::new(Arc::clone(error))).marked_from_beside()
             }
             Self::Panicked(payload) => Outcome::Panicked(BodyPanic::new(&**payload)),
         }

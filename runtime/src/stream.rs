@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::stream::{FusedStream, Stream};
@@ -16,6 +16,7 @@ use futures_core::stream::{FusedStream, Stream};
 use crate::body::StreamBody;
 use crate::context::AsyncContext;
 use crate::failure::Failure;
+use crate::lock::lock;
 use crate::order::Kind as Hold;
 use crate::scope::{self, Live};
 
@@ -270,8 +271,4 @@ where
     fn is_terminated(&self) -> bool {
         self.run.is_none()
     }
-}
-
-fn lock<T>(slot: &Mutex<Slot<T>>) -> MutexGuard<'_, Slot<T>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

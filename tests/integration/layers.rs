@@ -11,6 +11,7 @@ const RUNTIME: &[&[&str]] = &[
         "body",
         "carry",
         "fallback",
+        "lock",
         "panic",
         "roster",
         "timeout_error",

@@ -44,6 +44,8 @@ pub mod generator;
 pub mod guard;
 #[path = "../../../runtime/src/lender.rs"]
 pub mod lender;
+#[path = "../../../runtime/src/lock.rs"]
+pub mod lock;
 #[path = "../../../runtime/src/observe/mod.rs"]
 pub mod observe;
 #[path = "../../../runtime/src/order/mod.rs"]

@@ -227,7 +227,7 @@ pub(crate) async fn enter_in_order<M: Members, V>(
                 let name = before[by].name();
                 trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
                 let seen = trouble.outcome().expect("it was added one line before");
-                let exits = unwind(before, drivers, seen.sent_from_beside(), Some(by)).await;
+                let exits = unwind(before, drivers, seen.marked_from_beside(), Some(by)).await;
                 return trouble.settle_after(exits);
             }
         }
@@ -266,7 +266,7 @@ async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
             (None, _) => {}
             (Some(end), Outcome::Completed) => {
                 trouble.add_end(Failing::new(name, Kind::BesideFailed), end);
-                outcome = seen_outside(outcome, &trouble).sent_from_beside();
+                outcome = seen_outside(outcome, &trouble).marked_from_beside();
             }
             (Some(end), Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Cancelled) => {
                 report_late(name, end);

@@ -23,6 +23,7 @@ use crate::driven::Drivers;
 use crate::exchange::End;
 use crate::failure::StackFailure;
 use crate::generator::generator;
+use crate::lock::lock;
 use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place};
 use crate::outcome::{BodyError, Outcome};
@@ -31,7 +32,7 @@ use crate::scope::{Held, Inside, Live};
 use crate::settle::{Body, Owed};
 
 use entry::{Numbered, next_number};
-use unwind::{Caller, Exiting, Unwound, lock, unwind};
+use unwind::{Caller, Exiting, Unwound, unwind};
 
 pub use lease::Lease;
 

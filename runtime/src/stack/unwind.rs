@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::resume_unwind;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
 use crate::context::Verdict;
@@ -14,6 +14,7 @@ use crate::coroutine::{Code, report_late};
 use crate::exchange::End;
 use crate::failure::{FailedExit, StackFailure};
 use crate::fallback::EachAlone;
+use crate::lock::lock;
 use crate::order;
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
@@ -171,7 +172,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
             End::Failed(error) => {
                 let error = error.into_shared();
                 let seen = BodyError::new(Arc::clone(&error));
-                replace(name, outcome, Outcome::Failed(seen).sent_from_beside());
+                replace(name, outcome, Outcome::Failed(seen).marked_from_beside());
                 self.errors.push((failing, error));
             }
             End::Panicked(payload) => self.add(failing, Err(payload), outcome),
@@ -264,8 +265,4 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
     fn drop(&mut self) {
         self.report();
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,10 +17,11 @@ use crate::context::AsyncContext;
 use crate::fallback;
 use crate::generator::Named;
 use crate::lender::Lender;
+use crate::lock::lock;
 use crate::outcome::Outcome;
 use crate::time_limit::check_timer;
 
-use group::{Group, NAME, Policy, Running, lock};
+use group::{Group, NAME, Policy, Running};
 
 pub use handle::TaskHandle;
 pub use spawn::{Slot, Tasks};

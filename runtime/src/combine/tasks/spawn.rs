@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::combine::tasks::group::{Group, Running, lock};
+use crate::combine::tasks::group::{Group, Running};
 use crate::combine::tasks::handle::TaskHandle;
 use crate::combine::tasks::told::Told;
+use crate::lock::lock;
 use crate::order::Place;
 use crate::scope::Inside;
 
