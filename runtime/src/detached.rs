@@ -28,7 +28,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +44,7 @@ use crate::exchange::Stage;
 use crate::fallback::{self, EachAlone};
 use crate::order::{self, Begin};
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch};
+use crate::panic::{Payload, catch, resume};
 use crate::report::{self, Kind, drop_quietly};
 use crate::roster::{Activity, Record, Seen, Snapshot};
 
@@ -386,7 +386,7 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
         let ended = future.as_mut().await;
         drop(future);
         drain().await;
-        ended.unwrap_or_else(|payload| resume_unwind(payload))
+        resume(ended)
     }
 }
 

@@ -198,7 +198,6 @@ impl Outcome {
 
     /// Those without contents, for whoever needs a reference and has no place to keep one.
     pub(crate) const COMPLETED: &'static Self = &Self::Completed;
-    pub(crate) const CANCELLED: &'static Self = &Self::Cancelled;
 
     /// The same, of a body that was ended from beside.
     pub(crate) fn marked_from_beside(self) -> Self {

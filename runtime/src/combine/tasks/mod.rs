@@ -297,7 +297,7 @@ where
         lender.yield_(tasks).await
     };
     // Of these tasks: a body may have put others in the place of those that were lent.
-    let (group, running, room) = tasks.into_parts();
+    let (group, running, mut room) = tasks.into_parts();
     let running = mem::take(&mut *lock(&running));
     group.end(running, outcome.is_completed()).await;
     // They are not in the list of this context itself: the wait before this code would be
