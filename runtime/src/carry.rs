@@ -12,7 +12,7 @@ use tokio::task::LocalKey;
 /// for each poll:
 ///
 /// ```
-/// use async_context_manager::{Carry, prelude::*};
+/// use async_context_manager::{contexts::defer, prelude::*, Carry};
 /// use std::cell::Cell;
 ///
 /// thread_local! { static TRACE: Cell<u64> = const { Cell::new(0) }; } // what a tracer attaches
@@ -77,7 +77,7 @@ impl<V: Clone + Send + 'static> Carry for &'static LocalKey<V> {
 /// `From<E>` makes `?` work in the body.
 ///
 /// ```
-/// use async_context_manager::{CarryError, prelude::*};
+/// use async_context_manager::{contexts::ready, prelude::*, CarryError};
 ///
 /// tokio::task_local! { static TENANT: u32; }
 ///

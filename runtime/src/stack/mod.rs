@@ -237,7 +237,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// An empty stack that accepts suppressing contexts as well.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::suppress, prelude::*};
     /// # use std::io;
     /// # #[async_context]
     /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
@@ -258,7 +258,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// `None` where the body's error, or that of an inner exit, was suppressed.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::suppress, prelude::*};
     /// # use std::io;
     /// # #[async_context]
     /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
@@ -297,7 +297,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// [`with_local`](crate::AsyncContextExt::with_local).
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::suppress, prelude::*};
     /// # use std::{io, rc::Rc};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
