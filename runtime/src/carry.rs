@@ -8,8 +8,9 @@ use tokio::task::LocalKey;
 /// Something that is attached to a task while it is polled, such as the value of a
 /// `tokio::task_local!`: what [`carry`](crate::AsyncContextExt::carry) takes.
 ///
-/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches it
-/// for each poll:
+/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches the
+/// context for each poll. The recipe `open_telemetry.rs` in the repository has that implementation.
+/// Its shape is this:
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, prelude::*, Carry};
