@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker, ready};
 use pin_project_lite::pin_project;
 
 use crate::door;
-use crate::exchange::{End, Exchange, Lent, Link, Stage};
+use crate::exchange::{End, Lent, Link, Stage};
 use crate::lender::Lender;
 use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place, Polled, Turn};
@@ -101,8 +101,8 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         code: impl FnOnce(Lender<V, E>) -> G,
         pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
     ) -> Self {
-        let link = Link::new(Exchange::new(watch.part()));
-        let lender = Lender::new(&link);
+        let link = Link::default();
+        let lender = Lender::new(&link, watch.part());
         Self(Some(pin(State {
             name,
             link,

@@ -36,7 +36,6 @@ use std::task::Poll;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::lock::lock;
-use crate::observe::Part;
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
@@ -55,7 +54,6 @@ pub(crate) struct Exchange<V> {
     outcome: OnceLock<Outcome>,
     /// Of a context that runs something beside the body. In a box of its own: it is rare.
     company: OnceLock<Box<Company>>,
-    part: Part,
 }
 
 /// What is known of that which runs beside the body.
@@ -144,9 +142,10 @@ impl End<BodyError> {
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
-impl<V> Exchange<V> {
+/// `Arc::default()` makes it where it stays: it is as large as the value.
+impl<V> Default for Exchange<V> {
     #[inline]
-    pub(crate) fn new(part: Part) -> Self {
+    fn default() -> Self {
         Self {
             stage: AtomicU8::new(Stage::Entering as u8),
             marks: AtomicUsize::new(0),
@@ -155,18 +154,14 @@ impl<V> Exchange<V> {
             value: SpinMutex::new(None),
             outcome: OnceLock::new(),
             company: OnceLock::new(),
-            part,
         }
     }
+}
 
+impl<V> Exchange<V> {
     fn value(&self) -> SpinMutexGuard<'_, Option<V>> {
         let value = self.value.try_lock();
         value.expect("code and holder take turns: a context yields once, in its own code")
-    }
-
-    /// What watches the context, for a part of it that may go on alone.
-    pub(crate) fn part(&self) -> &Part {
-        &self.part
     }
 
     #[inline]

@@ -17,14 +17,16 @@ use crate::report::Kind;
 /// [`cancellable!`](crate::cancellable) are calls of. `E` is the error of the context.
 pub struct Lender<V, E> {
     link: Link<V>,
+    part: Part,
     error: PhantomData<fn(E)>,
 }
 
 impl<V, E> Lender<V, E> {
     #[inline]
-    pub(crate) fn new(link: &Link<V>) -> Self {
+    pub(crate) fn new(link: &Link<V>, part: Part) -> Self {
         Self {
             link: Arc::clone(link),
+            part,
             error: PhantomData,
         }
     }
@@ -46,7 +48,7 @@ impl<V, E> Lender<V, E> {
     /// For code whose error is another one. What ends the body from beside that code is in this
     /// other error, until somebody makes it ours.
     pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {
-        Lender::new(&self.link)
+        Lender::new(&self.link, self.part.clone())
     }
 
     /// While the mark is there, a caller who gives up drops the context on the spot.
@@ -63,7 +65,7 @@ impl<V, E> Lender<V, E> {
 
     /// What watches the context, for a part of it that may go on alone.
     pub(crate) fn part(&self) -> &Part {
-        self.link.part()
+        &self.part
     }
 
     /// For code around this one, which wants to know how far it got.

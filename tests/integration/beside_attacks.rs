@@ -35,7 +35,7 @@ async fn leased(
     };
     let (_, outcome) = yield_!(1, beside);
     ledger.note(format!("{name} begins: {outcome:?}"));
-    pause(2).await;
+    pause(3).await;
     ledger.note(format!("{name} ends"));
     Ok(())
 }

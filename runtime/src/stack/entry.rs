@@ -1,11 +1,11 @@
 //! What is in a stack.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use crate::context::Verdict;
 use crate::coroutine::Code;
@@ -24,13 +24,32 @@ pub(super) trait Entry<E, D>: Send {
     /// How the body was ended from beside this one, if it was.
     fn take_end(&mut self) -> Option<EntryEnd>;
 
-    /// The body has ended, with the call. `None` if the value has not come back.
-    fn exit(self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>>;
+    /// The body has ended so. `false` if the value has not come back: there is nothing to exit with.
+    fn end_body(&mut self, outcome: Outcome) -> bool;
+
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>>;
 }
 
 /// What an exit says, or the payload of its panic; and as what its error is reported.
-pub(super) type Exit<D, E> =
-    Pin<Box<dyn Future<Output = (Result<Result<D, E>, Payload>, Kind)> + Send>>;
+pub(super) type Exited<D, E> = (Result<Result<D, E>, Payload>, Kind);
+
+/// The exit of an entry. Dropped, it goes on in the background.
+pub(super) struct Exit<D, E>(Box<dyn Entry<E, D>>);
+
+impl<D, E> Exit<D, E> {
+    /// The body has ended, with the call. `None` if the value has not come back.
+    pub(super) fn begin(mut entry: Box<dyn Entry<E, D>>, outcome: Outcome) -> Option<Self> {
+        entry.end_body(outcome).then(|| Self(entry))
+    }
+}
+
+impl<D, E> Future for Exit<D, E> {
+    type Output = Exited<D, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_exit(cx)
+    }
+}
 
 /// How a body was ended from beside an entry. The conversion of the error is the user's code.
 pub(super) struct EntryEnd {
@@ -51,11 +70,86 @@ impl EntryEnd {
     }
 }
 
-/// By their numbers, which count up.
-pub(super) type Numbered<E, D> = BTreeMap<u64, Box<dyn Entry<E, D>>>;
+/// What is in a stack, by numbers that count up.
+///
+/// An entry that is taken leaves a gap behind. When half of the list is gaps, they close: so an
+/// entry costs the same however many there are, and in whatever order they are taken.
+pub(super) struct Entries<E, D> {
+    /// In the order of their numbers. The last one is there.
+    list: Vec<(u64, Option<Box<dyn Entry<E, D>>>)>,
+    gaps: usize,
+}
 
-pub(super) fn next_number<E, D>(entries: &Numbered<E, D>) -> u64 {
-    entries.last_key_value().map_or(0, |(number, _)| number + 1)
+impl<E, D> Entries<E, D> {
+    pub(super) fn len(&self) -> usize {
+        self.list.len() - self.gaps
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Gives the number of the entry.
+    pub(super) fn push(&mut self, entry: Box<dyn Entry<E, D>>) -> u64 {
+        let number = self.list.last().map_or(0, |(number, _)| number + 1);
+        self.list.push((number, Some(entry)));
+        number
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(u64, Box<dyn Entry<E, D>>)> {
+        let (number, entry) = self.list.pop()?;
+        self.close_gaps();
+        Some((number, entry?))
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Box<dyn Entry<E, D>>> {
+        let index = self
+            .list
+            .binary_search_by_key(&number, |(number, _)| *number);
+        let entry = self.list[index.ok()?].1.take()?;
+        self.gaps += 1;
+        self.close_gaps();
+        Some(entry)
+    }
+
+    fn close_gaps(&mut self) {
+        while let Some((_, None)) = self.list.last() {
+            self.list.pop();
+            self.gaps -= 1;
+        }
+        if self.gaps > self.list.len() / 2 {
+            self.list.retain(|(_, entry)| entry.is_some());
+            self.gaps = 0;
+        }
+    }
+
+    /// Adds those of another stack, with new numbers.
+    pub(super) fn append(&mut self, others: Self) {
+        for entry in others.list.into_iter().filter_map(|(_, entry)| entry) {
+            self.push(entry);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(dyn Entry<E, D> + 'static)> {
+        self.list.iter().filter_map(|(_, entry)| entry.as_deref())
+    }
+
+    /// From the last to the first.
+    pub(super) fn iter_down(
+        &mut self,
+    ) -> impl Iterator<Item = (u64, &mut (dyn Entry<E, D> + 'static))> {
+        let entries = self.list.iter_mut().rev();
+        entries.filter_map(|(number, entry)| Some((*number, &mut **entry.as_mut()?)))
+    }
+}
+
+impl<E, D> Default for Entries<E, D> {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            gaps: 0,
+        }
+    }
 }
 
 impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
@@ -77,18 +171,20 @@ where
         })
     }
 
-    fn exit(mut self: Box<Self>, outcome: Outcome) -> Option<Exit<D, E>> {
-        if !self.has_value() {
-            return None;
+    fn end_body(&mut self, outcome: Outcome) -> bool {
+        let has_value = self.has_value();
+        if has_value {
+            Live::end_body(self, outcome);
         }
-        self.end_body(outcome);
-        Some(Box::pin(async move {
-            let ended = Live::exit(&mut self).await;
-            // The conversion is the user's: a panic of it is one of this exit.
-            let ended = catch_unwind(AssertUnwindSafe(|| {
-                Ok(ended?.map(AcceptedBy::accepted).map_err(Into::into))
-            }));
-            (ended.unwrap_or_else(Err), self.failing().kind)
-        }))
+        has_value
+    }
+
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>> {
+        let ended = ready!(Pin::new(&mut Live::exit(self)).poll(cx));
+        // The conversion is the user's: a panic of it is one of this exit.
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            Ok(ended?.map(AcceptedBy::accepted).map_err(Into::into))
+        }));
+        Poll::Ready((ended.unwrap_or_else(Err), self.failing().kind))
     }
 }

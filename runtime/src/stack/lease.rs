@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
 
 use crate::context::Verdict;
 use crate::exchange::Loan;
@@ -10,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::panic::resume;
 
 use super::ExitStack;
-use super::entry::Exit;
+use super::entry::{Exit, Exited};
 
 /// A value that an [`ExitStack`] has entered, or adopted. It derefs to the value, and gives it back
 /// when it drops: a stack can't exit while a lease is out.
@@ -130,9 +131,12 @@ impl<V: fmt::Debug, E> fmt::Debug for Lease<'_, V, E> {
     }
 }
 
+/// The exit of an entry that is released.
+type Released<E> = Pin<Box<dyn Future<Output = Exited<(), E>> + Send>>;
+
 /// The part of a stack that a lease needs, without the stack's verdict.
 pub(super) trait Release<E> {
-    fn release(&self, number: u64) -> Option<Exit<(), E>>;
+    fn release(&self, number: u64) -> Option<Released<E>>;
 }
 
 impl<E, D> Release<E> for ExitStack<E, D>
@@ -140,9 +144,9 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    fn release(&self, number: u64) -> Option<Exit<(), E>> {
-        let entry = self.entries().remove(&number)?;
-        let exit = entry.exit(Outcome::Completed)?;
+    fn release(&self, number: u64) -> Option<Released<E>> {
+        let entry = self.entries().remove(number)?;
+        let exit = Exit::begin(entry, Outcome::Completed)?;
         Some(Box::pin(async move {
             let (ended, kind) = exit.await;
             (ended.map(|ended| ended.map(|_| ())), kind)

@@ -31,7 +31,7 @@ use crate::panic::{catch, resume};
 use crate::scope::{Held, Inside, Live};
 use crate::settle::{Body, Owed};
 
-use entry::{Numbered, next_number};
+use entry::Entries;
 use unwind::{Caller, Exiting, Unwound, unwind};
 
 pub use lease::Lease;
@@ -110,7 +110,7 @@ where
 
 /// What a stack has in common with its exit, and with its scope.
 struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
-    entries: Mutex<Numbered<E, D>>,
+    entries: Mutex<Entries<E, D>>,
     unwound: Mutex<Unwound<E, D>>,
     /// Of what runs beside the body, in a scope.
     drivers: Drivers,
@@ -123,9 +123,9 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
     /// there are several.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
-        let mut entries_above_first = entries.iter_mut().rev();
-        let end =
-            entries_above_first.find_map(|(number, entry)| Some((*number, entry.take_end()?)));
+        let end = entries
+            .iter_down()
+            .find_map(|(number, entry)| Some((number, entry.take_end()?)));
         drop(entries);
         // Without the lock: the conversion is the user's.
         end.map(|(number, end)| (number, end.convert()))
@@ -639,9 +639,8 @@ where
     /// ```
     pub fn extend(&mut self, mut other: Self) {
         let mut entries = mem::take(&mut *self.entries());
-        let first = next_number(&entries);
         let more = mem::take(&mut *other.entries());
-        entries.extend((first..).zip(more.into_values()));
+        entries.append(more);
         // The older one waits for all that was entered beside it after its first entry.
         if let (Some(live), Some(more)) = (&mut self.live, &mut other.live)
             && more.place().is_older_than(live.place())
@@ -788,10 +787,7 @@ where
         CE: Into<E> + fmt::Debug + Send + Sync + 'static,
     {
         let (value, loan) = (live.take(), live.loan());
-        let mut entries = self.entries();
-        let number = next_number(&entries);
-        entries.insert(number, Box::new(live));
-        drop(entries);
+        let number = self.entries().push(Box::new(live));
         Lease::new(value, loan, number, self)
     }
 
@@ -804,7 +800,7 @@ where
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, Numbered<E, D>> {
+    fn entries(&self) -> MutexGuard<'_, Entries<E, D>> {
         lock(&self.shared.entries)
     }
 }
@@ -858,7 +854,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = f.debug_list();
-        for entry in self.entries().values() {
+        for entry in self.entries().iter() {
             list.entry(&entry.name());
         }
         list.finish()

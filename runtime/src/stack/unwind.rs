@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -75,7 +75,7 @@ where
     let drivers = &shared.drivers;
     let mut entries = mem::take(&mut *lock(&shared.entries));
     let ended_by = lock(&shared.unwound).ended_by;
-    while let Some((number, mut entry)) = entries.pop_last() {
+    while let Some((number, mut entry)) = entries.pop() {
         let name = entry.name();
         let given_up = pin!(order::what_this_exit_has_given_up(name));
         drivers.drive_while(given_up).await;
@@ -89,7 +89,7 @@ where
             .is_some_and(|by| number > by)
             .then_some(Outcome::Cancelled);
         let seen = above.as_mut().unwrap_or(&mut outcome);
-        let Some(exit) = entry.exit(seen.share()) else {
+        let Some(exit) = Exit::begin(entry, seen.share()) else {
             continue;
         };
         let ended = drivers.drive_while(unless_alone(exit)).await;
@@ -115,7 +115,7 @@ pub(super) fn unless_alone<D, E>(
         if EachAlone::is_going_on() {
             return Poll::Ready(None);
         }
-        exit.as_mut().poll(cx).map(Some)
+        Pin::new(&mut exit).poll(cx).map(Some)
     })
 }
 
