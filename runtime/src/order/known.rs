@@ -77,7 +77,14 @@ impl Known {
         self.runtime.take()
     }
 
+    /// Returns `true` if there is nothing more to [note](Self::note).
+    #[inline]
+    pub(super) fn is_noted(&self) -> bool {
+        self.runtime.is_some() && self.origin.is_some()
+    }
+
     /// See [`Place::poll`](super::Place::poll).
+    #[inline]
     pub(super) fn begin_poll(&self, part: Polled) -> here::Poll {
         let at = match (&self.node, &self.origin) {
             (Some(node), _) => At::Node(Arc::clone(node)),

@@ -164,8 +164,11 @@ impl Place {
 
     /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit
     /// would go on in.
+    #[inline]
     pub(crate) fn note(&mut self) {
-        self.known().note();
+        if !self.known.as_ref().is_some_and(Known::is_noted) {
+            self.known().note();
+        }
     }
 
     /// Its enter has given a value.

@@ -70,13 +70,16 @@ impl EntryEnd {
     }
 }
 
+/// A number, and what has that number; `None` once that was taken.
+type Slot<E, D> = (u64, Option<Box<dyn Entry<E, D>>>);
+
 /// What is in a stack, by numbers that count up.
 ///
 /// An entry that is taken leaves a gap behind. When half of the list is gaps, they close: so an
 /// entry costs the same however many there are, and in whatever order they are taken.
 pub(super) struct Entries<E, D> {
     /// In the order of their numbers. The last one is there.
-    list: Vec<(u64, Option<Box<dyn Entry<E, D>>>)>,
+    list: Vec<Slot<E, D>>,
     gaps: usize,
 }
 
