@@ -148,8 +148,9 @@ pub use body::{Body, SendBody, SendExit};
 pub use body::{SendStreamBody, StreamBody};
 pub use carry::{Carry, CarryError};
 pub use combine::{
-    BoxContext, Deadline, Either, Elapsed, Join, JoinAll, Slot, TaskGroup, TaskHandle, Tasks, Told,
-    closing, deadline, defer, join, join_all, ready, suppress, suppress_if, tasks, until,
+    BoxContext, Deadline, Either, Elapsed, Inside, Join, JoinAll, Slot, TaskGroup, TaskHandle,
+    Tasks, Told, closing, deadline, defer, join, join_all, ready, suppress, suppress_if, tasks,
+    until,
 };
 pub use context::{AsyncContext, Suppression, Verdict};
 pub use ext::AsyncContextExt;
