@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `transaction.rs` | a transaction, with sqlx and with tokio-postgres |
 //! | `layer.rs` | a context around each request of an axum router |
 //! | `body_scope.rs` | the same, until the body of the answer has been sent |
 //! | `streaming.rs` | a streaming answer of axum from a cursor in a transaction |
@@ -31,6 +32,8 @@ mod error_types;
 mod extractor;
 mod fixtures;
 mod layer;
+#[path = "../tests/polls/mod.rs"]
+mod polls;
 mod prometheus;
 mod savepoint;
 mod session;
@@ -38,3 +41,4 @@ mod streaming;
 mod temporary_directory;
 mod test_fixture;
 mod tower_service;
+mod transaction;
