@@ -53,7 +53,7 @@ use std::num::ParseIntError;
 use std::panic;
 
 use anyhow::Context as _;
-use async_context_manager::{BodyError, prelude::*};
+use async_context_manager::{BodyError, contexts::suppress_if, prelude::*};
 use clap::Parser;
 use thiserror::Error as ThisError;
 use tokio::task::JoinError;

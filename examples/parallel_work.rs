@@ -134,7 +134,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use async_context_manager::{detached, prelude::*, report};
+use async_context_manager::{contexts::join_all, detached, prelude::*, report};
 use clap::Parser;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};

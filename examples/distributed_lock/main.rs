@@ -64,7 +64,7 @@ use std::error::Error;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use async_context_manager::{detached, prelude::*};
+use async_context_manager::{contexts::tasks, detached, prelude::*};
 use clap::Parser;
 use redis::AsyncCommands as _;
 use redis::aio::ConnectionManager;

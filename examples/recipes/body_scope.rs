@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
-use async_context_manager::{BoxContext, detached, prelude::*};
+use async_context_manager::{detached, prelude::*};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -47,7 +47,8 @@ enum Trouble {
 #[derive(Clone)]
 struct RequestId(u32);
 
-#[async_context]
+/// A line in the log for each request.
+#[async_context(struct = Logged)]
 async fn logged(log: Log, path: String) -> Result<RequestId, Trouble> {
     let id = log.lock().expect("no one panics with it").len();
     let id = RequestId(u32::try_from(id).expect("there are few"));
@@ -66,11 +67,9 @@ async fn logged(log: Log, path: String) -> Result<RequestId, Trouble> {
     Ok(())
 }
 
-type InRequest = Guard<BoxContext<RequestId, Trouble>>;
-
 async fn layer(State(log): State<Log>, mut request: Request, next: Next) -> Response {
-    let context = logged(log, request.uri().path().to_owned()).boxed();
-    let Ok(guard) = context.guard().await else {
+    let path = request.uri().path().to_owned();
+    let Ok(guard) = logged(log, path).guard().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     request.extensions_mut().insert(guard.clone());
@@ -90,7 +89,7 @@ struct Scoped {
 }
 
 enum Scope {
-    Open(InRequest),
+    Open(Guard<Logged>),
     Exiting(Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>),
     Exited,
 }

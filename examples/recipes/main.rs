@@ -17,6 +17,7 @@
 //! | `session.rs` | a session, as over a WebSocket, with a farewell message |
 //! | `savepoint.rs` | a savepoint in a transaction |
 //! | `test_fixture.rs` | a database for a test, kept when it fails |
+//! | `open_telemetry.rs` | an exit in the background, in the trace of its request |
 //! | `prometheus.rs` | a page that Prometheus scrapes, and one with what is open now |
 //!
 //! ```sh
@@ -32,6 +33,7 @@ mod error_types;
 mod extractor;
 mod fixtures;
 mod layer;
+mod open_telemetry;
 #[path = "../tests/polls/mod.rs"]
 mod polls;
 mod prometheus;

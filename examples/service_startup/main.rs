@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_context_manager::{Tasks, detached, prelude::*, report};
+use async_context_manager::{Tasks, contexts::tasks, detached, prelude::*, report};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool};
 use tempfile::TempDir;
 use tokio::fs::File;

@@ -59,7 +59,7 @@ impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 /// `F: AsyncFnOnce(V, I) -> R`.
 ///
 /// ```
-/// # use async_context_manager::prelude::*;
+/// # use async_context_manager::{contexts::ready, prelude::*};
 /// # use std::{convert::Infallible, rc::Rc};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {

@@ -8,11 +8,12 @@ use tokio::task::LocalKey;
 /// Something that is attached to a task while it is polled, such as the value of a
 /// `tokio::task_local!`: what [`carry`](crate::AsyncContextExt::carry) takes.
 ///
-/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches it
-/// for each poll:
+/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches the
+/// context for each poll. The recipe `open_telemetry.rs` in the repository has that implementation.
+/// Its shape is this:
 ///
 /// ```
-/// use async_context_manager::{Carry, prelude::*};
+/// use async_context_manager::{contexts::defer, prelude::*, Carry};
 /// use std::cell::Cell;
 ///
 /// thread_local! { static TRACE: Cell<u64> = const { Cell::new(0) }; } // what a tracer attaches
@@ -77,7 +78,7 @@ impl<V: Clone + Send + 'static> Carry for &'static LocalKey<V> {
 /// `From<E>` makes `?` work in the body.
 ///
 /// ```
-/// use async_context_manager::{CarryError, prelude::*};
+/// use async_context_manager::{contexts::ready, prelude::*, CarryError};
 ///
 /// tokio::task_local! { static TENANT: u32; }
 ///

@@ -89,7 +89,7 @@ pub trait AsyncContext: Sized + Send {
     /// Opens the resource. Called once.
     ///
     /// ```
-    /// use async_context_manager::prelude::*;
+    /// use async_context_manager::{contexts::ready, prelude::*};
     ///
     /// struct Twice<C>(C);
     ///

@@ -10,30 +10,25 @@
 //! have ended.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
 use crate::door;
-use crate::exchange::{End, Lent, Link, Stage};
+use crate::exchange::{End, Exchange, Lent, Link, Stage};
 use crate::lender::Lender;
 use crate::observe::Watch;
-use crate::order::{Home, Kind as Hold, Place, Polled, Turn};
+use crate::order::{Kind as Hold, Place, Polled, Turn};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind, drop_quietly};
 
-/// A context under way. `F` is its future; where its type does not matter, a [`Code`].
-///
-/// The state is `None` when this drops. The lock makes a coroutine `Sync`, and so a guard that is
-/// kept in shared state.
-pub(crate) struct Coroutine<V, F: ?Sized> {
-    name: &'static str,
-    state: Mutex<Option<Boxed<V, F>>>,
-}
+/// A context under way, or `None` once it is gone. `F` is its future; where its type does not
+/// matter, a [`Code`].
+pub(crate) struct Coroutine<V, F: ?Sized>(Option<Boxed<V, F>>);
 
 type Boxed<V, F> = Pin<Box<State<V, F>>>;
 
@@ -41,6 +36,7 @@ pin_project! {
     #[project = Parts]
     /// All of a context under way, in one box: whoever holds it moves a pointer.
     pub(crate) struct State<V, F: ?Sized> {
+        name: &'static str,
         link: Link<V>,
         place: Place,
         // The body's error, on its way to the caller. Reported if this drops before it gets there.
@@ -105,29 +101,41 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         code: impl FnOnce(Lender<V, E>) -> G,
         pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
     ) -> Self {
-        let link = Link::default();
-        let lender = Lender::new(&link, watch.part());
-        let state = pin(State {
+        let link = Link::new(Exchange::new(watch.part()));
+        let lender = Lender::new(&link);
+        Self(Some(pin(State {
+            name,
             link,
             place: Place::new(hold, watch),
             owed: None,
             turn: None,
             future: code(lender),
-        });
-        Self {
-            name,
-            state: Mutex::new(Some(state)),
-        }
+        })))
     }
 
     #[inline]
     fn state(&mut self) -> Parts<'_, V, F> {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state
-            .as_mut()
-            .expect("only the drop takes it")
-            .as_mut()
-            .project()
+        self.0.as_mut().expect(THERE).as_mut().project()
+    }
+
+    /// Takes it from where it is.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Takes it from where it is, if it is still there and its code has not ended.
+    #[inline]
+    pub(crate) fn take_unless_over(&mut self) -> Option<Self> {
+        let state = self.0.as_ref()?;
+        if state.link.is_over() {
+            return None;
+        }
+        Some(Self(self.0.take()))
     }
 }
 
@@ -142,12 +150,18 @@ where
     /// If enter panics, or if the code ends well without a yield, which the macro excludes.
     #[inline]
     pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
-        let name = self.name;
         let mut state = self.state();
+        let name = *state.name;
         if state.place.watch().poll_entrance(name, cx).is_pending() {
             return Poll::Pending;
         }
-        let polled = state.poll(cx, Polled::Open);
+        let polled = poll_code(
+            state.place,
+            state.link,
+            state.future.as_mut(),
+            cx,
+            Polled::Open,
+        );
         let entered = settle_enter(name, state.link, polled);
         match entered {
             Poll::Ready(Ok(())) => {
@@ -160,30 +174,22 @@ where
         entered
     }
 
-    /// Enters. An enter that fails waits for what it had opened and given up.
-    ///
-    /// # Panics
-    ///
-    /// As [`poll_enter`](Self::poll_enter).
-    pub(crate) async fn enter(&mut self) -> Result<(), E>
+    /// For an enter that has failed: the wait for what its code had opened and given up. `Err` with
+    /// the error if there is nothing of that.
+    #[cold]
+    pub(crate) fn after_failed_enter(&mut self, error: E) -> Result<Afterwards<E>, E>
     where
         E: fmt::Debug + Send + Sync + 'static,
     {
-        match poll_fn(|cx| self.poll_enter(cx)).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let name = self.name;
-                let Some(turn) = self.place().turn_of_failed_enter(name) else {
-                    return Err(error);
-                };
-                // In a box: it is rare, and every enter would be larger by it.
-                let failed = Failed {
-                    name,
-                    error: Some(error),
-                };
-                Err(Box::pin(failed.after(turn)).await)
-            }
-        }
+        let name = self.name();
+        let Some(turn) = self.place().turn_of_failed_enter(name) else {
+            return Err(error);
+        };
+        let failed = Failed {
+            name,
+            error: Some(error),
+        };
+        Ok(Box::pin(failed.after(turn)))
     }
 
     /// Waits for its turn, and then goes on with exit.
@@ -193,9 +199,9 @@ where
     /// If exit panics.
     #[inline]
     pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<D, E>> {
-        let name = self.name;
         let mut state = self.state();
-        if state.link.stage() == Stage::BodyOver {
+        let name = *state.name;
+        if state.link.is_body_over() {
             if state.poll_turn(name, cx).is_pending() {
                 state.poll_beside_the_wait(name, cx);
                 state.place.waits_in_exit(name);
@@ -204,7 +210,13 @@ where
             report_end(name, state.link);
             state.link.begin_exit();
         }
-        let exited = state.poll(cx, Polled::Exit);
+        let exited = poll_code(
+            state.place,
+            state.link,
+            state.future.as_mut(),
+            cx,
+            Polled::Exit,
+        );
         match &exited {
             Poll::Ready(exit) => state.place.watch().exited(exit.is_err()),
             Poll::Pending => state.place.waits_in_exit(name),
@@ -212,6 +224,9 @@ where
         exited
     }
 }
+
+/// The wait after an enter that has failed, which gives its error.
+pub(crate) type Afterwards<E> = Pin<Box<dyn Future<Output = E> + Send>>;
 
 /// The error of an enter, on its way to the caller. Reported if this drops before it gets there.
 struct Failed<E: fmt::Debug + Send + Sync + 'static> {
@@ -238,23 +253,34 @@ impl<V, D, E, F> Parts<'_, V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
-    #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Poll<F::Output> {
-        poll_code(self.place, self.link, self.future.as_mut(), cx, part)
-    }
-
     /// While exit waits for its turn, what runs beside the body goes on. What it says about the
     /// body comes too late.
+    #[cold]
     fn poll_beside_the_wait(&mut self, name: &'static str, cx: &mut Context<'_>) {
         if self.link.runs_beside() {
-            let polled = self.poll(cx, Polled::Open);
+            let polled = poll_beside(self.place, self.link, self.future.as_mut(), cx);
             stands_at_its_yield(name, &polled);
         }
         report_end(name, self.link);
     }
 }
 
-#[inline]
+/// Polls the code for what runs beside the body.
+#[cold]
+fn poll_beside<V, F: Future + ?Sized>(
+    place: &mut Place,
+    link: &Link<V>,
+    code: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    poll_code(place, link, code, cx, Polled::Open)
+}
+
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it is called twice in the life of a context that never waits"
+)]
 fn poll_code<V, F: Future + ?Sized>(
     place: &mut Place,
     link: &Link<V>,
@@ -293,7 +319,7 @@ impl<V, F: Future + ?Sized> Companion<'_, V, F> {
     #[cold]
     pub(crate) fn poll(&mut self, place: &mut Place, cx: &mut Context<'_>) -> Poll<End<BodyError>> {
         if self.link.runs_beside() {
-            let polled = poll_code(place, self.link, self.code.as_mut(), cx, Polled::Open);
+            let polled = poll_beside(place, self.link, self.code.as_mut(), cx);
             stands_at_its_yield(self.name, &polled);
         }
         self.link.take_end().map_or(Poll::Pending, Poll::Ready)
@@ -339,7 +365,7 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
     #[inline]
     fn poll_turn(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
         if self.turn.is_some() || self.place.has_to_wait() {
-            let place = &*self.place;
+            let place = &mut *self.place;
             let turn = self
                 .turn
                 .get_or_insert_with(|| Box::pin(place.turn(name).come()));
@@ -353,19 +379,21 @@ impl<V, F: ?Sized> Parts<'_, V, F> {
     }
 }
 
+/// Why a coroutine is there: nothing is called when it is gone.
+const THERE: &str = "the coroutine is there until exit has ended";
+
 impl<V, F: ?Sized> Drop for Coroutine<V, F> {
     #[inline]
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut state) = state.take() else {
+        let Some(state) = &mut self.0 else {
             return;
         };
         let parts = state.as_mut().project();
-        if parts.link.stage() == Stage::Over && parts.owed.is_none() {
+        if parts.link.has_ended_well() && parts.owed.is_none() {
             // Nothing in it is the user's any more.
             parts.place.watch().dropped(true);
-        } else {
-            drop_early(self.name, state);
+        } else if let Some(state) = self.0.take() {
+            drop_early(state);
         }
     }
 }
@@ -373,8 +401,9 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
 /// Drops what has not ended, inside of the context. Value, code and error are the user's: each may
 /// panic while it drops, also while the thread does, and none goes on.
 #[cold]
-fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
+fn drop_early<V, F: ?Sized>(mut state: Boxed<V, F>) {
     let parts = state.as_mut().project();
+    let name = *parts.name;
     let owed = parts.owed.take();
     if let Some(error) = &owed {
         report::body_error(name, error.share());
@@ -397,7 +426,7 @@ fn drop_early<V, F: ?Sized>(name: &'static str, mut state: Boxed<V, F>) {
 
 impl<V, F: ?Sized> Coroutine<V, F> {
     pub(crate) fn name(&self) -> &'static str {
-        self.name
+        self.0.as_ref().expect(THERE).name
     }
 
     /// Returns `true` if the code has returned, or panicked.
@@ -457,7 +486,7 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     where
         F: Future,
     {
-        let name = self.name;
+        let name = self.name();
         let (place, mut companion) = self.accompany();
         let mut first = None;
         while companion.is_there() {
@@ -491,10 +520,9 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     /// The same for a value that is not here.
     #[inline]
     pub(crate) fn accompany(&mut self) -> (&mut Place, Companion<'_, V, F>) {
-        let name = self.name;
         let state = self.state();
         let companion = Companion {
-            name,
+            name: state.name,
             link: state.link,
             code: state.future,
         };
@@ -504,9 +532,8 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
     #[inline]
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
-        let name = self.name;
         let state = self.state();
-        state.place.end_body(name);
+        state.place.end_body(state.name);
         state.place.watch().end_body(&outcome);
         state.link.end_body(outcome);
     }
@@ -521,14 +548,6 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         *self.state().owed = None;
     }
 
-    /// For others that are put inside of it. Whoever shares a guard may ask for it in several
-    /// threads at a time: this is the one use of the lock.
-    pub(crate) fn home(&self) -> Home {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = state.as_mut().expect("only the drop takes it");
-        state.as_mut().project().place.home_for_others()
-    }
-
     pub(crate) fn place(&mut self) -> &mut Place {
         self.state().place
     }
@@ -541,7 +560,7 @@ pub(crate) fn settle_enter<V, D, E>(
     polled: Poll<Result<D, E>>,
 ) -> Poll<Result<(), E>> {
     match polled {
-        Poll::Pending if link.stage() == Stage::Lent => Poll::Ready(Ok(())),
+        Poll::Pending if link.is_lent() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
         Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         Poll::Ready(Ok(_)) => panic!("the context `{name}` ended without a yield"),

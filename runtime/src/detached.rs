@@ -28,7 +28,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +44,7 @@ use crate::exchange::Stage;
 use crate::fallback::{self, EachAlone};
 use crate::order::{self, Begin};
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch};
+use crate::panic::{Payload, catch, resume};
 use crate::report::{self, Kind, drop_quietly};
 use crate::roster::{Activity, Record, Seen, Snapshot};
 
@@ -83,7 +83,7 @@ fn close_lingering() {
 /// How many exits are running in the background now.
 ///
 /// ```
-/// # use async_context_manager::{detached, prelude::*};
+/// # use async_context_manager::{contexts::defer, detached, prelude::*};
 /// # use std::io;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
@@ -157,7 +157,7 @@ pub fn list() -> Snapshot {
 /// nothing behind.
 ///
 /// ```
-/// use async_context_manager::{detached, prelude::*};
+/// use async_context_manager::{contexts::{defer, ready}, detached, prelude::*};
 /// use std::{io, time::Duration};
 /// use tokio::time::{Instant, sleep, timeout};
 ///
@@ -193,7 +193,7 @@ static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// their next step on. On a tokio runtime without a timer there is none.
 ///
 /// ```
-/// use async_context_manager::{detached, prelude::*};
+/// use async_context_manager::{contexts::defer, detached, prelude::*};
 /// use std::{future::pending, io, time::Duration};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -223,7 +223,7 @@ fn exit_limit() -> Option<Duration> {
 /// off. It drops on the thread that it runs on, and not before its code gives way.
 ///
 /// ```
-/// use async_context_manager::{detached, prelude::*};
+/// use async_context_manager::{contexts::defer, detached, prelude::*};
 /// use std::{future::pending, io, time::Duration};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -254,7 +254,7 @@ pub fn force(seen: &Seen) -> bool {
 /// Inside of an enter or an exit it would wait for itself: don't call it there.
 ///
 /// ```
-/// # use async_context_manager::{detached, prelude::*};
+/// # use async_context_manager::{contexts::defer, detached, prelude::*};
 /// # use std::io;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
@@ -280,7 +280,7 @@ pub async fn drain() {
 /// Call it on a tokio runtime with its timer enabled; elsewhere there is [`drain_blocking`].
 ///
 /// ```
-/// # use async_context_manager::{detached, prelude::*};
+/// # use async_context_manager::{contexts::defer, detached, prelude::*};
 /// # use std::io;
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> io::Result<()> {
@@ -317,7 +317,7 @@ pub(crate) fn left() -> usize {
 /// [`drain`] there.
 ///
 /// ```
-/// use async_context_manager::{detached, prelude::*};
+/// use async_context_manager::{contexts::defer, detached, prelude::*};
 /// use std::{io, time::Duration};
 ///
 /// let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -361,7 +361,7 @@ pub fn drain_blocking(limit: Duration) -> usize {
 /// `select!` drops is exited before `drained` returns.
 ///
 /// ```
-/// # use async_context_manager::{detached, prelude::*};
+/// # use async_context_manager::{contexts::defer, detached, prelude::*};
 /// # use std::io;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
@@ -386,7 +386,7 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
         let ended = future.as_mut().await;
         drop(future);
         drain().await;
-        ended.unwrap_or_else(|payload| resume_unwind(payload))
+        resume(ended)
     }
 }
 

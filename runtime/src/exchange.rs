@@ -36,6 +36,7 @@ use std::task::Poll;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::lock::lock;
+use crate::observe::Part;
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
@@ -49,9 +50,12 @@ pub(crate) struct Exchange<V> {
     is_limited: AtomicBool,
     /// Exit was over its limit, and dropped.
     is_cut_off: AtomicBool,
-    goods: SpinMutex<Goods<V>>,
+    value: SpinMutex<Option<V>>,
+    /// Of a body that is over, and has not completed.
+    outcome: OnceLock<Outcome>,
     /// Of a context that runs something beside the body. In a box of its own: it is rare.
     company: OnceLock<Box<Company>>,
+    part: Part,
 }
 
 /// What is known of that which runs beside the body.
@@ -63,13 +67,7 @@ struct Company {
     end: Mutex<Option<End<BodyError>>>,
 }
 
-struct Goods<V> {
-    value: Option<V>,
-    /// Of a body that is over, and has not completed.
-    outcome: Option<Outcome>,
-}
-
-/// How far a context is. The table is in the head of this file.
+/// How far a context is, in the order in which it gets there. The table is in the head of this file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
@@ -146,27 +144,29 @@ impl End<BodyError> {
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
-impl<V> Default for Exchange<V> {
-    fn default() -> Self {
-        let goods = Goods {
-            value: None,
-            outcome: None,
-        };
+impl<V> Exchange<V> {
+    #[inline]
+    pub(crate) fn new(part: Part) -> Self {
         Self {
             stage: AtomicU8::new(Stage::Entering as u8),
             marks: AtomicUsize::new(0),
             is_limited: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
-            goods: SpinMutex::new(goods),
+            value: SpinMutex::new(None),
+            outcome: OnceLock::new(),
             company: OnceLock::new(),
+            part,
         }
     }
-}
 
-impl<V> Exchange<V> {
-    fn goods(&self) -> SpinMutexGuard<'_, Goods<V>> {
-        let goods = self.goods.try_lock();
-        goods.expect("code and holder take turns: a context yields once, in its own code")
+    fn value(&self) -> SpinMutexGuard<'_, Option<V>> {
+        let value = self.value.try_lock();
+        value.expect("code and holder take turns: a context yields once, in its own code")
+    }
+
+    /// What watches the context, for a part of it that may go on alone.
+    pub(crate) fn part(&self) -> &Part {
+        &self.part
     }
 
     #[inline]
@@ -187,7 +187,7 @@ impl<V> Exchange<V> {
     /// If it has yielded before.
     #[inline]
     pub(crate) fn offer(&self, value: V) {
-        self.goods().value = Some(value);
+        *self.value() = Some(value);
         // Now, because before that a large value would be moved once more, to drop where this
         // panics.
         let is_first = !self.has_yielded();
@@ -197,30 +197,45 @@ impl<V> Exchange<V> {
 
     /// Returns `true` if it is entering, in an await that may be given up.
     pub(crate) fn is_cancellable(&self) -> bool {
-        self.stage() == Stage::Entering && self.marks.load(Ordering::Acquire) > 0
+        self.is_at(Stage::Entering) && self.marks.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn has_yielded(&self) -> bool {
-        self.stage() != Stage::Entering
+        !self.is_at(Stage::Entering)
+    }
+
+    /// Returns `true` if exit waits for its turn.
+    #[inline]
+    pub(crate) fn is_body_over(&self) -> bool {
+        self.is_at(Stage::BodyOver)
+    }
+
+    /// Returns `true` if the code has returned, or panicked, after it took the value.
+    #[inline]
+    pub(crate) fn has_ended_well(&self) -> bool {
+        self.is_at(Stage::Over)
+    }
+
+    #[inline]
+    fn is_at(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Acquire) == stage as u8
     }
 
     /// Returns `true` if the body has the value, and has not ended.
     pub(crate) fn is_lent(&self) -> bool {
-        self.stage() == Stage::Lent
+        self.is_at(Stage::Lent)
     }
 
     /// Returns `true` if exit may run, or has run: the next poll of the code is one of exit.
+    #[inline]
     pub(crate) fn is_exiting(&self) -> bool {
-        match self.stage() {
-            Stage::Entering | Stage::Lent | Stage::BodyOver => false,
-            Stage::Exiting | Stage::Closing | Stage::Over | Stage::OverEarly => true,
-        }
+        self.stage.load(Ordering::Acquire) >= Stage::Exiting as u8
     }
 
     /// Returns `true` if the code has returned, or panicked.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.stage(), Stage::Over | Stage::OverEarly)
+        self.stage.load(Ordering::Acquire) >= Stage::Over as u8
     }
 
     #[inline]
@@ -344,29 +359,27 @@ impl<V> Exchange<V> {
     /// For the body.
     #[inline]
     pub(crate) fn lend(&self) -> Lent<'_, V> {
-        Lent(self.goods())
+        Lent(self.value())
     }
 
     pub(crate) fn take(&self) -> Option<V> {
-        self.goods().value.take()
+        self.value().take()
     }
 
     pub(crate) fn put(&self, value: V) {
-        self.goods().value = Some(value);
+        *self.value() = Some(value);
     }
 
     pub(crate) fn has_value(&self) -> bool {
-        self.goods().value.is_some()
+        self.value().is_some()
     }
 
     /// The body has ended so.
     #[inline]
     pub(crate) fn end_body(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Completed => {}
-            outcome @ (Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Cancelled) => {
-                self.goods().outcome = Some(outcome);
-            }
+        if !outcome.is_completed() {
+            let is_first = self.outcome.set(outcome).is_ok();
+            debug_assert!(is_first, "a body ends once");
         }
         self.set_stage(Stage::BodyOver);
     }
@@ -402,16 +415,15 @@ impl<V> Exchange<V> {
 
     /// The code goes on, with exit.
     #[inline]
-    pub(crate) fn poll_returned(&self) -> Poll<(V, Outcome)> {
-        if self.stage() != Stage::Exiting {
+    pub(crate) fn poll_returned(&self) -> Poll<(V, &Outcome)> {
+        if !self.is_at(Stage::Exiting) {
             return Poll::Pending;
         }
-        let mut goods = self.goods();
-        let Some(value) = goods.value.take() else {
+        let Some(value) = self.value().take() else {
             return Poll::Pending;
         };
-        let outcome = goods.outcome.take().unwrap_or(Outcome::Completed);
         self.set_stage(Stage::Closing);
+        let outcome = self.outcome.get().unwrap_or(Outcome::COMPLETED);
         Poll::Ready((value, outcome))
     }
 }
@@ -434,25 +446,22 @@ impl<V> Drop for Running<'_, V> {
     #[inline]
     fn drop(&mut self) {
         if self.is_over {
-            let stage = match self.exchange.stage() {
-                Stage::Closing | Stage::Over => Stage::Over,
-                Stage::Entering
-                | Stage::Lent
-                | Stage::BodyOver
-                | Stage::Exiting
-                | Stage::OverEarly => Stage::OverEarly,
-            };
-            self.exchange.set_stage(stage);
+            let has_the_value = self.exchange.is_at(Stage::Closing);
+            self.exchange.set_stage(if has_the_value {
+                Stage::Over
+            } else {
+                Stage::OverEarly
+            });
         }
     }
 }
 
 /// The value, while the body has it.
-pub(crate) struct Lent<'x, V>(SpinMutexGuard<'x, Goods<V>>);
+pub(crate) struct Lent<'x, V>(SpinMutexGuard<'x, Option<V>>);
 
 impl<V> Lent<'_, V> {
     pub(crate) fn value(&mut self) -> &mut V {
-        let value = self.0.value.as_mut();
+        let value = self.0.as_mut();
         value.expect("it is lent between enter and exit, and once at a time")
     }
 }
@@ -466,7 +475,7 @@ impl<V> Loan<V> {
     }
 
     pub(crate) fn end(&self, value: V) {
-        if self.0.stage() == Stage::Lent {
+        if self.0.is_lent() {
             self.0.put(value);
         }
     }

@@ -343,7 +343,7 @@ pub trait AsyncContextExt: AsyncContext {
     /// Like [`stream`](Self::stream), for a body or items that are not `Send`.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::ready, prelude::*};
     /// # use std::{io, rc::Rc};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -714,7 +714,7 @@ pub trait AsyncContextExt: AsyncContext {
     /// `Guard<BoxContext<V, E>>`), collections and recursion.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::ready, prelude::*};
     /// # use std::io;
     /// # #[async_context]
     /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
@@ -743,7 +743,7 @@ pub trait AsyncContextExt: AsyncContext {
     /// own when they are given up, and carry for themselves.
     ///
     /// ```
-    /// use async_context_manager::{detached, prelude::*};
+    /// use async_context_manager::{contexts::defer, detached, prelude::*};
     ///
     /// tokio::task_local! { static TENANT: &'static str; }
     ///

@@ -23,11 +23,13 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::mem;
+use std::sync::Mutex;
 
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::Coroutine;
 use crate::exchange::Stage;
 use crate::lender::OFFERED;
+use crate::lock::inner;
 use crate::order::Kind as Hold;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
@@ -471,7 +473,8 @@ impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
 /// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
 /// over to: the context that these calls are made in is the one that goes on in the background.
 struct ByHand<V, F: ?Sized> {
-    coroutine: Coroutine<V, F>,
+    /// The lock is never taken: with it this is `Sync`.
+    coroutine: Mutex<Coroutine<V, F>>,
     /// Somebody runs what is beside the body.
     asked_for_beside: bool,
 }
@@ -483,24 +486,30 @@ where
 {
     fn new(coroutine: Coroutine<V, F>) -> Self {
         Self {
-            coroutine,
+            coroutine: Mutex::new(coroutine),
             asked_for_beside: false,
         }
     }
 
     async fn enter(&mut self) -> Result<V, E> {
-        let coroutine = &mut self.coroutine;
-        coroutine.enter().await?;
+        let coroutine = inner(&mut self.coroutine);
+        if let Err(error) = poll_fn(|cx| coroutine.poll_enter(cx)).await {
+            return Err(match coroutine.after_failed_enter(error) {
+                Ok(afterwards) => afterwards.await,
+                Err(error) => error,
+            });
+        }
         Ok(coroutine.link().take().expect(OFFERED))
     }
 
     async fn beside(&mut self) -> Result<(), E> {
         self.asked_for_beside = true;
-        poll_fn(|cx| self.coroutine.poll_beside(cx)).await
+        let coroutine = inner(&mut self.coroutine);
+        poll_fn(|cx| coroutine.poll_beside(cx)).await
     }
 
     async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
-        let coroutine = &mut self.coroutine;
+        let coroutine = inner(&mut self.coroutine);
         if coroutine.stage() != Stage::Lent {
             not_entered(coroutine.name());
         }
@@ -523,7 +532,7 @@ fn not_entered(name: &str) -> ! {
 
 impl<V, F: ?Sized> Drop for ByHand<V, F> {
     fn drop(&mut self) {
-        let coroutine = &mut self.coroutine;
+        let coroutine = inner(&mut self.coroutine);
         if !coroutine.is_over() && !coroutine.is_cancellable() {
             report::plain(coroutine.name(), Kind::NotRun);
         }

@@ -14,6 +14,7 @@ use crate::driven::Ended;
 use crate::failure::Failure;
 use crate::order::{Home, Kind as Hold};
 use crate::outcome::Outcome;
+use crate::panic::resume;
 use crate::report::drop_quietly;
 use crate::scope::{Accompanied, Held, Live};
 use crate::settle::{Body, Owed, unshare};
@@ -86,7 +87,7 @@ where
 impl<C: AsyncContext + 'static> Guard<C> {
     pub(crate) async fn enter(context: C) -> Result<Self, C::Error> {
         let mut live = Live::new(context, Hold::Guard);
-        live.enter().await?;
+        resume(live.enter().await)?;
         let ended = live.drive().map(|(driver, ended)| {
             driver.spawn();
             ended
@@ -272,7 +273,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
             let live = guard.held.take_back();
             let exit = live.exit().await;
             let Some(owed) = owed else {
-                return exit.unwrap_or_else(|payload| resume_unwind(payload));
+                return resume(exit);
             };
             match exit {
                 Ok(Ok(verdict)) if verdict.suppressed::<()>().is_some() => {

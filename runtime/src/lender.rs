@@ -5,8 +5,8 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use crate::exchange::{Exchange, Link, Mark};
 use crate::observe::Part;
@@ -17,17 +17,14 @@ use crate::report::Kind;
 /// [`cancellable!`](crate::cancellable) are calls of. `E` is the error of the context.
 pub struct Lender<V, E> {
     link: Link<V>,
-    part: Part,
-    outcome: OnceLock<Outcome>,
     error: PhantomData<fn(E)>,
 }
 
 impl<V, E> Lender<V, E> {
-    pub(crate) fn new(link: &Link<V>, part: Part) -> Self {
+    #[inline]
+    pub(crate) fn new(link: &Link<V>) -> Self {
         Self {
             link: Arc::clone(link),
-            part,
-            outcome: OnceLock::new(),
             error: PhantomData,
         }
     }
@@ -49,7 +46,7 @@ impl<V, E> Lender<V, E> {
     /// For code whose error is another one. What ends the body from beside that code is in this
     /// other error, until somebody makes it ours.
     pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {
-        Lender::new(&self.link, self.part.clone())
+        Lender::new(&self.link)
     }
 
     /// While the mark is there, a caller who gives up drops the context on the spot.
@@ -66,7 +63,7 @@ impl<V, E> Lender<V, E> {
 
     /// What watches the context, for a part of it that may go on alone.
     pub(crate) fn part(&self) -> &Part {
-        &self.part
+        self.link.part()
     }
 
     /// For code around this one, which wants to know how far it got.
@@ -116,16 +113,7 @@ impl<'l, V, E> Future for Yield<'l, V, E> {
         if mem::take(&mut self.is_new) {
             return Poll::Pending;
         }
-        let lender = self.lender;
-        let (value, outcome) = ready!(lender.link.poll_returned());
-        let outcome = match outcome {
-            Outcome::Completed => Outcome::COMPLETED,
-            Outcome::Cancelled => Outcome::CANCELLED,
-            outcome @ (Outcome::Failed(_) | Outcome::Panicked(_)) => {
-                lender.outcome.get_or_init(|| outcome)
-            }
-        };
-        Poll::Ready((value, outcome))
+        self.lender.link.poll_returned()
     }
 }
 

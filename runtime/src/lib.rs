@@ -153,24 +153,69 @@ pub use body::{SendStreamBody, StreamBody};
 pub use carry::{Carry, CarryError};
 pub use combine::{
     BoxContext, Deadline, Either, Elapsed, Inside, Join, JoinAll, Slot, TaskGroup, TaskHandle,
-    Tasks, Told, closing, deadline, defer, join, join_all, ready, suppress, suppress_if, tasks,
-    until,
+    Tasks, Told,
 };
 pub use context::{AsyncContext, Suppression, Verdict};
+#[doc(no_inline)]
+pub use contexts::{
+    closing, deadline, defer, join, join_all, keyed, ready, shared, suppress, suppress_if,
+    swappable, tasks, until,
+};
 pub use ext::AsyncContextExt;
 pub use failure::{FailedExit, Failure, StackFailure};
 pub use guard::Guard;
 pub use outcome::{BodyError, BodyPanic, Outcome};
-pub use shared::{Keyed, Share, Shared, keyed, shared, swappable};
+pub use shared::{Keyed, Share, Shared};
 pub use stack::{AcceptedBy, ExitStack, Lease};
 #[cfg(feature = "stream")]
 pub use stream::Items;
 pub use timeout_error::{Phase, TimeoutError};
 
-/// What most users need: `use async_context_manager::prelude::*;`.
+/// The ready-made contexts.
+///
+/// | function | context |
+/// | --- | --- |
+/// | [`ready`](contexts::ready) | lends a value, and has nothing to exit |
+/// | [`closing`](contexts::closing) | lends a value, and closes the value by an async call |
+/// | [`defer`](contexts::defer) | has nothing to enter, and exits by an async call |
+/// | [`suppress`](contexts::suppress), [`suppress_if`](contexts::suppress_if) | suppress errors of the body |
+/// | [`join`](contexts::join), [`join_all`](contexts::join_all) | several contexts, entered and exited at the same time |
+/// | [`deadline`](contexts::deadline), [`until`](contexts::until) | end the body after a time, or at the end of a future |
+/// | [`tasks`](contexts::tasks) | a group of tasks, which have all ended when the body is left |
+/// | [`shared`](contexts::shared), [`keyed`](contexts::keyed) | opened by the first user, and closed by the last |
+/// | [`swappable`](contexts::swappable) | replaced while others use the old value |
+///
+/// The functions are not in the [`prelude`], since other crates have functions of the same names.
+/// They stand in the root of the crate as well.
 ///
 /// ```
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts, prelude::*};
+/// use std::io;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let both = contexts::join((
+///     contexts::ready::<_, io::Error>("value"),
+///     contexts::defer(async |_: &Outcome| Ok(println!("the end"))),
+/// ));
+/// let length = both.with(async |(text, ())| Ok(text.len())).await?;
+/// assert_eq!(length, 5);
+/// # Ok(())
+/// # }
+/// ```
+pub mod contexts {
+    pub use crate::combine::{
+        closing, deadline, defer, join, join_all, ready, suppress, suppress_if, tasks, until,
+    };
+    pub use crate::shared::{keyed, shared, swappable};
+}
+
+/// What most users need, by `use async_context_manager::prelude::*;`: traits, types, macros, and the
+/// module [`contexts`], so that `contexts::ready(value)` works. There are no functions in the
+/// prelude.
+///
+/// ```
+/// use async_context_manager::{contexts::ready, prelude::*};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
@@ -181,11 +226,10 @@ pub use timeout_error::{Phase, TimeoutError};
 pub mod prelude {
     pub use crate::{
         AsyncContext, AsyncContextExt, BoxContext, ExitStack, Failure, Guard, Outcome, Suppression,
-        TimeoutError, async_with, closing, defer, join, join_all, ready, suppress, suppress_if,
-        tasks,
+        TimeoutError, async_with, contexts,
     };
     #[cfg(feature = "macros")]
-    pub use crate::{async_context, cancellable, contexts, within, yield_};
+    pub use crate::{async_context, cancellable, within, yield_};
 }
 
 /// Lends a value to the body, in a function under [`#[async_context]`](macro@async_context).

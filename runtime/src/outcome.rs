@@ -41,7 +41,7 @@ impl Outcome {
     /// Returns `true` if this is [`Outcome::Completed`].
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let context = defer(async |outcome: &Outcome| {
@@ -59,7 +59,7 @@ impl Outcome {
     /// Returns `true` if this is [`Outcome::Failed`].
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let context = defer(async |outcome: &Outcome| {
@@ -77,7 +77,7 @@ impl Outcome {
     /// Returns `true` if this is [`Outcome::Panicked`].
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// # std::panic::set_hook(Box::new(|_| {}));
@@ -99,7 +99,7 @@ impl Outcome {
     /// Returns `true` if this is [`Outcome::Cancelled`].
     ///
     /// ```
-    /// use async_context_manager::{Outcome, detached, prelude::*};
+    /// use async_context_manager::{contexts::defer, detached, prelude::*, Outcome};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
@@ -122,7 +122,7 @@ impl Outcome {
     /// The body's error, where it failed.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let context = defer(async |outcome: &Outcome| {
@@ -143,7 +143,7 @@ impl Outcome {
     /// The body's panic, where it panicked.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// # std::panic::set_hook(Box::new(|_| {}));
@@ -198,7 +198,6 @@ impl Outcome {
 
     /// Those without contents, for whoever needs a reference and has no place to keep one.
     pub(crate) const COMPLETED: &'static Self = &Self::Completed;
-    pub(crate) const CANCELLED: &'static Self = &Self::Cancelled;
 
     /// The same, of a body that was ended from beside.
     pub(crate) fn marked_from_beside(self) -> Self {
@@ -291,7 +290,7 @@ impl BodyError {
     /// The name of the error's type, as [`std::any::type_name`] gives it.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let context = defer(async |outcome: &Outcome| {
@@ -309,7 +308,7 @@ impl BodyError {
     /// Returns `true` if the error, or the error inside of its box, is a `T`.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// use std::io::{Error, ErrorKind};
@@ -331,7 +330,7 @@ impl BodyError {
     /// The error, or the one inside its box, if it is a `T`.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// use std::io::{Error, ErrorKind};
@@ -370,7 +369,7 @@ impl BodyError {
     /// The error just as the body returned it, for types that are no [`Error`].
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let context = defer(async |outcome: &Outcome| {
@@ -452,7 +451,7 @@ impl AnyError for FromBeside {
 /// A panic, seen without its payload: that one stays with the runtime and resumes.
 ///
 /// ```
-/// # use async_context_manager::prelude::*;
+/// # use async_context_manager::{contexts::defer, prelude::*};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// # std::panic::set_hook(Box::new(|_| {}));
@@ -485,7 +484,7 @@ impl BodyPanic {
     /// no string.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::defer, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// # std::panic::set_hook(Box::new(|_| {}));

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -34,6 +34,12 @@ impl<F: Future> Future for Catch<F> {
             Err(payload) => Poll::Ready(Err(payload)),
         }
     }
+}
+
+/// Goes on with a panic that was caught.
+#[inline]
+pub(crate) fn resume<T>(caught: Result<T, Payload>) -> T {
+    caught.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
 /// Drops what belongs to a user, and catches a panic in its `Drop`.

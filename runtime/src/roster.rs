@@ -24,7 +24,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// What a context is doing.
 ///
 /// ```
-/// use async_context_manager::{detached, observe::Activity, prelude::*};
+/// use async_context_manager::{contexts::defer, detached, observe::Activity, prelude::*};
 /// use std::io;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -441,7 +441,7 @@ impl Seen {
     /// not come to its first await: the name of the context around stands in its place.
     ///
     /// ```
-    /// use async_context_manager::{observe, prelude::*};
+    /// use async_context_manager::{contexts::ready, observe, prelude::*};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), String> {

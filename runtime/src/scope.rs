@@ -5,9 +5,10 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 use std::thread;
 
@@ -15,16 +16,17 @@ use pin_project_lite::pin_project;
 
 use crate::body::Body as AsyncBody;
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::{Code, Companion, Coroutine};
+use crate::coroutine::{Afterwards, Code, Companion, Coroutine};
 use crate::detached;
 use crate::door;
 use crate::exchange::{End, Lent, Loan};
 use crate::failure::Failure;
 use crate::lender::OFFERED;
+use crate::lock::{inner, lock};
 use crate::observe::{Part, Watch};
 use crate::order::{Home, Kind as Hold, Place, Polled};
 use crate::outcome::{BodyError, Outcome};
-use crate::panic::{Payload, catch};
+use crate::panic::Payload;
 use crate::report::{self, Failing, Kind, drop_quietly};
 use crate::settle::{Body, Owed};
 
@@ -44,7 +46,7 @@ where
     let mut live = live(context);
     let name = live.name();
     // A body that does not run is the user's to drop, and must not hide why.
-    match catch(live.enter()).await {
+    match live.enter().await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             drop_quietly(name, body);
@@ -74,7 +76,7 @@ pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output
 /// background, if it can live there.
 pub(crate) struct Live<V, F: ?Sized> {
     /// There until exit has ended, or this drops.
-    coroutine: Option<Coroutine<V, F>>,
+    coroutine: Coroutine<V, F>,
     failing: Failing,
     abandon: Abandon<V, F>,
 }
@@ -255,7 +257,7 @@ where
         let name = context.__name();
         let code = |lender| context.__coroutine(lender);
         Self {
-            coroutine: Some(Coroutine::erased(name, watch, hold, code)),
+            coroutine: Coroutine::erased(name, watch, hold, code),
             failing: Failing::new(name, Kind::ExitFailed),
             abandon: detached::hand_over,
         }
@@ -269,7 +271,7 @@ pub(crate) fn scoped<C: AsyncContext>(
     let name = context.__name();
     let code = |lender| context.__coroutine(lender);
     Live {
-        coroutine: Some(Coroutine::new(name, Hold::With, code)),
+        coroutine: Coroutine::new(name, Hold::With, code),
         failing: Failing::new(name, Kind::ExitFailed),
         abandon: |mut coroutine| {
             let name = coroutine.name();
@@ -285,16 +287,19 @@ impl<V, D, E, F> Live<V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
-    pub(crate) async fn enter(&mut self) -> Result<(), E>
-    where
-        E: fmt::Debug + Send + Sync + 'static,
-    {
-        self.coroutine_mut().enter().await
+    /// Enters. An enter that fails waits for what it had opened and given up. A panic is given as
+    /// an error.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Entering<'_, V, F, E> {
+        Entering {
+            coroutine: &mut self.coroutine,
+            afterwards: None,
+        }
     }
 
     /// The place that the body is inside of, the value, and what runs beside the body.
     fn lend(&mut self) -> (&mut Place, Lent<'_, V>, Companion<'_, V, F>) {
-        self.coroutine_mut().lend()
+        self.coroutine.lend()
     }
 
     /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
@@ -307,14 +312,14 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.coroutine_mut().poll_beside(cx)
+        self.coroutine.poll_beside(cx)
     }
 
     /// How the body was ended from beside, if it was.
     #[inline]
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
-            self.coroutine_mut().take_end()
+            self.coroutine.take_end()
         } else {
             None
         }
@@ -326,40 +331,47 @@ where
     where
         E: fmt::Debug + Send + Sync + 'static,
     {
+        if let Body::Completed(_) = body {
+            self.coroutine.end_body(Outcome::Completed);
+        } else {
+            self.end_in_trouble(&body);
+        }
+        Owed::new(self.name(), body)
+    }
+
+    #[cold]
+    fn end_in_trouble<R>(&mut self, body: &Body<R, E>)
+    where
+        E: fmt::Debug + Send + Sync + 'static,
+    {
         let outcome = body.outcome();
         if let Some(error) = outcome.error().map(BodyError::share) {
-            self.coroutine_mut().owe(error);
+            self.coroutine.owe(error);
         }
         self.end_body(outcome);
-        Owed::new(self.name(), body)
     }
 
     /// The body has ended so.
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
-        self.coroutine_mut().end_body(outcome);
+        self.coroutine.end_body(outcome);
     }
 
-    /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error.
-    pub(crate) async fn exit(&mut self) -> Result<Result<D, E>, Payload> {
-        let coroutine = self.coroutine_mut();
-        let exit = catch(poll_fn(|cx| coroutine.poll_exit(cx))).await;
-        coroutine.settle();
-        if let Ok(Err(_)) = exit {
-            self.failing.kind = coroutine.failed_as();
-        }
-        self.coroutine = None;
-        exit
+    /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error. A
+    /// panic is given as an error.
+    #[inline]
+    pub(crate) fn exit(&mut self) -> Exiting<'_, V, F> {
+        Exiting(self)
     }
 
     /// Another coroutine in place of this one, of the same context.
     pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<V, F>) -> Coroutine<V, F>) {
-        self.coroutine = self.coroutine.take().map(new);
+        self.coroutine = new(self.coroutine.take());
     }
 
     /// Returns `true` if something runs beside the body, or has ended it.
     #[inline]
     pub(crate) fn is_accompanied(&mut self) -> bool {
-        self.coroutine_mut().link().is_accompanied()
+        self.coroutine.link().is_accompanied()
     }
 
     /// From here on it is a part of another context: dropped with that one, it is dropped, and not
@@ -387,51 +399,99 @@ where
 
     /// Takes the value, for somebody else to lend it to the body.
     pub(crate) fn take(&mut self) -> V {
-        self.coroutine_mut().link().take().expect(OFFERED)
+        self.coroutine.link().take().expect(OFFERED)
     }
 
     /// The value has come back.
     pub(crate) fn put(&mut self, value: V) {
-        self.coroutine_mut().link().put(value);
+        self.coroutine.link().put(value);
     }
 
     /// Returns `true` if its exit has a time limit of its own.
     pub(crate) fn is_limited(&mut self) -> bool {
-        self.coroutine_mut().link().is_limited()
+        self.coroutine.link().is_limited()
     }
 
     pub(crate) fn has_value(&mut self) -> bool {
-        self.coroutine_mut().link().has_value()
+        self.coroutine.link().has_value()
     }
 
     /// For a value that was taken: it comes back when the loan ends.
     pub(crate) fn loan(&mut self) -> Loan<V> {
-        Loan::new(self.coroutine_mut().link())
+        Loan::new(self.coroutine.link())
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {
-        self.coroutine_mut().place()
-    }
-
-    fn coroutine(&self) -> &Coroutine<V, F> {
-        self.coroutine.as_ref().expect(THERE)
-    }
-
-    fn coroutine_mut(&mut self) -> &mut Coroutine<V, F> {
-        self.coroutine.as_mut().expect(THERE)
+        self.coroutine.place()
     }
 }
 
-/// Why a coroutine is there: nothing is called after `exit`.
-const THERE: &str = "the coroutine is there until exit has ended";
+/// See [`Live::enter`].
+pub(crate) struct Entering<'l, V, F: ?Sized, E> {
+    coroutine: &'l mut Coroutine<V, F>,
+    /// In a box: it is rare, and every use would be larger by it.
+    afterwards: Option<Afterwards<E>>,
+}
+
+impl<V, D, E, F> Future for Entering<'_, V, F, E>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+    E: fmt::Debug + Send + Sync + 'static,
+{
+    type Output = Result<Result<(), E>, Payload>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(afterwards) = &mut this.afterwards {
+            return afterwards.as_mut().poll(cx).map(|error| Ok(Err(error)));
+        }
+        let enter = || this.coroutine.poll_enter(cx);
+        match catch_unwind(AssertUnwindSafe(enter)) {
+            Ok(Poll::Ready(Ok(()))) => Poll::Ready(Ok(Ok(()))),
+            Ok(Poll::Ready(Err(error))) => match this.coroutine.after_failed_enter(error) {
+                Ok(afterwards) => {
+                    let afterwards = this.afterwards.insert(afterwards);
+                    afterwards.as_mut().poll(cx).map(|error| Ok(Err(error)))
+                }
+                Err(error) => Poll::Ready(Ok(Err(error))),
+            },
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(payload) => Poll::Ready(Err(payload)),
+        }
+    }
+}
+
+/// See [`Live::exit`].
+pub(crate) struct Exiting<'l, V, F: ?Sized>(&'l mut Live<V, F>);
+
+impl<V, D, E, F> Future for Exiting<'_, V, F>
+where
+    F: Future<Output = Result<D, E>> + ?Sized,
+{
+    type Output = Result<Result<D, E>, Payload>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let live = &mut *self.0;
+        let exit = || live.coroutine.poll_exit(cx);
+        let exit = match catch_unwind(AssertUnwindSafe(exit)) {
+            Ok(polled) => Ok(ready!(polled)),
+            Err(payload) => Err(payload),
+        };
+        live.coroutine.settle();
+        if let Ok(Err(_)) = exit {
+            live.failing.kind = live.coroutine.failed_as();
+        }
+        drop(live.coroutine.take());
+        Poll::Ready(exit)
+    }
+}
 
 impl<V, F: ?Sized> Drop for Live<V, F> {
     #[inline]
     fn drop(&mut self) {
-        let Some(mut coroutine) = self.coroutine.take() else {
-            return;
-        };
-        if !coroutine.is_over() {
+        if let Some(coroutine) = self.coroutine.take_unless_over() {
             (self.abandon)(coroutine);
         }
     }
@@ -441,7 +501,9 @@ impl<V, F: ?Sized> Drop for Live<V, F> {
 pub(crate) struct Held<V, F: ?Sized> {
     /// There until the body has ended.
     value: Option<V>,
-    live: Live<V, F>,
+    /// Whoever shares a guard may ask for its [`home`](Self::home) in several threads at a time:
+    /// this is the one use of the lock.
+    live: Mutex<Live<V, F>>,
 }
 
 impl<V, D, E, F> Held<V, F>
@@ -452,7 +514,7 @@ where
     pub(crate) fn new(mut live: Live<V, F>) -> Self {
         Self {
             value: Some(live.take()),
-            live,
+            live: Mutex::new(live),
         }
     }
 
@@ -467,41 +529,46 @@ where
     /// The place that a part of the body is inside of, the value, and what runs beside the body.
     pub(crate) fn lend(&mut self) -> (&mut Place, &mut V, Companion<'_, V, F>) {
         let value = self.value.as_mut().expect(HELD);
-        let (place, companion) = self.live.coroutine_mut().accompany();
+        let (place, companion) = inner(&mut self.live).coroutine.accompany();
         (place, value, companion)
     }
 
     /// For what comes after the body: the value is where exit finds it.
     pub(crate) fn take_back(&mut self) -> &mut Live<V, F> {
+        let live = inner(&mut self.live);
         if let Some(value) = self.value.take() {
-            self.live.put(value);
+            live.put(value);
         }
-        &mut self.live
+        live
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {
-        self.live.place()
+        inner(&mut self.live).place()
     }
 
     /// For others that are put inside of it.
     pub(crate) fn home(&self) -> Home {
-        self.live.coroutine().home()
+        lock(&self.live).place().home_for_others()
     }
 
     /// Drops a context that has nothing to exit, after a body that ended so.
     pub(crate) fn dissolve(mut self, outcome: &Outcome) {
-        let watch = self.live.coroutine_mut().place().watch();
+        let live = inner(&mut self.live);
+        let watch = live.place().watch();
         watch.end_body(outcome);
         watch.exited(false);
-        self.live.coroutine = None;
+        drop(live.coroutine.take());
         self.value = None;
     }
 }
 
 impl<V, F: ?Sized> Drop for Held<V, F> {
     fn drop(&mut self) {
-        if let (Some(value), Some(coroutine)) = (self.value.take(), &mut self.live.coroutine) {
-            coroutine.link().put(value);
+        if let Some(value) = self.value.take() {
+            let coroutine = &mut inner(&mut self.live).coroutine;
+            if !coroutine.is_gone() {
+                coroutine.link().put(value);
+            }
         }
     }
 }

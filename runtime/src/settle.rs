@@ -98,6 +98,21 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
     /// The table body × exit of the crate's documentation.
     #[inline]
     pub(crate) fn settle<D: Verdict>(
+        mut self,
+        failing: Failing,
+        exit: Result<Result<D, E>, Payload>,
+    ) -> Result<D::Output<R>, Failure<R, E>> {
+        match (self.body.take(), exit) {
+            (Some(Body::Completed(value)), Ok(Ok(_))) => Ok(D::completed(value)),
+            (body, exit) => {
+                self.body = body;
+                self.settle_trouble(failing, exit)
+            }
+        }
+    }
+
+    #[cold]
+    fn settle_trouble<D: Verdict>(
         self,
         failing: Failing,
         exit: Result<Result<D, E>, Payload>,
@@ -170,12 +185,19 @@ impl<E: fmt::Debug + Send + Sync + 'static> Owed<Infallible, E> {
 impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     #[inline]
     fn drop(&mut self) {
-        match self.body.take() {
-            Some(Body::Panicked(payload)) => {
-                report::panic(self.context, Kind::BodyPanicked, payload);
-            }
-            Some(body) => drop_quietly(self.context, body),
-            None => {}
+        if let Some(body) = self.body.take() {
+            report_unsettled(self.context, body);
+        }
+    }
+}
+
+/// The caller has gone.
+#[cold]
+fn report_unsettled<R, E>(context: &'static str, body: Body<R, E>) {
+    match body {
+        Body::Panicked(payload) => report::panic(context, Kind::BodyPanicked, payload),
+        body @ (Body::Completed(_) | Body::Failed(_) | Body::FailedBeside(_)) => {
+            drop_quietly(context, body);
         }
     }
 }

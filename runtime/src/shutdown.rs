@@ -72,7 +72,7 @@ const NAME: &str = "async_context_manager::shutdown";
 /// Runs the whole program, and ends it in order, with the default [`Times`].
 ///
 /// ```
-/// use async_context_manager::{prelude::*, shutdown};
+/// use async_context_manager::{contexts::ready, prelude::*, shutdown};
 /// use std::io;
 ///
 /// async fn app() -> io::Result<()> {

@@ -23,7 +23,7 @@ use crate::scope::{self, Live};
 /// Where the body of a [`stream`](crate::AsyncContextExt::stream) sends its items.
 ///
 /// ```
-/// use async_context_manager::{Items, prelude::*};
+/// use async_context_manager::{contexts::ready, prelude::*, Items};
 /// use futures::TryStreamExt;
 /// use std::convert::Infallible;
 ///
@@ -65,7 +65,7 @@ impl<T> Items<T> {
     /// one is asked for.
     ///
     /// ```
-    /// use async_context_manager::prelude::*;
+    /// use async_context_manager::{contexts::ready, prelude::*};
     /// use futures::TryStreamExt;
     /// use std::convert::Infallible;
     ///
@@ -95,7 +95,7 @@ impl<T> Items<T> {
     /// Sends all items of a stream of results. The first error ends it, for a `?` in the body.
     ///
     /// ```
-    /// use async_context_manager::prelude::*;
+    /// use async_context_manager::{contexts::ready, prelude::*};
     /// use futures::{TryStreamExt, stream};
     /// use std::io;
     ///

@@ -1,6 +1,10 @@
 //! Nesting, written flat.
 
-use async_context_manager::{async_with, prelude::*};
+use async_context_manager::{
+    async_with,
+    contexts::{join, ready},
+    prelude::*,
+};
 use tests::{
     ByHand, End, Fault, Ledger, Script, cancel_at_every_poll, everywhere, generated,
     generated_suppressing, pause,

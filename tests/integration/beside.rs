@@ -5,7 +5,12 @@ use std::panic::{AssertUnwindSafe, panic_any, resume_unwind};
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{Either, Failure, TimeoutError, detached, prelude::*};
+use async_context_manager::{
+    Either, Failure, TimeoutError,
+    contexts::{join, join_all, suppress_if},
+    detached,
+    prelude::*,
+};
 use futures::FutureExt;
 use tests::{
     Fault, Ledger, cancel_at_every_poll, everywhere, on_current_thread, pause, poll_times,

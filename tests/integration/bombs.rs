@@ -8,7 +8,12 @@ use std::pin::Pin;
 
 use async_context_manager::generator::{Lender, generator};
 use async_context_manager::report::Kind;
-use async_context_manager::{Guard, detached, join, join_all, prelude::*};
+use async_context_manager::{
+    Guard,
+    contexts::{closing, ready, suppress_if},
+    detached, join, join_all,
+    prelude::*,
+};
 use futures::FutureExt;
 use tests::{End, Ledger, Stage, everywhere, in_a_process_of_its_own, pause, poll_times};
 

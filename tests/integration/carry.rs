@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use async_context_manager::{CarryError, detached, prelude::*};
+use async_context_manager::{CarryError, contexts::join_all, detached, prelude::*};
 use futures::FutureExt;
 use tests::{Fault, Ledger, Stage, cancel_at_every_poll, everywhere, pause, poll_times};
 use tokio::runtime::Builder;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{BodyError, BodyPanic, TimeoutError, detached, prelude::*};
+use async_context_manager::{
+    BodyError, BodyPanic, TimeoutError, contexts::join_all, detached, prelude::*,
+};
 use futures::FutureExt;
 use tests::{
     End, Fault, Ledger, Script, cancel_at_every_poll, everywhere, generated, pause, poll_times,

@@ -6,7 +6,12 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{BodyError, Either, Phase, detached, join, join_all, prelude::*};
+use async_context_manager::{
+    BodyError, Either, Phase,
+    contexts::{defer, ready},
+    detached, join, join_all,
+    prelude::*,
+};
 use futures::FutureExt;
 use tests::{
     ByHand, End, Fault, Ledger, Script, Stage, cancel_at_every_poll, everywhere, generated,
@@ -139,7 +144,7 @@ fn an_exit_finds_the_body_s_error_inside_of_a_timed_one() {
             .await;
         assert_eq!(result, Err(TimeoutError::Context(Fault("b"))));
         assert_eq!(ledger.text(), "true");
-        let suppressed = suppress::<Fault>().enter_timeout(LONG);
+        let suppressed = contexts::suppress::<Fault>().enter_timeout(LONG);
         let result = suppressed
             .with(async |()| Err::<(), _>(Fault("b").into()))
             .await;

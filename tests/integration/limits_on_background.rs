@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_context_manager::observe::Activity;
-use async_context_manager::prelude::*;
 use async_context_manager::report::Kind;
+use async_context_manager::{contexts::closing, prelude::*};
 use async_context_manager::{detached, report};
 use futures::{FutureExt, poll};
 use tests::{Ledger, Stage, everywhere, on_current_thread};

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{async_with, detached, prelude::*};
+use async_context_manager::{
+    async_with,
+    contexts::{defer, tasks},
+    detached,
+    prelude::*,
+};
 use futures::FutureExt;
 use tests::{
     End, Fault, Ledger, Script, Stage, cancel_at_every_poll, everywhere, generated, pause,

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_context_manager::observe::{self, Counters, Counts, Event, Step};
-use async_context_manager::prelude::*;
 use async_context_manager::{Either, detached, join, report};
+use async_context_manager::{contexts::ready, prelude::*};
 use tests::Stage;
 use tokio::runtime::Builder;
 use tokio::time::sleep;

@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{Tasks, detached, prelude::*};
+use async_context_manager::{Tasks, contexts::tasks, detached, prelude::*};
 use futures::FutureExt;
 use futures::executor::{LocalPool, block_on};
 use futures::task::LocalSpawnExt;

@@ -5,7 +5,10 @@ use std::fmt;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
 
-use async_context_manager::prelude::*;
+use async_context_manager::{
+    contexts::{closing, defer, ready, suppress, suppress_if},
+    prelude::*,
+};
 use futures::FutureExt;
 use tests::{End, Fault, Ledger, Script, cancel_at_every_poll, everywhere, generated, pause};
 

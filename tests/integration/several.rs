@@ -7,7 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{Either, detached, prelude::*};
+use async_context_manager::{
+    Either,
+    contexts::{defer, join, join_all, suppress, tasks},
+    detached,
+    prelude::*,
+};
 use futures::FutureExt;
 use tests::{
     ByHand, End, Fault, Ledger, Script, cancel_at_every_poll, everywhere, generated, pause,

@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_context_manager::report::Kind;
-use async_context_manager::{Body, TaskGroup, Tasks, async_with, prelude::*};
+use async_context_manager::{
+    Body, TaskGroup, Tasks, async_with,
+    contexts::{ready, tasks},
+    prelude::*,
+};
 use futures::FutureExt;
 use tests::{
     End, Fault, Ledger, Script, Stage, cancel_at_every_poll, everywhere, generated,

@@ -13,7 +13,7 @@ use crate::generator::generator;
 /// outcome; what does is a function under [`#[async_context]`](macro@crate::async_context).
 ///
 /// ```
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts::closing, prelude::*};
 /// use std::io;
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///

@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 /// It can't suppress an error: that takes [`suppress`](crate::suppress), or a context of one's own.
 ///
 /// ```
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts::defer, prelude::*};
 /// use std::io;
 ///
 /// # #[tokio::main(flavor = "current_thread")]

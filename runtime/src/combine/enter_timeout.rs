@@ -1,11 +1,11 @@
 //! A context whose enter is given so much time.
 
-use std::panic::resume_unwind;
 use std::task::Context;
 use std::time::Duration;
 
 use crate::context::AsyncContext;
 use crate::generator::generator;
+use crate::panic::resume;
 use crate::scope::Live;
 use crate::time_limit::{check_timer, within};
 use crate::timeout_error::{Phase, TimeoutError};
@@ -26,7 +26,7 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
                 live.place().be_late();
                 return Err(TimeoutError::Elapsed { phase, after });
             };
-            entered.map_err(TimeoutError::Context)?;
+            resume(entered).map_err(TimeoutError::Context)?;
         }
         live.become_part();
         if live.is_limited() {
@@ -42,7 +42,6 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
         live.end_body(outcome.share());
         let exit = live.exit().await;
         lender.fail_as(live.failing().kind);
-        let ended = exit.unwrap_or_else(|payload| resume_unwind(payload));
-        ended.map_err(TimeoutError::Context)
+        resume(exit).map_err(TimeoutError::Context)
     })
 }

@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 /// Entered by hand, in the code of another context, it puts that context inside of the guard's.
 ///
 /// ```
-/// use async_context_manager::{Inside, prelude::*};
+/// use async_context_manager::{Inside, contexts::ready, prelude::*};
 /// use std::io;
 ///
 /// struct Client<C: AsyncContext + 'static> {

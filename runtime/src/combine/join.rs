@@ -65,7 +65,7 @@ pub fn join<J: Join>(
 /// What [`join`] takes: tuples of up to eight contexts, and arrays of any number.
 ///
 /// ```
-/// # use async_context_manager::prelude::*;
+/// # use async_context_manager::{contexts::join, prelude::*};
 /// # use std::io;
 /// # #[async_context]
 /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }

@@ -53,7 +53,7 @@ where
 /// What [`join_all`] gives.
 ///
 /// ```
-/// # use async_context_manager::prelude::*;
+/// # use async_context_manager::{contexts::join_all, prelude::*};
 /// # use std::io;
 /// # #[async_context]
 /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
@@ -79,7 +79,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> JoinAll<C> {
     /// No more than so many are entered, or exited, at the same time; 0 counts as 1.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::join_all, prelude::*};
     /// # use std::io;
     /// # #[async_context]
     /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }

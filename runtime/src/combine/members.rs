@@ -20,7 +20,7 @@ use crate::driven::Drivers;
 use crate::exchange::{End, Mark};
 use crate::order::Kind as Hold;
 use crate::outcome::{BodyError, Outcome};
-use crate::panic::{Payload, catch};
+use crate::panic::Payload;
 use crate::report::{Failing, Kind, drop_quietly};
 use crate::scope::Live;
 
@@ -146,7 +146,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
                     let State::Live(live) = &mut self.state else {
                         unreachable!("the state was set one line before");
                     };
-                    catch(live.enter()).await
+                    live.enter().await
                 }
                 Err(payload) => Err(payload),
             };

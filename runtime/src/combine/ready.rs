@@ -11,7 +11,7 @@ use crate::generator::generator;
 /// For code that uses a context where, this time, there is nothing to close.
 ///
 /// ```
-/// use async_context_manager::{Either, prelude::*};
+/// use async_context_manager::{contexts::ready, prelude::*, Either};
 /// use std::io;
 ///
 /// #[async_context]

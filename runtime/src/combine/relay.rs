@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{report_end, settle_enter, stands_at_its_yield};
-use crate::exchange::Link;
+use crate::exchange::{Exchange, Link};
 use crate::lender::{Lender, OFFERED};
 use crate::report::{self, Kind};
 
@@ -31,8 +31,8 @@ where
     E: std::fmt::Debug + Send + Sync + 'static,
 {
     let name = context.__name();
-    let link = Link::default();
-    let inner = Lender::new(&link, lender.part().clone());
+    let link = Link::new(Exchange::new(lender.part().clone()));
+    let inner = Lender::new(&link);
     let mut code = pin!(context.__coroutine(inner));
     let mut mark = None;
     let entered = poll_fn(|cx| {

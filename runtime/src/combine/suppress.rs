@@ -14,7 +14,7 @@ use crate::outcome::BodyError;
 /// one. For several types, or for some errors of one type only, there is [`suppress_if`].
 ///
 /// ```
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts::suppress, prelude::*};
 /// use std::{error::Error, num::ParseIntError};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -45,7 +45,7 @@ where
 /// A context that suppresses a body's error if this says so: an `except` with a condition.
 ///
 /// ```
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts::suppress_if, prelude::*};
 /// use std::io::{Error, ErrorKind};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -61,7 +61,7 @@ where
 /// Several types, in an error that may hold any:
 ///
 /// ```
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts::suppress_if, prelude::*};
 /// use std::{error::Error, num::{ParseFloatError, ParseIntError}};
 ///
 /// type AnyError = Box<dyn Error + Send + Sync>;

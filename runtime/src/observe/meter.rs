@@ -21,7 +21,7 @@ use super::{Event, Step};
 /// | `async_context_exit_seconds` | `context` | the same of exit, and of its wait |
 ///
 /// ```
-/// use async_context_manager::{observe, prelude::*};
+/// use async_context_manager::{contexts::ready, observe, prelude::*};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), String> {

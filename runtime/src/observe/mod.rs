@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use async_context_manager::observe::{self, Counters};
-//! use async_context_manager::prelude::*;
+//! use async_context_manager::{contexts::ready, prelude::*};
 //!
 //! static COUNTERS: Counters = Counters::new();
 //!
@@ -80,7 +80,7 @@ pub struct Event<'a> {
 /// What an [`Event`] is about.
 ///
 /// ```
-/// # use async_context_manager::{observe::{self, Step}, prelude::*};
+/// # use async_context_manager::{contexts::ready, observe::{self, Step}, prelude::*};
 /// # use std::sync::{Mutex, atomic::{AtomicBool, Ordering::Relaxed}};
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
@@ -202,7 +202,7 @@ fn replace_observer(observer: Option<Hook>) {
 /// listed, unless it goes on in the background.
 ///
 /// ```
-/// use async_context_manager::{observe, prelude::*};
+/// use async_context_manager::{contexts::ready, observe, prelude::*};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), String> {
@@ -226,7 +226,7 @@ pub fn set_listing(is_on: bool) {
 ///
 /// ```
 /// use async_context_manager::observe::{self, Activity};
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts::ready, prelude::*};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! Which contexts are polling in this thread now, each inside of the one before.
 //!
-//! A poll counts itself in two cells, and that is all that a use costs which never waits. Who has
+//! A poll counts itself in one cell, and that is all that a use costs which never waits. Who has
 //! to know where it is asks for [`home`] or [`code`]; then each context around it gets its node,
 //! and finds the node when its own poll ends. A context that has a node says so when it is polled.
 
@@ -19,18 +19,40 @@ use super::node::Node;
 /// Has anything been given up inside of a context outside of tokio? In most programs, never.
 static IS_OUTSIDE_OF_TOKIO: AtomicBool = AtomicBool::new(false);
 
+/// How many contexts are polling in this thread, and which of them are exits.
+#[derive(Debug, Clone, Copy)]
+struct Depths {
+    all: u32,
+    /// That of the innermost exit; 0 if there is none.
+    exit: u32,
+    /// A bit for each exit among the first 64.
+    exits: u64,
+}
+
+impl Depths {
+    const NONE: Self = Self {
+        all: 0,
+        exit: 0,
+        exits: 0,
+    };
+
+    #[inline]
+    fn here() -> Self {
+        // In a thread that is being torn down there is nobody to be inside of.
+        DEPTHS.try_with(Cell::get).unwrap_or(Self::NONE)
+    }
+
+    #[inline]
+    fn set(self) {
+        let _ = DEPTHS.try_with(|cell| cell.set(self));
+    }
+}
+
 thread_local! {
-    /// How many contexts are polling.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-
-    /// At which depth the innermost exit is polling; 0 if none is.
-    static EXIT: Cell<usize> = const { Cell::new(0) };
-
-    /// At which depths exits are polling: a bit for each of the first 64.
-    static EXITS: Cell<u64> = const { Cell::new(0) };
+    static DEPTHS: Cell<Depths> = const { Cell::new(Depths::NONE) };
 
     /// The depth of the last one in [`FRAMES`]; 0 if there is none.
-    static KNOWN: Cell<usize> = const { Cell::new(0) };
+    static KNOWN: Cell<u32> = const { Cell::new(0) };
 
     /// Those contexts which have a node, the innermost last.
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
@@ -40,7 +62,7 @@ thread_local! {
 
 /// A context that is polling, and knows where it is.
 struct Frame {
-    depth: usize,
+    depth: u32,
     /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one
     /// is not inside.
     task: Option<task::Id>,
@@ -98,43 +120,41 @@ pub(crate) enum Polled {
 /// A poll that is going on.
 #[derive(Debug)]
 pub(super) struct Poll {
-    depth: usize,
-    exit_around: usize,
+    before: Depths,
 }
 
 impl Poll {
     /// What is opened in this thread from now on is inside of this context.
     #[inline]
-    pub(super) fn begin(part: Polled, at: Option<At>) -> Self {
-        let depth = DEPTH.try_with(Cell::get).unwrap_or(0) + 1;
-        let exit_around = EXIT.try_with(Cell::get).unwrap_or(0);
-        // In a thread that is being torn down there is nobody to be inside of.
-        let _ = DEPTH.try_with(|cell| cell.set(depth));
+    pub(super) fn begin(part: Polled) -> Self {
+        let before = Depths::here();
+        let mut now = before;
+        now.all += 1;
         if part == Polled::Exit {
-            let _ = EXIT.try_with(|cell| cell.set(depth));
-            let _ = EXITS.try_with(|cell| cell.set(cell.get() | bit(depth)));
+            now.exit = now.all;
+            now.exits |= bit(now.all);
         }
-        if let Some(at) = at {
-            push(Frame {
-                depth,
-                task: task::try_id(),
-                is_exit: part == Polled::Exit,
-                at,
-            });
-        }
-        Self { depth, exit_around }
+        now.set();
+        Self { before }
+    }
+
+    /// The same for a context that knows where it is.
+    pub(super) fn begin_at(part: Polled, at: At) -> Self {
+        let poll = Self::begin(part);
+        push(Frame {
+            depth: poll.before.all + 1,
+            task: task::try_id(),
+            is_exit: part == Polled::Exit,
+            at,
+        });
+        poll
     }
 
     /// The poll has ended. Gives the node that the context has got meanwhile, or had before.
     #[inline]
     pub(super) fn end(&mut self) -> Option<Arc<Node>> {
-        let _ = DEPTH.try_with(|cell| cell.set(self.depth - 1));
-        let _ = EXIT.try_with(|cell| {
-            if cell.replace(self.exit_around) == self.depth {
-                let _ = EXITS.try_with(|cell| cell.set(cell.get() & !bit(self.depth)));
-            }
-        });
-        if KNOWN.try_with(Cell::get) == Ok(self.depth) {
+        self.before.set();
+        if KNOWN.try_with(Cell::get) == Ok(self.before.all + 1) {
             return pop();
         }
         None
@@ -144,15 +164,13 @@ impl Poll {
 /// Returns `true` if a context is polling here.
 #[inline]
 pub(super) fn is_in_a_context() -> bool {
-    DEPTH.try_with(Cell::get).unwrap_or(0) != 0
+    Depths::here().all != 0
 }
 
-/// The bit of this depth in [`EXITS`].
-fn bit(depth: usize) -> u64 {
-    u32::try_from(depth)
-        .ok()
-        .and_then(|depth| 1_u64.checked_shl(depth))
-        .unwrap_or(0)
+/// The bit of this depth among [`Depths::exits`].
+#[inline]
+fn bit(depth: u32) -> u64 {
+    1_u64.checked_shl(depth).unwrap_or(0)
 }
 
 fn push(frame: Frame) {
@@ -186,12 +204,12 @@ fn pop() -> Option<Arc<Node>> {
 
 /// The node of the context that this code is inside of; `None` outside of any.
 pub(super) fn home() -> Option<Arc<Node>> {
-    node_at(DEPTH.try_with(Cell::get).unwrap_or(0), true)
+    node_at(Depths::here().all, true)
 }
 
 /// The code that runs here. Where an exit has no node yet, it gets one if that is asked for.
 pub(super) fn code(make_node: bool) -> Code {
-    let depth = EXIT.try_with(Cell::get).unwrap_or(0);
+    let depth = Depths::here().exit;
     match node_at(depth, make_node) {
         Some(node) => Code::Exit(node),
         None if depth != 0 && !make_node && !is_of_another_task(depth) => Code::Unknown,
@@ -206,7 +224,7 @@ pub(super) fn code(make_node: bool) -> Code {
 /// for what this code waits for (the exception of rule b). The caller holds one reference to the
 /// node, that of its place.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
-    let innermost = EXIT.try_with(Cell::get).unwrap_or(0);
+    let innermost = Depths::here().exit;
     // What is inside of a context refers to it, at least by way of others.
     if innermost == 0 || Arc::strong_count(node) == 1 {
         return false;
@@ -232,7 +250,7 @@ pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
 /// The outermost context that is polling here, outside of tokio: the code inside of it is of one
 /// task.
 fn outermost(make_node: bool) -> Option<Arc<Node>> {
-    if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+    if !is_in_a_context() {
         return None;
     }
     if make_node {
@@ -241,7 +259,7 @@ fn outermost(make_node: bool) -> Option<Arc<Node>> {
     node_at(1, make_node)
 }
 
-fn is_of_another_task(depth: usize) -> bool {
+fn is_of_another_task(depth: u32) -> bool {
     if KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return false;
     }
@@ -255,7 +273,7 @@ fn is_of_another_task(depth: usize) -> bool {
 }
 
 /// The node of the context that polls at this depth, if it is one of this task.
-fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
+fn node_at(depth: u32, make_nodes: bool) -> Option<Arc<Node>> {
     if depth == 0 || !make_nodes && KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return None;
     }
@@ -281,8 +299,7 @@ fn node_at(depth: usize, make_nodes: bool) -> Option<Arc<Node>> {
             None => (0, None),
         };
         // They are in their first poll: each is where it is polled.
-        let exit = EXIT.try_with(Cell::get).unwrap_or(0);
-        let exits = EXITS.try_with(Cell::get).unwrap_or(0);
+        let Depths { exit, exits, .. } = Depths::here();
         let mut around = around;
         for (index, depth) in (known..).zip(begin + 1..=depth) {
             let node = Node::new(around.take(), Number::of_another());
@@ -314,13 +331,11 @@ impl Root {
 
 /// Returns `true` if an exit is polling here.
 pub(super) fn is_in_an_exit() -> bool {
-    EXIT.try_with(Cell::get).unwrap_or(0) != 0
+    Depths::here().exit != 0
 }
 
 /// Could a guard that is given up here have to wait for others beside it, or not for those inside?
 #[inline]
 pub(super) fn may_have_to_wait() -> bool {
-    EXIT.try_with(Cell::get).unwrap_or(0) != 0
-        || List::is_in_a_task()
-        || IS_OUTSIDE_OF_TOKIO.load(Ordering::Relaxed)
+    Depths::here().exit != 0 || List::is_in_a_task() || IS_OUTSIDE_OF_TOKIO.load(Ordering::Relaxed)
 }

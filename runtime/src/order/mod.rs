@@ -46,12 +46,13 @@
 //! - [`node`] is a context, with those inside of it which have been given up (rules a, b, e).
 //! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old it is (rule
 //!   d).
-//! - A [`Place`] is what a context itself has of all that. A context that never waits has none of
-//!   it.
+//! - A [`Place`] is what a context itself has of all that, and [`known`] what it has of that once it
+//!   has waited. A context that never waits has none of it.
 
 mod age;
 mod entry;
 mod here;
+mod known;
 mod list;
 mod node;
 
@@ -66,33 +67,22 @@ use tokio::runtime::Handle;
 
 use crate::alarm::Alarm;
 use crate::observe::{Traced, Watch};
-use crate::report::{self, Kind as Report};
+use crate::report;
 use crate::roster::{Activity, Around, Record};
 
-use age::{Alive, Number};
+use age::Number;
 use entry::Entry;
-use here::{At, Code};
+use here::Code;
 pub(crate) use here::{Polled, Root};
-use list::List;
+use known::Known;
 use node::Node;
 
 /// The place of one context among the others.
 pub(crate) struct Place {
     kind: Kind,
     watch: Watch,
-    /// Once it may be given up: where it was opened.
-    origin: Option<Origin>,
-    /// Once something is inside of it, or others have to know of it.
-    node: Option<Arc<Node>>,
-    /// The runtime that it was entered on, likewise.
-    runtime: Option<Handle>,
-    /// Once others may have to wait for it, or it for others beside it.
-    given_up: Option<GivenUp>,
-    /// Rule b, and its exception.
-    waits_for_what_is_inside: bool,
-    is_detached: bool,
-    /// Its enter was given up by a time limit.
-    is_late: bool,
+    /// Once the context has waited, or others have to know of it.
+    known: Option<Known>,
 }
 
 /// How a context is held.
@@ -108,21 +98,6 @@ pub(crate) enum Kind {
     StandIn,
 }
 
-struct Origin {
-    home: Option<Arc<Node>>,
-    number: Number,
-    /// Of a guard.
-    _alive: Option<Alive>,
-}
-
-struct GivenUp {
-    entry: Arc<Entry>,
-    /// Its homes wait for it.
-    is_noted: bool,
-    /// It is in the list of its code.
-    is_listed: bool,
-}
-
 impl Place {
     /// The place of a context whose enter begins now.
     #[inline]
@@ -130,37 +105,39 @@ impl Place {
         Self {
             kind,
             watch,
-            origin: None,
-            node: None,
-            runtime: None,
-            given_up: None,
-            waits_for_what_is_inside: true,
-            is_detached: false,
-            is_late: false,
+            known: None,
         }
     }
 
     /// A place in which tasks run, inside of the context that this code is in.
     pub(crate) fn room() -> Self {
-        let mut place = Self::new(Kind::Part, Watch::default());
-        place.node = Some(Node::new(here::home(), Number::of_another()));
-        place
+        Self::of_node(Kind::Part, Node::new(here::home(), Number::of_another()))
     }
 
     /// A place inside of a room, for a task.
     pub(crate) fn inside_of(room: &Self) -> Self {
-        let mut place = Self::new(Kind::Part, Watch::default());
-        place.node = Some(Node::new(room.node.clone(), Number::of_another()));
-        place
+        let room = room.known.as_ref().and_then(Known::node_if_any);
+        Self::of_node(Kind::Part, Node::new(room, Number::of_another()))
     }
 
     /// What polls a part of the code of this place elsewhere, inside of the same context.
     pub(crate) fn stand_in(&mut self) -> Self {
-        let mut place = Self::new(Kind::StandIn, self.watch.part().watch());
-        place.node = Some(Arc::clone(self.node()));
-        // This place waits for what is inside.
-        place.waits_for_what_is_inside = false;
+        let mut place = Self::of_node(Kind::StandIn, Arc::clone(self.known().node()));
+        place.watch = self.watch.part().watch();
         place
+    }
+
+    fn of_node(kind: Kind, node: Arc<Node>) -> Self {
+        Self {
+            kind,
+            watch: Watch::default(),
+            known: Some(Known::of_node(kind, node)),
+        }
+    }
+
+    fn known(&mut self) -> &mut Known {
+        let kind = self.kind;
+        self.known.get_or_insert_with(|| Known::new(kind))
     }
 
     pub(crate) fn watch(&mut self) -> &mut Watch {
@@ -168,26 +145,18 @@ impl Place {
     }
 
     pub(crate) fn take_runtime(&mut self) -> Option<Handle> {
-        self.runtime.take()
+        self.known.as_mut()?.take_runtime()
     }
 
     /// Until the value drops, what is opened in this thread is opened inside of this context.
     #[inline]
     pub(crate) fn poll(&mut self, part: Polled) -> Polling<'_> {
-        let at = match (&self.node, &self.origin) {
-            (Some(node), _) => Some(At::Node(Arc::clone(node))),
-            // It may be closed elsewhere than where it was opened: what polls here does not tell.
-            (None, Some(origin))
-                if self.kind != Kind::With
-                    && (origin.home.is_some() || here::is_in_a_context()) =>
-            {
-                Some(At::Origin(origin.home.clone(), origin.number))
-            }
-            (None, _) => None,
+        let poll = match &self.known {
+            None => here::Poll::begin(part),
+            Some(known) => known.begin_poll(part),
         };
-        let part = if self.is_detached { Polled::Exit } else { part };
         Polling {
-            poll: here::Poll::begin(part, at),
+            poll,
             _traced: self.watch.trace(),
             place: self,
         }
@@ -195,34 +164,8 @@ impl Place {
 
     /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit
     /// would go on in.
-    #[inline]
     pub(crate) fn note(&mut self) {
-        if self.runtime.is_none() {
-            self.runtime = Handle::try_current().ok();
-        }
-        if self.origin.is_none() {
-            self.note_origin();
-        }
-    }
-
-    fn note_origin(&mut self) {
-        let home = match &self.node {
-            Some(_) => None,
-            None => here::home(),
-        };
-        // After its home, which is older, also if it gets its age now.
-        let number = match self.kind {
-            Kind::Guard => Number::of_a_guard(),
-            Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),
-        };
-        if let (Kind::Guard, Some(node)) = (self.kind, &self.node) {
-            node.set_number(number);
-        }
-        self.origin = Some(Origin {
-            home,
-            number,
-            _alive: (self.kind == Kind::Guard).then(Alive::new),
-        });
+        self.known().note();
     }
 
     /// Its enter has given a value.
@@ -237,31 +180,25 @@ impl Place {
     /// Somebody inside of it has asked for its node while it was polled.
     #[cold]
     fn adopt(&mut self, node: Arc<Node>) {
-        if self.node.is_none() {
-            if let Some(origin) = &self.origin {
-                node.settle(origin.home.clone(), origin.number);
-            }
-            if let Some(record) = self.watch.record() {
-                node.set_name(record.name());
-                record.set_around(node::homes_of(&node));
-            }
-            self.node = Some(node);
-        }
+        let record = self.watch.record();
+        self.known().adopt(node, record);
     }
 
     /// Its turn to exit has not come, or has now: for the roster.
     #[cold]
     pub(crate) fn waits(&mut self, name: &'static str, has_to_wait: bool) {
-        if let Some(node) = &self.node {
-            node.set_name(name);
-        }
+        self.known().set_name(name);
         let other = IS_WAITING.try_with(Cell::get).ok().flatten();
         self.watch.waits_for(other.filter(|_| has_to_wait));
     }
 
     /// Its entry in the roster, while it goes on in the background.
-    pub(crate) fn detached_record(&self, name: &'static str, activity: Activity) -> Arc<Record> {
-        let around = self.node.as_ref().map(node::homes_of);
+    pub(crate) fn detached_record(
+        &mut self,
+        name: &'static str,
+        activity: Activity,
+    ) -> Arc<Record> {
+        let around = self.known().around();
         let record = match self.watch.record() {
             Some(record) => {
                 if let Some(around) = around {
@@ -271,25 +208,13 @@ impl Place {
             }
             None => Record::new(name, activity, around),
         };
-        if let Some(node) = &self.node {
-            node.set_name(name);
-        }
+        self.known().set_name(name);
         record.detach();
         record
     }
 
-    /// For others that refer to it.
-    fn node(&mut self) -> &Arc<Node> {
-        let origin = &self.origin;
-        self.node.get_or_insert_with(|| match origin {
-            Some(origin) => Node::new(origin.home.clone(), origin.number),
-            None => Node::new(here::home(), Number::of_another()),
-        })
-    }
-
     fn number(&self) -> Number {
-        let origin = self.origin.as_ref();
-        origin.map_or(Number::NONE, |origin| origin.number)
+        self.known.as_ref().map_or(Number::NONE, Known::number)
     }
 
     pub(crate) fn is_older_than(&self, other: &Self) -> bool {
@@ -298,302 +223,62 @@ impl Place {
 
     /// For [`put_inside_of`].
     pub(crate) fn home_for_others(&mut self) -> Home {
-        Home(Arc::clone(self.node()))
+        Home(Arc::clone(self.known().node()))
     }
 
     /// The body has ended, and exit is going to be awaited.
     #[inline]
     pub(crate) fn end_body(&mut self, name: &'static str) {
-        if self.kind != Kind::Guard || self.is_detached || !here::may_have_to_wait() {
-            return;
+        if self.kind == Kind::Guard && here::may_have_to_wait() {
+            self.known().end_body(name);
         }
-        self.close_beside_others(name);
-    }
-
-    #[cold]
-    fn close_beside_others(&mut self, name: &'static str) {
-        if let Some(node) = &self.node {
-            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(node);
-        }
-        let close = |list: &Arc<List>| {
-            if list.is_empty() || self.node().is_independent() {
-                return None;
-            }
-            let entry = Entry::new(
-                name,
-                Arc::clone(self.node()),
-                self.number(),
-                Some(Arc::clone(list)),
-            );
-            list.add_awaited(&entry);
-            if list.blocker(&entry).is_some() {
-                Some(entry)
-            } else {
-                list.withdraw(&entry);
-                None
-            }
-        };
-        let entry = match here::code(false) {
-            Code::Exit(exit) => exit.list(false).as_ref().and_then(close),
-            Code::Outermost(code) => code.list_of_task(false).as_ref().and_then(close),
-            Code::Task(root) => List::of_task(root, close).flatten(),
-            Code::Unknown => None,
-        };
-        self.given_up = entry.map(|entry| GivenUp {
-            entry,
-            is_noted: false,
-            is_listed: true,
-        });
     }
 
     /// Its enter is over its time limit, and is going to be given up.
     pub(crate) fn be_late(&mut self) {
-        self.is_late = true;
+        self.known().be_late();
     }
 
     /// Its holder has gone: what is left of it runs in the background.
     pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
-        self.note();
-        self.is_detached = true;
-        if self.node.is_none() && self.given_up.is_none() && !self.may_be_waited_for() {
-            return;
-        }
-        if !has_closed {
-            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(self.node());
-        }
-        let node = Arc::clone(self.node());
-        if node.is_independent() {
-            self.given_up = None;
-            return;
-        }
-        let number = self.number();
-        let mut noted = None;
-        match &mut self.given_up {
-            Some(given_up) if given_up.is_listed => {
-                if let Some(list) = &given_up.entry.list {
-                    list.detach(&given_up.entry);
-                }
-            }
-            given_up => {
-                noted = given_up.take();
-                let detach = |list: &Arc<List>| {
-                    let entry = Entry::new(name, Arc::clone(&node), number, Some(Arc::clone(list)));
-                    list.add_detached(&entry);
-                    entry
-                };
-                let (entry, is_listed) = match here::code(true) {
-                    Code::Exit(exit) => {
-                        let entry = exit.list(true).as_ref().map(detach);
-                        node.set_given_up_in(exit);
-                        (entry, true)
-                    }
-                    Code::Outermost(code) => (code.list_of_task(true).as_ref().map(detach), true),
-                    Code::Task(root) => (Some(List::at_task(root, detach)), true),
-                    Code::Unknown => (None, false),
-                };
-                let entry =
-                    entry.unwrap_or_else(|| Entry::new(name, Arc::clone(&node), number, None));
-                *given_up = Some(GivenUp {
-                    entry,
-                    is_noted: false,
-                    is_listed,
-                });
-            }
-        }
-        if let (true, Some(given_up)) = (self.is_late, &self.given_up) {
-            given_up.entry.be_late();
-        }
-        self.note_in_homes();
-        if let Some(noted) = noted {
-            noted.end();
-        }
-    }
-
-    /// Returns `true` if there is something that could wait for it, by rule b or c.
-    fn may_be_waited_for(&self) -> bool {
-        let is_at_a_root = |origin: &Origin| origin.home.is_none();
-        Alive::is_there()
-            || here::is_in_an_exit()
-            || !self.origin.as_ref().is_some_and(is_at_a_root)
+        self.known().detach(name, has_closed);
     }
 
     /// The exit waits, while it is awaited: what its context is inside of has to wait for it.
     /// (Whoever awaits a `with` does so in what that was opened in, but not in what it was put
     /// inside of.)
-    #[inline]
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
-        self.note();
-        let is_held_elsewhere = match self.kind {
-            Kind::Guard => true,
-            Kind::With | Kind::Part => self.node.is_some(),
-            Kind::StandIn => false,
-        };
-        if is_held_elsewhere
-            && self
-                .given_up
-                .as_ref()
-                .is_none_or(|given_up| !given_up.is_noted)
-        {
-            self.note_awaited(name);
-        }
-    }
-
-    #[cold]
-    fn note_awaited(&mut self, name: &'static str) {
-        let is_at_a_root = |origin: &Origin| origin.home.is_none();
-        if self.node.is_none() && self.origin.as_ref().is_none_or(is_at_a_root) {
-            return;
-        }
-        let node = Arc::clone(self.node());
-        let homes = node.where_it_is().1;
-        if homes.is_empty() || self.kind != Kind::Guard && !homes.has_some_by_inside() {
-            return;
-        }
-        let number = self.number();
-        self.given_up.get_or_insert_with(|| GivenUp {
-            entry: Entry::new(name, node, number, None),
-            is_noted: false,
-            is_listed: false,
-        });
-        self.note_in_homes();
-    }
-
-    fn note_in_homes(&mut self) {
-        if let (Some(given_up), Some(node)) = (&mut self.given_up, &self.node) {
-            if !given_up.is_noted {
-                given_up.is_noted = true;
-                for home in node.where_it_is().1.all() {
-                    home.add(&given_up.entry);
-                }
-            }
-        }
+        self.known().waits_in_exit(name);
     }
 
     /// Does its exit have to wait (rules b and c)?
     #[inline]
     pub(crate) fn has_to_wait(&self) -> bool {
-        let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);
-        node.is_some_and(|node| node.first_inside().is_some())
-            || self.given_up.is_some() && self.turn("").next().is_some()
+        self.known.as_ref().is_some_and(Known::has_to_wait)
     }
 
     /// The wait of an enter that has failed, for what it had opened and given up. There is none for
     /// what a time limit has given up, which would then not be one.
     pub(crate) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
-        let inside = Arc::clone(self.node.as_ref()?);
-        inside.first_inside_in_time()?;
-        Some(Turn {
-            name,
-            inside: Some(inside),
-            beside: None,
-            is_of_enter: true,
-        })
+        self.known.as_ref()?.turn_of_failed_enter(name)
     }
 
     /// The wait for those that its exit has to wait for.
-    pub(crate) fn turn(&self, name: &'static str) -> Turn {
-        let inside = self.node.clone().filter(|_| self.waits_for_what_is_inside);
-        let beside = self.given_up.as_ref().filter(|given_up| given_up.is_listed);
-        Turn {
-            name,
-            inside,
-            beside: beside
-                .filter(|_| self.kind == Kind::Guard)
-                .map(|given_up| Arc::clone(&given_up.entry)),
-            is_of_enter: false,
-        }
+    pub(crate) fn turn(&mut self, name: &'static str) -> Turn {
+        self.known().turn(name)
     }
 
     /// Its exit, which began then, is given up: rule e.
     pub(crate) fn cut_off(&mut self, begin: Begin) {
-        self.node().cut(begin.0);
+        self.known().node().cut(begin.0);
     }
 
     /// Its turn has come: its exit begins.
-    pub(crate) fn begin_exit(&mut self) {
-        if let Some(given_up) = &mut self.given_up {
-            if given_up.is_listed && !self.is_detached {
-                given_up.is_listed = false;
-                if let Some(list) = &given_up.entry.list {
-                    list.remove(&given_up.entry);
-                }
-            }
-        }
-    }
-}
-
-impl GivenUp {
-    /// Nobody waits for this any more.
-    fn end(&self) {
-        if self.is_noted {
-            for home in self.entry.node.where_it_is().1.all() {
-                home.remove(&self.entry);
-            }
-        }
-        self.entry.be_over();
-        self.entry.tell();
-    }
-}
-
-impl Drop for Place {
-    /// The context has ended.
     #[inline]
-    fn drop(&mut self) {
-        if self.kind == Kind::StandIn {
-            return;
+    pub(crate) fn begin_exit(&mut self) {
+        if let Some(known) = &mut self.known {
+            known.begin_exit();
         }
-        if let Some(mut node) = self.node.take() {
-            if self.given_up.is_some() || !node.is_unknown() {
-                self.end(node);
-            }
-        }
-    }
-}
-
-impl Place {
-    #[cold]
-    fn end(&mut self, node: Arc<Node>) {
-        for entry in node.end() {
-            let_go(&entry);
-        }
-        let left = node.list(false).filter(|list| !list.is_empty());
-        let given_up = self.given_up.take();
-        if let Some(given_up) = &given_up {
-            let list = given_up.entry.list.as_ref();
-            if let Some(list) = list.filter(|_| given_up.is_listed) {
-                list.end(&given_up.entry, left.as_ref().filter(|_| self.is_detached));
-            }
-            given_up.end();
-        }
-        if let Some(left) = left.filter(|_| !self.is_detached) {
-            let add = |list: &Arc<List>| {
-                let entry = Entry::new("", node, Number::NONE, Some(Arc::clone(list)));
-                list.add_left(&entry, &left);
-                entry
-            };
-            let entry = match here::code(true) {
-                Code::Exit(exit) => exit.list(true).as_ref().map(add),
-                Code::Outermost(code) => code.list_of_task(true).as_ref().map(add),
-                Code::Task(root) => Some(List::at_task(root, add)),
-                Code::Unknown => None,
-            };
-            if let Some(entry) = entry {
-                if let Some(list) = &entry.list {
-                    list.remove_if_empty(&entry, &left);
-                }
-            }
-        }
-    }
-}
-
-/// Nobody waits for it any more: rule e.
-fn let_go(entry: &Arc<Entry>) {
-    if entry.be_over() {
-        if let Some(list) = &entry.list {
-            list.remove(entry);
-        }
-        entry.tell();
-        report::plain(entry.name, Report::LetGo);
     }
 }
 

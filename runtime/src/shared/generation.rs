@@ -30,7 +30,7 @@ use super::share::{Share, Shareable};
 use crate::coroutine::Code;
 use crate::detached::{self, Lingering};
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch};
+use crate::panic::{Payload, resume};
 use crate::scope::Live;
 
 /// A context in use, without its type.
@@ -162,7 +162,7 @@ where
                 | Phase::Ending
                 | Phase::Over => continue,
             };
-            let entered = catch(opening.context.insert(context).enter()).await;
+            let entered = opening.context.insert(context).enter().await;
             return opening.end(entered);
         }
     }
@@ -393,7 +393,7 @@ where
 
     pub(super) async fn exit(mut self) -> Result<(), E> {
         let exit = self.0.exit().await;
-        exit.unwrap_or_else(|payload| resume_unwind(payload))
+        resume(exit)
     }
 
     /// For an exit that has no caller to give its error to.

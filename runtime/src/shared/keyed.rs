@@ -12,7 +12,7 @@ use crate::context::AsyncContext;
 /// A [`shared`](crate::shared) context for each key: made by [`keyed`].
 ///
 /// ```
-/// use async_context_manager::{Keyed, prelude::*, keyed};
+/// use async_context_manager::{contexts::ready, keyed, prelude::*, Keyed};
 /// use std::{convert::Infallible, sync::LazyLock};
 ///
 /// static LENGTHS: LazyLock<Keyed<String, usize, Infallible>> =
@@ -88,7 +88,7 @@ where
     /// The shared context for this key.
     ///
     /// ```
-    /// use async_context_manager::{prelude::*, keyed};
+    /// use async_context_manager::{contexts::ready, keyed, prelude::*};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
@@ -124,7 +124,7 @@ where
     /// Keeps each of the contexts open for so long after its last use, as [`Shared::linger`] does.
     ///
     /// ```
-    /// use async_context_manager::{prelude::*, keyed};
+    /// use async_context_manager::{contexts::ready, keyed, prelude::*};
     /// use std::time::Duration;
     ///
     /// # #[tokio::main(flavor = "current_thread")]

@@ -32,7 +32,7 @@ pub use share::Share;
 /// in a `static`. The type of the context behind it is forgotten, so that this one can be named.
 ///
 /// ```
-/// use async_context_manager::{Shared, prelude::*, shared};
+/// use async_context_manager::{contexts::ready, prelude::*, shared, Shared};
 /// use std::{convert::Infallible, sync::LazyLock};
 ///
 /// static NUMBER: LazyLock<Shared<u32, Infallible>> = LazyLock::new(|| shared(|| ready(42)));

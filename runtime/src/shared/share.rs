@@ -11,7 +11,7 @@ use super::generation::Ending;
 /// The body of each user borrows a share of its own. The context is open as long as there is one.
 ///
 /// ```
-/// use async_context_manager::{Share, prelude::*, shared};
+/// use async_context_manager::{contexts::ready, prelude::*, shared, Share};
 /// use std::{convert::Infallible, sync::Mutex};
 ///
 /// async fn push(list: &mut Share<Mutex<Vec<u32>>, Infallible>) -> usize {

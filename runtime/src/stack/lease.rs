@@ -3,11 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::panic::resume_unwind;
 
 use crate::context::Verdict;
 use crate::exchange::Loan;
 use crate::outcome::Outcome;
+use crate::panic::resume;
 
 use super::ExitStack;
 use super::entry::Exit;
@@ -94,7 +94,7 @@ impl<'s, V, E> Lease<'s, V, E> {
             match exit {
                 Some(exit) => {
                     let (ended, _) = exit.await;
-                    ended.unwrap_or_else(|payload| resume_unwind(payload))
+                    resume(ended)
                 }
                 None => Ok(()),
             }

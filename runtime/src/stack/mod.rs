@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -27,7 +27,7 @@ use crate::lock::lock;
 use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place};
 use crate::outcome::{BodyError, Outcome};
-use crate::panic::catch;
+use crate::panic::{catch, resume};
 use crate::scope::{Held, Inside, Live};
 use crate::settle::{Body, Owed};
 
@@ -237,7 +237,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// An empty stack that accepts suppressing contexts as well.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::suppress, prelude::*};
     /// # use std::io;
     /// # #[async_context]
     /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
@@ -258,7 +258,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// `None` where the body's error, or that of an inner exit, was suppressed.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::suppress, prelude::*};
     /// # use std::io;
     /// # #[async_context]
     /// # async fn number() -> io::Result<u32> { let (_, _) = yield_!(42); Ok(()) }
@@ -297,7 +297,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// [`with_local`](crate::AsyncContextExt::with_local).
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::suppress, prelude::*};
     /// # use std::{io, rc::Rc};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -365,7 +365,7 @@ where
             let body = stack.run_body(body).await;
             stack.end(body).await
         });
-        let ended = scope.await.unwrap_or_else(|payload| resume_unwind(payload));
+        let ended = resume(scope.await);
         ended.map_err(|failure| failure.into_primary_reporting(NAME))
     }
 
@@ -446,7 +446,7 @@ where
         C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
     {
         let mut live = Live::new(context, Hold::Guard);
-        live.enter().await.map_err(Into::into)?;
+        resume(live.enter().await).map_err(Into::into)?;
         if let Some((driver, _)) = live.drive() {
             self.shared.drivers.wants_a_look();
             if self.is_scoped {
@@ -823,7 +823,10 @@ fn entered_at_once<C: AsyncContext + 'static>(
     live.place().watch().go_in(holds_something);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
-    debug_assert!(matches!(entered, Poll::Ready(Ok(()))), "it awaits nothing");
+    debug_assert!(
+        matches!(entered, Poll::Ready(Ok(Ok(())))),
+        "it awaits nothing"
+    );
     live
 }
 

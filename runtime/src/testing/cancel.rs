@@ -13,7 +13,7 @@ use crate::report::Tap;
 /// the background, and calls the check. Gives the number of runs.
 ///
 /// ```
-/// # use async_context_manager::{prelude::*, testing::cancel_everywhere};
+/// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_everywhere};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let runs = cancel_everywhere(

@@ -1,13 +1,13 @@
 //! Two programs beside each other, each dropped at each of its awaits.
 
 use std::future::{Future, poll_fn};
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::patience::{Patience, drain};
 use super::polled::{Moment, Polled};
 use super::run::checked;
+use crate::panic::resume;
 use crate::report::{Report, Tap};
 
 /// One run of two programs under [`cancel_pairs`] or [`cancel_pair_after`].
@@ -152,5 +152,5 @@ pub async fn cancel_pair_after<A: Future, B: Future>(
 /// Its panic goes on.
 fn outcome<F: Future>(program: Polled<F>) -> Option<F::Output> {
     let ended = program.ended?;
-    Some(ended.unwrap_or_else(|payload| resume_unwind(payload)))
+    Some(resume(ended))
 }

@@ -14,7 +14,7 @@ use crate::report::Report;
 /// `Display` tells it in a few words, for the message of an assertion: `dropped after 3 polls`.
 ///
 /// ```
-/// # use async_context_manager::{prelude::*, testing::cancel_after};
+/// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_after};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let run = cancel_after(1, ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await))).await;
@@ -40,7 +40,7 @@ impl<T> Run<T> {
     /// How often the program was polled before it was dropped, or came to its end.
     ///
     /// ```
-    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_after};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let run = cancel_after(1, ready::<_, std::io::Error>(1).with(async |_| Ok(tokio::task::yield_now().await))).await;
@@ -98,7 +98,7 @@ impl<T> Run<T> {
     /// What was reported during the run, in this process.
     ///
     /// ```
-    /// # use async_context_manager::{prelude::*, testing::cancel_after};
+    /// # use async_context_manager::{contexts::defer, prelude::*, testing::cancel_after};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let session = defer(async |_: &Outcome| Err("the other side has gone"));

@@ -1,4 +1,4 @@
-use async_context_manager::prelude::*;
+use async_context_manager::{contexts::{join, suppress}, prelude::*};
 use std::io;
 
 #[async_context]

@@ -1,4 +1,4 @@
-use async_context_manager::prelude::*;
+use async_context_manager::{contexts::join, prelude::*};
 
 #[async_context]
 async fn numbered() -> Result<u32, String> {

@@ -1,4 +1,4 @@
-use async_context_manager::prelude::*;
+use async_context_manager::{contexts::ready, prelude::*};
 use std::io;
 
 fn main() {

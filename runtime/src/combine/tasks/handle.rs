@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 /// exited, too:
 ///
 /// ```
-/// use async_context_manager::{TaskHandle, prelude::*};
+/// use async_context_manager::{contexts::tasks, prelude::*, TaskHandle};
 /// use std::io;
 ///
 /// # #[tokio::main(flavor = "current_thread")]

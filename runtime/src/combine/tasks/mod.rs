@@ -36,7 +36,7 @@ pub use told::Told;
 /// do.
 ///
 /// ```
-/// use async_context_manager::prelude::*;
+/// use async_context_manager::{contexts::tasks, prelude::*};
 /// use std::io;
 /// use std::sync::atomic::{AtomicU32, Ordering};
 ///
@@ -104,7 +104,7 @@ where
 /// The context that [`tasks`] gives, and how it treats its tasks.
 ///
 /// ```
-/// use async_context_manager::{TaskGroup, prelude::*};
+/// use async_context_manager::{contexts::tasks, prelude::*, TaskGroup};
 /// use std::io;
 /// use std::time::Duration;
 ///
@@ -137,7 +137,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     /// [`Guard::ended`](crate::Guard::ended) tells.
     ///
     /// ```
-    /// use async_context_manager::prelude::*;
+    /// use async_context_manager::{contexts::tasks, prelude::*};
     /// use std::future::pending;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
@@ -168,7 +168,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     /// joins the queue when the runtime first polls it.
     ///
     /// ```
-    /// use async_context_manager::prelude::*;
+    /// use async_context_manager::{contexts::tasks, prelude::*};
     /// use std::time::Duration;
     /// use tokio::time::{Instant, sleep};
     ///
@@ -205,7 +205,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     /// [reported](crate::report::Kind::TimedOut).
     ///
     /// ```
-    /// use async_context_manager::prelude::*;
+    /// use async_context_manager::{contexts::tasks, prelude::*};
     /// use std::time::Duration;
     /// use tokio::time::{Instant, sleep};
     ///
@@ -297,7 +297,7 @@ where
         lender.yield_(tasks).await
     };
     // Of these tasks: a body may have put others in the place of those that were lent.
-    let (group, running, room) = tasks.into_parts();
+    let (group, running, mut room) = tasks.into_parts();
     let running = mem::take(&mut *lock(&running));
     group.end(running, outcome.is_completed()).await;
     // They are not in the list of this context itself: the wait before this code would be

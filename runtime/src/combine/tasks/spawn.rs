@@ -17,7 +17,7 @@ use crate::scope::Inside;
 /// The value of [`tasks`](crate::tasks()): what spawns them.
 ///
 /// ```
-/// # use async_context_manager::prelude::*;
+/// # use async_context_manager::{contexts::tasks, prelude::*};
 /// # use std::io;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> io::Result<()> {
@@ -66,7 +66,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// drops, and does not run.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # use std::io;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -91,7 +91,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// value.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # use std::io;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -125,7 +125,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// A body that makes its tasks with this call has no more futures in memory than run at a time.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # use std::io;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -162,7 +162,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// is gone: spawn what they need as one of them, and let [`told`](Self::told) end it.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # use std::io;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -192,7 +192,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// [fails fast](crate::TaskGroup::fail_fast) has failed: before any task is aborted.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # use std::io;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -213,7 +213,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// How many tasks have not ended, those that wait for their turn among them.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # use std::io;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -238,7 +238,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// Returns `true` if no task is running.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # use std::io;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
@@ -313,7 +313,7 @@ where
 /// queue has the room.
 ///
 /// ```
-/// # use async_context_manager::prelude::*;
+/// # use async_context_manager::{contexts::tasks, prelude::*};
 /// # use std::io;
 /// use async_context_manager::Slot;
 ///
@@ -339,7 +339,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Slot<'_, E> {
     /// Runs the future as a task, as [`Tasks::spawn`] does.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), &'static str> {
     /// let body = async |tasks: &mut async_context_manager::Tasks<_>| {
@@ -360,7 +360,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Slot<'_, E> {
     /// Runs the future as a task, as [`Tasks::spawn_with_handle`] does.
     ///
     /// ```
-    /// # use async_context_manager::prelude::*;
+    /// # use async_context_manager::{contexts::tasks, prelude::*};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), &'static str> {
     /// let body = async |tasks: &mut async_context_manager::Tasks<_>| {

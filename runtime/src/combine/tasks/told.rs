@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// task can have it.
 ///
 /// ```
-/// use async_context_manager::{Told, prelude::*};
+/// use async_context_manager::{contexts::tasks, prelude::*, Told};
 /// use std::io;
 /// use std::time::Duration;
 /// use tokio::time::sleep;
@@ -49,7 +49,7 @@ impl Told {
     /// Returns `true` if the tasks are to end, or their group is gone.
     ///
     /// ```
-    /// use async_context_manager::prelude::*;
+    /// use async_context_manager::{contexts::tasks, prelude::*};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> std::io::Result<()> {

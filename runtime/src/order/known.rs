@@ -1,0 +1,456 @@
+//! What others have to know of one context, and it of them: for a context that has waited.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::report::{self, Kind as Report};
+use crate::roster::{Around, Record};
+
+use super::age::{Alive, Number};
+use super::entry::Entry;
+use super::here::{self, At, Code, Polled};
+use super::list::List;
+use super::node::{self, Node};
+use super::{Kind, Turn};
+
+/// What only a context has that has waited, or that others refer to.
+pub(super) struct Known {
+    kind: Kind,
+    /// Once it may be given up: where it was opened.
+    origin: Option<Origin>,
+    /// Once something is inside of it, or others have to know of it.
+    node: Option<Arc<Node>>,
+    /// The runtime that it was entered on, likewise.
+    runtime: Option<Handle>,
+    /// Once others may have to wait for it, or it for others beside it.
+    given_up: Option<GivenUp>,
+    /// Rule b, and its exception.
+    waits_for_what_is_inside: bool,
+    is_detached: bool,
+    /// Its enter was given up by a time limit.
+    is_late: bool,
+}
+
+struct Origin {
+    home: Option<Arc<Node>>,
+    number: Number,
+    /// Of a guard.
+    _alive: Option<Alive>,
+}
+
+struct GivenUp {
+    entry: Arc<Entry>,
+    /// Its homes wait for it.
+    is_noted: bool,
+    /// It is in the list of its code.
+    is_listed: bool,
+}
+
+impl Known {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            origin: None,
+            node: None,
+            runtime: None,
+            given_up: None,
+            // What a stand-in is inside of waits itself for what is inside.
+            waits_for_what_is_inside: kind != Kind::StandIn,
+            is_detached: false,
+            is_late: false,
+        }
+    }
+
+    /// Of a context that has a node from its beginning.
+    pub(super) fn of_node(kind: Kind, node: Arc<Node>) -> Self {
+        let mut known = Self::new(kind);
+        known.node = Some(node);
+        known
+    }
+
+    pub(super) fn node_if_any(&self) -> Option<Arc<Node>> {
+        self.node.clone()
+    }
+
+    pub(super) fn take_runtime(&mut self) -> Option<Handle> {
+        self.runtime.take()
+    }
+
+    /// See [`Place::poll`](super::Place::poll).
+    pub(super) fn begin_poll(&self, part: Polled) -> here::Poll {
+        let at = match (&self.node, &self.origin) {
+            (Some(node), _) => At::Node(Arc::clone(node)),
+            // It may be closed elsewhere than where it was opened: what polls here does not tell.
+            (None, Some(origin))
+                if self.kind != Kind::With
+                    && (origin.home.is_some() || here::is_in_a_context()) =>
+            {
+                At::Origin(origin.home.clone(), origin.number)
+            }
+            (None, _) => return here::Poll::begin(self.polled(part)),
+        };
+        here::Poll::begin_at(self.polled(part), at)
+    }
+
+    /// All of what is in the background is code of its own.
+    fn polled(&self, part: Polled) -> Polled {
+        if self.is_detached { Polled::Exit } else { part }
+    }
+
+    /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit
+    /// would go on in.
+    pub(super) fn note(&mut self) {
+        if self.runtime.is_none() {
+            self.runtime = Handle::try_current().ok();
+        }
+        if self.origin.is_none() {
+            self.note_origin();
+        }
+    }
+
+    fn note_origin(&mut self) {
+        let home = match &self.node {
+            Some(_) => None,
+            None => here::home(),
+        };
+        // After its home, which is older, also if it gets its age now.
+        let number = match self.kind {
+            Kind::Guard => Number::of_a_guard(),
+            Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),
+        };
+        if let (Kind::Guard, Some(node)) = (self.kind, &self.node) {
+            node.set_number(number);
+        }
+        self.origin = Some(Origin {
+            home,
+            number,
+            _alive: (self.kind == Kind::Guard).then(Alive::new),
+        });
+    }
+
+    /// See [`Place::adopt`](super::Place::adopt).
+    pub(super) fn adopt(&mut self, node: Arc<Node>, record: Option<Arc<Record>>) {
+        if self.node.is_none() {
+            if let Some(origin) = &self.origin {
+                node.settle(origin.home.clone(), origin.number);
+            }
+            if let Some(record) = record {
+                node.set_name(record.name());
+                record.set_around(node::homes_of(&node));
+            }
+            self.node = Some(node);
+        }
+    }
+
+    /// For the roster, and for reports.
+    pub(super) fn set_name(&self, name: &'static str) {
+        if let Some(node) = &self.node {
+            node.set_name(name);
+        }
+    }
+
+    /// For the roster.
+    pub(super) fn around(&self) -> Option<Arc<dyn Around>> {
+        self.node.as_ref().map(node::homes_of)
+    }
+
+    /// For others that refer to it.
+    pub(super) fn node(&mut self) -> &Arc<Node> {
+        let origin = &self.origin;
+        self.node.get_or_insert_with(|| match origin {
+            Some(origin) => Node::new(origin.home.clone(), origin.number),
+            None => Node::new(here::home(), Number::of_another()),
+        })
+    }
+
+    pub(super) fn number(&self) -> Number {
+        let origin = self.origin.as_ref();
+        origin.map_or(Number::NONE, |origin| origin.number)
+    }
+
+    /// The body of a guard has ended, where its exit may have to wait for others.
+    #[cold]
+    pub(super) fn end_body(&mut self, name: &'static str) {
+        if !self.is_detached {
+            self.close_beside_others(name);
+        }
+    }
+
+    fn close_beside_others(&mut self, name: &'static str) {
+        if let Some(node) = &self.node {
+            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(node);
+        }
+        let close = |list: &Arc<List>| {
+            if list.is_empty() || self.node().is_independent() {
+                return None;
+            }
+            let entry = Entry::new(
+                name,
+                Arc::clone(self.node()),
+                self.number(),
+                Some(Arc::clone(list)),
+            );
+            list.add_awaited(&entry);
+            if list.blocker(&entry).is_some() {
+                Some(entry)
+            } else {
+                list.withdraw(&entry);
+                None
+            }
+        };
+        let entry = match here::code(false) {
+            Code::Exit(exit) => exit.list(false).as_ref().and_then(close),
+            Code::Outermost(code) => code.list_of_task(false).as_ref().and_then(close),
+            Code::Task(root) => List::of_task(root, close).flatten(),
+            Code::Unknown => None,
+        };
+        self.given_up = entry.map(|entry| GivenUp {
+            entry,
+            is_noted: false,
+            is_listed: true,
+        });
+    }
+
+    pub(super) fn be_late(&mut self) {
+        self.is_late = true;
+    }
+
+    /// Its holder has gone: what is left of it runs in the background.
+    pub(super) fn detach(&mut self, name: &'static str, has_closed: bool) {
+        self.note();
+        self.is_detached = true;
+        if self.node.is_none() && self.given_up.is_none() && !self.may_be_waited_for() {
+            return;
+        }
+        if !has_closed {
+            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(self.node());
+        }
+        let node = Arc::clone(self.node());
+        if node.is_independent() {
+            self.given_up = None;
+            return;
+        }
+        let number = self.number();
+        let mut noted = None;
+        match &mut self.given_up {
+            Some(given_up) if given_up.is_listed => {
+                if let Some(list) = &given_up.entry.list {
+                    list.detach(&given_up.entry);
+                }
+            }
+            given_up => {
+                noted = given_up.take();
+                let detach = |list: &Arc<List>| {
+                    let entry = Entry::new(name, Arc::clone(&node), number, Some(Arc::clone(list)));
+                    list.add_detached(&entry);
+                    entry
+                };
+                let (entry, is_listed) = match here::code(true) {
+                    Code::Exit(exit) => {
+                        let entry = exit.list(true).as_ref().map(detach);
+                        node.set_given_up_in(exit);
+                        (entry, true)
+                    }
+                    Code::Outermost(code) => (code.list_of_task(true).as_ref().map(detach), true),
+                    Code::Task(root) => (Some(List::at_task(root, detach)), true),
+                    Code::Unknown => (None, false),
+                };
+                let entry =
+                    entry.unwrap_or_else(|| Entry::new(name, Arc::clone(&node), number, None));
+                *given_up = Some(GivenUp {
+                    entry,
+                    is_noted: false,
+                    is_listed,
+                });
+            }
+        }
+        if let (true, Some(given_up)) = (self.is_late, &self.given_up) {
+            given_up.entry.be_late();
+        }
+        self.note_in_homes();
+        if let Some(noted) = noted {
+            noted.end();
+        }
+    }
+
+    /// Returns `true` if there is something that could wait for it, by rule b or c.
+    fn may_be_waited_for(&self) -> bool {
+        let is_at_a_root = |origin: &Origin| origin.home.is_none();
+        Alive::is_there()
+            || here::is_in_an_exit()
+            || !self.origin.as_ref().is_some_and(is_at_a_root)
+    }
+
+    /// The exit waits, while it is awaited: what its context is inside of has to wait for it.
+    /// (Whoever awaits a `with` does so in what that was opened in, but not in what it was put
+    /// inside of.)
+    pub(super) fn waits_in_exit(&mut self, name: &'static str) {
+        self.note();
+        let is_held_elsewhere = match self.kind {
+            Kind::Guard => true,
+            Kind::With | Kind::Part => self.node.is_some(),
+            Kind::StandIn => false,
+        };
+        if is_held_elsewhere
+            && self
+                .given_up
+                .as_ref()
+                .is_none_or(|given_up| !given_up.is_noted)
+        {
+            self.note_awaited(name);
+        }
+    }
+
+    #[cold]
+    fn note_awaited(&mut self, name: &'static str) {
+        let is_at_a_root = |origin: &Origin| origin.home.is_none();
+        if self.node.is_none() && self.origin.as_ref().is_none_or(is_at_a_root) {
+            return;
+        }
+        let node = Arc::clone(self.node());
+        let homes = node.where_it_is().1;
+        if homes.is_empty() || self.kind != Kind::Guard && !homes.has_some_by_inside() {
+            return;
+        }
+        let number = self.number();
+        self.given_up.get_or_insert_with(|| GivenUp {
+            entry: Entry::new(name, node, number, None),
+            is_noted: false,
+            is_listed: false,
+        });
+        self.note_in_homes();
+    }
+
+    fn note_in_homes(&mut self) {
+        if let (Some(given_up), Some(node)) = (&mut self.given_up, &self.node) {
+            if !given_up.is_noted {
+                given_up.is_noted = true;
+                for home in node.where_it_is().1.all() {
+                    home.add(&given_up.entry);
+                }
+            }
+        }
+    }
+
+    /// Does its exit have to wait (rules b and c)?
+    pub(super) fn has_to_wait(&self) -> bool {
+        let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);
+        node.is_some_and(|node| node.first_inside().is_some())
+            || self.given_up.is_some() && self.turn("").next().is_some()
+    }
+
+    /// The wait of an enter that has failed, for what it had opened and given up. There is none for
+    /// what a time limit has given up, which would then not be one.
+    pub(super) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
+        let inside = Arc::clone(self.node.as_ref()?);
+        inside.first_inside_in_time()?;
+        Some(Turn {
+            name,
+            inside: Some(inside),
+            beside: None,
+            is_of_enter: true,
+        })
+    }
+
+    /// The wait for those that its exit has to wait for.
+    pub(super) fn turn(&self, name: &'static str) -> Turn {
+        let inside = self.node.clone().filter(|_| self.waits_for_what_is_inside);
+        let beside = self.given_up.as_ref().filter(|given_up| given_up.is_listed);
+        Turn {
+            name,
+            inside,
+            beside: beside
+                .filter(|_| self.kind == Kind::Guard)
+                .map(|given_up| Arc::clone(&given_up.entry)),
+            is_of_enter: false,
+        }
+    }
+
+    /// Its turn has come: its exit begins.
+    pub(super) fn begin_exit(&mut self) {
+        if let Some(given_up) = &mut self.given_up {
+            if given_up.is_listed && !self.is_detached {
+                given_up.is_listed = false;
+                if let Some(list) = &given_up.entry.list {
+                    list.remove(&given_up.entry);
+                }
+            }
+        }
+    }
+}
+
+impl GivenUp {
+    /// Nobody waits for this any more.
+    fn end(&self) {
+        if self.is_noted {
+            for home in self.entry.node.where_it_is().1.all() {
+                home.remove(&self.entry);
+            }
+        }
+        self.entry.be_over();
+        self.entry.tell();
+    }
+}
+
+impl Drop for Known {
+    /// The context has ended.
+    #[inline]
+    fn drop(&mut self) {
+        if self.kind == Kind::StandIn {
+            return;
+        }
+        if let Some(mut node) = self.node.take() {
+            if self.given_up.is_some() || !node.is_unknown() {
+                self.end(node);
+            }
+        }
+    }
+}
+
+impl Known {
+    #[cold]
+    fn end(&mut self, node: Arc<Node>) {
+        for entry in node.end() {
+            let_go(&entry);
+        }
+        let left = node.list(false).filter(|list| !list.is_empty());
+        let given_up = self.given_up.take();
+        if let Some(given_up) = &given_up {
+            let list = given_up.entry.list.as_ref();
+            if let Some(list) = list.filter(|_| given_up.is_listed) {
+                list.end(&given_up.entry, left.as_ref().filter(|_| self.is_detached));
+            }
+            given_up.end();
+        }
+        if let Some(left) = left.filter(|_| !self.is_detached) {
+            let add = |list: &Arc<List>| {
+                let entry = Entry::new("", node, Number::NONE, Some(Arc::clone(list)));
+                list.add_left(&entry, &left);
+                entry
+            };
+            let entry = match here::code(true) {
+                Code::Exit(exit) => exit.list(true).as_ref().map(add),
+                Code::Outermost(code) => code.list_of_task(true).as_ref().map(add),
+                Code::Task(root) => Some(List::at_task(root, add)),
+                Code::Unknown => None,
+            };
+            if let Some(entry) = entry {
+                if let Some(list) = &entry.list {
+                    list.remove_if_empty(&entry, &left);
+                }
+            }
+        }
+    }
+}
+
+/// Nobody waits for it any more: rule e.
+fn let_go(entry: &Arc<Entry>) {
+    if entry.be_over() {
+        if let Some(list) = &entry.list {
+            list.remove(entry);
+        }
+        entry.tell();
+        report::plain(entry.name, Report::LetGo);
+    }
+}
