@@ -9,8 +9,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::routing::get;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Executor as _, Postgres};
 
 /// So many rows are in memory at a time.
 const FETCH: &str = "FETCH 1000 FROM export";
@@ -29,30 +30,36 @@ pub(crate) async fn pool(url: String, connections: u32) -> Result<PgPool, sqlx::
 
 /// A transaction on the pool of now, which stays open for it when another pool takes its place.
 #[async_context]
-async fn transaction(pools: Pools) -> Result<Transaction<'static, Postgres>, Arc<sqlx::Error>> {
+async fn transaction(pools: Pools) -> Result<PoolConnection<Postgres>, Arc<sqlx::Error>> {
     let pool = pools.guard().await?;
-    let tx = cancellable!(pool.begin()).await?;
-    let (tx, outcome) = yield_!(tx);
-    let ended = if outcome.is_completed() {
-        tx.commit().await
+    let mut db = cancellable!(pool.acquire()).await?;
+    db.execute("BEGIN").await?;
+    let (mut db, outcome) = yield_!(db);
+    let end = if outcome.is_completed() {
+        "COMMIT"
     } else {
-        tx.rollback().await
+        "ROLLBACK"
     };
+    let ended = db.execute(end).await.map(drop);
+    if ended.is_err() {
+        db.close_on_drop();
+    }
+    drop(db); // before its pool
     Guard::exit(pool, ended.map_err(Arc::new)).await
 }
 
 /// Notes the export, and sends so many rows. Both hold, or neither: the note is there when the
 /// client has had all rows.
 async fn export(State(pools): State<Pools>, Path((number, rows)): Path<(i64, i64)>) -> Body {
-    let parts = transaction(pools).stream(async move |tx, items| {
+    let parts = transaction(pools).stream(async move |db, items| {
         let note = sqlx::query("INSERT INTO exports VALUES ($1)").bind(number);
-        note.execute(&mut **tx).await?;
+        note.execute(&mut **db).await?;
         // Not one long answer of the server, which a rollback would have to read to its end.
         let cursor = "DECLARE export CURSOR FOR SELECT generate_series(1::bigint, $1)";
-        sqlx::query(cursor).bind(rows).execute(&mut **tx).await?;
+        sqlx::query(cursor).bind(rows).execute(&mut **db).await?;
         loop {
             let fetch = sqlx::query_scalar(FETCH);
-            let rows: Vec<i64> = fetch.fetch_all(&mut **tx).await?;
+            let rows: Vec<i64> = fetch.fetch_all(&mut **db).await?;
             if rows.is_empty() {
                 return Ok(());
             }

@@ -39,6 +39,7 @@ enum Trouble {
 
 #[async_context]
 async fn transaction(pool: SqlitePool) -> Result<Shared, Trouble> {
+    // With PostgreSQL this has to be two awaits: see `transaction.rs`.
     let tx = cancellable!(pool.begin()).await?;
     let (tx, outcome) = yield_!(Arc::new(Mutex::new(tx)));
     let tx = Arc::into_inner(tx).ok_or(Trouble::Kept)?.into_inner();

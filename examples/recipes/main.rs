@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `transaction.rs` | a transaction, with sqlx and with tokio-postgres |
 //! | `layer.rs` | a context around each request of an axum router |
 //! | `body_scope.rs` | the same, until the body of the answer has been sent |
 //! | `streaming.rs` | a streaming answer of axum from a cursor in a transaction |
@@ -33,6 +34,8 @@ mod extractor;
 mod fixtures;
 mod layer;
 mod open_telemetry;
+#[path = "../tests/polls/mod.rs"]
+mod polls;
 mod prometheus;
 mod savepoint;
 mod session;
@@ -40,3 +43,4 @@ mod streaming;
 mod temporary_directory;
 mod test_fixture;
 mod tower_service;
+mod transaction;

@@ -67,7 +67,7 @@ async fn the_exit_of_a_client_who_has_gone_is_traced_in_the_request() {
     let (tracer, exporter) = tracer();
     request(&tracer, async {
         let use_of_it = transaction(tracer.clone()).carry(Trace).with(async |()| {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             Ok(())
         });
         let in_time = tokio::time::timeout(Duration::from_secs(1), use_of_it).await;

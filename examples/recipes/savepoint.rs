@@ -12,7 +12,8 @@ type Tx = Transaction<'static, Sqlite>;
 
 #[async_context]
 async fn transaction(pool: SqlitePool) -> Result<Tx, sqlx::Error> {
-    let tx = pool.begin().await?;
+    // With PostgreSQL this has to be two awaits: see `transaction.rs`.
+    let tx = cancellable!(pool.begin()).await?;
     let (tx, outcome) = yield_!(tx);
     if outcome.is_completed() {
         tx.commit().await

@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 
 #[async_context]
 async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+    // With PostgreSQL this has to be two awaits: see `transaction.rs`.
     let tx = cancellable!(pool.begin()).await?;
     let (tx, outcome) = yield_!(tx);
     if outcome.is_completed() {

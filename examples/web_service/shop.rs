@@ -8,7 +8,8 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use sqlx::any::{Any, AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyConnection, AnyPool, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{AnyConnection, AnyPool, Executor as _};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -77,16 +78,23 @@ pub(crate) async fn database(url: String, stock: i64) -> Result<AnyPool, sqlx::E
 
 /// A transaction: committed if the body completes; rolled back if it fails, panics, or is cancelled.
 #[async_context]
-async fn transaction(pool: AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
-    let tx = pool.begin().await?;
+async fn transaction(pool: AnyPool) -> Result<PoolConnection<Any>, sqlx::Error> {
+    // A place in a queue can be given up. `BEGIN` goes on to its end.
+    let mut db = cancellable!(pool.acquire()).await?;
+    db.execute("BEGIN").await?;
 
-    let (tx, outcome) = yield_!(tx);
+    let (mut db, outcome) = yield_!(db);
 
-    if outcome.is_completed() {
-        tx.commit().await
+    let end = if outcome.is_completed() {
+        "COMMIT"
     } else {
-        tx.rollback().await
+        "ROLLBACK"
+    };
+    if let Err(error) = db.execute(end).await {
+        db.close_on_drop();
+        return Err(error);
     }
+    Ok(())
 }
 
 /// `POST /orders/{number}`
@@ -97,10 +105,10 @@ pub(crate) async fn order(
 ) -> Result<String, Refused> {
     transaction(shop.pool)
         .err_into()
-        .with(async |tx| {
+        .with(async |db| {
             // Here, and not around the transaction: nobody answers before that has ended.
             tokio::select! {
-                placed = place(tx, number, then.as_deref()) => placed,
+                placed = place(db, number, then.as_deref()) => placed,
                 () = sleep(shop.time_limit) => Err(Refused::TooSlow),
                 _ = shop.is_cut_off.wait_for(|it| *it) => Err(Refused::Stopping),
             }
@@ -109,9 +117,9 @@ pub(crate) async fn order(
     Ok(format!("order {number} is taken\n"))
 }
 
-async fn place(tx: &mut AnyConnection, number: i64, then: Option<&str>) -> Result<(), Refused> {
+async fn place(db: &mut AnyConnection, number: i64, then: Option<&str>) -> Result<(), Refused> {
     let insert = "INSERT INTO orders (number) VALUES ($1) ON CONFLICT DO NOTHING";
-    let inserted = sqlx::query(insert).bind(number).execute(&mut *tx).await?;
+    let inserted = sqlx::query(insert).bind(number).execute(&mut *db).await?;
     if inserted.rows_affected() == 0 {
         return Err(Refused::Twice);
     }
@@ -122,7 +130,7 @@ async fn place(tx: &mut AnyConnection, number: i64, then: Option<&str>) -> Resul
         _ => {}
     }
     let update = "UPDATE stock SET pieces = pieces - 1 WHERE pieces > 0";
-    let updated = sqlx::query(update).execute(tx).await?;
+    let updated = sqlx::query(update).execute(db).await?;
     if updated.rows_affected() == 0 {
         return Err(Refused::SoldOut);
     }

@@ -44,20 +44,22 @@ use crate::input::Input;
 /// use async_context_manager::prelude::*;
 ///
 /// #[async_context]
-/// async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-///     let tx = pool.begin().await?;
-///     let (tx, outcome) = yield_!(tx);
-///     if outcome.is_completed() {
-///         tx.commit().await
-///     } else {
-///         tx.rollback().await
+/// async fn transaction(pool: SqlitePool) -> Result<PoolConnection<Sqlite>, sqlx::Error> {
+///     let mut db = cancellable!(pool.acquire()).await?;
+///     db.execute("BEGIN").await?;
+///     let (mut db, outcome) = yield_!(db);
+///     let end = if outcome.is_completed() { "COMMIT" } else { "ROLLBACK" };
+///     if let Err(error) = db.execute(end).await {
+///         db.close_on_drop();
+///         return Err(error);
 ///     }
+///     Ok(())
 /// }
 ///
 /// transaction(pool)
-///     .with(async |tx| {
-///         debit(tx, from, amount).await?;
-///         credit(tx, to, amount).await
+///     .with(async |db| {
+///         debit(db, from, amount).await?;
+///         credit(db, to, amount).await
 ///     })
 ///     .await?;
 /// ```
@@ -152,15 +154,15 @@ pub fn async_context(
 /// use async_context_manager::contexts;
 ///
 /// contexts! {
-///     /// A transaction that ends with the block.
-///     pub async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-///         let tx = pool.begin().await?;
-///         let (tx, outcome) = yield tx;
-///         if outcome.is_completed() { tx.commit().await } else { tx.rollback().await }
+///     /// A session that ends with the block.
+///     pub async fn session(server: Server) -> Result<Session, Error> {
+///         let session = server.log_in().await?;
+///         let (session, _outcome) = yield session;
+///         session.log_out().await
 ///     }
 ///
 ///     #[async_context(suppress)]
-///     async fn forgiving() -> Result<(), sqlx::Error> {
+///     async fn forgiving() -> Result<(), Error> {
 ///         let (_, _) = yield;
 ///         Ok(Suppression::Suppress)
 ///     }

@@ -128,9 +128,8 @@ where
         let lender = this.end.lender;
         let link = lender.exchange();
         if !link.is_exiting() {
-            if let Some(beside) = this.beside.as_mut().as_pin_mut()
-                && !link.has_end()
-            {
+            let beside = this.beside.as_mut().as_pin_mut();
+            if let Some(beside) = beside.filter(|_| !link.has_end()) {
                 let goes_on = *this.goes_on;
                 let end = match catch_unwind(AssertUnwindSafe(|| (this.poll)(beside, cx))) {
                     Ok(Poll::Pending) => {

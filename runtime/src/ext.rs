@@ -11,7 +11,7 @@ use crate::body::{Body, SendBody};
 #[cfg(feature = "stream")]
 use crate::body::{SendStreamBody, StreamBody};
 use crate::carry::{Carry, CarryError};
-use crate::combine::{self, BoxContext};
+use crate::combine::{self, BoxContext, Inside};
 use crate::context::{AsyncContext, Verdict};
 use crate::failure::Failure;
 use crate::guard::Guard;
@@ -855,15 +855,11 @@ pub trait AsyncContextExt: AsyncContext {
     /// # Panics
     ///
     /// When the context is entered, if it is [`independent`](Self::independent) as well.
-    fn inside<C>(
-        self,
-        guard: &Guard<C>,
-    ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict>
-    + use<Self, C>
+    fn inside<C>(self, guard: &Guard<C>) -> Inside<Self>
     where
         C: AsyncContext + 'static,
     {
-        combine::inside(self, guard.home())
+        Inside::new(self, guard.home())
     }
 }
 

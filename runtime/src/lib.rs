@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::wildcard_enum_match_arm)]
-#![doc = include_str!("guide/index.md")]
+// The package `guide` runs the programs of the guide.
+#![cfg_attr(not(doctest), doc = include_str!("guide/index.md"))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
@@ -20,7 +21,7 @@ mod failure;
 mod fallback;
 pub mod generator;
 mod guard;
-#[cfg(doc)]
+#[cfg(all(doc, not(doctest)))]
 pub mod guide;
 mod lender;
 mod lock;
@@ -93,6 +94,7 @@ mod timeout_error;
 /// Guard::close(client.session).await
 /// # }
 /// ```
+#[cfg(feature = "macros")]
 pub use async_context_manager_macros::async_context;
 /// Contexts written with the keyword `yield`, on stable Rust.
 ///
@@ -118,6 +120,7 @@ pub use async_context_manager_macros::async_context;
 /// # assert_eq!(forgiving().with(async |()| Ok(1)).await.unwrap(), Some(1));
 /// # }
 /// ```
+#[cfg(feature = "macros")]
 pub use async_context_manager_macros::contexts;
 /// The attribute that runs a function inside of a context: a decorator.
 ///
@@ -142,13 +145,15 @@ pub use async_context_manager_macros::contexts;
 /// assert_eq!(sum(1, 2).await.unwrap(), 3);
 /// # }
 /// ```
+#[cfg(feature = "macros")]
 pub use async_context_manager_macros::within;
 pub use body::{Body, SendBody, SendExit};
 #[cfg(feature = "stream")]
 pub use body::{SendStreamBody, StreamBody};
 pub use carry::{Carry, CarryError};
 pub use combine::{
-    BoxContext, Deadline, Either, Elapsed, Join, JoinAll, Slot, TaskGroup, TaskHandle, Tasks, Told,
+    BoxContext, Deadline, Either, Elapsed, Inside, Join, JoinAll, Slot, TaskGroup, TaskHandle,
+    Tasks, Told,
 };
 pub use context::{AsyncContext, Suppression, Verdict};
 #[doc(no_inline)]
@@ -221,8 +226,10 @@ pub mod contexts {
 pub mod prelude {
     pub use crate::{
         AsyncContext, AsyncContextExt, BoxContext, ExitStack, Failure, Guard, Outcome, Suppression,
-        TimeoutError, async_context, async_with, cancellable, contexts, within, yield_,
+        TimeoutError, async_with, contexts,
     };
+    #[cfg(feature = "macros")]
+    pub use crate::{async_context, cancellable, within, yield_};
 }
 
 /// Lends a value to the body, in a function under [`#[async_context]`](macro@async_context).
@@ -275,6 +282,7 @@ pub mod prelude {
 /// assert_eq!(result, Err(Lost));
 /// # }
 /// ```
+#[cfg(feature = "macros")]
 #[macro_export]
 macro_rules! yield_ {
     // What `#[async_context]` leaves of a call, so that its import counts as used.
@@ -316,6 +324,7 @@ macro_rules! yield_ {
 /// assert_eq!(detached::count(), 0); // nothing waits for the lock in the background
 /// # }
 /// ```
+#[cfg(feature = "macros")]
 #[macro_export]
 macro_rules! cancellable {
     // What `#[async_context]` leaves of a call, so that its import counts as used.
@@ -327,8 +336,3 @@ macro_rules! cancellable {
         )
     };
 }
-
-/// The programs of the README.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-mod readme {}

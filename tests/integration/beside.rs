@@ -401,7 +401,7 @@ where
 fn it_runs_and_ends_the_body_whatever_the_context_is_wrapped_in() {
     everywhere(async |stage| {
         let lost = || lease(Ledger::default(), Then::Fails);
-        let limit = Duration::from_hours(1);
+        let limit = Duration::from_secs(3_600);
         assert_eq!(
             is_ended(ByHand(Ledger::default())).await,
             Err(Fault("lost"))

@@ -407,7 +407,7 @@ fn the_body_s_timeout_does_not_shorten_the_exit() {
     #[async_context]
     async fn slow_to_leave(ledger: Ledger) -> Result<(), Fault> {
         let ((), outcome) = yield_!(());
-        tokio::time::sleep(Duration::from_mins(1)).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
         ledger.note(format!("left: {outcome:?}"));
         Ok(())
     }

@@ -143,3 +143,21 @@ fn named(text: &str) -> BTreeSet<String> {
     }
     named
 }
+
+#[test]
+fn the_page_for_developers_has_a_line_for_each_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("DEVELOPMENT.md")).expect("the page is there");
+    let mut missing = Vec::new();
+    for package in ["runtime", "macros"] {
+        let src = root.join(package).join("src");
+        for path in files(&src) {
+            let file = path.strip_prefix(&src).expect("it was found there");
+            let file = file.to_str().expect("our names are ASCII");
+            if !page.contains(&format!("`{file}`")) {
+                missing.push(format!("{package}/src/{file}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "DEVELOPMENT.md lacks {missing:?}");
+}

@@ -20,7 +20,7 @@ use tests::{
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_secs(1);
 
 fn elapsed(phase: Phase, after: Duration) -> TimeoutError<Fault> {

@@ -225,7 +225,7 @@ fn the_order_holds_while_the_future_moves_between_threads() {
             .await
     }));
     assert_eq!(result, Ok(()));
-    detached::drain_blocking(Duration::from_mins(1));
+    detached::drain_blocking(Duration::from_secs(60));
     scene.ledger.check_nesting();
     assert!(scene.ledger.has("exited outer"));
 }

@@ -536,7 +536,7 @@ fn each_wait_that_lasts_is_reported_once() {
 #[test]
 fn how_long_a_wait_may_last_before_it_is_reported_can_be_set() {
     check_reports(
-        Duration::from_mins(5),
+        Duration::from_secs(300),
         &[("::waits", "::waited_for")],
         wait_for_a_younger_one,
     );

@@ -16,7 +16,7 @@ use tests::{
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_secs(60);
 
 fn current_thread() -> Runtime {
     let runtime = Builder::new_current_thread().enable_all().build();
@@ -209,7 +209,7 @@ fn an_exit_that_is_bound_to_a_runtime_that_shut_down_is_reported_as_lost() {
     async fn bound(ledger: Ledger) -> Result<(), Fault> {
         let ((), _) = yield_!(());
         ledger.note("begun");
-        tokio::time::sleep(Duration::from_hours(1)).await;
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
         ledger.note("ended");
         Ok(())
     }

@@ -40,7 +40,7 @@ fn a_program_is_dropped_at_each_moment_between_two_polls_and_then_runs_to_its_en
         let told = RefCell::new(Vec::new());
         let runs = cancel_everywhere(
             || async {
-                sleep(Duration::from_hours(1)).await;
+                sleep(Duration::from_secs(3_600)).await;
                 pause(1).await;
                 "done"
             },
@@ -218,7 +218,7 @@ impl Patience {
 
 impl Drop for Patience {
     fn drop(&mut self) {
-        set_patience(Duration::from_mins(1));
+        set_patience(Duration::from_secs(60));
     }
 }
 
@@ -269,7 +269,7 @@ fn patience_begins_anew_with_each_poll() {
 fn a_program_that_waits_for_hours_on_a_paused_clock_is_not_given_up() {
     on_current_thread(async |_| {
         let _patience = Patience::short();
-        let run = cancel_after(9, sleep(Duration::from_hours(24))).await;
+        let run = cancel_after(9, sleep(Duration::from_secs(86_400))).await;
         assert!(!run.is_cancelled());
     });
 }

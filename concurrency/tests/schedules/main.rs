@@ -8,10 +8,6 @@
     unexpected_cfgs,
     reason = "these files are of another package, with more files and features"
 )]
-#![expect(
-    clippy::large_enum_variant,
-    reason = "a lock whose schedules are tried is larger than one of the standard library"
-)]
 
 #[macro_use(thread_local)]
 extern crate concurrency as std;

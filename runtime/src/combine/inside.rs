@@ -1,20 +1,94 @@
 //! A context that is inside of a guard's context as well as where it is opened.
 
-use crate::context::AsyncContext;
-use crate::generator::generator;
-use crate::order::{self, Home};
+use std::fmt;
 
-pub(crate) fn inside<C: AsyncContext>(
+use crate::context::AsyncContext;
+use crate::lender::Lender;
+use crate::order::{self, Home};
+use crate::outcome::Outcome;
+
+/// A context that is inside of a guard's context as well as where it is opened: made by
+/// [`inside`](crate::AsyncContextExt::inside).
+///
+/// The type has a name because the guard is borrowed only for the call that makes this context.
+/// Entered by hand, in the code of another context, it puts that context inside of the guard's.
+///
+/// ```
+/// use async_context_manager::{Inside, contexts::ready, prelude::*};
+/// use std::io;
+///
+/// struct Client<C: AsyncContext + 'static> {
+///     transaction: Guard<Inside<C>>,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let connection = ready::<_, io::Error>("connection").guard().await?;
+/// let transaction = ready::<_, io::Error>("transaction").inside(&connection).guard().await?;
+/// let client = Client { transaction };
+/// drop(connection);
+/// Guard::close(client.transaction).await
+/// # }
+/// ```
+#[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
+pub struct Inside<C> {
     context: C,
-    home: Home,
-) -> impl AsyncContext<Value = C::Value, Error = C::Error, Verdict = C::Verdict> {
-    let name = context.__name();
-    generator(name, async move |lender| {
-        let is_inside = order::put_inside_of(home);
+    /// `None` when it has been entered.
+    home: Option<Home>,
+}
+
+impl<C: AsyncContext> Inside<C> {
+    pub(crate) fn new(context: C, home: Home) -> Self {
+        let home = Some(home);
+        Self { context, home }
+    }
+
+    /// The context that is polling here is from now on inside of the guard's.
+    fn go_inside(&mut self) {
+        let is_inside = self.home.take().is_none_or(order::put_inside_of);
         assert!(
             is_inside,
-            "the context `{name}` is independent, and can't be inside of a guard"
+            "the context `{}` is independent, and can't be inside of a guard",
+            self.context.__name()
         );
-        context.__coroutine(lender).await
-    })
+    }
+}
+
+impl<C: AsyncContext> AsyncContext for Inside<C> {
+    type Value = C::Value;
+    type Error = C::Error;
+    type Verdict = C::Verdict;
+
+    async fn enter(&mut self) -> Result<C::Value, C::Error> {
+        self.go_inside();
+        self.context.enter().await
+    }
+
+    async fn beside(&mut self) -> Result<(), C::Error> {
+        self.context.beside().await
+    }
+
+    async fn exit(self, value: C::Value, outcome: &Outcome) -> Result<C::Verdict, C::Error> {
+        self.context.exit(value, outcome).await
+    }
+
+    fn __name(&self) -> &'static str {
+        self.context.__name()
+    }
+
+    async fn __coroutine(
+        mut self,
+        lender: Lender<C::Value, C::Error>,
+    ) -> Result<C::Verdict, C::Error> {
+        self.go_inside();
+        self.context.__coroutine(lender).await
+    }
+}
+
+impl<C: AsyncContext> fmt::Debug for Inside<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Inside")
+            .field(&self.context.__name())
+            .finish()
+    }
 }

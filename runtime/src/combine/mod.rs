@@ -42,7 +42,7 @@ pub(crate) use enter_timeout::enter_timeout;
 pub(crate) use exit_timeout::exit_timeout;
 pub(crate) use ignore_exit_errors::ignore_exit_errors;
 pub(crate) use independent::independent;
-pub(crate) use inside::inside;
+pub use inside::Inside;
 pub use join::{Join, join};
 pub use join_all::{JoinAll, join_all};
 pub(crate) use map_err::{err_into, map_err};

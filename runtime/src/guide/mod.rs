@@ -1,28 +1,35 @@
-//! The guide: one subject a page, each with programs that run.
+//! The guide: one subject a page, in reading order, each with programs that run.
 //!
 //! | page | |
 //! | --- | --- |
-//! | [`why`] | what goes wrong without a context, six times, as programs |
-//! | [`first_context`] | from nothing to a working context |
-//! | [`errors`] | who gets which error; suppression |
-//! | [`cancellation`] | the life of a context, as a picture; what a drop does in each place |
-//! | [`order`] | last in, first out, also in the background; what waits for what |
-//! | [`many_contexts`] | nested, stacked, joined, groups of tasks |
-//! | [`streams`] | streams that own a context; answers that are sent piece by piece |
-//! | [`shared_and_swapped`] | opened by the first of many users, exited by the last; replaced while in use |
-//! | [`two_things`] | a context that opens two things, where the second one may fail |
-//! | [`beside`] | what runs beside the body: renewals, heartbeats, limits |
-//! | [`shutdown`] | how a program ends without cutting off what still closes |
-//! | [`observing`] | counters, spans, and the list of what hangs: operating it |
-//! | [`testing_contexts`] | prove that your contexts survive being dropped anywhere |
-//! | [`by_hand`] | the trait, and who owes what |
-//! | [`web_handlers`] | axum |
-//! | [`in_tests`] | contexts as fixtures |
-//! | [`select_loops`] | contexts in `select!` loops |
-//! | [`limits`] | what can't be guaranteed |
-//! | [`faq`] | questions that come up |
-//! | [`for_python`] | every name of `contextlib`, and ours |
-//! | [`coming_from`] | scopeguard, async-dropper, transaction closures |
+//! | [Why](why) | what goes wrong without a context, six times, as programs |
+//! | [The first context](first_context) | from nothing to a working context |
+//! | [Choosing](choosing) | with, guard, stack, stream or shared: a table and a picture |
+//! | [Errors](errors) | who gets which error; suppression |
+//! | [Cancellation](cancellation) | the life of a context, as a picture; what a drop does in each place |
+//! | [The pool that everybody waits for](the_pool) | what to mark `cancellable!`, and what not |
+//! | [Order](order) | last in, first out, also in the background; what waits for what |
+//! | [Many contexts](many_contexts) | nested, stacked, joined, groups of tasks |
+//! | [Two things](two_things) | a context that opens two things, where the second one may fail |
+//! | [Shared and swapped](shared_and_swapped) | opened by the first of many users, exited by the last; replaced while in use |
+//! | [Streams](streams) | streams that own a context; answers that are sent piece by piece |
+//! | [Beside the body](beside) | renewals, heartbeats, limits: what runs while the body does |
+//! | [Web handlers](web_handlers) | axum, and others |
+//! | [`select!` loops](select_loops) | contexts in loops that wait for several things |
+//! | [In tests](in_tests) | contexts as fixtures |
+//! | [Testing your contexts](testing_contexts) | prove that your contexts survive being dropped anywhere |
+//! | [Shutdown](shutdown) | how a program ends without cutting off what still closes |
+//! | [Observing](observing) | counters, spans, and the list of what hangs |
+//! | [Operating](operating) | what to set, what to look at, and what to do about it |
+//! | [By hand](by_hand) | the trait, and who owes what |
+//! | [Limits](limits) | what cannot be guaranteed |
+//! | [Questions](faq) | that come up, and messages of the compiler |
+//! | [For Python programmers](for_python) | every name of `contextlib`, and ours |
+//! | [For users of other crates](coming_from) | scopeguard, async-dropper, transaction closures |
+
+// A picture of a page is a file beside it. `cargo doc` copies no files, so that the page has the
+// picture in itself: its `.uri.md` is the target of the link, and comes first. A test of the
+// package `guide` makes these files from the pictures.
 
 #[doc = include_str!("why.md")]
 pub mod why {}
@@ -30,11 +37,19 @@ pub mod why {}
 #[doc = include_str!("first_context.md")]
 pub mod first_context {}
 
+#[doc = include_str!("choosing.uri.md")]
+#[doc = include_str!("choosing.md")]
+pub mod choosing {}
+
 #[doc = include_str!("errors.md")]
 pub mod errors {}
 
+#[doc = include_str!("life.uri.md")]
 #[doc = include_str!("cancellation.md")]
 pub mod cancellation {}
+
+#[doc = include_str!("the_pool.md")]
+pub mod the_pool {}
 
 #[doc = include_str!("order.md")]
 pub mod order {}
@@ -42,18 +57,31 @@ pub mod order {}
 #[doc = include_str!("many_contexts.md")]
 pub mod many_contexts {}
 
-#[cfg_attr(feature = "stream", doc = include_str!("streams.md"))]
-#[cfg_attr(not(feature = "stream"), doc = "Needs the feature `stream`.")]
-pub mod streams {}
+#[doc = include_str!("two_things.md")]
+pub mod two_things {}
 
 #[doc = include_str!("shared_and_swapped.md")]
 pub mod shared_and_swapped {}
 
-#[doc = include_str!("two_things.md")]
-pub mod two_things {}
+#[cfg_attr(feature = "stream", doc = include_str!("streams.md"))]
+#[cfg_attr(not(feature = "stream"), doc = "Needs the feature `stream`.")]
+pub mod streams {}
 
 #[doc = include_str!("beside.md")]
 pub mod beside {}
+
+#[doc = include_str!("web_handlers.md")]
+pub mod web_handlers {}
+
+#[doc = include_str!("select_loops.md")]
+pub mod select_loops {}
+
+#[doc = include_str!("in_tests.md")]
+pub mod in_tests {}
+
+#[cfg_attr(feature = "testing", doc = include_str!("testing_contexts.md"))]
+#[cfg_attr(not(feature = "testing"), doc = "Needs the feature `testing`.")]
+pub mod testing_contexts {}
 
 #[cfg_attr(feature = "signal", doc = include_str!("shutdown.md"))]
 #[cfg_attr(not(feature = "signal"), doc = "Needs the feature `signal`.")]
@@ -62,21 +90,12 @@ pub mod shutdown {}
 #[doc = include_str!("observing.md")]
 pub mod observing {}
 
-#[cfg_attr(feature = "testing", doc = include_str!("testing_contexts.md"))]
-#[cfg_attr(not(feature = "testing"), doc = "Needs the feature `testing`.")]
-pub mod testing_contexts {}
+#[cfg_attr(feature = "signal", doc = include_str!("operating.md"))]
+#[cfg_attr(not(feature = "signal"), doc = "Needs the feature `signal`.")]
+pub mod operating {}
 
 #[doc = include_str!("by_hand.md")]
 pub mod by_hand {}
-
-#[doc = include_str!("web_handlers.md")]
-pub mod web_handlers {}
-
-#[doc = include_str!("in_tests.md")]
-pub mod in_tests {}
-
-#[doc = include_str!("select_loops.md")]
-pub mod select_loops {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}

@@ -136,9 +136,7 @@ impl Watch {
     /// Its enter begins at once, whether or not others have to wait.
     #[inline]
     pub(crate) fn go_in(&mut self, holds_something: bool) {
-        if let Some(speaker) = &mut self.0
-            && let Some(entrance) = &mut speaker.entrance
-        {
+        if let Some(entrance) = self.0.as_mut().and_then(|it| it.entrance.as_mut()) {
             entrance.go_in(holds_something);
         }
     }

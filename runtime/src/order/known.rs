@@ -330,12 +330,12 @@ impl Known {
     }
 
     fn note_in_homes(&mut self) {
-        if let (Some(given_up), Some(node)) = (&mut self.given_up, &self.node)
-            && !given_up.is_noted
-        {
-            given_up.is_noted = true;
-            for home in node.where_it_is().1.all() {
-                home.add(&given_up.entry);
+        if let (Some(given_up), Some(node)) = (&mut self.given_up, &self.node) {
+            if !given_up.is_noted {
+                given_up.is_noted = true;
+                for home in node.where_it_is().1.all() {
+                    home.add(&given_up.entry);
+                }
             }
         }
     }
@@ -376,13 +376,12 @@ impl Known {
 
     /// Its turn has come: its exit begins.
     pub(super) fn begin_exit(&mut self) {
-        if let Some(given_up) = &mut self.given_up
-            && given_up.is_listed
-            && !self.is_detached
-        {
-            given_up.is_listed = false;
-            if let Some(list) = &given_up.entry.list {
-                list.remove(&given_up.entry);
+        if let Some(given_up) = &mut self.given_up {
+            if given_up.is_listed && !self.is_detached {
+                given_up.is_listed = false;
+                if let Some(list) = &given_up.entry.list {
+                    list.remove(&given_up.entry);
+                }
             }
         }
     }
@@ -405,11 +404,13 @@ impl Drop for Known {
     /// The context has ended.
     #[inline]
     fn drop(&mut self) {
-        if self.kind != Kind::StandIn
-            && let Some(mut node) = self.node.take()
-            && (self.given_up.is_some() || !node.is_unknown())
-        {
-            self.end(node);
+        if self.kind == Kind::StandIn {
+            return;
+        }
+        if let Some(mut node) = self.node.take() {
+            if self.given_up.is_some() || !node.is_unknown() {
+                self.end(node);
+            }
         }
     }
 }
@@ -423,9 +424,8 @@ impl Known {
         let left = node.list(false).filter(|list| !list.is_empty());
         let given_up = self.given_up.take();
         if let Some(given_up) = &given_up {
-            if given_up.is_listed
-                && let Some(list) = &given_up.entry.list
-            {
+            let list = given_up.entry.list.as_ref();
+            if let Some(list) = list.filter(|_| given_up.is_listed) {
                 list.end(&given_up.entry, left.as_ref().filter(|_| self.is_detached));
             }
             given_up.end();
@@ -442,10 +442,10 @@ impl Known {
                 Code::Task(root) => Some(List::at_task(root, add)),
                 Code::Unknown => None,
             };
-            if let Some(entry) = entry
-                && let Some(list) = &entry.list
-            {
-                list.remove_if_empty(&entry, &left);
+            if let Some(entry) = entry {
+                if let Some(list) = &entry.list {
+                    list.remove_if_empty(&entry, &left);
+                }
             }
         }
     }

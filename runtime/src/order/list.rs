@@ -203,9 +203,8 @@ impl List {
             slots.stands_at.clone().filter(|_| slots.taken == 1)
         };
         // Of a chain of exits, each of which leaves the next one alone, only the last is kept.
-        if let Some(around) = alone
-            && let Some(list) = &around.list
-        {
+        let alone = alone.and_then(|around| Some((around.list.clone()?, around)));
+        if let Some((list, around)) = alone {
             left.stand_at(&around);
             list.lock().set(
                 around.slot(),
@@ -270,10 +269,10 @@ impl List {
         if let Some(root) = self.root {
             return self.leave_task_if_empty(root, &mut shard(root));
         }
-        if let Some(around) = around
-            && let Some(list) = &around.list
-        {
-            list.remove(&around);
+        if let Some(around) = around {
+            if let Some(list) = &around.list {
+                list.remove(&around);
+            }
         }
     }
 }

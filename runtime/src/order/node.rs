@@ -191,9 +191,10 @@ impl Node {
 
     fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Age {
         let (mut age, mut homes) = self.where_it_is();
-        while let Some(home) = homes.first
-            && !place.is_some_and(|place| Arc::ptr_eq(place, &home))
-        {
+        while let Some(home) = homes.first {
+            if place.is_some_and(|place| Arc::ptr_eq(place, &home)) {
+                break;
+            }
             let outer;
             (outer, homes) = home.where_it_is();
             age = age.inside_of(outer);
@@ -208,9 +209,9 @@ impl Node {
                 let state = self.lock();
                 (state.age, state.homes.clone())
             };
-            if let Some(first) = &homes.first
-                && let Some((outer, further)) = first.where_it_was()
-            {
+            let ended = homes.first.as_ref();
+            let ended = ended.and_then(|first| Some((first, first.where_it_was()?)));
+            if let Some((first, (outer, further))) = ended {
                 let mut state = self.lock();
                 let is_new = state
                     .homes

@@ -642,9 +642,11 @@ where
         let more = mem::take(&mut *other.entries());
         entries.append(more);
         // The older one waits for all that was entered beside it after its first entry.
-        if let (Some(live), Some(more)) = (&mut self.live, &mut other.live)
-            && more.place().is_older_than(live.place())
-        {
+        let is_older = match (&mut self.live, &mut other.live) {
+            (Some(live), Some(more)) => more.place().is_older_than(live.place()),
+            (Some(_) | None, None) | (None, Some(_)) => false,
+        };
+        if is_older {
             mem::swap(self, &mut other);
             mem::swap(&mut self.is_scoped, &mut other.is_scoped);
             if self.is_scoped {

@@ -79,11 +79,11 @@ where
         let name = entry.name();
         let given_up = pin!(order::what_this_exit_has_given_up(name));
         drivers.drive_while(given_up).await;
-        if drivers.is_used()
-            && let Some(end) = entry.take_end()
-        {
-            let end = end.convert();
-            lock(&shared.unwound).add_end(name, end, &mut outcome);
+        if drivers.is_used() {
+            if let Some(end) = entry.take_end() {
+                let end = end.convert();
+                lock(&shared.unwound).add_end(name, end, &mut outcome);
+            }
         }
         let mut above = ended_by
             .is_some_and(|by| number > by)

@@ -15,7 +15,7 @@ programs! {
     a_timeout_in_a_body,
 }
 
-const LONG: Duration = Duration::from_hours(1);
+const LONG: Duration = Duration::from_secs(3_600);
 const SHORT: Duration = Duration::from_millis(1);
 
 /// What is over its limit is no fault of the program.

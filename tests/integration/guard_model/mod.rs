@@ -171,7 +171,7 @@ impl Runner {
         let mut seed = first;
         'smaller: loop {
             for candidate in smaller(&program) {
-                if begun.elapsed() > Duration::from_mins(1) {
+                if begun.elapsed() > Duration::from_secs(60) {
                     break 'smaller;
                 }
                 for schedule in [seed, 1, 2] {
