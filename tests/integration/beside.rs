@@ -836,6 +836,20 @@ fn in_a_list_those_inside_of_the_one_that_ends_the_body_see_a_cancellation() {
         assert!(ledgers[0].has("exit: Failed(Fault(\"lost\")), from beside"));
         assert_eq!(stage.reports(), []);
 
+        // A panic is one of the body of the one beside which it came up, and of those around.
+        let ledgers: Vec<_> = (0..3).map(|_| Ledger::default()).collect();
+        let panicking = [Then::Waits, Then::Panics, Then::Waits];
+        let members = ledgers.iter().zip(panicking);
+        let list: Vec<_> = members.map(|(it, then)| lease(it.clone(), then)).collect();
+        let payload = AssertUnwindSafe(is_ended(list)).catch_unwind().await;
+        let payload = payload.expect_err("it panics");
+        assert_eq!(payload.downcast_ref(), Some(&"beside"));
+        assert!(ledgers[2].has("exit: Cancelled"));
+        for ledger in &ledgers[..2] {
+            assert!(ledger.has("exit: Panicked(BodyPanic(\"beside\"))"));
+        }
+        assert_eq!(stage.reports(), []);
+
         // In a `join`, all see the error.
         let ledgers: Vec<_> = (0..3).map(|_| Ledger::default()).collect();
         let all = join_all(
