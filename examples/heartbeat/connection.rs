@@ -44,12 +44,13 @@ pub(crate) struct Connection {
     pub(crate) beats: watch::Receiver<u64>,
 }
 
-/// Has a connection while the body runs, and sends a heartbeat beside the body: a message to itself,
-/// through the server. A beat that does not come back ends the body with
+/// Has a connection while the body runs, and sends a heartbeat beside the body: a message to
+/// itself, through the server. A beat that does not come back ends the body with
 /// [`ConnectionError::Silent`].
 ///
-/// The client of NATS connects again by itself when the server has gone, and publishes into a buffer
-/// meanwhile. That is right for a body that can wait. This context is for one that has to know.
+/// The client of NATS connects again by itself when the server has gone, and publishes into a
+/// buffer meanwhile. That is right for a body that can wait. This context is for one that has to
+/// know.
 #[async_context]
 pub(crate) async fn connection(url: String, pulse: Pulse) -> Result<Connection, ConnectionError> {
     // Whoever gives up waiting for a server has nothing to undo.

@@ -1,10 +1,10 @@
 //! A connection to NATS with a heartbeat beside its body: when the server does not answer any more,
 //! the body ends.
 //!
-//! A sensor publishes its readings, and takes what comes back. The server hangs after the third one,
-//! behind a relay that loses the answers. Nothing fails then: the client's writes go into buffers, and
-//! the next answer never comes. The body waits in a plain `await`, without a limit of time and without a
-//! `select!`; the heartbeat ends it. The context is in `connection.rs`.
+//! A sensor publishes its readings, and takes what comes back. The server hangs after the third
+//! one, behind a relay that loses the answers. Nothing fails then: the client's writes go into
+//! buffers, and the next answer never comes. The body waits in a plain `await`, without a limit of
+//! time and without a `select!`; the heartbeat ends it. The context is in `connection.rs`.
 //!
 //! ```text
 //! $ cargo run --example heartbeat

@@ -1,10 +1,10 @@
-//! A server for tests that is told to stop: it runs beside the body of the test, and ends gracefully
-//! with it.
+//! A server for tests that is told to stop: it runs beside the body of the test, and ends
+//! gracefully with it.
 //!
-//! The body asks a question that takes a while to answer, and ends without waiting for the answer. The
-//! server accepts nothing more then, answers what it was asked, and closes; the caller goes on when all
-//! of that is over. The server is in `server.rs`: no task is spawned that somebody has to stop, and no
-//! token is passed by hand.
+//! The body asks a question that takes a while to answer, and ends without waiting for the answer.
+//! The server accepts nothing more then, answers what it was asked, and closes; the caller goes on
+//! when all of that is over. The server is in `server.rs`: no task is spawned that somebody has to
+//! stop, and no token is passed by hand.
 //!
 //! ```text
 //! $ cargo run --example test_server

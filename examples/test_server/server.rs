@@ -18,9 +18,9 @@ pub(crate) trait Answer: Clone + Send + Sync + 'static {
 
 /// A server that answers line by line, while the body runs. The value is its address.
 ///
-/// It accepts connections beside the body, so that a listener that fails ends the body. When the body
-/// has ended, no more are accepted, and the connections are told to stop: each answers what it was asked
-/// before, and closes. Nothing of the server is left when the caller goes on.
+/// It accepts connections beside the body, so that a listener that fails ends the body. When the
+/// body has ended, no more are accepted, and the connections are told to stop: each answers what it
+/// was asked before, and closes. Nothing of the server is left when the caller goes on.
 #[async_context]
 pub(crate) async fn server<A: Answer>(answer: A) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -1,4 +1,5 @@
-//! The connection of `heartbeat`, on a server that answers, and behind a relay that loses the answers.
+//! The connection of `heartbeat`, on a server that answers, and behind a relay that loses the
+//! answers.
 
 #![forbid(unsafe_code)]
 

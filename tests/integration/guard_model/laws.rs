@@ -187,7 +187,8 @@ fn told_once(log: &Log, reports: &[(String, String)], broken: &mut Vec<Broken>) 
     }
 }
 
-/// Law 3: the pairs, older and younger, where the younger has to have ended before the older begins.
+/// Law 3: the pairs, older and younger, where the younger has to have ended before the older
+/// begins.
 fn obligations(log: &Log, mode: Mode) -> Vec<(&'static str, Id, Id)> {
     let order = Order { log, mode };
     let mut pairs = Vec::new();
@@ -220,7 +221,8 @@ impl Order<'_> {
         record.home.into_iter().chain(record.declared)
     }
 
-    /// What it was directly inside of then. A context that has ended leaves what it held to those around.
+    /// What it was directly inside of then. A context that has ended leaves what it held to those
+    /// around.
     fn homes_at(&self, id: Id, time: Time) -> Vec<Id> {
         let mut homes = Vec::new();
         let mut left: Vec<_> = self.parents(id).collect();
@@ -354,8 +356,8 @@ impl Order<'_> {
         ended.count() >= 4
     }
 
-    /// It was opened in a part of the body of a guard, and the other one was put inside of that guard.
-    /// The age of the other one is not known there: it is seen from where that was opened.
+    /// It was opened in a part of the body of a guard, and the other one was put inside of that
+    /// guard. The age of the other one is not known there: it is seen from where that was opened.
     fn is_of_unknown_age(&self, h: Id, g: Id) -> bool {
         let Some(around) = self.of(h).home else {
             return false;
@@ -421,8 +423,8 @@ impl Order<'_> {
         }
         // What an older one was handed, and gave up, is in no order.
         let are_younger = path[1..=at].iter().all(|id| self.is_younger(*id, h));
-        // What an exit has left is seen when that has ended; until then it is waited for itself, unless it
-        // is not inside of all that the guard is inside of.
+        // What an exit has left is seen when that has ended; until then it is waited for itself,
+        // unless it is not inside of all that the guard is inside of.
         let are_waited_for = path[1..=at].iter().all(|id| {
             let around = self.around(*id);
             homes.iter().all(|home| around.contains(home))

@@ -4,9 +4,9 @@
 //! [`program`] makes the programs and makes them smaller, [`play`] runs them on the real crate,
 //! [`log`] has what happened, and [`laws`] looks at it: each context that was entered exits once,
 //! with the true outcome; nothing waits for ever; exits keep the order of the rules a to f; and
-//! each error and panic is returned or reported, once. In every second program something runs beside
-//! the bodies: it ends well, goes on, fails or panics, and parts of the bodies of guards run under
-//! it. It runs once, after enter, and is gone when exit begins.
+//! each error and panic is returned or reported, once. In every second program something runs
+//! beside the bodies: it ends well, goes on, fails or panics, and parts of the bodies of guards run
+//! under it. It runs once, after enter, and is gone when exit begins.
 //!
 //! A long run, which tells how many operations there were:
 //!
