@@ -168,7 +168,14 @@ impl<E: fmt::Debug + Send + Sync + 'static> Owed<Infallible, E> {
         let context = self.context;
         match (self.take(), exit) {
             (Body::Completed(never), _) => match never {},
-            (Body::Panicked(payload), _) => resume_unwind(payload),
+            (Body::Panicked(payload), exit) => {
+                match exit {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => failing.report(Arc::new(error)),
+                    Err(second) => report::panic(context, Kind::Panicked, second),
+                }
+                resume_unwind(payload)
+            }
             (Body::Failed(error) | Body::FailedBeside(error), Ok(Ok(_))) => unshare(error),
             (Body::Failed(error) | Body::FailedBeside(error), Ok(Err(exit))) => {
                 failing.report(Arc::new(exit));

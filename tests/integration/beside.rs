@@ -2,16 +2,22 @@
 
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, panic_any, resume_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use async_context_manager::generator::generator;
 use async_context_manager::report::Kind;
 use async_context_manager::{
-    Either, Failure, TimeoutError,
+    CarryError, Either, Failure, TimeoutError, async_with,
     contexts::{join, join_all, suppress_if},
     detached,
     prelude::*,
+    shared,
 };
-use futures::FutureExt;
+use futures::{FutureExt, TryStreamExt};
 use tests::{
     Fault, Ledger, cancel_at_every_poll, everywhere, on_current_thread, pause, poll_times,
 };
@@ -444,6 +450,117 @@ fn it_runs_and_ends_the_body_whatever_the_context_is_wrapped_in() {
     });
 }
 
+tokio::task_local! {
+    static CARRIED: u32;
+}
+
+#[within(lease(Ledger::default(), Then::Fails))]
+async fn within_a_lease() -> Result<(), Fault> {
+    pending().await
+}
+
+#[test]
+fn it_ends_a_function_within_it_a_block_a_stream_and_what_carries_or_is_inside() {
+    everywhere(async |stage| {
+        let lost = || lease(Ledger::default(), Then::Fails);
+        assert_eq!(within_a_lease().await, Err(Fault("lost")));
+
+        let block: Result<(), String> = async {
+            async_with!(_ = lost().map_err(|error| error.0.to_owned()) => pending().await)
+        }
+        .await;
+        assert_eq!(block, Err("lost".to_owned()));
+
+        let mut items = lost().stream(async |_, items| {
+            items.send(1).await;
+            endless().await
+        });
+        assert_eq!(items.try_next().await, Ok(Some(1)));
+        assert_eq!(items.try_next().await, Err(Fault("lost")));
+        assert_eq!(items.try_next().await, Ok(None));
+
+        let carried = CARRIED.scope(1, is_ended(lost().carry(&CARRIED)));
+        let lost_inside = Err(CarryError::Context(Fault("lost")));
+        assert_eq!(carried.await, lost_inside);
+        let around = lease(Ledger::default(), Then::Waits).guard().await;
+        let around = around.expect("it opens");
+        assert_eq!(is_ended(lost().inside(&around)).await, Err(Fault("lost")));
+        assert_eq!(Guard::close(around).await, Ok(()));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_fails_beside_a_shared_context_is_reported_once_when_that_exits() {
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let its = ledger.clone();
+        let lease = shared(move || lease(its.clone(), Then::Fails));
+        let used = lease.with(async |_| {
+            until_noted(&ledger, "beside has dropped").await;
+            Ok(())
+        });
+        assert_eq!(used.await, Ok(()));
+        assert_eq!(ledger.count("exited"), 1);
+        let kinds = stage.reports();
+        assert_eq!(kinds, [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())]);
+    });
+}
+
+/// Code that counts its polls.
+struct Counted<F> {
+    code: Pin<Box<F>>,
+    polls: Arc<AtomicUsize>,
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        self.code.as_mut().poll(cx)
+    }
+}
+
+#[test]
+fn the_code_of_a_context_with_nothing_beside_is_not_polled_while_the_body_runs() {
+    on_current_thread(async |stage| {
+        for is_guarded in [false, true] {
+            let polls = Arc::new(AtomicUsize::new(0));
+            let counted = |polls: Arc<AtomicUsize>| {
+                generator("counted", move |lender| {
+                    let code = async move {
+                        lender.yield_(()).await;
+                        Ok::<(), Fault>(())
+                    };
+                    let code = Box::pin(code);
+                    Counted { code, polls }
+                })
+            };
+            let body = async || {
+                let before = polls.load(Ordering::Relaxed);
+                pause(9).await;
+                tokio::task::yield_now().await;
+                assert_eq!(polls.load(Ordering::Relaxed), before);
+                before
+            };
+            let used = counted(Arc::clone(&polls));
+            let before = if is_guarded {
+                let guard = used.guard().await.expect("it opens");
+                let before = body().await;
+                assert_eq!(Guard::close(guard).await, Ok(()));
+                before
+            } else {
+                let used = used.with_local(async |()| Ok(body().await)).await;
+                used.expect("it ends well")
+            };
+            // One for enter, one for exit.
+            assert_eq!((before, polls.load(Ordering::Relaxed)), (1, 2));
+        }
+        assert_eq!(stage.reports(), []);
+    });
+}
+
 #[test]
 fn who_forwards_enter_and_exit_by_hand_and_forgets_beside_is_told_so() {
     everywhere(async |stage| {
@@ -723,6 +840,20 @@ fn in_a_list_those_inside_of_the_one_that_ends_the_body_see_a_cancellation() {
         assert!(ledgers[0].has("exit: Failed(Fault(\"lost\")), from beside"));
         assert_eq!(stage.reports(), []);
 
+        // A panic is one of the body of the one beside which it came up, and of those around.
+        let ledgers: Vec<_> = (0..3).map(|_| Ledger::default()).collect();
+        let panicking = [Then::Waits, Then::Panics, Then::Waits];
+        let members = ledgers.iter().zip(panicking);
+        let list: Vec<_> = members.map(|(it, then)| lease(it.clone(), then)).collect();
+        let payload = AssertUnwindSafe(is_ended(list)).catch_unwind().await;
+        let payload = payload.expect_err("it panics");
+        assert_eq!(payload.downcast_ref(), Some(&"beside"));
+        assert!(ledgers[2].has("exit: Cancelled"));
+        for ledger in &ledgers[..2] {
+            assert!(ledger.has("exit: Panicked(BodyPanic(\"beside\"))"));
+        }
+        assert_eq!(stage.reports(), []);
+
         // In a `join`, all see the error.
         let ledgers: Vec<_> = (0..3).map(|_| Ledger::default()).collect();
         let all = join_all(
@@ -890,7 +1021,7 @@ fn what_is_taken_out_of_a_scope_is_run_by_tasks_and_what_comes_after_by_the_scop
 /// The program in which a guard is dropped by the very poll of what runs beside its body.
 #[test]
 fn what_runs_beside_a_guard_may_drop_that_guard() {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     type Kept = Arc<Mutex<Option<Box<dyn std::any::Any + Send>>>>;
 

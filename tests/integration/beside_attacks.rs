@@ -328,3 +328,36 @@ fn an_enter_that_comes_to_an_await_that_may_be_given_up_when_its_caller_has_left
         assert_eq!(stage.reports(), []);
     });
 }
+
+#[test]
+fn an_exit_that_fails_after_a_panic_beside_is_reported_whichever_way_the_guard_ends() {
+    #[async_context]
+    async fn panics_beside(exit: Result<(), &'static str>) -> Result<(), Fault> {
+        yield_!((), async { resume_unwind(Box::new("beside")) });
+        match exit {
+            Ok(()) => Err(Fault("exit")),
+            Err(panic) => resume_unwind(Box::new(panic)),
+        }
+    }
+
+    everywhere(async |stage| {
+        for (exit, told) in [
+            (Ok(()), (Kind::ExitFailed, "Fault(\"exit\")")),
+            (Err("exit"), (Kind::Panicked, "exit")),
+        ] {
+            for passes_on in [false, true] {
+                let guard = panics_beside(exit).guard().await.expect("it opens");
+                Guard::ended(&guard).await;
+                let ended = if passes_on {
+                    let exit = Guard::exit_as(guard, &Outcome::Completed);
+                    AssertUnwindSafe(exit).catch_unwind().await
+                } else {
+                    AssertUnwindSafe(Guard::close(guard)).catch_unwind().await
+                };
+                let payload = ended.expect_err("it panics");
+                assert_eq!(payload.downcast_ref(), Some(&"beside"));
+                assert_eq!(stage.reports(), [(told.0, told.1.to_owned())]);
+            }
+        }
+    });
+}

@@ -4,12 +4,14 @@ use std::future::{pending, ready as now};
 use std::time::Duration;
 
 use async_context_manager::prelude::*;
+use async_context_manager::report::Kind;
 use async_context_manager::{
-    Elapsed, Phase, TimeoutError, async_with, deadline, detached, join, suppress, until,
+    Deadline, Elapsed, Phase, TimeoutError, async_with, deadline, detached, join, suppress, tasks,
+    until,
 };
-use tests::{Fault, Ledger, on_current_thread};
+use tests::{Fault, Ledger, on_current_thread, poll_times};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, advance, sleep, sleep_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -141,6 +143,277 @@ fn a_deadline_that_has_passed_stays_where_it_was() {
 }
 
 #[test]
+fn a_deadline_tells_when_it_is_and_whether_it_has_passed() {
+    on_current_thread(async |stage| {
+        let begun = Instant::now();
+        let mut kept = None;
+        let result = deadline(SECOND).with(async |deadline| {
+            assert_eq!(deadline.when(), Some(begun + SECOND));
+            assert!(!deadline.is_expired());
+            kept = Some(deadline.clone());
+            endless().await
+        });
+        assert!(result.await.is_err());
+        let kept = kept.expect("the body has run");
+        assert_eq!(
+            (kept.when(), kept.is_expired()),
+            (Some(begun + SECOND), true)
+        );
+
+        // One that the body was faster than, and one that never comes.
+        for (limit, when) in [
+            (SECOND, Some(begun + SECOND * 2)),
+            (Duration::MAX, None::<Instant>),
+        ] {
+            let result = deadline(limit).with(async |deadline| Ok(deadline.clone()));
+            let kept = result.await.expect("it is in time");
+            sleep(SECOND * 2).await;
+            assert_eq!((kept.when(), kept.is_expired()), (when, false));
+        }
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_deadline_counts_from_its_enter() {
+    on_current_thread(async |_| {
+        let made_early = deadline(SECOND * 5);
+        sleep(SECOND * 3).await;
+        let result = made_early.with(async |deadline| Ok(deadline.remaining()));
+        assert_eq!(result.await, Ok(SECOND * 5));
+    });
+}
+
+#[test]
+fn a_deadline_may_be_put_off_for_ever_and_put_back() {
+    on_current_thread(async |stage| {
+        let (tell, told) = oneshot::channel::<Deadline>();
+        let begun = Instant::now();
+        let task = tokio::spawn(deadline(SECOND * 10).with(async |deadline| {
+            tell.send(deadline.clone()).expect("somebody listens");
+            endless().await
+        }));
+        let handle = told.await.expect("the body runs");
+        assert_eq!(handle.when(), Some(begun + SECOND * 10));
+        handle.reschedule(begun + SECOND * 30);
+        assert_eq!(handle.when(), Some(begun + SECOND * 30));
+        handle.extend(Duration::MAX);
+        assert_eq!(handle.when(), None);
+        sleep(SECOND * 100).await;
+        assert!(!task.is_finished());
+        handle.reschedule(begun + SECOND * 200);
+        let result = task.await.expect("it does not panic");
+        assert_eq!(result.expect_err("it is over").after(), SECOND * 200);
+        assert_eq!(begun.elapsed(), SECOND * 200);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_deadline_that_is_moved_often_passes_where_it_was_moved_to_last() {
+    on_current_thread(async |_| {
+        let begun = Instant::now();
+        let result = deadline(SECOND).with(async |deadline| {
+            for _ in 0..2000 {
+                deadline.reschedule(begun + SECOND * 9998);
+                deadline.reschedule(begun + SECOND * 9999);
+            }
+            endless().await
+        });
+        assert!(result.await.is_err());
+        assert_eq!(begun.elapsed(), SECOND * 9999);
+    });
+}
+
+#[test]
+fn a_deadline_that_is_moved_while_its_body_drops_or_after_that_changes_nothing() {
+    /// Moves the deadline when it drops.
+    struct Mover(Deadline);
+
+    impl Drop for Mover {
+        fn drop(&mut self) {
+            self.0.extend(SECOND * 9);
+        }
+    }
+
+    on_current_thread(async |stage| {
+        let begun = Instant::now();
+        let mut kept = None;
+        let result = deadline(SECOND).with(async |deadline| {
+            kept = Some(deadline.clone());
+            let _mover = Mover(deadline.clone());
+            endless().await
+        });
+        assert_eq!(result.await.expect_err("it is over").after(), SECOND);
+        let kept = kept.expect("the body has run");
+        assert_eq!(kept.when(), Some(begun + SECOND));
+        assert!(kept.is_expired());
+
+        // The body was in time: nothing is left that a later deadline could end.
+        let result = deadline(SECOND).with(async |deadline| Ok(deadline.clone()));
+        let kept = result.await.expect("it is in time");
+        kept.reschedule(Instant::now());
+        sleep(SECOND * 2).await;
+        assert!(!kept.is_expired());
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_deadline_whose_caller_goes_away_has_not_passed() {
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let mut kept = None;
+        let used = deadline(SECOND).with(async |deadline| {
+            kept = Some(deadline.clone());
+            resource(ledger.clone())
+                .with(async |()| endless().await)
+                .await
+        });
+        assert!(poll_times(used, 2).await.is_none());
+        detached::drain().await;
+        assert!(!kept.expect("the body has run").is_expired());
+        assert_eq!(ledger.lines(), ["closed: Cancelled"]);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn the_task_of_a_body_that_a_deadline_has_ended_goes_on() {
+    on_current_thread(async |_| {
+        let task = tokio::spawn(async {
+            let late = deadline(SECOND).with(async |_| endless().await).await;
+            assert!(late.is_err());
+            sleep(SECOND).await;
+            7
+        });
+        assert_eq!(task.await.expect("it was not cancelled"), 7);
+    });
+}
+
+#[test]
+fn the_error_of_an_exit_inside_of_what_a_deadline_has_ended_is_reported() {
+    #[async_context]
+    async fn fails_to_close() -> Result<(), Fault> {
+        yield_!(());
+        Err(Fault("closing"))
+    }
+
+    on_current_thread(async |stage| {
+        let limited = deadline(SECOND).map_err(|_| Fault("late"));
+        let result = limited.with(async |_| {
+            fails_to_close()
+                .with(async |()| pending::<Result<(), _>>().await)
+                .await
+        });
+        assert_eq!(result.await, Err(Fault("late")));
+        let closing = (Kind::ExitFailed, "Fault(\"closing\")".to_owned());
+        assert_eq!(stage.reports(), [closing]);
+    });
+}
+
+#[test]
+fn what_the_tasks_of_a_group_that_a_deadline_has_ended_fail_with_is_reported() {
+    #[async_context]
+    async fn fails_to_close() -> Result<(), Fault> {
+        yield_!(());
+        Err(Fault("closing"))
+    }
+
+    on_current_thread(async |stage| {
+        let limited = deadline(SECOND).map_err(|_| Fault("late"));
+        let result = limited.with(async |_| {
+            let group = tasks().fail_fast().with(async |tasks| {
+                tasks.spawn(fails_to_close().with(async |()| pending().await));
+                pending::<Result<(), _>>().await
+            });
+            group.await
+        });
+        assert_eq!(result.await, Err(Fault("late")));
+        let closing = (Kind::ExitFailed, "Fault(\"closing\")".to_owned());
+        assert_eq!(stage.reports(), [closing]);
+    });
+}
+
+/// A context whose exit has a second for what never ends.
+#[async_context]
+async fn closes_in_a_second(ledger: Ledger) -> Result<(), Elapsed> {
+    yield_!(());
+    let late = deadline(SECOND).with(async |_| endless().await).await;
+    ledger.note(format!("{:?}", late.expect_err("it is over").after()));
+    Ok(())
+}
+
+#[test]
+fn an_exit_inside_of_what_a_deadline_has_ended_may_have_a_deadline_of_its_own() {
+    on_current_thread(async |stage| {
+        let (ledger, begun) = (Ledger::default(), Instant::now());
+        let result = deadline(SECOND * 3).with(async |_| {
+            closes_in_a_second(ledger.clone())
+                .with(async |()| endless().await)
+                .await
+        });
+        let late = result.await.expect_err("it is over");
+        assert_eq!(late.after(), SECOND * 3);
+        assert_eq!(ledger.lines(), ["1s"]);
+        assert_eq!(begun.elapsed(), SECOND * 4);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn an_exit_in_the_background_may_have_a_deadline() {
+    on_current_thread(async |stage| {
+        let (ledger, begun) = (Ledger::default(), Instant::now());
+        let used = closes_in_a_second(ledger.clone()).with(async |()| endless().await);
+        assert!(poll_times(used, 2).await.is_none());
+        detached::drain().await;
+        assert_eq!(ledger.lines(), ["1s"]);
+        assert_eq!(begun.elapsed(), SECOND);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn of_nested_deadlines_that_have_passed_at_once_the_outer_one_ends_the_next_wait() {
+    on_current_thread(async |stage| {
+        let begun = Instant::now();
+        let result = deadline(SECOND * 10).with(async |outer| {
+            let busy = deadline(SECOND).with(async |_| {
+                // Meanwhile nothing else has a turn.
+                advance(SECOND * 10).await;
+                endless().await
+            });
+            assert_eq!(busy.await.expect_err("it is over").after(), SECOND);
+            assert!(!outer.is_expired());
+            endless().await
+        });
+        assert_eq!(result.await.expect_err("it is over").after(), SECOND * 10);
+        assert_eq!(begun.elapsed(), SECOND * 10);
+
+        // The outer one alone has passed.
+        let result = deadline(SECOND).with(async |_| {
+            let inner = deadline(SECOND * 100).with(async |_| {
+                advance(SECOND * 10).await;
+                endless().await
+            });
+            inner.await
+        });
+        assert_eq!(result.await.expect_err("it is over").after(), SECOND);
+
+        // Both at the same moment: the inner one ends its body, and the outer body has ended.
+        let mut kept = None;
+        let result = deadline(SECOND).with(async |outer| {
+            kept = Some(outer.clone());
+            deadline(SECOND).with(async |_| endless().await).await
+        });
+        assert!(result.await.is_err());
+        assert!(!kept.expect("the body has run").is_expired());
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
 fn of_nested_deadlines_the_one_that_passes_first_counts() {
     on_current_thread(async |stage| {
         let begun = Instant::now();
@@ -203,8 +476,13 @@ fn the_error_of_a_body_comes_before_a_limit_that_has_not_passed() {
             }
         }
         let limited = deadline(SECOND).err_into::<Trouble>();
-        let failed = limited.with(async |_| Err::<(), _>(Trouble::Other)).await;
-        assert_eq!(failed, Err(Trouble::Other));
+        let mut kept = None;
+        let failing = limited.with(async |deadline| {
+            kept = Some(deadline.clone());
+            Err::<(), _>(Trouble::Other)
+        });
+        assert_eq!(failing.await, Err(Trouble::Other));
+        assert!(!kept.expect("the body has run").is_expired());
         let limited = deadline(SECOND).err_into::<Trouble>();
         let late = limited
             .with(async |_| pending::<Result<(), _>>().await)

@@ -49,3 +49,4 @@ mod stream;
 mod suppression;
 mod task_policies;
 mod testing;
+mod until;

@@ -570,3 +570,156 @@ fn points_are_reached_in_exits_after_a_drop_too() {
         assert_eq!(rollbacks.get(), 4);
     });
 }
+
+/// It has something beside its body that comes to points, and to an end.
+#[async_context]
+async fn lease(ledger: Ledger, faults: Faults) -> Result<(), Injected> {
+    let beside = async {
+        let _gone = ledger.on_drop("not beside any more");
+        sleep(Duration::from_secs(1)).await;
+        faults.point("renew")?;
+        sleep(Duration::from_secs(1)).await;
+        faults.point("renew again")
+    };
+    let ((), outcome) = yield_!((), beside);
+    let from = match outcome.error() {
+        Some(error) if error.is_from_beside() => ", from beside",
+        _ => "",
+    };
+    ledger.note(format!("exit: {outcome:?}{from}"));
+    pause(1).await;
+    ledger.note("exited");
+    Ok(())
+}
+
+#[test]
+fn a_program_is_dropped_while_something_waits_beside_its_body() {
+    on_current_thread(async |_| {
+        let current = RefCell::new(Ledger::default());
+        let seen = RefCell::new(Vec::new());
+        let start = || {
+            let ledger = Ledger::default();
+            current.replace(ledger.clone());
+            lease(ledger, Faults::default()).with(async |()| {
+                sleep(Duration::from_millis(1500)).await;
+                Ok(())
+            })
+        };
+        let check = |run: &Run<Result<(), Injected>>| {
+            let ledger = current.borrow();
+            let begun = usize::from(run.polls() > 0);
+            assert_eq!(ledger.count("not beside any more"), begun, "{run}");
+            assert_eq!(ledger.count("exited"), begun, "{run}");
+            let exit = ledger.lines().into_iter().nth(1).unwrap_or_default();
+            seen.borrow_mut().push((run.to_string(), exit));
+            assert!(run.reports().is_empty(), "{run}");
+        };
+        let runs = cancel_everywhere(start, check).await;
+        let of = |run: &str, exit: &str| (run.to_owned(), exit.to_owned());
+        assert_eq!(
+            seen.into_inner(),
+            [
+                of("dropped after 0 polls", ""),
+                of("dropped after 1 poll", "exit: Cancelled"),
+                // The first renewal is due.
+                of("dropped after 1 poll, woken again", "exit: Cancelled"),
+                of("dropped after 2 polls", "exit: Cancelled"),
+                of("dropped after 2 polls, woken again", "exit: Cancelled"),
+                of("dropped after 3 polls", "exit: Completed"),
+                of("dropped after 3 polls, woken again", "exit: Completed"),
+                of("ended after 4 polls", "exit: Completed"),
+            ]
+        );
+        assert_eq!(runs, 8);
+    });
+}
+
+#[test]
+fn what_runs_beside_a_body_fails_and_panics_at_each_of_its_points() {
+    on_current_thread(async |_| {
+        let current = RefCell::new(Ledger::default());
+        let seen = RefCell::new(Vec::new());
+        let program = |faults: Faults| {
+            let ledger = Ledger::default();
+            current.replace(ledger.clone());
+            lease(ledger, faults).with(async |()| pause_for_ever().await)
+        };
+        for fault in [
+            Injection::Error(1),
+            Injection::Panic(1),
+            Injection::Error(2),
+            Injection::Panic(2),
+        ] {
+            let run = inject(&[fault], program).await;
+            let error = run.output().and_then(|it| it.as_ref().err());
+            let error = error.map(ToString::to_string);
+            let panic = run.panic().map(|panic| panic.message().to_owned());
+            let ledger = current.borrow();
+            assert!(run.reports().is_empty(), "{run}");
+            assert_eq!(ledger.count("exited"), 1);
+            let is_from_beside = ledger.lines()[1].ends_with("from beside");
+            assert_eq!(is_from_beside, error.is_some());
+            seen.borrow_mut().push(error.or(panic).expect("it ends"));
+        }
+        assert_eq!(
+            seen.into_inner(),
+            [
+                "injected at point 1, `renew`",
+                "injected at point 1, `renew`",
+                "injected at point 2, `renew again`",
+                "injected at point 2, `renew again`",
+            ]
+        );
+    });
+}
+
+async fn pause_for_ever() -> Result<(), Injected> {
+    pending().await
+}
+
+#[test]
+fn a_body_is_ended_from_beside_at_each_of_its_polls() {
+    #[async_context]
+    async fn lost(faults: Faults, ledger: Ledger) -> Result<(), Injected> {
+        let ((), outcome) = yield_!((), faults.beside("lost"));
+        ledger.note(format!("{outcome:?}"));
+        Ok(())
+    }
+
+    on_current_thread(async |_| {
+        let current = RefCell::new(Ledger::default());
+        let ended_at = RefCell::new(Vec::new());
+        let program = |faults: Faults| {
+            let ledger = Ledger::default();
+            current.replace(ledger.clone());
+            async move {
+                let used = lost(faults, ledger.clone()).with(async |()| {
+                    for line in ["one", "two", "three"] {
+                        ledger.note(line);
+                        pause(1).await;
+                    }
+                    Ok(())
+                });
+                used.await
+            }
+        };
+        for point in 1..=4 {
+            for fault in [Injection::Error(point), Injection::Panic(point)] {
+                let run = inject(&[fault], program).await;
+                assert!(run.reports().is_empty(), "{run}");
+                ended_at.borrow_mut().push(current.borrow().lines().len());
+            }
+        }
+        // The first point is in the poll that enter ends in: the body comes to its first wait.
+        assert_eq!(ended_at.into_inner(), [2, 2, 2, 2, 3, 3, 4, 4]);
+
+        // In all ways, and with drops.
+        let runs = inject_everywhere(program, |run| {
+            let lines = current.borrow().lines();
+            let is_entered = run.polls() > 0;
+            assert_eq!(lines.is_empty(), !is_entered, "{run}: {lines:?}");
+        });
+        // With nothing; with each of four points, in both ways; and dropped at seven moments.
+        assert_eq!(runs.await, 16);
+    });
+}

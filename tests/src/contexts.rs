@@ -1,5 +1,6 @@
 //! The same scripted context in each form that a user can write one.
 
+use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
@@ -42,6 +43,15 @@ impl End {
     }
 }
 
+/// What runs beside a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// After so many turns it ends.
+    pub turns: usize,
+    /// So. `None` for what goes on, unless something goes wrong there.
+    pub end: Option<End>,
+}
+
 /// What a context does. Each of enter and exit is pending twice, so that there is something to drop
 /// it in.
 #[derive(Debug, Clone)]
@@ -58,6 +68,8 @@ pub struct Script {
     pub faults: Faults,
     /// The context of several that it is a member of: a stack, a `Vec`, a join.
     pub of: Option<&'static str>,
+    /// What it runs beside the body. A context that has nothing there ignores it.
+    pub beside: Beside,
     /// How long its enter takes.
     pub enters_in: Duration,
     /// How long its exit takes.
@@ -75,6 +87,7 @@ impl Script {
             exit: End::Ok,
             faults: Faults::default(),
             of: None,
+            beside: Beside::default(),
             enters_in: Duration::ZERO,
             exits_in: Duration::ZERO,
         }
@@ -90,6 +103,15 @@ impl Script {
     #[must_use]
     pub fn exit(self, exit: End) -> Self {
         Self { exit, ..self }
+    }
+
+    /// With something beside the body that ends so, after some turns.
+    #[must_use]
+    pub fn beside(self, turns: usize, end: Option<End>) -> Self {
+        Self {
+            beside: Beside { turns, end },
+            ..self
+        }
     }
 
     /// As a member of this one.
@@ -113,6 +135,32 @@ impl Script {
         self.ledger.note(format!("entered {name}"));
         self.ledger.record(Fact::Entered(name));
         Ok(name)
+    }
+
+    async fn run_beside(&self) -> Result<(), Fault> {
+        let (name, Beside { turns, end }) = (self.name, self.beside);
+        self.ledger.record(Fact::Beside(name));
+        let _gone = self.ledger.unless_over(Fact::NotBeside(name));
+        pause(turns).await;
+        let how = end.unwrap_or(End::Ok);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            come_at("beside", name, how, &self.ledger, &self.faults)
+        }));
+        if matches!(ended, Ok(Ok(_))) {
+            if end.is_none() {
+                pending::<()>().await;
+            }
+            return Ok(());
+        }
+        let seen = match &ended {
+            Ok(Ok(_)) => Seen::Completed,
+            Ok(Err(Fault(error))) => Seen::Failed(error),
+            Err(payload) => Seen::panicked(&**payload),
+        };
+        self.ledger.record(Fact::EndedBeside(name, seen));
+        ended
+            .unwrap_or_else(|payload| resume_unwind(payload))
+            .map(|_| ())
     }
 
     async fn run_exit(&self, outcome: &Outcome) -> Result<Suppression, Fault> {
@@ -210,4 +258,42 @@ pub async fn generated_suppressing(script: Script) -> Result<&'static str, Fault
     let name = script.run_enter().await?;
     let (_, outcome) = yield_!(name);
     script.run_exit(outcome).await
+}
+
+/// The script as a generator with something beside the body.
+#[async_context]
+pub async fn accompanied(script: Script) -> Result<&'static str, Fault> {
+    let name = script.run_enter().await?;
+    let (_, outcome) = yield_!(name, script.run_beside());
+    script.run_exit(outcome).await.map(|_| ())
+}
+
+/// The script as a suppressing generator with something beside the body.
+#[async_context(suppress)]
+pub async fn accompanied_suppressing(script: Script) -> Result<&'static str, Fault> {
+    let name = script.run_enter().await?;
+    let (_, outcome) = yield_!(name, script.run_beside());
+    script.run_exit(outcome).await
+}
+
+/// The script as a hand-written context with something beside the body.
+#[derive(Debug)]
+pub struct AccompaniedByHand(pub Script);
+
+impl AsyncContext for AccompaniedByHand {
+    type Value = &'static str;
+    type Error = Fault;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<&'static str, Fault> {
+        self.0.run_enter().await
+    }
+
+    async fn beside(&mut self) -> Result<(), Fault> {
+        self.0.run_beside().await
+    }
+
+    async fn exit(self, _: &'static str, outcome: &Outcome) -> Result<(), Fault> {
+        self.0.run_exit(outcome).await.map(|_| ())
+    }
 }

@@ -28,6 +28,14 @@ pub enum Fact {
     NotEntered(&'static str),
     /// The body of this context, or group, has ended so. A body that was dropped has no such fact.
     Body(&'static str, Seen),
+    /// The body of this context, or group, was dropped.
+    Dropped(&'static str),
+    /// What runs beside the body of this context begins.
+    Beside(&'static str),
+    /// It has ended the body so, unless that has ended before.
+    EndedBeside(&'static str, Seen),
+    /// It has ended, or was dropped.
+    NotBeside(&'static str),
     /// Exit begins, and sees this.
     Exit(&'static str, Seen),
     /// Exit has ended so.
@@ -117,8 +125,10 @@ pub enum Law {
     Once,
     /// An exit begins after the exits of all contexts inside have ended.
     Order,
-    /// Exit sees how the body really ended.
+    /// Exit sees how the body really ended: by itself, or from beside.
     Outcome,
+    /// What runs beside a body begins once, after enter, and has gone when exit begins.
+    Beside,
     /// Each error, and each panic, is returned, reported, suppressed, or dealt with by the program: just one
     /// of these.
     Errors,
@@ -156,6 +166,7 @@ impl Run<'_> {
         self.once();
         self.order();
         self.outcome();
+        self.beside();
         self.errors();
         if left > 0 {
             self.broken(Law::Left, format!("{left} exits are detached"));
@@ -276,33 +287,90 @@ impl Run<'_> {
                 });
             let Some((at, seen)) = exit else { continue };
             let before = &self.facts[..at];
-            let expected = match (body(before, name), of) {
-                (Some(ended), _) => ended,
-                (None, None) => Seen::Cancelled,
-                (None, Some(group)) => self.outcome_in(group, before),
+            let expected = match of {
+                Some(group) if body(before, name).is_none() => {
+                    self.outcomes_in(group, name, before)
+                }
+                Some(_) | None => outcomes(before, name),
             };
             // Those that had not begun when the caller went away are cancelled.
-            let may_be_cancelled = of.is_some() && before.contains(&Fact::Over);
-            if seen != expected && !(may_be_cancelled && seen == Seen::Cancelled) {
-                let what = format!("the exit of {name} saw {seen:?}, and not {expected:?}");
+            let is_over = of.is_some() && before.contains(&Fact::Over);
+            let may_be_cancelled = is_over && seen == Seen::Cancelled;
+            if !expected.contains(&seen) && !may_be_cancelled {
+                let what = format!("the exit of {name} saw {seen:?}, and none of {expected:?}");
                 self.broken(Law::Outcome, what);
             }
         }
     }
 
-    /// What the next member of the group to exit has to see after these facts.
-    fn outcome_in(&self, group: &str, before: &[Fact]) -> Seen {
-        let kind = self.facts.iter().find_map(|fact| match fact {
+    fn beside(&mut self) {
+        for (name, _) in self.entering() {
+            let begun = self.count(|fact| *fact == Fact::Beside(name));
+            let gone = self.count(|fact| *fact == Fact::NotBeside(name));
+            if begun > 1 || begun != gone {
+                let what = format!("beside {name} there were {begun} begins, and {gone} ends");
+                self.broken(Law::Beside, what);
+            }
+            let first = self.position(|fact| *fact == Fact::Beside(name));
+            let last = self.position(|fact| *fact == Fact::NotBeside(name));
+            let entered = self.position(|fact| *fact == Fact::Entered(name));
+            let exit = self.position(|fact| matches!(fact, Fact::Exit(n, _) if *n == name));
+            if first.is_some() && (entered > first || exit.is_some_and(|exit| last > Some(exit))) {
+                let what = format!("it ran beside {name} when there was no body");
+                self.broken(Law::Beside, what);
+            }
+        }
+    }
+
+    /// What this member of the group may see when it exits after these facts. Where the body was ended
+    /// from beside a member, those inside of that see a cancellation, unless they are side by side.
+    fn outcomes_in(&self, group: &str, name: &str, before: &[Fact]) -> Vec<Seen> {
+        let kind = self.kind_of(group);
+        let dropped = before
+            .iter()
+            .position(|fact| matches!(fact, Fact::Dropped(n) if *n == group));
+        let mut outcomes = Vec::new();
+        let mut is_ended = false;
+        for (at, fact) in before.iter().enumerate() {
+            let Fact::EndedBeside(by, seen) = fact else {
+                continue;
+            };
+            if !self.is_member(group, by) {
+                continue;
+            }
+            is_ended |= dropped.is_some_and(|dropped| at < dropped);
+            let is_inside_of_it = name != *by && name.starts_with(by);
+            if kind == Some(Kind::Together) {
+                outcomes.push(*seen);
+            } else if is_inside_of_it {
+                outcomes.push(Seen::Cancelled);
+            } else {
+                let until = |inner: &str| inner != *by && inner.starts_with(by);
+                outcomes.push(self.after_exits(group, *seen, before, until));
+            }
+        }
+        if !is_ended {
+            outcomes.push(self.outcome_in(group, before));
+        }
+        outcomes
+    }
+
+    fn kind_of(&self, group: &str) -> Option<Kind> {
+        self.facts.iter().find_map(|fact| match fact {
             Fact::Group(name, kind) if *name == group => Some(*kind),
             _ => None,
-        });
-        let is_member = |name: &str| {
-            self.entering().contains(&(
-                crate::scene::intern(name),
-                Some(crate::scene::intern(group)),
-            ))
-        };
-        // An enter of a stack that fails is the body's to deal with.
+        })
+    }
+
+    fn is_member(&self, group: &str, name: &str) -> bool {
+        let (name, group) = (crate::scene::intern(name), crate::scene::intern(group));
+        self.entering().contains(&(name, Some(group)))
+    }
+
+    /// What the next member of the group to exit has to see after these facts.
+    fn outcome_in(&self, group: &str, before: &[Fact]) -> Seen {
+        let kind = self.kind_of(group);
+        let is_member = |name: &str| self.is_member(group, name);
         let entered_badly = || {
             // An enter of a stack that fails is the body's to deal with.
             if kind == Some(Kind::Stack) {
@@ -319,12 +387,24 @@ impl Run<'_> {
             let panic = ended.iter().find(|seen| matches!(seen, Seen::Panicked(_)));
             panic.or(ended.first()).copied()
         };
-        let mut seen = body(before, group)
+        let seen = body(before, group)
             .or_else(entered_badly)
             .unwrap_or(Seen::Cancelled);
         if kind == Some(Kind::Together) {
             return seen;
         }
+        self.after_exits(group, seen, before, |_| false)
+    }
+
+    /// What is seen after the exits of the members until then, without those that are left out.
+    fn after_exits(
+        &self,
+        group: &str,
+        mut seen: Seen,
+        before: &[Fact],
+        is_left_out: impl Fn(&str) -> bool,
+    ) -> Seen {
+        let is_stack = self.kind_of(group) == Some(Kind::Stack);
         for fact in before {
             let Fact::Exited {
                 name,
@@ -334,8 +414,9 @@ impl Run<'_> {
             else {
                 continue;
             };
-            if is_member(name) && body(before, name).is_none() {
-                seen = seen.after(*result, *suppresses && kind == Some(Kind::Stack));
+            let counts = self.is_member(group, name) && body(before, name).is_none();
+            if counts && !is_left_out(name) {
+                seen = seen.after(*result, *suppresses && is_stack);
             }
         }
         seen
@@ -413,4 +494,25 @@ fn body(facts: &[Fact], label: &str) -> Option<Seen> {
         Fact::Body(name, seen) if *name == label => Some(*seen),
         _ => None,
     })
+}
+
+/// What the exit of this context may see after these facts.
+///
+/// A body that was ended from beside was dropped, unless it is code that holds a guard: that ends its
+/// body itself, and what came first counts. What comes at the same time, in another thread, may come
+/// before or after.
+fn outcomes(facts: &[Fact], label: &str) -> Vec<Seen> {
+    let position = |is_it: &dyn Fn(&Fact) -> bool| facts.iter().position(is_it);
+    let ended = facts.iter().enumerate().find_map(|(at, fact)| match fact {
+        Fact::EndedBeside(name, seen) if *name == label => Some((at, *seen)),
+        _ => None,
+    });
+    let dropped = position(&|fact| matches!(fact, Fact::Dropped(name) if *name == label));
+    let own = position(&|fact| matches!(fact, Fact::Body(name, _) if *name == label));
+    match (body(facts, label), ended) {
+        (Some(seen), Some((at, end))) if Some(at) < own => vec![seen, end],
+        (Some(seen), _) => vec![seen],
+        (None, Some((at, end))) if dropped.is_some_and(|dropped| at < dropped) => vec![end],
+        (None, _) => vec![Seen::Cancelled],
+    }
 }

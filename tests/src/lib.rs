@@ -14,7 +14,10 @@ mod polls;
 mod scene;
 mod stage;
 
-pub use contexts::{ByHand, End, Script, generated, generated_suppressing};
+pub use contexts::{
+    AccompaniedByHand, Beside, ByHand, End, Script, accompanied, accompanied_suppressing,
+    generated, generated_suppressing,
+};
 pub use laws::{Fact, Kind, Law, Seen, broken_laws};
 pub use ledger::{Fault, Ledger, Unless};
 pub use polls::{cancel_at_every_poll, pause, poll_times};

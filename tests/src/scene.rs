@@ -100,7 +100,9 @@ impl Scene {
         label: &'static str,
         body: impl Future<Output = Result<R, Fault>>,
     ) -> Result<R, Fault> {
+        let running = self.ledger.unless_over(Fact::Dropped(label));
         let ended = AssertUnwindSafe(body).catch_unwind().await;
+        running.is_over();
         match &ended {
             Ok(result) => self.ended(label, result),
             Err(payload) => {

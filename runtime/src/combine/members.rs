@@ -278,8 +278,14 @@ async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
             outcome.share()
         };
         let (ended, kind) = drivers.drive_while(member.exit(seen)).await;
-        trouble.add(Failing::new(name, kind), ended);
-        outcome = seen_outside(outcome, &trouble);
+        let failing = Failing::new(name, kind);
+        if is_inside {
+            // As that of a nested context: it is reported when this drops.
+            Trouble::new().add(failing, ended);
+        } else {
+            trouble.add(failing, ended);
+            outcome = seen_outside(outcome, &trouble);
+        }
     }
     trouble
 }
@@ -290,18 +296,40 @@ fn first_end<E>(members: &mut [&mut dyn AnyMember<E>]) -> Option<(usize, End<Bod
     members.find_map(|(number, member)| Some((number, member.take_end()?)))
 }
 
+/// The member from beside which the body was ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndedBy {
+    member: usize,
+    by_a_panic: bool,
+}
+
+impl EndedBy {
+    /// The member, where this is how its end came: the body may have ended before.
+    pub(crate) fn member_of(self, outcome: &Outcome) -> Option<usize> {
+        let is_how = match outcome {
+            Outcome::Failed(error) => error.is_from_beside(),
+            Outcome::Panicked(_) => self.by_a_panic,
+            Outcome::Completed | Outcome::Cancelled => false,
+        };
+        is_how.then_some(self.member)
+    }
+}
+
 /// What runs beside the members, for [`yield_beside_all`](crate::lender::Lender::yield_beside_all).
 /// It notes which of them has ended the body.
 pub(crate) fn poll_beside<M: Members>(
     members: &mut M,
     drivers: &Drivers,
-    ended_by: &mut Option<usize>,
+    ended_by: &mut Option<EndedBy>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), M::Error>> {
     drivers.poll(cx);
     match first_end(&mut members.each()) {
         Some((by, end)) => {
-            ended_by.get_or_insert(by);
+            ended_by.get_or_insert(EndedBy {
+                member: by,
+                by_a_panic: matches!(end, End::Panicked(_)),
+            });
             Poll::Ready(end.into_result())
         }
         None if drivers.is_empty() => Poll::Ready(Ok(())),

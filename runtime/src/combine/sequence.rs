@@ -10,7 +10,7 @@ use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::driven::Drivers;
 use crate::lender::Lender;
-use crate::outcome::{BodyError, Outcome};
+use crate::outcome::Outcome;
 use crate::panic::catch;
 use crate::report::{Failing, Kind, drop_quietly};
 
@@ -175,7 +175,7 @@ async fn run<M: Members>(members: M, lender: Lender<M::Value, M::Error>) -> Resu
     let beside = |cx: &mut Context<'_>| poll_beside(&mut members.0, &drivers, &mut ended_by, cx);
     let (values, outcome) = lender.yield_beside_all(values, beside).await;
     members.0.put_back(values);
-    let ended_by = ended_by.filter(|_| outcome.error().is_some_and(BodyError::is_from_beside));
+    let ended_by = ended_by.and_then(|by| by.member_of(outcome));
     let exits = exit_in_reverse(&mut members.0, &drivers, outcome.share(), ended_by).await;
     lender.fail_as(exits.kind());
     exits.settle()

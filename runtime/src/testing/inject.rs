@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use super::cancel::run;
 use super::polled::Moment;
@@ -83,6 +84,68 @@ impl Faults {
             return Err(injected);
         }
         Ok(())
+    }
+
+    /// A future to run [beside](crate::guide::beside) a body: a [`point`](Self::point) at each of its
+    /// polls, that waits where nothing goes wrong. So [`inject_everywhere`] ends the body from beside
+    /// at each moment at which it can be ended, with an error and with a panic.
+    ///
+    /// In `with` it is polled whenever the body is. Under a guard it is polled once: nothing wakes it
+    /// there.
+    ///
+    /// ```
+    /// use async_context_manager::testing::{Faults, Injected, inject_everywhere};
+    /// use async_context_manager::prelude::*;
+    /// use std::cell::Cell;
+    /// use tokio::task::yield_now;
+    ///
+    /// #[async_context]
+    /// async fn lease(faults: Faults) -> Result<(), Injected> {
+    ///     let ((), _) = yield_!((), faults.beside("lost"));
+    ///     Ok(())
+    /// }
+    ///
+    /// async fn program(faults: Faults) -> Result<(), Injected> {
+    ///     lease(faults)
+    ///         .with(async |()| {
+    ///             yield_now().await;
+    ///             yield_now().await;
+    ///             Ok(())
+    ///         })
+    ///         .await
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let lost = Cell::new(0);
+    /// inject_everywhere(program, |run| {
+    ///     if let Some(Err(error)) = run.output() {
+    ///         assert_eq!(error.name(), "lost");
+    ///         lost.set(lost.get() + 1);
+    ///     }
+    /// })
+    /// .await;
+    /// // Before its first wait; and at each of its waits.
+    /// assert_eq!(lost.get(), 3);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As a point, at any poll.
+    ///
+    /// # Panics
+    ///
+    /// As a point, at any poll.
+    pub fn beside(
+        &self,
+        name: &'static str,
+    ) -> impl Future<Output = Result<(), Injected>> + Send + use<> {
+        let faults = self.clone();
+        poll_fn(move |_| match faults.point(name) {
+            Ok(()) => Poll::Pending,
+            Err(injected) => Poll::Ready(Err(injected)),
+        })
     }
 
     fn reached(&self) -> usize {

@@ -43,6 +43,16 @@
 //! # }
 //! ```
 //!
+//! # What runs beside a body
+//!
+//! It is polled with the program. So [`cancel_everywhere`] also drops the program while what runs
+//! [beside](crate::guide::beside) a body waits, when it has been woken, and when it has ended.
+//! [`inject_everywhere`] lets it fail, and panic, at each [`point`](Faults::point) that it comes to.
+//! [`Faults::beside`] is a future that comes to one at each of its polls: with that beside a body, the
+//! body is ended everywhere.
+//!
+//! Under a guard a task polls what runs beside. The program is dropped between its own polls there.
+//!
 //! # How programs run
 //!
 //! They are polled when they are woken, in the task of the test; so a paused tokio clock goes on by

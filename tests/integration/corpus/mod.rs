@@ -27,6 +27,7 @@ macro_rules! programs {
     };
 }
 
+mod beside;
 mod cancelling;
 mod forms;
 mod guards;
@@ -44,6 +45,7 @@ mod wrong;
 #[test]
 fn there_are_at_least_forty_programs_and_no_two_of_a_name() {
     let modules = [
+        beside::NAMES,
         cancelling::NAMES,
         forms::NAMES,
         guards::NAMES,
@@ -63,6 +65,7 @@ fn there_are_at_least_forty_programs_and_no_two_of_a_name() {
     names.dedup();
     assert!(names.len() >= 40, "{}", names.len());
     assert_eq!(names.len(), count);
+    assert!(beside::NAMES.len() >= 15, "{}", beside::NAMES.len());
 }
 
 /// Runs a program, and tells how it ended.

@@ -131,6 +131,43 @@ fn a_member_of_a_group_that_is_told_another_outcome_is_found() {
 }
 
 #[test]
+fn an_exit_that_is_not_told_that_its_body_was_ended_from_beside_is_found() {
+    breaks(&[Law::Outcome], async |scene: Scene| {
+        let script = scene.script("a").beside(2, Some(End::Fail("lost")));
+        let plain = generated(script.clone());
+        let body = async |_: &mut _| {
+            scene.ledger.record(Fact::Beside("a"));
+            scene
+                .ledger
+                .record(Fact::EndedBeside("a", Seen::Failed("lost")));
+            scene.ledger.record(Fact::NotBeside("a"));
+            Ok(())
+        };
+        // Its body is dropped, and its exit sees another error than the one that ended it.
+        let dropped = scene.ledger.unless_over(Fact::Dropped("a"));
+        let result = plain.with(async |value| {
+            body(value).await?;
+            drop(dropped);
+            scene.come("body", "a", End::Fail("body"))
+        });
+        result.await
+    });
+}
+
+#[test]
+fn what_goes_on_beside_a_body_that_has_ended_is_found() {
+    breaks(&[Law::Beside], async |scene: Scene| {
+        let body = async |_: &mut _| {
+            scene.ledger.record(Fact::Beside("a"));
+            Ok(())
+        };
+        scene.with(scene.generator("a"), "a", body).await?;
+        scene.ledger.record(Fact::NotBeside("a"));
+        Ok(())
+    });
+}
+
+#[test]
 fn an_error_that_is_thrown_away_is_found() {
     breaks(&[Law::Errors], async |scene: Scene| {
         let body = async |_: &mut _| scene.come("body", "a", End::Fail("body"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::log::{Id, Kind, Log, Node, Record, Time};
+use super::log::{Heed, Id, Kind, Log, Node, Record, Time};
 use super::play::Mode;
 
 /// A law that a run has broken: in short, for telling failures apart, and in full.
@@ -18,7 +18,8 @@ pub(super) fn broken(log: &Log, mode: Mode, reports: &[(String, String)]) -> Vec
         let how = how.clone();
         broken.push(Broken { law: "model", how });
     }
-    exits_once(log, &mut broken);
+    exits_once(log, mode, &mut broken);
+    beside_ends(log, &mut broken);
     told_once(log, reports, &mut broken);
     for (law, older, younger) in obligations(log, mode) {
         let (older, younger) = (&log.records[older], &log.records[younger]);
@@ -34,9 +35,85 @@ fn is_before(first: Option<Time>, second: Option<Time>) -> bool {
     matches!((first, second), (Some(first), Some(second)) if first < second)
 }
 
-/// Law 1.
-fn exits_once(log: &Log, broken: &mut Vec<Broken>) {
+/// The outcomes that an exit may see: as the body ended, or as it was ended from beside.
+///
+/// What came first counts. On one thread that is what this log says. On several, an end that is
+/// told at the same time as the body's own may come before or after that.
+fn outcomes(log: &Log, mode: Mode, id: Id) -> Option<Vec<String>> {
+    let record = &log.records[id];
+    let given = record.given.as_ref()?;
+    let own = given.outcome.clone()?;
+    if record.kind == Kind::Stack {
+        return Some(stack_outcomes(log, mode, id, own));
+    }
+    let Some(end) = &record.ended_beside else {
+        return Some(vec![own]);
+    };
+    let is_first = end.at < given.at;
+    if record.kind == Kind::With {
+        // The body drops at once, unless it has ended in this very poll.
+        let is_dropped = is_first && own == "cancelled";
+        let local = "panicked(panic of a local's drop";
+        return Some(match is_dropped {
+            true if record.seen.starts_with(local) => vec![record.seen.clone()],
+            true => vec![end.outcome.clone()],
+            false => vec![own],
+        });
+    }
+    if record.heed == Heed::Report || record.is_told_of_end == Some(true) {
+        return Some(vec![own]);
+    }
+    let is_sure = mode == Mode::Paused && !end.is_at_once && record.is_told_of_end.is_some();
+    Some(match (is_sure, is_first) {
+        (true, true) => vec![end.outcome.clone()],
+        (true, false) => vec![own],
+        (false, _) => vec![own, end.outcome.clone()],
+    })
+}
+
+/// What the last entry of a stack sees, which is there to tell when the exit begins: nothing of
+/// what has ended the body from beside one further down.
+fn stack_outcomes(log: &Log, mode: Mode, id: Id, own: String) -> Vec<String> {
+    let stack = &log.records[id];
+    let closed = stack.given.as_ref().map(|given| given.at);
+    let mut outcomes = vec![own];
+    for entry in log.records.iter().filter(|entry| entry.stack == Some(id)) {
+        let released = entry.given.as_ref().filter(|given| given.outcome.is_some());
+        let (Some(end), None) = (&entry.ended_beside, released) else {
+            continue;
+        };
+        if mode == Mode::Paused && !end.is_at_once {
+            if Some(end.at) < closed {
+                return vec!["cancelled".to_owned()];
+            }
+        } else {
+            outcomes.push("cancelled".to_owned());
+        }
+    }
+    outcomes
+}
+
+/// What runs beside a body runs once, after enter, and has gone when exit begins.
+fn beside_ends(log: &Log, broken: &mut Vec<Broken>) {
     for record in &log.records {
+        if record.beside_begins > 1 {
+            let how = format!("{record} began {} times beside", record.beside_begins);
+            broken.push(Broken { law: "beside", how });
+        }
+        if record.beside_begun.is_none() {
+            continue;
+        }
+        let is_after_enter = is_before(record.entered, record.beside_begun);
+        if !is_after_enter || !is_before(record.beside_gone, record.begun) {
+            let how = format!("{record} went on beside a body that it had not, or no longer");
+            broken.push(Broken { law: "beside", how });
+        }
+    }
+}
+
+/// Law 1.
+fn exits_once(log: &Log, mode: Mode, broken: &mut Vec<Broken>) {
+    for (id, record) in log.records.iter().enumerate() {
         if record.opened.is_some() && record.entered.is_none() && !record.enter_failed {
             broken.push(Broken {
                 law: "exits once",
@@ -53,11 +130,14 @@ fn exits_once(log: &Log, broken: &mut Vec<Broken>) {
             });
             continue;
         }
-        let given = record.given.as_ref();
-        let outcome = given.and_then(|given| given.outcome.as_ref());
-        let other = outcome.filter(|outcome| exits == 1 && record.seen != **outcome);
-        if let Some(outcome) = other {
-            let how = format!("{record} saw {}, not {outcome}", record.seen);
+        let outcomes = outcomes(log, mode, id);
+        let others = outcomes.filter(|all| exits == 1 && !all.contains(&record.seen));
+        if let Some(outcomes) = others {
+            let how = format!(
+                "{record} saw {}, not {}",
+                record.seen,
+                outcomes.join(" or ")
+            );
             broken.push(Broken {
                 law: "true outcome",
                 how,
@@ -107,7 +187,8 @@ fn told_once(log: &Log, reports: &[(String, String)], broken: &mut Vec<Broken>) 
     }
 }
 
-/// Law 3: the pairs, older and younger, where the younger has to have ended before the older begins.
+/// Law 3: the pairs, older and younger, where the younger has to have ended before the older
+/// begins.
 fn obligations(log: &Log, mode: Mode) -> Vec<(&'static str, Id, Id)> {
     let order = Order { log, mode };
     let mut pairs = Vec::new();
@@ -140,7 +221,8 @@ impl Order<'_> {
         record.home.into_iter().chain(record.declared)
     }
 
-    /// What it was directly inside of then. A context that has ended leaves what it held to those around.
+    /// What it was directly inside of then. A context that has ended leaves what it held to those
+    /// around.
     fn homes_at(&self, id: Id, time: Time) -> Vec<Id> {
         let mut homes = Vec::new();
         let mut left: Vec<_> = self.parents(id).collect();
@@ -265,8 +347,31 @@ impl Order<'_> {
         may && parents.any(|parent| parent == h || self.leads_to(parent, h, time))
     }
 
+    /// Inside of four contexts that have ended by then, contexts are of the same age.
+    fn is_of_no_age(&self, id: Id) -> bool {
+        let begun = self.of(id).begun;
+        let homes = self.homes(id);
+        let around = homes.iter().filter(|home| **home != id);
+        let ended = around.filter(|home| is_before(self.of(**home).ended, begun));
+        ended.count() >= 4
+    }
+
+    /// It was opened in a part of the body of a guard, and the other one was put inside of that
+    /// guard. The age of the other one is not known there: it is seen from where that was opened.
+    fn is_of_unknown_age(&self, h: Id, g: Id) -> bool {
+        let Some(around) = self.of(h).home else {
+            return false;
+        };
+        let guard = self.of(around);
+        let is_in_a_part = guard.kind == Kind::Guard && is_before(self.of(h).opened, guard.begun);
+        is_in_a_part && !self.homes(g).contains(&around)
+    }
+
     /// Rule c.
     fn side_by_side(&self, h: Id, g: Id) -> Option<&'static str> {
+        if self.is_of_no_age(h) || self.is_of_unknown_age(h, g) {
+            return None;
+        }
         let (older, younger) = (self.of(h), self.of(g));
         let is_guard = matches!(older.kind, Kind::Guard | Kind::Stack);
         // It is younger in both ways: itself, and as what it is inside of.
@@ -318,8 +423,8 @@ impl Order<'_> {
         }
         // What an older one was handed, and gave up, is in no order.
         let are_younger = path[1..=at].iter().all(|id| self.is_younger(*id, h));
-        // What an exit has left is seen when that has ended; until then it is waited for itself, unless it
-        // is not inside of all that the guard is inside of.
+        // What an exit has left is seen when that has ended; until then it is waited for itself,
+        // unless it is not inside of all that the guard is inside of.
         let are_waited_for = path[1..=at].iter().all(|id| {
             let around = self.around(*id);
             homes.iter().all(|home| around.contains(home))

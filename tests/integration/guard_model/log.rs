@@ -53,6 +53,25 @@ pub(super) struct Given {
     pub(super) outcome: Option<String>,
 }
 
+/// How a body was ended from beside.
+#[derive(Debug, Clone)]
+pub(super) struct EndedBeside {
+    pub(super) at: Time,
+    /// The outcome that exit sees, where this came first.
+    pub(super) outcome: String,
+    /// In the very poll that enter ended in.
+    pub(super) is_at_once: bool,
+}
+
+/// Who gets the end of a body from beside, where that came before the body's own end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heed {
+    /// Exit sees it.
+    Exit,
+    /// It is reported, and exit sees what it would see without it.
+    Report,
+}
+
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -75,6 +94,14 @@ pub(super) struct Record {
     /// There is a body which tells of its end.
     pub(super) has_body: bool,
     pub(super) given: Option<Given>,
+    /// What runs beside the body: begun, and dropped or ended.
+    pub(super) beside_begun: Option<Time>,
+    pub(super) beside_begins: u32,
+    pub(super) beside_gone: Option<Time>,
+    pub(super) ended_beside: Option<EndedBeside>,
+    /// A part of the body got the error of that, or may have lost it to a panic of its own.
+    pub(super) is_told_of_end: Option<bool>,
+    pub(super) heed: Heed,
     /// It was dropped, and the call has returned.
     pub(super) detached: Option<Time>,
     /// Somebody waits for its exit, and the first poll has returned.
@@ -133,6 +160,12 @@ impl Log {
             enter_failed: false,
             has_body: false,
             given: None,
+            beside_begun: None,
+            beside_begins: 0,
+            beside_gone: None,
+            ended_beside: None,
+            is_told_of_end: Some(false),
+            heed: Heed::Report,
             detached: None,
             polled: None,
             begun: None,
@@ -214,6 +247,47 @@ impl Log {
             ));
         }
         self.records[id].given = Some(Given { at, node, outcome });
+    }
+
+    pub(super) fn begins_beside(&mut self, id: Id) {
+        let at = self.note(format!(
+            "v{} goes on beside its body",
+            self.records[id].name
+        ));
+        let record = &mut self.records[id];
+        record.beside_begun = Some(at);
+        record.beside_begins += 1;
+    }
+
+    pub(super) fn ends_beside(&mut self, id: Id, outcome: String, is_at_once: bool) {
+        let name = self.records[id].name;
+        let at = self.note(format!("v{name} ends its body: {outcome}"));
+        self.records[id].ended_beside = Some(EndedBeside {
+            at,
+            outcome,
+            is_at_once,
+        });
+    }
+
+    /// A part of a body has ended so.
+    pub(super) fn part_ended(&mut self, id: Id, outcome: &str) {
+        let name = self.records[id].name;
+        self.note(format!("a part of v{name} gives {outcome}"));
+        let record = &mut self.records[id];
+        if let Some(end) = &record.ended_beside
+            && record.is_told_of_end != Some(true)
+        {
+            if end.outcome == outcome {
+                record.is_told_of_end = Some(true);
+            } else if outcome.starts_with("panicked") {
+                record.is_told_of_end = None;
+            }
+        }
+    }
+
+    pub(super) fn gone_beside(&mut self, id: Id) {
+        let at = self.note(format!("v{} has nothing beside", self.records[id].name));
+        self.records[id].beside_gone = Some(at);
     }
 
     pub(super) fn detached(&mut self, id: Id) {

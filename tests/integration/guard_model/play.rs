@@ -1,7 +1,7 @@
 //! The programs on the real crate.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use tests::pause;
 use tokio::task::{JoinHandle, yield_now};
 
-use super::log::{Code, Id, Kind, Log, Shared};
-use super::program::{Arm, Block, Body, Cut, Fate, Name, Op, Random, Spec, StackEnd, Step};
+use super::log::{Code, Heed, Id, Kind, Log, Shared};
+use super::program::{Arm, Beside, Block, Body, Cut, Fate, Name, Op, Random, Spec, StackEnd, Step};
 
 type Boxed = BoxContext<u32, Fault>;
 type Stack = ExitStack<Fault>;
@@ -210,6 +210,10 @@ impl Run {
                 }
                 Ok(())
             }),
+            Op::Run(name, block, cut) => match held.take(*name) {
+                Some(thing) => Box::pin(self.part(*name, thing, block, *cut, frame, held)),
+                None => Box::pin(async { Ok(()) }),
+            },
             Op::Stack(name, steps, end) => Box::pin(self.stack(*name, steps, *end, frame, held)),
             Op::Sleep(length) => Box::pin(async {
                 self.nap(*length).await;
@@ -339,11 +343,7 @@ impl Run {
                 }
             }
             moved.drop_all();
-            end.is(match &ended {
-                Ok(Ok(())) => "completed".to_owned(),
-                Ok(Err(error)) => format!("failed({error:?})"),
-                Err(payload) => format!("panicked({})", message(&**payload)),
-            });
+            end.is(outcome_of(&ended));
             ended.unwrap_or_else(|payload| resume_unwind(payload))
         };
         let with = Driven::new(self, id, frame.code, context.with(body));
@@ -355,6 +355,55 @@ impl Run {
             });
         }
         ended.unwrap_or(Ok(()))
+    }
+
+    /// A part of the body of a guard, which is held again afterwards.
+    async fn part(
+        self: &Arc<Self>,
+        name: Name,
+        thing: Thing,
+        block: &Block,
+        cut: Cut,
+        frame: Frame,
+        held: &Arc<Held>,
+    ) -> Result<(), Fault> {
+        let mut used = InUse {
+            run: self,
+            code: frame.code,
+            thing: Some(thing),
+        };
+        let Some(Thing::Guard { id, guard, .. }) = &mut used.thing else {
+            if let Some(thing) = used.thing.take() {
+                held.put(name, thing);
+            }
+            return Ok(());
+        };
+        let id = *id;
+        let (run, block, around) = (Arc::clone(self), block.clone(), Arc::clone(held));
+        let frame = Frame {
+            home: Some(id),
+            code: frame.code,
+        };
+        let part = async move |_: &mut u32| {
+            let mut over = PartEnd(&run, id, true);
+            let ended = AssertUnwindSafe(run.block(&block, frame, &around));
+            let ended = ended.catch_unwind().await;
+            over.2 = false;
+            ended.unwrap_or_else(|payload| resume_unwind(payload))
+        };
+        let ended = AssertUnwindSafe(Guard::run(guard, part)).catch_unwind();
+        let ended = self.until(Box::pin(ended), cut).await;
+        if let Some(ended) = &ended {
+            self.log(|log| log.part_ended(id, &outcome_of(ended)));
+        }
+        if let Some(thing) = used.thing.take() {
+            held.put(name, thing);
+        }
+        match ended {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(payload)) => resume_unwind(payload),
+        }
     }
 
     fn close(
@@ -377,7 +426,13 @@ impl Run {
                 Ok(()) => "completed".to_owned(),
                 Err(error) => format!("failed({error:?})"),
             };
-            self.log(|log| log.given(id, code, Some(outcome)));
+            self.log(|log| {
+                log.given(id, code, Some(outcome));
+                // What came first counts; for `Guard::fail`, the error.
+                if result.is_ok() || !id.is_multiple_of(2) {
+                    log.records[id].heed = Heed::Exit;
+                }
+            });
             let exit: BoxFuture<'static, Result<(), Fault>> = match thing {
                 Thing::Guard {
                     guard, held_by_it, ..
@@ -409,7 +464,12 @@ impl Run {
                 held_by_it,
             } => {
                 drop(held_by_it);
-                self.log(|log| log.given(id, code, Some(outcome_text(outcome))));
+                self.log(|log| {
+                    log.given(id, code, Some(outcome_text(outcome)));
+                    if outcome.is_completed() {
+                        log.records[id].heed = Heed::Exit;
+                    }
+                });
                 let exit = Guard::exit_as(guard, outcome);
                 Driven::new(self, id, code, exit).await
             }
@@ -544,6 +604,14 @@ pub(super) fn message(payload: &(dyn Any + Send)) -> String {
     message.map_or_else(|| "a panic of another kind".to_owned(), Clone::clone)
 }
 
+fn outcome_of(ended: &Result<Result<(), Fault>, Box<dyn Any + Send>>) -> String {
+    match ended {
+        Ok(Ok(())) => "completed".to_owned(),
+        Ok(Err(error)) => format!("failed({error:?})"),
+        Err(payload) => format!("panicked({})", message(&**payload)),
+    }
+}
+
 fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Completed => "completed".to_owned(),
@@ -605,6 +673,39 @@ impl Thing {
                 drop(stack);
             }
         }
+    }
+}
+
+/// A guard while a part of its body runs.
+struct InUse<'a> {
+    run: &'a Run,
+    code: Code,
+    thing: Option<Thing>,
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        if let Some(thing) = self.thing.take() {
+            thing.give_up(self.run, self.code);
+        }
+    }
+}
+
+/// A part of a body that is dropped: from beside, or because its caller goes away.
+struct PartEnd<'a>(&'a Run, Id, bool);
+
+impl Drop for PartEnd<'_> {
+    fn drop(&mut self) {
+        let (id, is_dropped) = (self.1, self.2);
+        self.0.log(|log| {
+            let name = log.records[id].name;
+            let how = if is_dropped {
+                "is dropped"
+            } else {
+                "has ended"
+            };
+            log.note(format!("a part of v{name} {how}"));
+        });
     }
 }
 
@@ -812,6 +913,45 @@ impl AsyncContext for Scripted {
         });
         entered.unwrap_or_else(|payload| resume_unwind(payload))?;
         Ok(self.name)
+    }
+
+    async fn beside(&mut self) -> Result<(), Fault> {
+        struct Accompanying(Arc<Run>, Id);
+
+        impl Drop for Accompanying {
+            fn drop(&mut self) {
+                self.0.log(|log| log.gone_beside(self.1));
+            }
+        }
+
+        let Some(Beside { naps, fate }) = self.spec.beside else {
+            return Ok(());
+        };
+        let (run, id, name) = (&self.run, self.id, self.name);
+        run.log(|log| log.begins_beside(id));
+        let _gone = Accompanying(Arc::clone(run), id);
+        for _ in 0..naps {
+            run.nap(3).await;
+        }
+        let Some(fate) = fate else {
+            return pending().await;
+        };
+        let what = format!("what is beside v{name}");
+        let (ended, outcome) = match fate {
+            Fate::Ok => return Ok(()),
+            Fate::Fail => {
+                let error = run.raise(&format!("error of {what}"));
+                let outcome = format!("failed({error:?})");
+                (Ok(error), outcome)
+            }
+            Fate::Panic => {
+                let Fault(panic) = run.raise(&format!("panic of {what}"));
+                let outcome = format!("panicked({panic})");
+                (Err(panic), outcome)
+            }
+        };
+        run.log(|log| log.ends_beside(id, outcome, naps == 0));
+        Err(ended.unwrap_or_else(|panic| resume_unwind(Box::new(panic))))
     }
 
     async fn exit(self, _: u32, outcome: &Outcome) -> Result<(), Fault> {

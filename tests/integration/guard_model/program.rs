@@ -24,6 +24,15 @@ pub(super) enum Fate {
     Panic,
 }
 
+/// What a context runs beside its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// So often it waits.
+    pub(super) naps: u32,
+    /// How it ends. `None` for what never does.
+    pub(super) fate: Option<Fate>,
+}
+
 /// A context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Spec {
@@ -32,6 +41,7 @@ pub(super) struct Spec {
     pub(super) owns: Vec<Name>,
     pub(super) enter: Block,
     pub(super) entered: Fate,
+    pub(super) beside: Option<Beside>,
     pub(super) exit: Block,
     pub(super) exited: Fate,
     /// Of its exit, in milliseconds.
@@ -54,6 +64,8 @@ pub(super) enum Op {
     Give(Name, Name),
     /// Closes all that is held, from the last to the first.
     CloseAll,
+    /// A part of the body of this guard.
+    Run(Name, Block, Cut),
     Stack(Name, Vec<Step>, StackEnd),
     Sleep(u32),
 }
@@ -386,6 +398,102 @@ impl Generator {
     }
 }
 
+// Something beside.
+
+/// The program of this number, and in every second one something runs beside the bodies.
+pub(super) fn program(seed: u64) -> Block {
+    let mut program = Generator::program(seed);
+    if seed.is_multiple_of(2) {
+        let mut random = Random(!seed);
+        random.next();
+        Accompanist { random }.block(&mut program);
+    }
+    program
+}
+
+/// Adds what runs beside bodies to a program, and the parts of bodies that guards run. It has dice
+/// of its own: programs without any stay what they were.
+struct Accompanist {
+    random: Random,
+}
+
+impl Accompanist {
+    fn block(&mut self, block: &mut Block) {
+        for op in &mut block.ops {
+            self.op(op);
+        }
+        self.part(block);
+    }
+
+    /// What follows the opening of a guard may be a part of that guard's body.
+    fn part(&mut self, block: &mut Block) {
+        let opened = block.ops.iter().enumerate().find_map(|(at, op)| match op {
+            Op::Open(name, _, None) if self.random.percent(35) => Some((at, *name)),
+            _ => None,
+        });
+        let Some((at, name)) = opened else { return };
+        let left = block.ops.len() - at - 1;
+        let mut ops: Vec<_> = block
+            .ops
+            .drain(at + 1..at + 1 + self.random.index(left + 1))
+            .collect();
+        if ops.is_empty() || self.random.percent(30) {
+            ops.insert(0, Op::Sleep(1 + self.random.below(6)));
+        }
+        let part = Block {
+            ops,
+            strict: block.strict && self.random.percent(50),
+            has_local: false,
+        };
+        let cut = self.random.percent(20).then(|| self.random.below(7));
+        block.ops.insert(at + 1, Op::Run(name, part, cut));
+    }
+
+    fn op(&mut self, op: &mut Op) {
+        match op {
+            Op::Open(_, spec, _) => self.spec(spec),
+            Op::With(_, spec, body, _) => {
+                self.spec(spec);
+                self.block(&mut body.block);
+                if self.random.percent(50) {
+                    let length = 1 + self.random.below(8);
+                    body.block.ops.push(Op::Sleep(length));
+                }
+            }
+            Op::Task(arm, _) => self.block(&mut arm.block),
+            Op::Join(arms) => {
+                for arm in arms {
+                    self.block(&mut arm.block);
+                }
+            }
+            Op::Stack(_, steps, _) => {
+                for step in steps {
+                    match step {
+                        Step::Enter(_, spec, _) => self.spec(spec),
+                        Step::Do(op) => self.op(op),
+                        Step::Keep(..) | Step::Release(..) => {}
+                    }
+                }
+            }
+            Op::Run(_, block, _) => self.block(block),
+            Op::Drop(_) | Op::Close(..) | Op::Give(..) | Op::CloseAll | Op::Sleep(_) => {}
+        }
+    }
+
+    fn spec(&mut self, spec: &mut Spec) {
+        self.block(&mut spec.enter);
+        self.block(&mut spec.exit);
+        if !self.random.percent(45) {
+            return;
+        }
+        let fates = [None, Some(Fate::Ok), Some(Fate::Fail), Some(Fate::Panic)];
+        spec.beside = Some(Beside {
+            naps: self.random.below(6),
+            fate: fates[self.random.weighted(&[20, 15, 50, 15])],
+        });
+    }
+}
+
 // Smaller programs.
 
 /// All programs that are one step smaller, the most promising ones first.
@@ -427,6 +535,7 @@ fn inlined(op: &Op) -> Vec<Vec<Op>> {
         Op::Join(arms) => arms.iter().map(|arm| arm.block.ops.clone()).collect(),
         Op::Task(arm, _) => vec![arm.block.ops.clone()],
         Op::With(_, _, body, _) => vec![body.block.ops.clone()],
+        Op::Run(_, block, _) => vec![block.ops.clone()],
         _ => Vec::new(),
     }
 }
@@ -509,42 +618,52 @@ fn smaller_op(op: &Op) -> Vec<Op> {
             all.extend(smaller_arm(first).map(|first| Op::Join([first, second.clone()])));
             all.extend(smaller_arm(second).map(|second| Op::Join([first.clone(), second])));
         }
-        Op::Stack(name, steps, end) => {
-            for at in 0..steps.len() {
-                let mut fewer = steps.clone();
-                fewer.remove(at);
-                all.push(Op::Stack(*name, fewer, *end));
-                for step in smaller_step(&steps[at]) {
-                    let mut steps = steps.clone();
-                    steps[at] = step;
-                    all.push(Op::Stack(*name, steps, *end));
-                }
-            }
-            let simpler = match end {
-                StackEnd::Held => vec![StackEnd::Dropped],
-                StackEnd::Dropped => Vec::new(),
-                StackEnd::Exit(fate, cut) => {
-                    let mut ends = vec![StackEnd::Dropped];
-                    if *fate != Fate::Ok {
-                        ends.push(StackEnd::Exit(Fate::Ok, *cut));
-                    }
-                    ends.extend(
-                        smaller_cut(*cut)
-                            .into_iter()
-                            .map(|c| StackEnd::Exit(*fate, c)),
-                    );
-                    ends
-                }
-            };
-            all.extend(
-                simpler
-                    .into_iter()
-                    .map(|end| Op::Stack(*name, steps.clone(), end)),
-            );
+        Op::Run(name, block, cut) => {
+            let blocks = smaller(block).into_iter();
+            all.extend(blocks.map(|block| Op::Run(*name, block, *cut)));
+            let cuts = smaller_cut(*cut).into_iter();
+            all.extend(cuts.map(|cut| Op::Run(*name, block.clone(), cut)));
         }
+        Op::Stack(name, steps, end) => all.extend(smaller_stack(*name, steps, *end)),
         Op::Sleep(length) if *length > 1 => all.push(Op::Sleep(length - 1)),
         Op::Sleep(_) | Op::Drop(_) | Op::Give(..) | Op::CloseAll => {}
     }
+    all
+}
+
+fn smaller_stack(name: Name, steps: &[Step], end: StackEnd) -> Vec<Op> {
+    let mut all = Vec::new();
+    for at in 0..steps.len() {
+        let mut fewer = steps.to_vec();
+        fewer.remove(at);
+        all.push(Op::Stack(name, fewer, end));
+        for step in smaller_step(&steps[at]) {
+            let mut steps = steps.to_vec();
+            steps[at] = step;
+            all.push(Op::Stack(name, steps, end));
+        }
+    }
+    let simpler = match end {
+        StackEnd::Held => vec![StackEnd::Dropped],
+        StackEnd::Dropped => Vec::new(),
+        StackEnd::Exit(fate, cut) => {
+            let mut ends = vec![StackEnd::Dropped];
+            if fate != Fate::Ok {
+                ends.push(StackEnd::Exit(Fate::Ok, cut));
+            }
+            ends.extend(
+                smaller_cut(cut)
+                    .into_iter()
+                    .map(|c| StackEnd::Exit(fate, c)),
+            );
+            ends
+        }
+    };
+    all.extend(
+        simpler
+            .into_iter()
+            .map(|end| Op::Stack(name, steps.to_vec(), end)),
+    );
     all
 }
 
@@ -598,6 +717,15 @@ fn smaller_spec(spec: &Spec) -> impl Iterator<Item = Box<Spec>> + use<> {
     add(&|spec| spec.entered = Fate::Ok);
     add(&|spec| spec.exited = Fate::Ok);
     add(&|spec| spec.limit = None);
+    add(&|spec| spec.beside = None);
+    if let Some(beside) = spec.beside {
+        if beside.naps > 0 {
+            let naps = beside.naps - 1;
+            add(&|spec| spec.beside = Some(Beside { naps, ..beside }));
+        }
+        let fate = Some(Fate::Fail);
+        add(&|spec| spec.beside = Some(Beside { fate, ..beside }));
+    }
     add(&|spec| spec.inside = None);
     add(&|spec| spec.independent = false);
     for owns in smaller_names(&spec.owns) {
@@ -682,6 +810,14 @@ impl Spec {
         if let Some(limit) = self.limit {
             let _ = write!(notes, " exit limit {limit}");
         }
+        if let Some(Beside { naps, fate }) = self.beside {
+            let how = match fate {
+                None => " goes on".to_owned(),
+                Some(Fate::Ok) => " ends well".to_owned(),
+                Some(fate) => fate.note(""),
+            };
+            let _ = write!(notes, " beside{how} after {naps} naps");
+        }
         notes + &self.entered.note("enter") + &self.exited.note("exit")
     }
 
@@ -739,6 +875,11 @@ impl Op {
             }
             Self::Give(given, to) => writeln!(text, "{pad}give v{given} to v{to}"),
             Self::CloseAll => writeln!(text, "{pad}close all that is held"),
+            Self::Run(name, block, cut) => {
+                let _ = writeln!(text, "{pad}run in v{name}{}:", cut_note(*cut));
+                block.write(text, indent + 1);
+                Ok(())
+            }
             Self::Sleep(length) => writeln!(text, "{pad}sleep {length}"),
             Self::Stack(name, steps, end) => {
                 let end = match end {
