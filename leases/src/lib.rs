@@ -8,6 +8,8 @@ mod error;
 mod leading;
 mod lease;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -20,6 +22,9 @@ pub use error::LeaseError;
 pub use leading::leading;
 pub use lease::Lease;
 pub use memory::{MemoryStore, Unreachable};
+#[cfg(feature = "nats")]
+#[cfg_attr(docsrs, doc(cfg(feature = "nats")))]
+pub use nats::{NatsError, NatsStore};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use postgres::{PostgresStore, pass_fence};

@@ -9,16 +9,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_context_leases::{
-    Claim, Lease, LeaseError, PostgresStore, RedisStore, Store, lease, pass_fence, try_lease,
+    Claim, Lease, LeaseError, NatsError, NatsStore, PostgresStore, RedisStore, Store, lease,
+    pass_fence, try_lease,
 };
 use async_context_manager::{detached, prelude::*};
+use async_nats::jetstream::{self, kv, stream};
 use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const TTL: Duration = Duration::from_secs(2);
+
+/// Longer than a process may stand still on a busy machine: then no lease is lost.
+const LONG_TTL: Duration = Duration::from_secs(30);
 
 fn url_of(variable: &str) -> String {
     let url = std::env::var(variable);
@@ -48,6 +53,29 @@ async fn postgres_store() -> PostgresStore {
     store
 }
 
+/// A bucket that only this test has, as a context: it is deleted in the end.
+#[async_context]
+async fn bucket(max_age: Duration) -> Result<kv::Store, async_nats::Error> {
+    let client = async_nats::connect(url_of("NATS_URL")).await?;
+    let jetstream = jetstream::new(client);
+    // `create_key_value` asks servers for what they have told since NATS 2.10.
+    let name = format!("leases-{}", name());
+    let stream = stream::Config {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_messages_per_subject: 1,
+        max_age,
+        allow_rollup: true,
+        deny_delete: true,
+        ..stream::Config::default()
+    };
+    jetstream.create_stream(stream).await?;
+    let bucket = jetstream.get_key_value(name).await?;
+    let (bucket, _) = yield_!(bucket);
+    jetstream.delete_key_value(bucket.name).await?;
+    Ok(())
+}
+
 /// What each store owes, request by request.
 async fn keeps_the_contract<S: Store>(store: S) {
     let name = name();
@@ -56,28 +84,35 @@ async fn keeps_the_contract<S: Store>(store: S) {
     assert_eq!(store.current(&name).await.unwrap(), None);
     assert!(!store.renew(&first).await.unwrap());
     assert!(!store.release(&first).await.unwrap());
-    assert_eq!(store.acquire(&first).await.unwrap(), Some(1));
+    let one = store.acquire(&first).await.unwrap().expect("it is free");
+    assert!(one > 0);
     assert_eq!(store.acquire(&second).await.unwrap(), None);
     assert!(store.renew(&first).await.unwrap());
     assert!(!store.renew(&second).await.unwrap());
     assert!(!store.release(&second).await.unwrap());
-    assert_eq!(store.current(&name).await.unwrap(), Some(1));
+    assert_eq!(store.current(&name).await.unwrap(), Some(one));
 
     // The lease of the first one ends by the server's clock.
-    let token = loop {
+    let renewed = Instant::now();
+    assert!(store.renew(&first).await.unwrap());
+    let two = loop {
         if let Some(token) = store.acquire(&second).await.unwrap() {
             break token;
         }
         sleep(short / 10).await;
     };
-    assert_eq!(token, 2);
+    assert!(renewed.elapsed() >= short);
+    assert!(one < two);
     assert!(!store.renew(&first).await.unwrap());
     assert!(!store.release(&first).await.unwrap());
-    assert_eq!(store.current(&name).await.unwrap(), Some(2));
+    assert_eq!(store.current(&name).await.unwrap(), Some(two));
+    assert!(store.renew(&second).await.unwrap());
+    assert_eq!(store.current(&name).await.unwrap(), Some(two));
     assert!(store.release(&second).await.unwrap());
     assert_eq!(store.current(&name).await.unwrap(), None);
     let third = Claim::new(&name, TTL);
-    assert_eq!(store.acquire(&third).await.unwrap(), Some(3));
+    let three = store.acquire(&third).await.unwrap().expect("it is free");
+    assert!(two < three);
     assert!(store.release(&third).await.unwrap());
 }
 
@@ -102,7 +137,7 @@ async fn is_held_by_one_at_a_time<S: Store + Clone>(store: S) {
                     Ok(())
                 };
                 let turns = lease(store.clone(), &name)
-                    .ttl(Duration::from_secs(30))
+                    .ttl(LONG_TTL)
                     .backoff(Duration::from_millis(1), Duration::from_millis(20));
                 let used = turns.with(body);
                 if turn % 3 == 0 {
@@ -135,8 +170,9 @@ async fn is_renewed_while_the_body_runs<S: Store + Clone>(store: S) {
     let ttl = Duration::from_millis(900);
     let body = async |_: &mut Lease| {
         sleep(ttl * 3).await;
-        let second = try_lease(store.clone(), &name).with(async |_| Ok(())).await;
-        assert!(matches!(second, Err(LeaseError::Held)));
+        let second = try_lease(store.clone(), &name).ttl(ttl);
+        let second = second.with(async |_| Ok(())).await;
+        assert!(matches!(second, Err(LeaseError::Held)), "{second:?}");
         Ok(())
     };
     let held = lease(store.clone(), &name).ttl(ttl);
@@ -159,6 +195,78 @@ async fn leases_on_postgresql() {
     keeps_the_contract(store.clone()).await;
     is_renewed_while_the_body_runs(store.clone()).await;
     is_held_by_one_at_a_time(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs NATS"]
+async fn leases_on_nats() {
+    // Each lease lasts as long as its bucket says: so a bucket for each.
+    bucket(TTL)
+        .with(async |bucket| {
+            let store = NatsStore::new(bucket.clone())?;
+            keeps_the_contract(store.clone()).await;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    bucket(Duration::from_millis(900))
+        .with(async |bucket| {
+            is_renewed_while_the_body_runs(NatsStore::new(bucket.clone())?).await;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    bucket(LONG_TTL)
+        .with(async |bucket| {
+            is_held_by_one_at_a_time(NatsStore::new(bucket.clone())?).await;
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs NATS"]
+async fn a_bucket_of_nats_has_to_remove_what_is_not_renewed_and_not_too_early() {
+    let refused = bucket(Duration::ZERO)
+        .with(async |bucket| Ok(NatsStore::new(bucket.clone())))
+        .await
+        .unwrap();
+    assert!(matches!(refused, Err(NatsError::NoMaxAge(_))));
+    bucket(TTL)
+        .with(async |bucket| {
+            let store = NatsStore::new(bucket.clone())?;
+            let long = lease(store, name()).ttl(TTL + Duration::from_millis(1));
+            let refused = long.with(async |_| Ok(())).await;
+            assert!(matches!(
+                refused,
+                Err(LeaseError::Store(NatsError::TtlTooLong { .. }))
+            ));
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+/// What a holder has sent, and given up, may arrive at any time later.
+#[tokio::test]
+#[ignore = "needs NATS"]
+async fn a_renewal_of_the_same_holder_in_between_does_not_lose_a_lease_on_nats() {
+    bucket(LONG_TTL)
+        .with(async |bucket| {
+            let store = NatsStore::new(bucket.clone())?;
+            let claim = Claim::new(name(), LONG_TTL);
+            let token = store.acquire(&claim).await?;
+            let renewals = (0..20).map(|_| store.renew(&claim));
+            let renewed = futures::future::try_join_all(renewals).await?;
+            assert!(renewed.into_iter().all(|is_ours| is_ours));
+            assert_eq!(store.current(claim.name()).await?, token);
+            assert!(store.release(&claim).await?);
+            assert_eq!(store.current(claim.name()).await?, None);
+            Ok(())
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
