@@ -16,10 +16,11 @@ use crate::error::LeaseError;
 use crate::lease::Lease;
 use crate::store::Store;
 
-const TTL: Duration = Duration::from_secs(10);
+/// Unless the user says otherwise.
+pub(crate) const TTL: Duration = Duration::from_secs(10);
 
 /// No instant overflows with this, and no store refuses it.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A lease of that name, as a context: waits until nobody else has the lease, renews it beside the

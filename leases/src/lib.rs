@@ -3,6 +3,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acquire;
+#[cfg(feature = "postgres")]
+mod advisory;
 mod claim;
 mod error;
 mod leading;
@@ -17,6 +19,9 @@ mod redis;
 mod store;
 
 pub use acquire::{Acquire, lease, try_lease};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use advisory::{AdvisoryLock, advisory_lock};
 pub use claim::Claim;
 pub use error::LeaseError;
 pub use leading::leading;

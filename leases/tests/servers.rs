@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_context_leases::{
-    Claim, Lease, LeaseError, NatsError, NatsStore, PostgresStore, RedisStore, Store, lease,
-    pass_fence, try_lease,
+    AdvisoryLock, Claim, Lease, LeaseError, NatsError, NatsStore, PostgresStore, RedisStore, Store,
+    advisory_lock, lease, pass_fence, try_lease,
 };
 use async_context_manager::{detached, prelude::*};
 use async_nats::jetstream::{self, kv, stream};
@@ -267,6 +267,126 @@ async fn a_renewal_of_the_same_holder_in_between_does_not_lose_a_lease_on_nats()
         })
         .await
         .unwrap();
+}
+
+fn advisory(name: &str) -> AdvisoryLock {
+    let server = url_of("DATABASE_URL").parse();
+    advisory_lock(server.expect("a URL of PostgreSQL"), name).ttl(TTL)
+}
+
+/// The sessions of PostgreSQL that have this lock, or that wait for this lock.
+async fn sessions(pool: &PgPool, name: &str, has: bool) -> Vec<i32> {
+    let query = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted = $2
+        AND (classid::bigint << 32) | objid::bigint = hashtextextended($1, 0)";
+    let sessions = sqlx::query_scalar(query).bind(name).bind(has);
+    sessions.fetch_all(pool).await.expect("PostgreSQL answers")
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn an_advisory_lock_is_held_in_the_body_and_by_one_session() {
+    let _tables = postgres_store().await;
+    let (pool, name) = (pool().await, name());
+    let body = async |lease: &mut Lease| {
+        assert_eq!(sessions(&pool, &name, true).await.len(), 1);
+        let second = advisory(&name).wait_at_most(Duration::ZERO);
+        let second = second.with(async |_| Ok(())).await;
+        assert!(matches!(second, Err(LeaseError::Held)), "{second:?}");
+        let patience = Duration::from_millis(300);
+        let begun = Instant::now();
+        let third = advisory(&name).wait_at_most(patience);
+        let third = third.with(async |_| Ok(())).await;
+        assert!(matches!(third, Err(LeaseError::Held)), "{third:?}");
+        assert!(begun.elapsed() >= patience);
+        Ok(lease.token())
+    };
+    assert_eq!(advisory(&name).with(body).await.unwrap(), 1);
+    assert!(sessions(&pool, &name, true).await.is_empty());
+    let token = advisory(&name).with(async |lease| Ok(lease.token())).await;
+    assert_eq!(token.unwrap(), 2);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn the_session_of_an_advisory_lock_lasts_for_as_long_as_the_body_runs() {
+    let _tables = postgres_store().await;
+    let (pool, name) = (pool().await, name());
+    let ttl = Duration::from_millis(900);
+    let body = async |lease: &mut Lease| {
+        let before = sessions(&pool, &name, true).await;
+        sleep(ttl * 3).await;
+        assert!(lease.is_sure());
+        assert_eq!(sessions(&pool, &name, true).await, before);
+        Ok(())
+    };
+    advisory(&name).ttl(ttl).with_local(body).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_session_that_is_gone_ends_the_body_of_its_advisory_lock() {
+    let _tables = postgres_store().await;
+    let (pool, name) = (pool().await, name());
+    let body = async |_: &mut Lease| {
+        let session = sessions(&pool, &name, true).await[0];
+        let end = sqlx::query("SELECT pg_terminate_backend($1)").bind(session);
+        end.execute(&pool).await?;
+        pending::<Result<(), _>>().await
+    };
+    let result = advisory(&name).with(body).await;
+    assert!(matches!(result, Err(LeaseError::Lost)), "{result:?}");
+}
+
+/// A holder that is stopped: it blocks its thread, and so nothing is sent. The server ends it.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn an_advisory_lock_whose_holder_stands_still_is_the_next_one_s_after_the_ttl() {
+    let _tables = postgres_store().await;
+    let name = name();
+    let ttl = Duration::from_millis(500);
+    let (next, came) = (name.clone(), Arc::new(AtomicU64::new(0)));
+    let token = Arc::clone(&came);
+    let body = async move |lease: &mut Lease| {
+        let first = lease.token();
+        let next = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            let begun = Instant::now();
+            let next = advisory(&next).with(async |lease| Ok(lease.token()));
+            let next = runtime.block_on(next).expect("the lock is free at last");
+            token.store(next, Ordering::SeqCst);
+            begun.elapsed()
+        });
+        let waited = next.join().expect("it does not panic");
+        assert!(waited > ttl / 2, "{waited:?}");
+        assert!(!lease.is_sure());
+        assert!(came.load(Ordering::SeqCst) > first);
+        pending::<Result<(), _>>().await
+    };
+    let result = advisory(&name).ttl(ttl).with_local(body).await;
+    assert!(matches!(result, Err(LeaseError::Lost)), "{result:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_wait_for_an_advisory_lock_that_is_dropped_leaves_no_session() {
+    let _tables = postgres_store().await;
+    let (pool, name) = (pool().await, name());
+    let held = advisory(&name).guard().await.unwrap();
+    let waits = tokio::spawn(advisory(&name).with(async |_| Ok(())));
+    while sessions(&pool, &name, false).await.is_empty() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    waits.abort();
+    // The server looks once a second; the lock is held all the time.
+    while !sessions(&pool, &name, false).await.is_empty() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(sessions(&pool, &name, true).await.len(), 1);
+    Guard::close(held).await.unwrap();
+    assert!(sessions(&pool, &name, true).await.is_empty());
 }
 
 #[tokio::test]
