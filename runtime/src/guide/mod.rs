@@ -20,6 +20,7 @@
 //! | [`in_tests`] | contexts as fixtures |
 //! | [`select_loops`] | contexts in `select!` loops |
 //! | [`limits`] | what can't be guaranteed |
+//! | [`not_enough`] | when a context is not enough: sagas, a journal, workflow engines |
 //! | [`faq`] | questions that come up |
 //! | [`for_python`] | every name of `contextlib`, and ours |
 //! | [`coming_from`] | scopeguard, async-dropper, transaction closures |
@@ -80,6 +81,9 @@ pub mod select_loops {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}
+
+#[doc = include_str!("not_enough.md")]
+pub mod not_enough {}
 
 #[doc = include_str!("faq.md")]
 pub mod faq {}
