@@ -16,6 +16,9 @@
 //! | `temporary_directory.rs` | a directory that goes with its body |
 //! | `session.rs` | a session, as over a WebSocket, with a farewell message |
 //! | `savepoint.rs` | a savepoint in a transaction |
+//! | `retry.rs` | a transaction that is tried again, also when its COMMIT fails |
+//! | `saga.rs` | steps at several services, which are undone unless all succeed |
+//! | `journal.rs` | what a process has left that was killed, undone by the next one |
 //! | `test_fixture.rs` | a database for a test, kept when it fails |
 //! | `open_telemetry.rs` | an exit in the background, in the trace of its request |
 //! | `prometheus.rs` | a page that Prometheus scrapes, and one with what is open now |
@@ -32,11 +35,14 @@ mod body_scope;
 mod error_types;
 mod extractor;
 mod fixtures;
+mod journal;
 mod layer;
 mod open_telemetry;
 #[path = "../tests/polls/mod.rs"]
 mod polls;
 mod prometheus;
+mod retry;
+mod saga;
 mod savepoint;
 mod session;
 mod streaming;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_context_manager::generator::Lender;
 use async_context_manager::prelude::*;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
@@ -14,10 +16,11 @@ use crate::error::LeaseError;
 use crate::lease::Lease;
 use crate::store::Store;
 
-const TTL: Duration = Duration::from_secs(10);
+/// Unless the user says otherwise.
+pub(crate) const TTL: Duration = Duration::from_secs(10);
 
 /// No instant overflows with this, and no store refuses it.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A lease of that name, as a context: waits until nobody else has the lease, renews it beside the
@@ -51,6 +54,7 @@ pub fn lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
         waits_until: None,
         pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(500),
+        jitter: SmallRng::seed_from_u64(rand::random()),
         held: None,
     }
 }
@@ -112,6 +116,7 @@ pub struct Acquire<S> {
     waits_until: Option<Instant>,
     pause: Duration,
     longest_pause: Duration,
+    jitter: SmallRng,
     held: Option<watch::Sender<Instant>>,
 }
 
@@ -248,9 +253,39 @@ impl<S: Store> Acquire<S> {
         self
     }
 
+    /// Chooses the pauses by this number: for a test that is the same in each run. Two holders of
+    /// one lease need two numbers.
+    ///
+    /// ```
+    /// use async_context_leases::{MemoryStore, lease};
+    /// use async_context_manager::prelude::*;
+    /// use std::time::Duration;
+    /// use tokio::time::{Instant, sleep};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let mut waits = Vec::new();
+    /// for _ in 0..2 {
+    ///     let store = MemoryStore::new();
+    ///     let first = lease(store.clone(), "report").guard().await.unwrap();
+    ///     let second = lease(store, "report").seed(7).with(async |_| Ok(Instant::now()));
+    ///     let (begun, second) = (Instant::now(), tokio::spawn(second));
+    ///     sleep(Duration::from_secs(60)).await;
+    ///     Guard::close(first).await.unwrap();
+    ///     waits.push(second.await.unwrap().unwrap() - begun);
+    /// }
+    /// assert_eq!(waits[0], waits[1]);
+    /// # }
+    /// ```
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.jitter = SmallRng::seed_from_u64(seed);
+        self
+    }
+
     /// The same terms, for another holder.
-    pub(crate) fn again(&self) -> Self {
+    pub(crate) fn again(&mut self) -> Self {
         Self {
+            jitter: SmallRng::from_rng(&mut self.jitter),
             store: Arc::clone(&self.store),
             claim: Claim::new(self.claim.name(), self.claim.ttl),
             held: None,
@@ -287,7 +322,7 @@ impl<S: Store> Acquire<S> {
             // The patience begins with the first look, which has just been taken.
             self.waits_until = Some(now + patience);
         }
-        let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
+        let pause = self.pause.mul_f64(self.jitter.random_range(0.5..1.0));
         self.pause = self.longest_pause.min(self.pause * 2);
         match self.waits_until {
             Some(until) if until <= now => Err(LeaseError::Held),

@@ -75,7 +75,7 @@ impl<S: Store> Acquire<S> {
     /// # Errors
     ///
     /// As the function has them; and [`LeaseError::Held`].
-    pub async fn leading<R, W>(self, work: W) -> Result<R, LeaseError<S::Error>>
+    pub async fn leading<R, W>(mut self, work: W) -> Result<R, LeaseError<S::Error>>
     where
         R: Send,
         W: for<'a> SendBody<&'a mut Lease, Result<R, LeaseError<S::Error>>> + Clone,

@@ -41,7 +41,8 @@ const CURRENT: &str = "
 /// A single Redis that restarts without its data, or fails over to a replica that is behind,
 /// forgets who holds what, and may count its tokens from an old number. No client can make that
 /// good: where it matters, let Redis write each command to disk before it answers
-/// (`appendfsync always`), or use another store.
+/// (`appendfsync always`), or use another store. The clock that ends a key is the server's wall
+/// clock: a server whose clock is set forward ends leases early by as much.
 ///
 /// `C` is a connection that can be cloned, such as redis' `ConnectionManager`. Give it a timeout
 /// for its answers that is well below the ttl.

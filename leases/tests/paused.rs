@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
-use std::future::pending;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_context_leases::{
@@ -17,7 +20,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, sleep_until, timeout};
 
 const TTL: Duration = Duration::from_secs(10);
 
@@ -351,63 +354,186 @@ impl Drop for Alone {
     }
 }
 
-/// What a run of the model has seen.
+/// What the runs of the model have seen.
 #[derive(Debug, Default)]
 struct Seen {
     held: AtomicU64,
     lost: AtomicU64,
-    highest: AtomicU64,
+    late_answers: AtomicU64,
+    cuts: AtomicU64,
+    refusals: AtomicU64,
+    stops: AtomicU64,
+    /// Holders that others came after while they were stopped.
+    overtaken: AtomicU64,
+}
+
+/// What the lease protects, and who is at it.
+#[derive(Debug, Default)]
+struct Place {
+    inside: BTreeMap<u64, Presence>,
+    highest: u64,
+}
+
+/// A holder, as of the last moment that its process was not stopped.
+#[derive(Debug, Clone, Copy)]
+struct Presence {
+    number: usize,
+    sure_until: Instant,
+}
+
+/// A holder at the place.
+struct Here {
+    place: Arc<Mutex<Place>>,
+    token: u64,
+}
+
+impl Here {
+    /// Comes in. Whoever is inside has to be stopped, and its time has to be over.
+    fn new(number: usize, lease: &Lease, place: &Arc<Mutex<Place>>, world: &World) -> Self {
+        let (token, now) = (lease.token(), Instant::now());
+        let mut at = place.lock().unwrap();
+        assert!(at.highest < token, "the token grows");
+        at.highest = token;
+        for other in at.inside.values() {
+            assert!(
+                world.is_stopped(other.number) && other.sure_until <= now,
+                "{number} comes in, and {other:?} is there"
+            );
+            world.seen.overtaken.fetch_add(1, Ordering::Relaxed);
+        }
+        let sure_until = lease.sure_until();
+        at.inside.insert(token, Presence { number, sure_until });
+        let place = Arc::clone(place);
+        Self { place, token }
+    }
+
+    /// Notes that the holder is at work.
+    fn work(&self, lease: &Lease) {
+        let mut at = self.place.lock().unwrap();
+        if lease.is_sure() {
+            assert_eq!(at.highest, self.token, "somebody else came after it");
+        }
+        let presence = at.inside.get_mut(&self.token).expect("it is inside");
+        presence.sure_until = lease.sure_until();
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        // A failed check has its own message.
+        if let Ok(mut at) = self.place.lock() {
+            at.inside.remove(&self.token);
+        }
+    }
+}
+
+/// What the processes of a run share, beside the store.
+#[derive(Debug, Default)]
+struct World {
+    seen: Arc<Seen>,
+    /// Until when each process is stopped.
+    stopped: Mutex<[Option<Instant>; 3]>,
+}
+
+impl World {
+    fn is_stopped(&self, number: usize) -> bool {
+        self.stopped.lock().unwrap()[number].is_some()
+    }
+}
+
+/// A process that may be stopped: while it is, nothing in it is polled. When it goes on, its clock
+/// has jumped.
+async fn stoppable<R>(
+    number: usize,
+    world: &World,
+    mut random: StdRng,
+    work: impl Future<Output = R>,
+) -> R {
+    let mut work = pin!(work);
+    loop {
+        let runs = Duration::from_millis(random.random_range(0..60_000));
+        if let Ok(result) = timeout(runs, &mut work).await {
+            return result;
+        }
+        let until = Instant::now() + Duration::from_millis(random.random_range(0..20_000));
+        world.stopped.lock().unwrap()[number] = Some(until);
+        world.seen.stops.fetch_add(1, Ordering::Relaxed);
+        sleep_until(until).await;
+        // The first thing that it does when it goes on is what it was about to do.
+        let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+        world.stopped.lock().unwrap()[number] = None;
+        if let Poll::Ready(result) = first {
+            return result;
+        }
+    }
 }
 
 /// A process that takes the lease, works, and gives it back, while its connection is slow, cut
-/// and mended.
-async fn process(seed: u64, store: MemoryStore, inside: Arc<AtomicUsize>, facts: Arc<Seen>) {
+/// and mended, and while it is stopped and goes on.
+async fn process(
+    seed: u64,
+    number: usize,
+    store: MemoryStore,
+    place: Arc<Mutex<Place>>,
+    world: Arc<World>,
+) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut delays = StdRng::seed_from_u64(seed + 1);
     let mut slowness = || [5, 50, 3_000, 8_000][random.random_range(0..4)];
     let (to, from) = (slowness(), slowness());
+    let facts = Arc::clone(&world.seen);
     store.delay(move || {
         let mut way = |slowness| Duration::from_millis(delays.random_range(0..=slowness));
-        (way(to), way(from))
+        let (to, from) = (way(to), way(from));
+        if to + from >= TTL * 9 / 10 {
+            facts.late_answers.fetch_add(1, Ordering::Relaxed);
+        }
+        (to, from)
     });
     let link = store.clone();
     let mut weather = StdRng::seed_from_u64(seed + 2);
+    let facts = Arc::clone(&world.seen);
     let trouble = async move {
         loop {
             sleep(Duration::from_millis(weather.random_range(0..40_000))).await;
             if weather.random_bool(0.7) {
+                facts.cuts.fetch_add(1, Ordering::Relaxed);
                 link.cut();
             } else {
+                facts.refusals.fetch_add(1, Ordering::Relaxed);
                 link.refuse();
             }
             sleep(Duration::from_millis(weather.random_range(0..20_000))).await;
             link.mend();
         }
     };
+    let stops = StdRng::seed_from_u64(seed + 3);
     let work = async {
         for _ in 0..10 {
             let time = Duration::from_millis(random.random_range(0..30_000));
-            let (inside, seen_inside) = (Arc::clone(&inside), Arc::clone(&facts));
+            let (place, inside) = (Arc::clone(&place), Arc::clone(&world));
             let body = async move |lease: &mut Lease| {
-                let _alone = Alone::new(&inside);
-                let before = seen_inside.highest.swap(lease.token(), Ordering::SeqCst);
-                assert!(before < lease.token(), "the token grows");
-                seen_inside.held.fetch_add(1, Ordering::Relaxed);
-                sleep(time).await;
-                assert!(lease.is_sure());
+                let here = Here::new(number, lease, &place, &inside);
+                inside.seen.held.fetch_add(1, Ordering::Relaxed);
+                let ends = Instant::now() + time;
+                while Instant::now() < ends {
+                    sleep(Duration::from_millis(500)).await;
+                    here.work(lease);
+                }
                 Ok(())
             };
-            let lease = lease(store.clone(), "n").ttl(TTL).with(body);
+            let lease = lease(store.clone(), "n").ttl(TTL).seed(random.random());
             let patience = Duration::from_millis(random.random_range(0..120_000));
-            if timeout(patience, lease).await == Ok(Err(LeaseError::Lost)) {
-                facts.lost.fetch_add(1, Ordering::Relaxed);
+            if timeout(patience, lease.with(body)).await == Ok(Err(LeaseError::Lost)) {
+                world.seen.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
     };
     tokio::select! {
-        () = work => {}
+        () = stoppable(number, &world, stops, work) => {}
         () = trouble => {}
     }
+    world.stopped.lock().unwrap()[number] = None;
     store.mend();
 }
 
@@ -423,15 +549,18 @@ fn at_no_moment_do_two_holders_believe_that_they_hold() {
             .start_paused(true)
             .build()
             .expect("a runtime");
-        seen.highest.store(0, Ordering::SeqCst);
         runtime.block_on(async {
             let store = MemoryStore::new();
-            let inside = Arc::new(AtomicUsize::new(0));
+            let place = Arc::default();
+            let stopped = Mutex::default();
+            let seen = Arc::clone(&seen);
+            let world = Arc::new(World { seen, stopped });
             let mut processes = JoinSet::new();
             for number in 0..3 {
                 let store = store.connect();
-                let (inside, seen) = (Arc::clone(&inside), Arc::clone(&seen));
-                processes.spawn(process(seed * 100 + number * 10, store, inside, seen));
+                let (place, world) = (Arc::clone(&place), Arc::clone(&world));
+                let own = seed * 100 + number as u64 * 10;
+                processes.spawn(process(own, number, store, place, world));
             }
             while let Some(ended) = processes.join_next().await {
                 ended.unwrap_or_else(|error| panic!("SEED={seed}: {error}"));
@@ -444,5 +573,16 @@ fn at_no_moment_do_two_holders_believe_that_they_hold() {
     }
     println!("{seen:?}");
     assert!(seen.held.load(Ordering::Relaxed) > count);
-    assert!(seen.lost.load(Ordering::Relaxed) > 0);
+    let Seen {
+        lost,
+        late_answers,
+        cuts,
+        refusals,
+        stops,
+        overtaken,
+        ..
+    } = &*seen;
+    for kind in [lost, late_answers, cuts, refusals, stops, overtaken] {
+        assert!(kind.load(Ordering::Relaxed) > 0, "{seen:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The Redis that a test uses: the one that is there, or one of its own, which it may stop.
+//! The Redis that a test uses: the one that is there, or one of its own.
 
 use std::io;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) fn redis_url() -> String {
         .unwrap_or_else(|_| panic!("REDIS_URL has to name a Redis, such as redis://127.0.0.1:6379"))
 }
 
-/// A Redis of the test's own. On a socket file: nobody else takes that while it is down.
+/// A Redis of the test's own, on a socket file.
 pub(crate) struct Server {
     directory: TempDir,
     process: Child,
@@ -40,19 +40,11 @@ impl Server {
         Ok(server)
     }
 
-    /// What it has said is on disk: so it still knows that when it is started again.
     fn launch(directory: &Path) -> io::Result<Child> {
         Command::new("redis-server")
             .args(["--port", "0", "--unixsocket", "redis.sock", "--dir"])
             .arg(directory)
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                "yes",
-                "--appendfsync",
-                "always",
-            ])
+            .args(["--save", ""])
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| io::Error::other(format!("can't start redis-server: {error}")))
@@ -69,21 +61,6 @@ impl Server {
         let mut redis = Client::open(self.url())?.get_connection()?;
         redis.ping::<String>()?;
         Ok(redis)
-    }
-
-    pub(crate) fn kill(&mut self) -> Tested {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-
-    pub(crate) fn start_again(&mut self) -> Tested {
-        self.process = Self::launch(self.directory.path())?;
-        Ok(())
-    }
-
-    pub(crate) fn signal(&self, signal: &str) -> Tested {
-        send(signal, self.process.id())
     }
 }
 

@@ -23,6 +23,7 @@
 //! | [Operating](operating) | what to set, what to look at, and what to do about it |
 //! | [By hand](by_hand) | the trait, and who owes what |
 //! | [Limits](limits) | what cannot be guaranteed |
+//! | [When a context is not enough](not_enough) | what has to be undone after the process has died |
 //! | [Questions](faq) | that come up, and messages of the compiler |
 //! | [For Python programmers](for_python) | every name of `contextlib`, and ours |
 //! | [For users of other crates](coming_from) | scopeguard, async-dropper, transaction closures |
@@ -99,6 +100,9 @@ pub mod by_hand {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}
+
+#[doc = include_str!("not_enough.md")]
+pub mod not_enough {}
 
 #[doc = include_str!("faq.md")]
 pub mod faq {}

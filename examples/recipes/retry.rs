@@ -1,0 +1,158 @@
+//! A transaction that is tried again when the database says that another try may succeed.
+//!
+//! A serializable transaction may fail at any statement, and at its COMMIT, with an error that says
+//! so. Then all of it has to be run again: the statements have read what is not true any more. So
+//! the retry goes around the context *and* its body, and never into the body. The commit is in the
+//! exit, and its error is the error of the use, as that of a statement is. `backon` does the rest.
+//!
+//! The body must not do anything beside the transaction, such as sending a mail: the body may run
+//! several times.
+
+use std::time::Duration;
+
+use async_context_manager::SendBody;
+use async_context_manager::prelude::*;
+use backon::{ExponentialBuilder, Retryable as _};
+use sqlx::error::DatabaseError;
+use sqlx::{PgPool, Postgres, Transaction};
+
+type Tx = Transaction<'static, Postgres>;
+
+#[async_context]
+async fn serializable(pool: PgPool) -> Result<Tx, sqlx::Error> {
+    let begin = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+    let tx = cancellable!(pool.begin_with(begin)).await?;
+    let (tx, outcome) = yield_!(tx);
+    if outcome.is_completed() {
+        tx.commit().await
+    } else {
+        tx.rollback().await
+    }
+}
+
+/// A serialization failure, or a deadlock.
+fn may_succeed(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    matches!(code.as_deref(), Some("40001" | "40P01"))
+}
+
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(5))
+        .with_max_delay(Duration::from_millis(500))
+        .with_max_times(10)
+        .with_jitter()
+}
+
+/// Runs the body in a serializable transaction, again and again where that may help.
+async fn serialized<R, B>(pool: PgPool, body: B) -> Result<R, sqlx::Error>
+where
+    R: Send,
+    B: for<'a> SendBody<&'a mut Tx, Result<R, sqlx::Error>> + Clone,
+{
+    let attempt = || serializable(pool.clone()).with(body.clone());
+    attempt.retry(pauses()).when(may_succeed).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    async fn pool() -> PgPool {
+        let url = std::env::var("DATABASE_URL")
+            .expect("DATABASE_URL has to be set, as in postgres://user@localhost/database");
+        PgPool::connect(&url).await.expect("the server answers")
+    }
+
+    /// Where two withdrawals wait for each other, in their first tries.
+    #[derive(Clone)]
+    struct Meeting(Arc<Barrier>);
+
+    impl Meeting {
+        async fn meet(&self, tries: usize) {
+            if tries == 1 {
+                self.0.wait().await;
+            }
+        }
+    }
+
+    /// Withdraws from one of the two accounts of an owner, which may be below zero if the other one
+    /// makes up for that. Gives whether there was enough, and the number of tries and of bodies
+    /// that have completed.
+    async fn withdraw(
+        pool: PgPool,
+        owner: i64,
+        number: i32,
+        meeting: Meeting,
+    ) -> Result<(bool, usize, usize), sqlx::Error> {
+        let (tries, completed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (begun, ended) = (Arc::clone(&tries), Arc::clone(&completed));
+        let body = async move |tx: &mut Tx| {
+            let tries = begun.fetch_add(1, Ordering::Relaxed) + 1;
+            let sum = "SELECT sum(cents)::bigint FROM retry_accounts WHERE owner = $1";
+            let sum = sqlx::query_scalar(sum).bind(owner);
+            let sum: i64 = sum.fetch_one(&mut **tx).await?;
+            meeting.meet(tries).await;
+            if sum >= 80 {
+                let update = "UPDATE retry_accounts SET cents = cents - 80
+                    WHERE owner = $1 AND number = $2";
+                let update = sqlx::query(update).bind(owner).bind(number);
+                update.execute(&mut **tx).await?;
+            }
+            meeting.meet(tries).await;
+            ended.fetch_add(1, Ordering::Relaxed);
+            Ok(sum >= 80)
+        };
+        let enough = serialized(pool, body).await?;
+        let count = |counter: Arc<AtomicUsize>| counter.load(Ordering::Relaxed);
+        Ok((enough, count(tries), count(completed)))
+    }
+
+    /// Both read before one of them writes, and both write before one of them commits. So one of
+    /// the two fails at its COMMIT, where all of its statements have succeeded.
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL"]
+    async fn a_commit_that_fails_to_serialize_runs_context_and_body_again_in_a_task() {
+        let pool = pool().await;
+        let table = "CREATE TABLE IF NOT EXISTS retry_accounts
+            (owner bigint, number int, cents bigint, PRIMARY KEY (owner, number))";
+        sqlx::raw_sql(table).execute(&pool).await.unwrap();
+        let owner: i64 = rand::random();
+        let insert = "INSERT INTO retry_accounts VALUES ($1, 1, 50), ($1, 2, 50)";
+        let insert = sqlx::query(insert).bind(owner);
+        insert.execute(&pool).await.unwrap();
+
+        let meeting = Meeting(Arc::new(Barrier::new(2)));
+        let task = |number| tokio::spawn(withdraw(pool.clone(), owner, number, meeting.clone()));
+        let (one, two) = (task(1), task(2));
+        let mut ended = [one.await.unwrap().unwrap(), two.await.unwrap().unwrap()];
+        ended.sort_unstable();
+        // The one that has failed had completed its body. It has read again, and then there was not
+        // enough.
+        assert_eq!(ended, [(false, 2, 2), (true, 1, 1)]);
+
+        let left = "DELETE FROM retry_accounts WHERE owner = $1 RETURNING cents";
+        let left = sqlx::query_scalar(left).bind(owner).fetch_all(&pool).await;
+        let left: Vec<i64> = left.unwrap();
+        assert_eq!(left.iter().sum::<i64>(), 20);
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL"]
+    async fn an_error_that_does_not_say_so_is_not_tried_again() {
+        let tries = Arc::<AtomicUsize>::default();
+        let begun = Arc::clone(&tries);
+        let body = async move |tx: &mut Tx| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            let failing = sqlx::query("SELECT 1 / 0").execute(&mut **tx);
+            failing.await
+        };
+        assert!(serialized(pool().await, body).await.is_err());
+        assert_eq!(tries.load(Ordering::Relaxed), 1);
+    }
+}

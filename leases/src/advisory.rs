@@ -1,0 +1,382 @@
+//! The context: an advisory lock of PostgreSQL, which a session holds.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_context_manager::generator::Lender;
+use async_context_manager::prelude::*;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::acquire::{LONGEST, TTL};
+use crate::error::LeaseError;
+use crate::lease::Lease;
+
+const WAIT: &str = "SELECT pg_advisory_lock(hashtextextended($1, 0)) IS NOT NULL";
+
+const TRY: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
+
+const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended($1, 0))";
+
+/// By the session that has the lock, and so after the tokens of all holders before.
+const TOKEN: &str = "
+    INSERT INTO async_context_leases AS lease (name, until, token) VALUES ($1, '-infinity', 1)
+    ON CONFLICT (name) DO UPDATE SET token = lease.token + 1
+    RETURNING token, pg_backend_pid()
+";
+
+const SESSION: &str = "SELECT pg_backend_pid()";
+
+/// The code of the error by which PostgreSQL ends a wait that is as long as its `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// No session of PostgreSQL can be told a longer time.
+const LONGEST_TTL: Duration = Duration::from_secs(20 * 24 * 60 * 60);
+
+/// For a holder that nobody lets do anything in time.
+const SHORTEST_TTL: Duration = Duration::from_millis(100);
+
+/// An advisory lock of PostgreSQL, as a context: waits in the queue of the server, lends a
+/// [`Lease`], checks the session beside the body, and unlocks in the exit.
+///
+/// The lock belongs to a session, and so each use has a connection of its own, made with these
+/// options. The tokens are in the tables of [`PostgresStore`](crate::PostgresStore), which
+/// [`create_tables`](crate::PostgresStore::create_tables) creates.
+///
+/// ```no_run
+/// use async_context_leases::{PostgresStore, advisory_lock, pass_fence};
+/// use async_context_manager::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let url = "postgres://postgres@127.0.0.1/test";
+/// let pool = sqlx::PgPool::connect(url).await?;
+/// PostgresStore::new(pool.clone()).create_tables().await?;
+/// let report = advisory_lock(url.parse()?, "report");
+/// report
+///     .with(async |lease| {
+///         let mut tx = pool.begin().await?;
+///         assert!(pass_fence(&mut *tx, "report", lease.token()).await?);
+///         tx.commit().await?;
+///         Ok(())
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> AdvisoryLock {
+    AdvisoryLock {
+        server,
+        name: name.into(),
+        ttl: TTL,
+        margin: None,
+        patience: None,
+        held: None,
+    }
+}
+
+/// An advisory lock that is not held yet: a context, made by [`advisory_lock`].
+///
+/// ```no_run
+/// use async_context_leases::{AdvisoryLock, advisory_lock};
+/// use async_context_manager::prelude::*;
+///
+/// struct Leader {
+///     lock: Guard<AdvisoryLock>,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = "postgres://postgres@127.0.0.1/test".parse()?;
+/// let leader = Leader { lock: advisory_lock(server, "leader").guard().await? };
+/// assert!(leader.lock.is_sure());
+/// Guard::close(leader.lock).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What ends it
+///
+/// The session tells the server to end it when it has been idle for the [ttl](AdvisoryLock::ttl)
+/// (`idle_session_timeout`, which PostgreSQL has since version 14). Beside the body the holder asks
+/// for the number of its session, three times in a ttl. So the lock of a holder that was stopped or
+/// cut off ends by the server's clock. The holder counts the same time on its own clock, from
+/// before it has sent the request, less a margin, and ends the body with
+/// [`Lost`](LeaseError::Lost). The server ends the lock of a process that has died as soon as the
+/// server sees the connection closed, and not only after the ttl.
+///
+/// # What it can do that a lease in a row can't
+///
+/// Waiting takes no polling: the server has a queue, and who has waited longest is next. Whoever
+/// waits for longer than a ttl goes to the end of the queue, because a wait is asked for anew after
+/// that time: so a waiter finds out that the server is gone.
+///
+/// # What it can't do behind a pooler
+///
+/// A pooler in transaction mode, such as `PgBouncer`, hands out a session of the server for a
+/// transaction at a time. The lock stays with a session that the next client gets, and an unlock
+/// goes to another session. Two clients on one session both get the lock, because a session that
+/// has a lock gets the lock again. Give the address of the server itself, past the pooler.
+/// `PgBouncer` refuses the connection of this context, because of its startup options, unless
+/// `PgBouncer` was told to ignore them. A holder whose session changes gets
+/// [`Lost`](LeaseError::Lost), but two on one session can't be told. [`PostgresStore`] has none of
+/// these problems.
+///
+/// Nor does a lock outlive a failover: a standby has none of the locks. After a failover to a
+/// standby that was behind, the tokens may be old ones.
+///
+/// # Names
+///
+/// PostgreSQL has numbers for locks: a hash of 64 bits of the name. Locks of other programs in the
+/// same database may have the same number.
+///
+/// # Errors
+///
+/// The enter fails with [`Held`](LeaseError::Held), [`Store`](LeaseError::Store) or
+/// [`NoAnswer`](LeaseError::NoAnswer), the body with [`Lost`](LeaseError::Lost).
+///
+/// # Cancel safety
+///
+/// A wait that is dropped closes its connection. The server looks once a second whether a waiting
+/// session still has a client.
+///
+/// [`PostgresStore`]: crate::PostgresStore
+#[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
+pub struct AdvisoryLock {
+    server: PgConnectOptions,
+    name: String,
+    ttl: Duration,
+    margin: Option<Duration>,
+    patience: Option<Duration>,
+    held: Option<Held>,
+}
+
+/// The session that has the lock.
+struct Held {
+    connection: PgConnection,
+    process: i32,
+    sure_until: watch::Sender<Instant>,
+}
+
+impl fmt::Debug for AdvisoryLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdvisoryLock")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+type Failed = LeaseError<sqlx::Error>;
+
+/// An answer that has not come by then is none.
+async fn answer<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Failed> {
+    let answered = timeout(limit, asked).await;
+    Ok(answered.map_err(|_| LeaseError::NoAnswer)??)
+}
+
+impl AdvisoryLock {
+    /// How long the lock outlives a holder that was stopped or cut off: ten seconds, unless this
+    /// says otherwise.
+    ///
+    /// ```no_run
+    /// # use async_context_leases::advisory_lock;
+    /// # use async_context_manager::prelude::*;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = "postgres://postgres@127.0.0.1/test".parse()?;
+    /// let lock = advisory_lock(server, "report").ttl(Duration::from_secs(30));
+    /// lock.with(async |lease| Ok(assert!(lease.is_sure()))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl.clamp(SHORTEST_TTL, LONGEST_TTL);
+        self
+    }
+
+    /// How long before the end of the ttl the holder gives up: a tenth of the ttl, unless this says
+    /// otherwise.
+    ///
+    /// ```no_run
+    /// # use async_context_leases::advisory_lock;
+    /// # use async_context_manager::prelude::*;
+    /// # use std::time::Duration;
+    /// # use tokio::time::Instant;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = "postgres://postgres@127.0.0.1/test".parse()?;
+    /// let lock = advisory_lock(server, "report").margin(Duration::from_secs(4));
+    /// let left = lock.with(async |lease| Ok(lease.sure_until() - Instant::now())).await?;
+    /// assert!(left <= Duration::from_secs(6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = Some(margin);
+        self
+    }
+
+    /// Limits how long the enter waits for others: [`LeaseError::Held`] after that. With a limit of
+    /// zero the enter does not wait.
+    ///
+    /// ```no_run
+    /// # use async_context_leases::{LeaseError, advisory_lock};
+    /// # use async_context_manager::prelude::*;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = "postgres://postgres@127.0.0.1/test".parse()?;
+    /// let lock = advisory_lock(server, "report").wait_at_most(Duration::ZERO);
+    /// match lock.with(async |lease| Ok(lease.token())).await {
+    ///     Ok(token) => println!("the report is made, token {token}"),
+    ///     Err(LeaseError::Held) => println!("another process makes the report"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_at_most(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience.min(LONGEST));
+        self
+    }
+
+    fn sure_for(&self) -> Duration {
+        let margin = self.margin.unwrap_or(self.ttl / 10);
+        self.ttl.saturating_sub(margin)
+    }
+
+    /// A session that the server ends when nobody uses it.
+    async fn session(&self, longest_wait: Duration) -> Result<PgConnection, Failed> {
+        let milliseconds = |time: Duration| time.as_millis().max(1).to_string();
+        let server = self.server.clone().options([
+            ("idle_session_timeout", milliseconds(self.ttl)),
+            ("lock_timeout", milliseconds(longest_wait)),
+            ("statement_timeout", "0".to_owned()),
+            ("client_connection_check_interval", "1000".to_owned()),
+        ]);
+        answer(self.ttl, server.connect()).await
+    }
+
+    /// Waits in the queue until the session has the lock.
+    async fn wait(&self) -> Result<PgConnection, Failed> {
+        let begun = Instant::now();
+        let longest_wait = self.ttl.min(self.patience.unwrap_or(LONGEST));
+        let ask = if longest_wait.is_zero() { TRY } else { WAIT };
+        let mut connection = self.session(longest_wait).await?;
+        loop {
+            let asked = sqlx::query_scalar(ask).bind(&self.name);
+            match answer(longest_wait + self.ttl, asked.fetch_one(&mut connection)).await {
+                Ok(true) => return Ok(connection),
+                Ok(false) => {}
+                Err(LeaseError::Store(sqlx::Error::Database(error)))
+                    if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {}
+                Err(error) => return Err(error),
+            }
+            if self
+                .patience
+                .is_some_and(|patience| patience <= begun.elapsed())
+            {
+                // Where this fails, the connection is closed all the same.
+                let _ = timeout(self.ttl, connection.close()).await;
+                return Err(LeaseError::Held);
+            }
+        }
+    }
+
+    /// Waits for the lock, and takes a token.
+    async fn take(&mut self) -> Result<Lease, Failed> {
+        let mut connection = self.wait().await?;
+        // How long ago the lock was granted, nobody knows. From this request on the server counts
+        // anew; and if the session is there to answer it, the session has the lock.
+        let sure_until = Instant::now() + self.sure_for();
+        let asked = sqlx::query_as(TOKEN).bind(&self.name);
+        let answered = timeout_at(sure_until, asked.fetch_one(&mut connection)).await;
+        let (token, process): (i64, i32) = answered.map_err(|_| LeaseError::NoAnswer)??;
+        let token = u64::try_from(token).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let (sender, receiver) = watch::channel(sure_until);
+        self.held = Some(Held {
+            connection,
+            process,
+            sure_until: sender,
+        });
+        Ok(Lease::new(token, receiver))
+    }
+
+    /// Keeps the session from being idle, until the holder can no longer be sure of it.
+    async fn keep(&mut self) -> Result<(), Failed> {
+        let (pause, sure_for) = (self.ttl / 3, self.sure_for());
+        let Some(held) = &mut self.held else {
+            return Ok(()); // it was not entered
+        };
+        let mut next = Instant::now() + pause;
+        loop {
+            let sure_until = *held.sure_until.borrow();
+            sleep_until(next.min(sure_until)).await;
+            let sent = Instant::now();
+            if sure_until <= sent {
+                break;
+            }
+            // An answer that is late would be late on this connection for any other request, too.
+            let asked = sqlx::query_scalar::<_, i32>(SESSION).fetch_one(&mut held.connection);
+            match timeout_at(sure_until, asked).await {
+                Ok(Ok(process)) if held.process == process => {
+                    held.sure_until.send_replace(sent + sure_for);
+                    next = sent + pause;
+                }
+                Ok(Ok(_) | Err(_)) | Err(_) => break,
+            }
+        }
+        // The connection is closed with it.
+        held.sure_until.send_replace(Instant::now());
+        self.held = None;
+        Err(LeaseError::Lost)
+    }
+
+    /// Unlocks, and closes the connection.
+    async fn give_back(self, outcome: &Outcome) -> Result<(), Failed> {
+        let Some(Held { mut connection, .. }) = self.held else {
+            return Ok(());
+        };
+        let asked = sqlx::query_scalar(UNLOCK).bind(&self.name);
+        let unlocked = answer(self.ttl, asked.fetch_one(&mut connection)).await;
+        // With the session the lock ends in any case.
+        let closed = answer(self.ttl, connection.close()).await;
+        match unlocked? {
+            true => closed,
+            // To a body that did not complete it is no news that it was not alone.
+            false if !outcome.is_completed() => Ok(()),
+            false => Err(LeaseError::Lost),
+        }
+    }
+}
+
+impl AsyncContext for AdvisoryLock {
+    type Value = Lease;
+    type Error = LeaseError<sqlx::Error>;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<Lease, Self::Error> {
+        self.take().await
+    }
+
+    async fn beside(&mut self) -> Result<(), Self::Error> {
+        self.keep().await
+    }
+
+    async fn exit(self, _lease: Lease, outcome: &Outcome) -> Result<(), Self::Error> {
+        self.give_back(outcome).await
+    }
+
+    /// The same, with an enter that is `cancellable!`: by hand, that can't be said of an `enter`.
+    async fn __coroutine(mut self, lender: Lender<Lease, Self::Error>) -> Result<(), Self::Error> {
+        let lease = lender.cancellable(self.take()).await?;
+        let (_lease, outcome) = lender.yield_beside(lease, self.keep()).await;
+        self.give_back(outcome).await
+    }
+}
