@@ -30,7 +30,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use async_context_leases::{LeaseError, RedisStore, Store as _, lease};
-use async_context_manager::{detached, prelude::*};
+use async_context_manager::{contexts::tasks, detached, prelude::*};
 use clap::Parser;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, Client, RedisError, RedisResult};

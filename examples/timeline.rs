@@ -7,30 +7,32 @@
 //!
 //! 1. one that ends well, and commits;
 //! 2. one that fails, and rolls back;
-//! 3. one whose client gives up after 50 ms. Its rollback goes on without it, and is in the tree all the same: inside
-//!    of its request, and inside of the pool, which closes after it.
+//! 3. one whose client gives up after 50 ms. Its rollback goes on without it, in a tree of its own: the request is over,
+//!    and does not become longer by what nobody waits for. The pool closes after it all the same.
 //!
 //! The clock is paused, so the times of the contexts are the same in each run; those in brackets are what the layer has
 //! measured itself, of real work.
 //!
 //! ```text
 //! $ cargo run --example timeline
-//! INFO     service [ 551µs | 24.52% / 100.00% ]
-//! INFO     ┕━ async_context [ 416µs | 22.69% / 75.48% ] name: "timeline::pool" | phase: "enter"
-//! INFO        ┝━ request [ 112µs | 14.85% / 20.27% ] number: 1
-//! INFO        │  ┕━ async_context [ 29.9µs | 5.42% ] name: "timeline::transaction" | phase: "enter"
+//! INFO     async_context [ 42.9µs | 100.00% ] name: "timeline::transaction" | phase: "enter" | detached: true
+//! INFO     ┝━ ｉ [info]: rollback
+//! DEBUG    ┕━ 🐛 [debug]: exited | outcome: "cancelled" | enter: 1ms | body: 49ms | exit: 5ms | detached: true | exit_failed: false
+//! INFO     service [ 694µs | 30.27% / 100.00% ]
+//! INFO     ┕━ async_context [ 484µs | 19.16% / 69.73% ] name: "timeline::pool" | phase: "enter"
+//! INFO        ┝━ request [ 128µs | 13.19% / 18.42% ] number: 1
+//! INFO        │  ┕━ async_context [ 36.3µs | 5.23% ] name: "timeline::transaction" | phase: "enter"
 //! INFO        │     ┝━ ｉ [info]: commit
 //! DEBUG       │     ┕━ 🐛 [debug]: exited | outcome: "completed" | enter: 1ms | body: 30ms | exit: 5ms | detached: false | exit_failed: false
-//! INFO        ┝━ request [ 113µs | 9.88% / 20.45% ] number: 2
-//! INFO        │  ┕━ async_context [ 58.3µs | 10.57% ] name: "timeline::transaction" | phase: "enter"
+//! INFO        ┝━ request [ 77.8µs | 7.67% / 11.21% ] number: 2
+//! INFO        │  ┕━ async_context [ 24.6µs | 3.54% ] name: "timeline::transaction" | phase: "enter"
 //! INFO        │     ┝━ ｉ [info]: rollback
 //! DEBUG       │     ┕━ 🐛 [debug]: exited | outcome: "failed" | enter: 1ms | body: 10ms | exit: 5ms | detached: false | exit_failed: false
 //! INFO        ┝━ ｉ [info]: the second request is answered | failed: true
+//! INFO        ┝━ request [ 145µs | 18.57% / 20.94% ] number: 3
+//! INFO        │  ┕━ async_context [ 16.5µs | 2.38% ] name: "timeline::transaction" | phase: "enter"
+//! DEBUG       │     ┕━ 🐛 [debug]: goes on in the background
 //! INFO        ┝━ ｉ [info]: the third client | gone: true
-//! INFO        ┝━ request [ 66.5µs | 2.77% / 12.07% ] number: 3
-//! INFO        │  ┕━ async_context [ 51.3µs | 9.30% ] name: "timeline::transaction" | phase: "enter"
-//! INFO        │     ┝━ ｉ [info]: rollback
-//! DEBUG       │     ┕━ 🐛 [debug]: exited | outcome: "cancelled" | enter: 1ms | body: 49ms | exit: 5ms | detached: true | exit_failed: false
 //! DEBUG       ┕━ 🐛 [debug]: exited | outcome: "completed" | enter: 20ms | body: 102ms | exit: 15ms | detached: false | exit_failed: false
 //! 4 contexts: 2 completed, 1 failed, 1 cancelled, of these 1 in the background; 0 lost
 //! ```

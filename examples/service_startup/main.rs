@@ -1,9 +1,10 @@
 //! A service that starts up, serves one request, and is stopped at each of ten moments.
 //!
-//! It holds a temporary directory, an SQLite pool in it, now and then a metrics file, a listener and
-//! some background tasks. For each run it prints as a tree what was opened and closed, and it ends with
-//! the exit code 0 only if nothing was left open in any of them. The service is here; what watches it is
-//! in `run.rs`.
+//! The service holds a temporary directory, an SQLite pool in that directory, now and then a metrics
+//! file, a listener and some background tasks. `shutdown::run` ends the service, and waits until all
+//! of these are closed. Each run is a process of its own. It prints as a tree what was opened and
+//! closed. The program ends with the exit code 0 only if nothing was left open in any run. The service
+//! is here; what watches a run is in `run.rs`.
 //!
 //! ```sh
 //! cargo run --example service_startup
@@ -13,14 +14,17 @@
 
 mod run;
 
+use std::env;
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream as BlockingStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use async_context_manager::{Tasks, contexts::tasks, detached, prelude::*, report};
+use async_context_manager::shutdown::{How, Times};
+use async_context_manager::{Tasks, contexts::tasks, prelude::*, report};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool};
 use tempfile::TempDir;
 use tokio::fs::File;
@@ -179,50 +183,70 @@ async fn read_line(stream: &mut TcpStream) -> Result<String, AnyError> {
     }
 }
 
-/// Runs the service, stops it at its moment, and says whether nothing is left.
-async fn run_and_check(stopped_at: Option<usize>) -> bool {
-    let run = Arc::new(Run {
-        stopped_at,
-        wants_metrics: stopped_at.is_none_or(|moment| moment % 2 == 0),
-        ..Run::default()
-    });
-    let ended = tokio::select! {
-        biased;
-        () = run.reached.notified() => None,
-        ended = serve_one_request(&run) => Some(ended),
-    };
-    // The service has been dropped, wherever it was. What it held is closed in the background.
-    detached::drain().await;
-
-    let mut troubles = run.troubles();
-    match (&ended, stopped_at.map(|moment| MOMENTS[moment])) {
-        (None, Some(moment)) => println!("stopped {moment}:"),
-        (Some(Ok(())), None) => println!("not stopped:"),
-        (ended, moment) => troubles.push(format!("it ended with {ended:?}, {moment:?}")),
-    }
-    for line in &run.tree().lines {
-        println!("  {line}");
-    }
-    for trouble in &troubles {
-        println!("  !! {trouble}");
-    }
-    troubles.is_empty()
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Runs the service, and ends it at its moment, as a signal would. Whether nothing is left is what
+/// the exit code says.
+async fn run_and_check(stopped_at: Option<usize>) -> ExitCode {
     static REPORTS: AtomicUsize = AtomicUsize::new(0);
     report::set_hook(|report| {
         REPORTS.fetch_add(1, Ordering::Relaxed);
         eprintln!("{report}");
     });
+    let run = Arc::new(Run {
+        stopped_at,
+        wants_metrics: stopped_at.is_none_or(|moment| moment % 2 == 0),
+        ..Run::default()
+    });
+    // Without a grace, the service is dropped wherever it is. What it holds is closed in the
+    // background, and waited for.
+    let times = Times::new().grace(Duration::ZERO);
+    let ended = times.run(serve_one_request(&run)).await;
+
+    let mut troubles = run.troubles();
+    match (ended.how(), stopped_at.map(|moment| MOMENTS[moment])) {
+        (How::Dropped, Some(moment)) => println!("stopped {moment}:"),
+        (How::ByItself, None) => println!("not stopped:"),
+        (how, moment) => troubles.push(format!("it ended {how:?}, {moment:?}")),
+    }
+    for line in &run.tree().lines {
+        println!("  {line}");
+    }
+    if let Some(Err(error)) = ended.into_output() {
+        troubles.push(error.to_string());
+    }
+    for trouble in &troubles {
+        println!("  !! {trouble}");
+    }
+    if troubles.is_empty() && REPORTS.load(Ordering::Relaxed) == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs the service once for each moment, and once to its end: each time in a process of its own,
+/// since a program ends only once.
+fn run_all() -> Result<ExitCode, AnyError> {
     let mut is_clean = true;
     for moment in (0..MOMENTS.len()).map(Some).chain([None]) {
-        is_clean &= run_and_check(moment).await;
+        let moment = moment.map_or("never".to_owned(), |moment| moment.to_string());
+        let status = Command::new(env::current_exe()?).arg(moment).status()?;
+        is_clean &= status.success();
     }
-    if is_clean && REPORTS.load(Ordering::Relaxed) == 0 {
+    if is_clean {
         println!("nothing was left open in any of {} runs", MOMENTS.len() + 1);
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
-    ExitCode::FAILURE
+    Ok(ExitCode::FAILURE)
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, AnyError> {
+    match env::args().nth(1).as_deref() {
+        None => run_all(),
+        Some("never") => Ok(run_and_check(None).await),
+        Some(moment) => match moment.parse() {
+            Ok(moment) if moment < MOMENTS.len() => Ok(run_and_check(Some(moment)).await),
+            _ => Err(format!("there is no moment `{moment}`").into()),
+        },
+    }
 }

@@ -4,8 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_context_manager::Outcome;
-use tokio::sync::Notify;
+use async_context_manager::{Outcome, shutdown};
 
 /// When the service is stopped; in every second run it has a metrics file.
 pub(crate) const MOMENTS: [&str; 10] = [
@@ -26,7 +25,6 @@ pub(crate) const MOMENTS: [&str; 10] = [
 pub(crate) struct Run {
     pub(crate) stopped_at: Option<usize>,
     pub(crate) wants_metrics: bool,
-    pub(crate) reached: Notify,
     pub(crate) running_tasks: AtomicUsize,
     pub(crate) is_answered: AtomicBool,
     pub(crate) tree: Mutex<Tree>,
@@ -44,10 +42,11 @@ pub(crate) struct Tree {
 }
 
 impl Run {
-    /// If this is the moment, whoever runs the service stops it here.
+    /// If this is the moment, the service is told to end, and is dropped here. What goes on in the
+    /// background goes on.
     pub(crate) async fn pass(&self, moment: usize) {
         if self.stopped_at == Some(moment) {
-            self.reached.notify_one();
+            shutdown::tell();
             tokio::task::yield_now().await;
         }
     }

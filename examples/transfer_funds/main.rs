@@ -58,7 +58,8 @@
 //! - some hit a slow check, between the debit and the credit, and their time limit drops them: a
 //!   cancellation, which nobody waits for;
 //! - some panic, at the same place;
-//! - and Ctrl-C aborts all those that have begun, wherever they stand. Try it.
+//! - and Ctrl-C aborts all those that have begun, wherever they stand. Try it. `shutdown::run` tells of
+//!   it, and a second Ctrl-C ends the program at once.
 //!
 //! The last line is the proof. The totals come from the balances; `audit.rs` replays the journal, which
 //! each transaction writes to as well, and compares it with the table, transfer by transfer; and the
@@ -72,7 +73,7 @@
 //! | `bank.rs` | the bank, and the four contexts around it |
 //! | `transfer.rs` | one transfer, and how it ends |
 //! | `traffic.rs` | all of them, many at a time |
-//! | `trouble.rs`, `interruption.rs` | what is thrown at them: by us, and by the user |
+//! | `trouble.rs` | what is thrown at them |
 //! | `table.rs`, `audit.rs` | what comes out: what happened, and the proof |
 
 #![forbid(unsafe_code)]
@@ -82,7 +83,6 @@ mod bank;
 mod connection;
 mod csv_files;
 mod database_url;
-mod interruption;
 mod options;
 mod table;
 mod traffic;
@@ -96,7 +96,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_context_manager::prelude::*;
-use async_context_manager::{detached, report};
+use async_context_manager::report;
+use async_context_manager::shutdown::{self, Ended};
 use clap::Parser as _;
 use indicatif::ProgressBar;
 use thiserror::Error;
@@ -104,7 +105,6 @@ use thiserror::Error;
 use crate::audit::Audit;
 use crate::bank::DatabaseError;
 use crate::csv_files::{BadRow, FileError};
-use crate::interruption::Interruption;
 use crate::options::Options;
 use crate::table::{Kind, grouped};
 use crate::traffic::Traffic;
@@ -121,8 +121,6 @@ enum Error {
     Database(#[from] DatabaseError),
     #[error("the database failed: {0}")]
     Query(#[from] sqlx::Error),
-    #[error("can't listen for Ctrl-C: {0}")]
-    Signals(io::Error),
     #[error("can't write to stdout: {0}")]
     Output(io::Error),
     #[error("the books do not balance:\n  {}", .0.join("\n  "))]
@@ -134,11 +132,15 @@ enum Error {
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() -> Ended<ExitCode> {
     let options = Options::parse();
     trouble::silence_planned_panics();
-    // Boxed: it is large, and `drained` moves it.
-    match detached::drained(Box::pin(run(options))).await {
+    // Boxed: it is large, and `run` moves it.
+    shutdown::run(Box::pin(app(options))).await
+}
+
+async fn app(options: Options) -> ExitCode {
+    match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -148,7 +150,6 @@ async fn main() -> ExitCode {
 }
 
 async fn run(mut options: Options) -> Result<(), Error> {
-    let interruption = Interruption::listen().map_err(Error::Signals)?;
     let failed_exits = count_failed_exits();
 
     let accounts = options.accounts_file()?.accounts()?;
@@ -177,7 +178,7 @@ async fn run(mut options: Options) -> Result<(), Error> {
                 progress: &progress,
                 verbose: options.verbose,
             };
-            let table = traffic.run(transfers, interruption).await?;
+            let table = traffic.run(transfers).await?;
             progress.finish_and_clear();
 
             let audit = Audit::of(bank, &accounts, rows, &table).await?;

@@ -14,7 +14,8 @@ use crate::database_url::DatabaseUrl;
 /// committed if the block completes, and rolled back whatever else happens.
 ///
 /// Exits with 0 if the books balance and agree with the table, also after an interruption; with 1
-/// if they do not, or if something unexpected went wrong; with 2 for a wrong option.
+/// if they do not, or if something unexpected went wrong; with 2 for a wrong option; with 130 or 143
+/// if a second signal ends it at once.
 #[derive(Debug, Parser)]
 #[command(name = "transfer_funds", version)]
 pub(crate) struct Options {

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_context_manager::detached;
+use async_context_manager::{detached, shutdown};
 use indicatif::ProgressBar;
 use tokio::task::{self, JoinError, JoinSet};
 
 use crate::bank::{Bank, Transfer};
 use crate::csv_files::BadRow;
-use crate::interruption::Interruption;
 use crate::table::{Kind, Table};
 use crate::transfer::{by_the_books, transfer};
 use crate::trouble::{Trouble, is_planned_panic, troubles};
@@ -37,13 +36,13 @@ struct Running {
 }
 
 impl Traffic<'_> {
-    /// Runs the transfers until all have ended, or the user interrupts. No transaction is under way
-    /// any more when this returns.
+    /// Runs the transfers until all have ended, or the program is told to end. No transaction is under
+    /// way any more when this returns.
     pub(crate) async fn run(
         self,
         rows: Vec<Result<Transfer, BadRow>>,
-        mut interruption: Interruption,
     ) -> Result<Table, sqlx::Error> {
+        let mut told = shutdown::told();
         let mut table = Table::default();
         let mut orders = self.sort_out(rows, &mut table).into_iter();
         let mut running = Running::default();
@@ -55,7 +54,7 @@ impl Traffic<'_> {
             }
             tokio::select! {
                 biased;
-                () = interruption.next() => break,
+                () = &mut told => break,
                 ended = running.tasks.join_next_with_id() => match ended {
                     Some(ended) => self.settle(ended, &mut running.transfers, &mut table),
                     None => return Ok(table),
@@ -64,7 +63,6 @@ impl Traffic<'_> {
         }
 
         self.say("interrupted: ending what is open; once more to quit on the spot");
-        interruption.quit_at_the_next();
         for (transfer, _) in orders {
             self.note(&mut table, Kind::NotRun, transfer);
         }

@@ -25,12 +25,8 @@
 //! orders: 1; pieces left: 99
 //! ```
 //!
-//! Ctrl-C stops the service, after the last exit:
-//!
-//! ```text
-//! stopping
-//! stopped; exits that are left: 0
-//! ```
+//! Ctrl-C ends the service, with the exit code 0 after the last exit. `shutdown::run` does that, and the
+//! handlers and the server only ask it whether the service is to end.
 //!
 //! The handler is in `shop.rs`: it is the body of a transaction, and has nothing to say about how it ends.
 //!
@@ -39,7 +35,7 @@
 //!     tokio::select! {
 //!         placed = place(tx, number, then.as_deref()) => placed,
 //!         () = sleep(shop.time_limit) => Err(Refused::TooSlow),
-//!         _ = shop.is_cut_off.wait_for(|it| *it) => Err(Refused::Stopping),
+//!         () = told_for(shop.patience) => Err(Refused::Stopping),
 //!     }
 //! })
 //! ```
@@ -54,9 +50,9 @@
 //! not wait for its answer can't know, nor can one whose order the database itself failed to commit. It may
 //! ask once more: an order has a number.
 //!
-//! The service stops in four steps, each with a quarter of `--shutdown-limit`: it accepts no more requests, and
+//! The service ends in four steps, each with a quarter of `--shutdown-limit`: it accepts no more requests, and
 //! lets those that are running come to their ends; it ends those that have not, and answers them with 503; it
-//! waits for the exits in the background; it closes its pool. A client that keeps a connection open and
+//! closes its pool; it waits for what is left in the background. A client that keeps a connection open and
 //! asks for nothing is not waited for.
 //!
 //! `?then=` asks for trouble: `fail`, `panic` or `hang`, after the order was written and before it is paid.
@@ -68,11 +64,10 @@ mod shop;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::time::Duration;
 
-use async_context_manager::detached;
 use async_context_manager::prelude::*;
+use async_context_manager::shutdown::{self, Ended, Times};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -82,10 +77,10 @@ use axum::routing::{get, post};
 use clap::Parser;
 use futures::FutureExt as _;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
 
-use crate::shop::{Shop, database, order, orders};
+use crate::shop::{Shop, database, order, orders, told_for};
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A shop that takes orders over HTTP, with one transaction a request.
 #[derive(Debug, Parser)]
@@ -107,7 +102,7 @@ struct Options {
     #[arg(long, value_name = "MS", default_value = "1000")]
     time_limit: u64,
 
-    /// How many milliseconds the service may take to stop, after Ctrl-C or SIGTERM
+    /// How many milliseconds the service may take to end, after Ctrl-C or SIGTERM
     #[arg(long, value_name = "MS", default_value = "5000")]
     shutdown_limit: u64,
 }
@@ -121,73 +116,43 @@ async fn with_panics_answered(request: Request, next: Next) -> Response {
     })
 }
 
-#[cfg(unix)]
-async fn signalled() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-async fn signalled() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
-}
-
-/// Serves until a signal comes, and then for two parts of the limit at the most.
-async fn serve(
-    listener: TcpListener,
-    shop: Shop,
-    cut_off: watch::Sender<bool>,
-    part: Duration,
-) -> io::Result<()> {
-    let (close, closing) = oneshot::channel::<()>();
+/// Serves until the service is to end, and then for two parts of the limit at the most.
+async fn serve(listener: TcpListener, shop: Shop) -> io::Result<()> {
+    let patience = shop.patience;
     let app = Router::new()
         .route("/orders/{number}", post(order))
         .route("/orders", get(orders))
         .layer(from_fn(with_panics_answered))
         .with_state(shop);
-    let server = axum::serve(listener, app).with_graceful_shutdown(closing.map(drop));
-    let mut running = pin!(server.into_future());
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown::told());
     tokio::select! {
-        ended = &mut running => return ended,
-        signalled = signalled() => signalled?,
+        ended = server.into_future() => ended,
+        // Who has not got an answer by then has not asked for anything.
+        () = told_for(2 * patience) => Ok(()),
     }
-    println!("stopping");
-    drop(close);
-    if timeout(part, &mut running).await.is_err() {
-        cut_off.send_replace(true);
-        // Who has not got an answer after that has not asked for anything.
-        let _ = timeout(part, running).await;
-    }
-    Ok(())
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let options = Options::parse();
-    let part = Duration::from_millis(options.shutdown_limit) / 4;
+async fn app(options: Options, part: Duration) -> Result<(), AnyError> {
     database(options.database_url, options.stock)
         .exit_timeout(part)
         .err_into()
         .with(async |pool| {
             let listener = TcpListener::bind(options.listen).await?;
             println!("listening on http://{}", listener.local_addr()?);
-            let (cut_off, is_cut_off) = watch::channel(false);
             let shop = Shop {
                 pool: pool.clone(),
                 time_limit: Duration::from_millis(options.time_limit),
-                is_cut_off,
+                patience: part,
             };
-            serve(listener, shop, cut_off, part).await?;
-            let left = detached::drain_timeout(part).await;
-            println!("stopped; exits that are left: {left}");
-            Ok(())
+            Ok(serve(listener, shop).await?)
         })
         .await
+}
+
+#[tokio::main]
+async fn main() -> Ended<Result<(), AnyError>> {
+    let options = Options::parse();
+    let part = Duration::from_millis(options.shutdown_limit) / 4;
+    let times = Times::new().grace(3 * part).drain(part);
+    times.run(app(options, part)).await
 }

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use async_context_manager::prelude::*;
+use async_context_manager::shutdown;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,7 +12,6 @@ use sqlx::any::{Any, AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
 use sqlx::{AnyConnection, AnyPool, Executor as _};
 use thiserror::Error;
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// What each request needs.
@@ -19,8 +19,8 @@ use tokio::time::sleep;
 pub(crate) struct Shop {
     pub(crate) pool: AnyPool,
     pub(crate) time_limit: Duration,
-    /// The service stops, and can wait no longer for what is running.
-    pub(crate) is_cut_off: watch::Receiver<bool>,
+    /// How long a request may go on when the service is to end.
+    pub(crate) patience: Duration,
 }
 
 /// Why an order is not taken.
@@ -99,7 +99,7 @@ async fn transaction(pool: AnyPool) -> Result<PoolConnection<Any>, sqlx::Error> 
 
 /// `POST /orders/{number}`
 pub(crate) async fn order(
-    State(mut shop): State<Shop>,
+    State(shop): State<Shop>,
     Path(number): Path<i64>,
     RawQuery(then): RawQuery,
 ) -> Result<String, Refused> {
@@ -110,11 +110,17 @@ pub(crate) async fn order(
             tokio::select! {
                 placed = place(db, number, then.as_deref()) => placed,
                 () = sleep(shop.time_limit) => Err(Refused::TooSlow),
-                _ = shop.is_cut_off.wait_for(|it| *it) => Err(Refused::Stopping),
+                () = told_for(shop.patience) => Err(Refused::Stopping),
             }
         })
         .await?;
     Ok(format!("order {number} is taken\n"))
+}
+
+/// Waits until the service has been told to end, and then for so long.
+pub(crate) async fn told_for(time: Duration) {
+    shutdown::told().await;
+    sleep(time).await;
 }
 
 async fn place(db: &mut AnyConnection, number: i64, then: Option<&str>) -> Result<(), Refused> {

@@ -36,6 +36,8 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use crate::alarm::Alarm;
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine};
@@ -426,9 +428,24 @@ where
         counted,
     }));
     match runtime.or_else(fallback::runtime) {
-        Some(runtime) => drop(runtime.spawn(detached)),
+        Some(runtime) => spawn(detached, name, &runtime),
         None => drop(detached),
     }
+}
+
+#[cfg(not(all(tokio_unstable, feature = "tracing")))]
+fn spawn(task: impl Future<Output = ()> + Send + 'static, _name: &'static str, runtime: &Handle) {
+    runtime.spawn(task);
+}
+
+/// As a task of that name, for tokio-console.
+#[cfg(all(tokio_unstable, feature = "tracing"))]
+fn spawn(task: impl Future<Output = ()> + Send + 'static, name: &'static str, runtime: &Handle) {
+    let task = tokio::task::Builder::new()
+        .name(name)
+        .spawn_on(task, runtime);
+    // Where it could not be spawned, it has dropped, and its rescue has begun.
+    drop(task);
 }
 
 /// What is left of a context, from wherever its holder left it. It counts as running until it
@@ -626,7 +643,7 @@ where
         report::plain(name, Kind::Lost);
         return drop_quietly(name, rest);
     };
-    runtime.spawn(async move {
+    let rescued = async move {
         // All of it moves in here.
         let mut rest = rest;
         loop {
@@ -648,5 +665,6 @@ where
                 }
             }
         }
-    });
+    };
+    spawn(rescued, name, &runtime);
 }

@@ -304,6 +304,8 @@ impl Times {
         });
         let (how, output) = match first.await {
             Some(output) => (How::ByItself, Some(output)),
+            // It is not polled any more.
+            None if self.grace.is_zero() => (How::Dropped, None),
             None => match within(self.grace, app.as_mut()).await {
                 Some(output) => (How::Told, Some(output)),
                 None => (How::Dropped, None),
@@ -712,6 +714,20 @@ mod tests {
         assert_eq!((ended.how(), ended.left()), (How::ByItself, 1));
         assert_eq!(code(ended), is(UNDRAINED));
         detached::drain().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_grace_an_app_is_not_polled_again_once_it_is_told() {
+        let world = World::new();
+        let times = Times::new().grace(Duration::ZERO);
+        let app = async {
+            let guard = slow_to_exit(SECOND).guard().await;
+            world.signals.tell();
+            yield_now().await;
+            drop(guard);
+        };
+        let ended = times.run_with(app, world.signals).await;
+        assert_eq!((ended.how(), ended.left()), (How::Dropped, 0));
     }
 
     #[tokio::test(start_paused = true)]

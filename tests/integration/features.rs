@@ -136,6 +136,11 @@ mod tracing {
             );
         }
 
+        fn on_follows_from(&self, id: &span::Id, follows: &span::Id, cx: Context<'_, S>) {
+            let scope = |id| names(cx.span_scope(id));
+            self.add(scope(id), format!(" follows from {}", scope(follows)));
+        }
+
         fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
             let mut fields = Fields(String::new());
             event.record(&mut fields);
@@ -188,8 +193,8 @@ mod tracing {
         Ok(())
     }
 
-    #[test]
-    fn a_detached_exit_runs_in_its_own_span_whose_parent_is_where_it_was_entered() {
+    /// What was told in all spans, by a program that is given to this.
+    fn traced_program(program: impl Future<Output = ()>) -> Vec<(String, String)> {
         let stage = Stage::alone();
         report::reset_hook();
         let spans = Spans::default();
@@ -198,51 +203,108 @@ mod tracing {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = runtime.enable_all().start_paused(true).build();
             runtime.expect("a runtime").block_on(async {
-                let used = around().with(async |()| {
-                    let inner = traced("inner").with(async |()| {
-                        ::tracing::info!("body");
-                        std::future::pending::<Result<(), &str>>().await
-                    });
-                    let limit = std::time::Duration::from_secs(1);
-                    let _ = tokio::time::timeout(limit, inner).await;
-                    Ok(())
-                });
-                used.await.expect("the outer one exits well");
+                program.await;
                 async_context_manager::detached::drain().await;
             });
         });
         assert_eq!(stage.reports(), []);
-        let spans = spans.0.lock().expect("no test panics in here");
+        let mut spans = spans.0.lock().expect("no test panics in here");
+        std::mem::take(&mut *spans)
+    }
+
+    fn has_recorded(fields: &str, expected: &[&str]) {
+        for field in expected {
+            assert!(fields.contains(field), "{field}: {fields}");
+        }
+    }
+
+    #[test]
+    fn a_detached_exit_runs_in_a_second_span_of_its_context_which_follows_from_the_first() {
+        let spans = traced_program(async {
+            let used = around().with(async |()| {
+                let inner = traced("inner").with(async |()| {
+                    ::tracing::info!("body");
+                    std::future::pending::<Result<(), &str>>().await
+                });
+                let limit = std::time::Duration::from_secs(1);
+                let _ = tokio::time::timeout(limit, inner).await;
+                Ok(())
+            });
+            used.await.expect("the outer one exits well");
+        });
         let scopes: Vec<_> = spans.iter().map(|(scope, _)| scope.as_str()).collect();
-        let inner = "traced in around";
+        let (first, second, outer) = ("traced in around", "traced", "around");
+        assert_eq!(scopes[..3], [first; 3], "{spans:?}");
         assert_eq!(
-            scopes,
-            [inner, inner, inner, inner, inner, inner, "around", "around"],
+            scopes[3..9],
+            [second, first, second, second, second, second],
             "{spans:?}"
         );
+        assert_eq!(scopes[9..], [outer; 2], "{spans:?}");
         assert_eq!(spans[0].1, " message=enters name=\"inner\"");
         assert_eq!(spans[1].1, " message=body");
-        assert_eq!(spans[2].1, " message=exits name=\"inner\"");
-        assert_eq!(
-            spans[3].1,
-            " message=exited outcome=\"cancelled\" enter=0ns body=1s exit=0ns detached=true \
-             exit_failed=true"
-        );
-        assert!(spans[4].1.contains("exit failed: \"exit\""), "{spans:?}");
-        for recorded in [
-            " phase=\"enter\"",
-            " phase=body",
+        assert_eq!(spans[2].1, " message=goes on in the background");
+        assert_eq!(spans[3].1, " follows from traced in around");
+        let in_both = [
             " phase=exit",
             " enter=0ns",
             " body=1s",
-            " exit=0ns",
             " outcome=cancelled",
             " detached=true",
-            " exit_failed=true",
-        ] {
-            assert!(spans[5].1.contains(recorded), "{recorded}: {spans:?}");
+        ];
+        has_recorded(&spans[4].1, &in_both);
+        assert_eq!(spans[5].1, " message=exits name=\"inner\"");
+        assert_eq!(
+            spans[6].1,
+            " message=exited outcome=\"cancelled\" enter=0ns body=1s exit=0ns detached=true \
+             exit_failed=true"
+        );
+        assert!(spans[7].1.contains("exit failed: \"exit\""), "{spans:?}");
+        has_recorded(&spans[8].1, &in_both);
+        has_recorded(&spans[8].1, &[" exit=0ns", " exit_failed=true"]);
+        assert!(spans[10].1.contains(" outcome=completed"), "{spans:?}");
+        assert!(!spans[10].1.contains("detached"), "{spans:?}");
+    }
+
+    #[test]
+    fn the_span_of_a_request_closes_while_its_exits_go_on_in_the_background() {
+        #[async_context]
+        async fn slow(enter: u64) -> Result<(), &'static str> {
+            tokio::time::sleep(std::time::Duration::from_secs(enter)).await;
+            let ((), _) = yield_!(());
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            ::tracing::info!("exits");
+            Ok(())
         }
-        assert!(spans[7].1.contains(" outcome=completed"), "{spans:?}");
-        assert!(!spans[7].1.contains("detached"), "{spans:?}");
+
+        let spans = traced_program(async {
+            for enter in [0, 3] {
+                let request =
+                    slow(enter).with(async |()| std::future::pending::<Result<(), &str>>().await);
+                let limit = std::time::Duration::from_secs(1);
+                let request = tokio::time::timeout(limit, request);
+                let span = ::tracing::info_span!("request", name = "request");
+                let _ = ::tracing::Instrument::instrument(request, span).await;
+                ::tracing::info!("answered");
+                async_context_manager::detached::drain().await;
+            }
+        });
+        let scopes: Vec<_> = spans.iter().map(|(scope, _)| scope.as_str()).collect();
+        let (first, second) = ("slow in name=request", "slow");
+        let one = [
+            first,
+            second,
+            first,
+            "name=request",
+            "",
+            second,
+            second,
+            second,
+        ];
+        assert_eq!(scopes, [one, one].concat(), "{spans:?}");
+        // The second one was given up in its enter.
+        let (entering, ended) = (&spans[one.len() + 2].1, &spans[one.len() + 7].1);
+        assert!(!entering.contains("outcome"), "{spans:?}");
+        has_recorded(ended, &[" enter=3s", " outcome=cancelled"]);
     }
 }

@@ -349,6 +349,72 @@ fn a_storm_of_enters_that_time_out_leaves_no_more_exits_than_the_limit_and_what_
     });
 }
 
+/// 10,000 requests that all time out, and whose exits take half a second. Gives how many requests
+/// of sessions were answered meanwhile, and the most contexts of the storm that were open at a time.
+async fn answered_in_a_storm(requests: u32, limit: usize) -> (usize, usize) {
+    static OPEN: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+
+    #[async_context]
+    async fn hanging() -> Result<(), String> {
+        let open = OPEN.fetch_add(1, Ordering::Relaxed) + 1;
+        MOST.fetch_max(open, Ordering::Relaxed);
+        let ((), _) = yield_!(());
+        sleep(SECOND / 2).await;
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    let _limits = Limits::set(limit, Duration::MAX);
+    MOST.store(0, Ordering::Relaxed);
+    let begun = Instant::now();
+    let time = 10 * SECOND;
+    let sessions: Vec<_> = (0..10)
+        .map(|_| {
+            tokio::spawn(slow(Duration::ZERO).with(async move |()| {
+                let mut answered = 0;
+                while begun.elapsed() < time {
+                    let request = slow(Duration::from_millis(1));
+                    let work = request.with(async |()| Ok(sleep(SECOND / 200).await));
+                    work.await?;
+                    answered += 1;
+                }
+                Ok(answered)
+            }))
+        })
+        .collect();
+    let mut storm = Vec::new();
+    for _ in 0..requests {
+        sleep(time / requests).await;
+        let request = hanging().with(async |()| pending::<Result<(), String>>().await);
+        storm.push(tokio::spawn(timeout(SECOND / 20, request)));
+    }
+    for request in storm {
+        assert!(request.await.expect("no panic").is_err());
+    }
+    let mut answered = 0;
+    for session in sessions {
+        answered += session.await.expect("no panic").expect("no error");
+    }
+    detached::drain().await;
+    assert_eq!(OPEN.load(Ordering::Relaxed), 0);
+    (answered, MOST.load(Ordering::Relaxed))
+}
+
+#[test]
+fn requests_inside_of_a_session_go_on_as_ever_in_a_storm_whose_exits_are_limited() {
+    on_current_thread(async |stage| {
+        let (calm, _) = answered_in_a_storm(0, 100).await;
+        let (answered, most) = answered_in_a_storm(10_000, 100).await;
+        assert!(answered >= calm * 9 / 10, "{answered} of {calm}");
+        // The limit, and those that were let in before it was reached, in a twentieth of a second.
+        assert!((100..=150).contains(&most), "{most}");
+        let (_, most) = answered_in_a_storm(10_000, usize::MAX).await;
+        assert!(most > 500, "{most}");
+        assert_eq!(stage.reports(), []);
+    });
+}
+
 #[test]
 fn an_exit_that_is_over_the_limit_for_all_is_given_up_and_reported() {
     on_current_thread(async |stage| {

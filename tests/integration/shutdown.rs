@@ -70,6 +70,29 @@ fn a_program_that_panics_drains_and_has_the_exit_code_of_a_panic() {
 }
 
 #[test]
+fn what_a_program_that_ends_by_itself_has_left_in_the_background_ends_before_it() {
+    let (code, stdout, stderr) = Program::start("leaves").ends();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(stdout, "closed: Cancelled\n");
+}
+
+#[test]
+fn a_program_that_tells_itself_ends_as_at_a_signal() {
+    let (code, stdout, stderr) = Program::start("tells itself").ends();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(stdout, "closed: Completed\n");
+}
+
+#[test]
+fn a_program_that_is_told_and_fails_has_the_exit_code_of_its_error() {
+    let mut program = Program::start("obeys, and fails");
+    program.says("ready");
+    program.signal("TERM");
+    let (code, _, stderr) = program.ends();
+    assert_eq!((code, stderr.as_str()), (Some(1), "Error: \"no time\"\n"));
+}
+
+#[test]
 fn a_program_that_is_told_by_a_signal_and_obeys_ends_as_if_by_itself() {
     for signal in ["INT", "TERM"] {
         let mut program = Program::start("obeys");
@@ -90,6 +113,48 @@ fn a_program_that_does_not_obey_is_dropped_after_the_grace_and_drained() {
     let (code, stdout, stderr) = program.ends();
     assert_eq!((code, stderr.as_str()), (Some(124), ""));
     assert_eq!(stdout, "closed: Cancelled\n");
+}
+
+#[test]
+fn a_program_that_is_dropped_ends_after_exits_that_take_a_while() {
+    let mut program = Program::start("deaf, and slow");
+    program.says("ready");
+    program.signal("INT");
+    let (code, stdout, stderr) = program.ends();
+    assert_eq!((code, stderr.as_str()), (Some(124), ""));
+    assert_eq!(stdout, "closed: Cancelled\n");
+}
+
+#[test]
+fn exits_that_are_left_count_more_than_how_the_app_has_ended() {
+    for how in [
+        "leaves, and is stuck",
+        "fails, and is stuck",
+        "deaf, and stuck",
+    ] {
+        let mut program = Program::start(how);
+        if how.starts_with("deaf") {
+            program.says("ready");
+            program.signal("TERM");
+        }
+        let (code, _, stderr) = program.ends();
+        assert_eq!(code, Some(125), "{how}");
+        let line = "1 left: ends::stuck: exiting for ";
+        assert!(stderr.contains(line), "{how}: {stderr}");
+        let told = stderr.contains("Error: \"no database\"");
+        assert_eq!(told, how.starts_with("fails"), "{how}: {stderr}");
+    }
+}
+
+#[test]
+fn a_program_that_panics_and_does_not_drain_names_what_is_left_and_panics() {
+    let (code, _, stderr) = Program::start("panics, and is stuck").ends();
+    assert_eq!(code, Some(101));
+    let line = "1 left: ends::stuck: exiting for ";
+    assert!(
+        stderr.contains("no good") && stderr.contains(line),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -116,6 +181,24 @@ fn a_second_signal_ends_a_program_at_once() {
         program.signal(signal);
         assert_eq!(program.ends().0, Some(expected));
     }
+}
+
+#[test]
+fn a_second_signal_ends_a_program_that_drains_for_ever() {
+    let mut program = Program::start("drains for ever");
+    program.says("ready");
+    program.signal("TERM");
+    program.says("told");
+    program.signal("INT");
+    assert_eq!(program.ends().0, Some(130));
+}
+
+#[test]
+fn the_first_signal_ends_a_program_whose_runtime_hangs_after_its_end() {
+    let mut program = Program::start("outlasts its runtime");
+    program.says("ended");
+    program.signal("TERM");
+    assert_eq!(program.ends().0, Some(143));
 }
 
 #[test]

@@ -30,11 +30,20 @@
 //! [`report`](crate::report).
 //!
 //! With the feature `tracing` each context is also a span of level `INFO` with the name
-//! `async_context`, in which its enter, its body and its exit run, the detached ones too. Its
-//! parent is the span that it was entered in. Its fields: `name`; `phase`, which is `enter`, `body`
-//! or `exit`; `outcome`; `enter`, `body` and `exit`, the time in each; `detached` and
-//! `exit_failed`, where they are true. Its end is an event of level `DEBUG` as well, for layers
-//! that show no field which is recorded late.
+//! `async_context`, in which its enter, its body and its exit run. Its parent is the span that it
+//! was entered in. Its fields: `name`; `phase`, which is `enter`, `body` or `exit`; `outcome`;
+//! `enter`, `body` and `exit`, the time in each; `detached` and `exit_failed`, where they are true.
+//! Its end is an event of level `DEBUG` as well, for layers that show no field which is recorded
+//! late.
+//!
+//! What goes on in the background is not inside of the span that the context was entered in, which
+//! would have to stay open for it: the span of a request would last as long as its slowest exit.
+//! It goes on in a second span of that context, with the same fields and no parent, which
+//! [follows from](https://docs.rs/tracing/latest/tracing/struct.Span.html#method.follows_from) the
+//! first one; and the first one closes.
+//!
+//! Built with `--cfg tokio_unstable`, the task of a detached exit has the name of its context, for
+//! tokio-console.
 
 mod counters;
 #[cfg(feature = "metrics")]

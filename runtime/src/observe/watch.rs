@@ -274,7 +274,12 @@ impl Speaker {
         };
         let (context, is_told) = (watched.context, watched.is_told());
         watched.detached();
+        #[cfg(feature = "tracing")]
+        let left = watched.leave_span();
         drop(watched);
+        // It may close now, and the spans around it, which is for layers to see.
+        #[cfg(feature = "tracing")]
+        drop(left);
         if is_told {
             tell(context, Step::Detached);
         }
@@ -389,6 +394,28 @@ impl Watched {
         self.record("detached", &true);
     }
 
+    /// From now on it has a span that no other one is kept open by. Gives the span that it had.
+    #[cfg(feature = "tracing")]
+    fn leave_span(&mut self) -> tracing::Span {
+        tracing::debug!(target: TARGET, parent: &self.span, "goes on in the background");
+        let next = self.span.with_subscriber(|(id, subscriber)| {
+            // Of the same subscriber, wherever this runs.
+            tracing::dispatcher::with_default(subscriber, || {
+                let next = detached_span(self.context);
+                next.follows_from(id);
+                next
+            })
+        });
+        let left = std::mem::replace(&mut self.span, next.unwrap_or_else(tracing::Span::none));
+        if self.is_entered {
+            self.record("enter", &self.enter);
+            self.record("body", &self.body);
+            self.record("outcome", &format_args!("{}", name(&self.outcome)));
+            self.record("phase", &format_args!("exit"));
+        }
+        left
+    }
+
     /// Gives the time in exit.
     fn exited(&mut self, exit_failed: bool) -> Duration {
         let time = self.lap();
@@ -453,6 +480,27 @@ fn span(context: &'static str) -> tracing::Span {
         body = Empty,
         exit = Empty,
         detached = Empty,
+        exit_failed = Empty,
+    )
+}
+
+/// The span of what goes on in the background. It has no parent: a span stays open as long as one
+/// inside of it is.
+#[cfg(feature = "tracing")]
+fn detached_span(context: &'static str) -> tracing::Span {
+    use tracing::field::Empty;
+
+    tracing::info_span!(
+        target: TARGET,
+        parent: None,
+        "async_context",
+        name = context,
+        phase = "enter",
+        outcome = Empty,
+        enter = Empty,
+        body = Empty,
+        exit = Empty,
+        detached = true,
         exit_failed = Empty,
     )
 }

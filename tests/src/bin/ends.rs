@@ -6,10 +6,21 @@ use std::time::Duration;
 
 use async_context_manager::prelude::*;
 use async_context_manager::shutdown::{self, Ended, Times};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 #[async_context]
 async fn session() -> Result<(), String> {
     let ((), outcome) = yield_!(());
+    println!("closed: {outcome:?}");
+    Ok(())
+}
+
+/// Its exit takes a while.
+#[async_context]
+async fn slow() -> Result<(), String> {
+    let ((), outcome) = yield_!(());
+    sleep(Duration::from_millis(50)).await;
     println!("closed: {outcome:?}");
     Ok(())
 }
@@ -26,15 +37,56 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-async fn app(how: String) -> Result<(), String> {
-    match how.as_str() {
+fn no_database() -> Result<(), String> {
+    Err("no database".to_owned())
+}
+
+/// Leaves an exit that never ends in the background.
+async fn is_stuck() {
+    drop(stuck().guard().await);
+}
+
+/// An app that ends without a signal.
+async fn by_itself(how: &str) -> Result<(), String> {
+    match how {
         "ends" => session().with(async |()| Ok(())).await,
-        "fails" => {
-            session()
-                .with(async |()| Err("no database".to_owned()))
-                .await
+        "fails" => session().with(async |()| no_database()).await,
+        "fails, and is stuck" => {
+            is_stuck().await;
+            no_database()
+        }
+        "leaves" => {
+            drop(slow().guard().await);
+            Ok(())
+        }
+        "leaves, and is stuck" => {
+            is_stuck().await;
+            Ok(())
+        }
+        "outlasts its runtime" => {
+            spawn_blocking(hang);
+            Ok(())
         }
         "panics" => session().with(async |()| panic!("no good")).await,
+        "panics, and is stuck" => {
+            is_stuck().await;
+            panic!("no good")
+        }
+        "tells itself" => {
+            shutdown::tell();
+            let told = session().with(async |()| {
+                shutdown::told().await;
+                Ok(())
+            });
+            told.await
+        }
+        other => Err(format!("what is `{other}`?")),
+    }
+}
+
+/// One that goes on until a signal comes.
+async fn at_a_signal(how: &str) -> Result<(), String> {
+    match how {
         "obeys" => {
             let used = session().with(async |()| {
                 say("ready");
@@ -44,15 +96,23 @@ async fn app(how: String) -> Result<(), String> {
             });
             used.await
         }
-        "deaf" => {
-            let used = session().with(async |()| {
-                say("ready");
-                pending().await
-            });
-            used.await
+        "obeys, and fails" => {
+            say("ready");
+            shutdown::told().await;
+            Err("no time".to_owned())
+        }
+        "deaf" => session().with(async |()| deaf().await).await,
+        "deaf, and slow" => slow().with(async |()| deaf().await).await,
+        "deaf, and stuck" => stuck().with(async |()| deaf().await).await,
+        "drains for ever" => {
+            is_stuck().await;
+            say("ready");
+            shutdown::told().await;
+            say("told");
+            Ok(())
         }
         "stuck" => {
-            drop(stuck().guard().await);
+            is_stuck().await;
             say("ready");
             shutdown::told().await;
             Ok(())
@@ -72,22 +132,36 @@ async fn app(how: String) -> Result<(), String> {
                 say("told");
             });
             say("ready");
-            loop {
-                thread::park();
-            }
+            hang()
         }
-        other => Err(format!("what is `{other}`?")),
+        other => by_itself(other).await,
+    }
+}
+
+async fn deaf() -> Result<(), String> {
+    say("ready");
+    pending().await
+}
+
+fn hang() -> ! {
+    loop {
+        thread::park();
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Ended<Result<(), String>> {
     let how = std::env::args().nth(1).unwrap_or_default();
-    let long = Duration::MAX;
+    let (short, long) = (Duration::from_millis(50), Duration::MAX);
     let times = match how.as_str() {
-        "deaf" => Times::new().grace(Duration::ZERO),
-        "stuck" => Times::new().drain(Duration::from_millis(50)),
+        "deaf" | "deaf, and slow" => Times::new().grace(Duration::ZERO),
+        "deaf, and stuck" => Times::new().grace(Duration::ZERO).drain(short),
+        how if how.ends_with("stuck") => Times::new().drain(short),
         _ => Times::new().grace(long).drain(long),
     };
-    times.run(app(how)).await
+    let ended = times.run(at_a_signal(&how)).await;
+    if how == "outlasts its runtime" {
+        say("ended");
+    }
+    ended
 }
