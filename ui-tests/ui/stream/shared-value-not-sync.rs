@@ -1,4 +1,4 @@
-use async_context_manager::{contexts::ready, prelude::*, shared};
+use async_context_manager::{contexts::ready, shared};
 use std::cell::Cell;
 use std::io;
 
