@@ -58,6 +58,7 @@ mod queue;
 
 use std::time::Duration;
 
+use async_context_manager::contexts::tasks;
 use async_context_manager::prelude::*;
 use async_context_manager::shutdown::{self, Ended, Times};
 use clap::Parser;
