@@ -132,7 +132,7 @@ async fn a_lost_lease_with_an_exit_that_fails(scene: Scene) -> Result<(), Fault>
 }
 
 async fn a_lost_lease_behind_limits(scene: Scene) -> Result<(), Fault> {
-    const LONG: Duration = Duration::from_hours(1);
+    const LONG: Duration = Duration::from_secs(3_600);
 
     let lease = accompanied(lost(&scene, "a")).body_timeout(LONG);
     let limited = lease.exit_timeout(LONG).err_into::<TimeoutError<Fault>>();
@@ -289,7 +289,7 @@ async fn a_deadline_that_passes(scene: Scene) -> Result<(), Fault> {
 }
 
 async fn a_deadline_that_is_moved(scene: Scene) -> Result<(), Fault> {
-    let limited = deadline(Duration::from_hours(1)).map_err(late(&scene));
+    let limited = deadline(Duration::from_secs(3_600)).map_err(late(&scene));
     limited
         .with(async |deadline| {
             scene.work("a").await?;
@@ -342,7 +342,7 @@ async fn tasks_of_which_one_fails(scene: Scene) -> Result<(), Fault> {
 
 async fn tasks_that_are_told_to_end(scene: Scene) -> Result<(), Fault> {
     tasks()
-        .grace(Duration::from_hours(1))
+        .grace(Duration::from_secs(3_600))
         .with(async |tasks| {
             let (task, told) = (scene.clone(), tasks.told());
             tasks.spawn(async move {

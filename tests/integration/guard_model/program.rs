@@ -403,7 +403,7 @@ impl Generator {
 /// The program of this number, and in every second one something runs beside the bodies.
 pub(super) fn program(seed: u64) -> Block {
     let mut program = Generator::program(seed);
-    if seed.is_multiple_of(2) {
+    if seed % 2 == 0 {
         let mut random = Random(!seed);
         random.next();
         Accompanist { random }.block(&mut program);

@@ -82,7 +82,7 @@ async fn storm() {
 }
 
 async fn run(live: &str, storms: &str) -> Result<(), AnyError> {
-    if storms == "limit" {
+    if matches!(storms, "calm, limit" | "limit") {
         detached::set_limit(LIMIT);
     }
     let begun = Instant::now();
@@ -94,7 +94,7 @@ async fn run(live: &str, storms: &str) -> Result<(), AnyError> {
         };
     }
     match storms {
-        "calm" => sleep(TIME).await,
+        "calm" | "calm, limit" => sleep(TIME).await,
         _ => storm().await,
     }
     IS_OVER.store(true, Ordering::Relaxed);
@@ -121,12 +121,12 @@ async fn main() -> Result<(), AnyError> {
         return run(live, storms).await;
     }
     for live in ["session", "outermost"] {
-        for storms in ["calm", "no limit", "limit"] {
+        for storms in ["calm", "calm, limit", "no limit", "limit"] {
             let output = Command::new(env::current_exe()?)
                 .args([live, storms])
                 .output()?;
             let line = String::from_utf8_lossy(&output.stdout);
-            println!("{live:9}  {storms:8}  {}", line.trim_end());
+            println!("{live:9}  {storms:11}  {}", line.trim_end());
         }
     }
     Ok(())
