@@ -1,7 +1,7 @@
 //! Contexts on a stack: order, outcomes, errors, leases, drops.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_context_manager::report::Kind;
 use async_context_manager::{SendBody, StackFailure, detached, prelude::*};
@@ -42,6 +42,37 @@ fn an_empty_stack_exits_at_the_first_poll() {
         });
         assert_eq!(scope.now_or_never(), Some(Ok(())));
         assert!(polled);
+    });
+}
+
+#[test]
+fn many_entries_are_released_in_any_order_and_the_others_exit_in_reverse() {
+    everywhere(async |_| {
+        let exited = Arc::new(Mutex::new(Vec::new()));
+        let stack = ExitStack::<Fault>::new();
+        let enter = |number: usize| {
+            let exited = exited.clone();
+            stack.adopt(number, async move |number: usize, _: &Outcome| {
+                exited.lock().unwrap().push(number);
+                Ok(())
+            })
+        };
+        let mut leases: Vec<_> = (0..200).map(|number| Some(enter(number))).collect();
+        // 37 and 200 have no common factor: this is each of them, in an order of its own.
+        let released: Vec<usize> = (0..150).map(|step| step * 37 % 200).collect();
+        for (count, number) in released.iter().enumerate() {
+            let lease = leases[*number].take().expect("each comes once");
+            lease.release().await.expect("its exit has no error");
+            assert_eq!(stack.len(), 199 - count);
+        }
+        leases.extend((200..210).map(|number| Some(enter(number))));
+        let mut left: Vec<usize> = leases.iter().flatten().map(|lease| **lease).collect();
+        assert_eq!(left.len(), stack.len());
+        drop(leases);
+        stack.exit(Ok(())).await.expect("no exit has an error");
+        left.reverse();
+        let in_order: Vec<usize> = released.into_iter().chain(left).collect();
+        assert_eq!(*exited.lock().unwrap(), in_order);
     });
 }
 
