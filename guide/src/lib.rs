@@ -20,5 +20,5 @@ mod readme {}
 pages! {
     index why first_context choosing errors cancellation the_pool order many_contexts two_things
     shared_and_swapped streams beside web_handlers select_loops in_tests testing_contexts shutdown
-    observing operating by_hand limits faq for_python coming_from
+    observing operating by_hand limits not_enough faq for_python coming_from
 }
