@@ -53,7 +53,7 @@ fn many_entries_are_released_in_any_order_and_the_others_exit_in_reverse() {
         let enter = |number: usize| {
             let exited = exited.clone();
             stack.adopt(number, async move |number: usize, _: &Outcome| {
-                exited.lock().unwrap().push(number);
+                exited.lock().expect("no one panics with it").push(number);
                 Ok(())
             })
         };
@@ -72,7 +72,7 @@ fn many_entries_are_released_in_any_order_and_the_others_exit_in_reverse() {
         stack.exit(Ok(())).await.expect("no exit has an error");
         left.reverse();
         let in_order: Vec<usize> = released.into_iter().chain(left).collect();
-        assert_eq!(*exited.lock().unwrap(), in_order);
+        assert_eq!(*exited.lock().expect("no one panics with it"), in_order);
     });
 }
 
