@@ -175,15 +175,15 @@ pub use timeout_error::{Phase, TimeoutError};
 ///
 /// | function | context |
 /// | --- | --- |
-/// | [`ready`](contexts::ready) | lends a value, and has nothing to exit |
-/// | [`closing`](contexts::closing) | lends a value, and closes the value by an async call |
-/// | [`defer`](contexts::defer) | has nothing to enter, and exits by an async call |
-/// | [`suppress`](contexts::suppress), [`suppress_if`](contexts::suppress_if) | suppress errors of the body |
-/// | [`join`](contexts::join), [`join_all`](contexts::join_all) | several contexts, entered and exited at the same time |
-/// | [`deadline`](contexts::deadline), [`until`](contexts::until) | end the body after a time, or at the end of a future |
-/// | [`tasks`](contexts::tasks) | a group of tasks, which have all ended when the body is left |
-/// | [`shared`](contexts::shared), [`keyed`](contexts::keyed) | opened by the first user, and closed by the last |
-/// | [`swappable`](contexts::swappable) | replaced while others use the old value |
+/// | [`ready`] | lends a value, and has nothing to exit |
+/// | [`closing`] | lends a value, and closes the value by an async call |
+/// | [`defer`] | has nothing to enter, and exits by an async call |
+/// | [`suppress`], [`suppress_if`] | suppress errors of the body |
+/// | [`join`], [`join_all`] | several contexts, entered and exited at the same time |
+/// | [`deadline`], [`until`] | end the body after a time, or at the end of a future |
+/// | [`tasks`] | a group of tasks, which have all ended when the body is left |
+/// | [`shared`], [`keyed`] | opened by the first user, and closed by the last |
+/// | [`swappable`] | replaced while others use the old value |
 ///
 /// The functions are not in the [`prelude`], since other crates have functions of the same names.
 /// They stand in the root of the crate as well.
@@ -211,7 +211,7 @@ pub mod contexts {
 }
 
 /// What most users need, by `use async_context_manager::prelude::*;`: traits, types, macros, and the
-/// module [`contexts`], so that `contexts::ready(value)` works. There are no functions in the
+/// module [`contexts`](mod@contexts), so that `contexts::ready(value)` works. There are no functions in the
 /// prelude.
 ///
 /// ```
