@@ -1,5 +1,4 @@
-//! Short programs to copy from, each with its tests: contexts in other crates' places, and five
-//! contexts that people ask for.
+//! Short programs to copy from, each with its tests.
 //!
 //! | file | what |
 //! | --- | --- |

@@ -10,7 +10,9 @@
 //! PostgreSQL: when `begin` is dropped in the middle, sqlx 0.9.0 puts the connection back into the
 //! pool with an open transaction (<https://github.com/transact-rs/sqlx/issues/4393>).
 
-/// sqlx. The functions are the same for PostgreSQL and MariaDB, with `PgPool` or `MySqlPool`.
+/// sqlx. The functions are the same for MariaDB, with `MySqlPool`. With `PgPool`, take the statement
+/// `"SELECT; COMMIT"` as the other driver does below: where a statement has failed, and the body has
+/// ignored that, PostgreSQL rolls back and answers the `COMMIT` with success.
 mod with_sqlx {
     use async_context_manager::prelude::*;
     use sqlx::pool::PoolConnection;

@@ -822,8 +822,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// begins.
     ///
     /// This is for a context that uses what a guard holds, as a transaction uses its connection.
-    /// The guard is borrowed only for this call. It may be given up first, as below. But its exit
-    /// does not wait for what is still held inside of it.
+    /// The guard is borrowed only for this call. Give this context up before the guard, in whatever
+    /// task: the exit of the guard, once it has begun, does not wait for what is still held inside
+    /// of it.
     ///
     /// A context may be put inside of several guards. When the context of such a guard has ended,
     /// the contexts around that take its place.
@@ -845,7 +846,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// # async fn main() -> io::Result<()> {
     /// let connection = part("connection").guard().await?;
     /// let transaction = part("transaction").inside(&connection).guard().await?;
-    /// drop((connection, transaction)); // the connection first, and at once
+    /// tokio::spawn(async move { drop(transaction) }).await.unwrap();
+    /// drop(connection); // its exit waits for that of the transaction
     /// detached::drain().await;
     /// assert_eq!(*LOG.lock().unwrap(), ["transaction", "connection"]);
     /// # Ok(())

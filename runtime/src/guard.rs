@@ -117,7 +117,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     }
 
     /// Exits the context; gives what [`with`](crate::AsyncContextExt::with) gives for a body that
-    /// returned this result.
+    /// returned this result. With the [`Outcome`] of another body, call [`exit_as`](Self::exit_as).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;

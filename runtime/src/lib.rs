@@ -300,8 +300,8 @@ macro_rules! yield_ {
 ///
 /// For an await that has nothing to undo, such as waiting for a lock that others hold. When the
 /// caller goes away in it, the function is dropped on the spot, with all its locals, instead of
-/// going on in the background; the exit does not run. So what the function has opened before that
-/// await is closed by its `Drop` alone.
+/// going on in the background; its own exit does not run. A guard among those locals drops, and its
+/// context exits in the background as cancelled. Anything else is closed by its `Drop` alone.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*};
