@@ -739,8 +739,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// An exit in the background runs in a task of its own, where a task-local has no value and
     /// reading it panics. With `carry` the exit has the value in each place: awaited, in the
     /// background, in a stack, and on the thread of the crate. So has the rest of an enter that
-    /// goes on in the background. Contexts that the code of this one opens run in tasks of their
-    /// own when they are given up, and carry for themselves.
+    /// goes on in the background. A context that the code of this one opens is not covered: call
+    /// `carry` on that one as well.
     ///
     /// ```
     /// use async_context_manager::{contexts::defer, detached, prelude::*};
