@@ -83,6 +83,45 @@ fn dropped_in_a_cancellable_await_of_enter_the_generator_drops_there() {
 }
 
 #[test]
+fn a_cancellable_opening_of_another_context_reaches_through_to_its_cancellable_await() {
+    #[async_context]
+    async fn inner(ledger: Ledger, is_marked: bool) -> Result<(), Fault> {
+        if is_marked {
+            cancellable!(pending::<()>()).await;
+        } else {
+            pause(2).await;
+        }
+        let ((), outcome) = yield_!(());
+        ledger.note(format!("inner exits: {outcome:?}"));
+        Ok(())
+    }
+
+    #[async_context]
+    async fn outer(ledger: Ledger, is_marked: bool) -> Result<(), Fault> {
+        let _dropped = ledger.on_drop("outer dropped");
+        let inner = cancellable!(inner(ledger.clone(), is_marked).guard()).await?;
+        let ((), outcome) = yield_!(());
+        Guard::exit_as(inner, outcome).await
+    }
+
+    everywhere(async |_| {
+        // Nothing is left in the background: the inner one waited in a queue.
+        let ledger = Ledger::default();
+        let using = outer(ledger.clone(), true).with(async |()| Ok(()));
+        assert_eq!(poll_times(using, 1).await, None);
+        assert_eq!(detached::count(), 0);
+        assert_eq!(ledger.text(), "outer dropped");
+
+        // The inner one was under way: it goes on, and exits.
+        let ledger = Ledger::default();
+        let using = outer(ledger.clone(), false).with(async |()| Ok(()));
+        assert_eq!(poll_times(using, 1).await, None);
+        detached::drain().await;
+        assert_eq!(ledger.text(), "outer dropped, inner exits: Cancelled");
+    });
+}
+
+#[test]
 fn a_detached_enter_is_given_up_where_it_comes_to_a_cancellable_await() {
     #[async_context]
     async fn queued(ledger: Ledger) -> Result<(), Fault> {
