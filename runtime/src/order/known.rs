@@ -1,4 +1,5 @@
-//! What others have to know of one context, and it of them: for a context that has waited.
+//! What other contexts have to know of a context, and what the context has to know of them. Only a
+//! context that has waited has this, or one that others refer to.
 
 use std::sync::Arc;
 

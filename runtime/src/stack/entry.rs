@@ -75,8 +75,8 @@ type Slot<E, D> = (u64, Option<Box<dyn Entry<E, D>>>);
 
 /// What is in a stack, by numbers that count up.
 ///
-/// An entry that is taken leaves a gap behind. When half of the list is gaps, they close: so an
-/// entry costs the same however many there are, and in whatever order they are taken.
+/// An entry that is taken leaves a gap behind. The gaps close when more than half of the list is
+/// gaps. So an entry costs the same however many there are, and in whatever order they are taken.
 pub(super) struct Entries<E, D> {
     /// In the order of their numbers. The last one is there.
     list: Vec<Slot<E, D>>,
