@@ -274,9 +274,8 @@ impl Log {
         let name = self.records[id].name;
         self.note(format!("a part of v{name} gives {outcome}"));
         let record = &mut self.records[id];
-        if let Some(end) = &record.ended_beside
-            && record.is_told_of_end != Some(true)
-        {
+        let is_told = record.is_told_of_end == Some(true);
+        if let Some(end) = record.ended_beside.as_ref().filter(|_| !is_told) {
             if end.outcome == outcome {
                 record.is_told_of_end = Some(true);
             } else if outcome.starts_with("panicked") {
