@@ -195,8 +195,10 @@ fn an_opening_that_all_have_given_up_ends_in_the_background() {
         }
         // It waits for the end of that one, and has no part in it.
         assert_eq!(use_it(&shared, 1).await, Ok("c"));
-        assert_eq!(ledger.count("exit c: cancelled"), 1);
-        assert_eq!(check(&ledger), 2);
+        // On two workers the first opening may have ended before the second user came.
+        let given_up = ledger.count("exit c: cancelled");
+        assert!((1..=2).contains(&given_up), "{given_up}");
+        assert_eq!(check(&ledger), given_up + 1);
     });
 }
 
