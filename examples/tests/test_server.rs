@@ -14,10 +14,13 @@ use std::time::Duration;
 use async_context_manager::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use server::{Answer, server};
+
+/// A server of another test could take the address that a server has left: one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// What has not come by then hangs.
 const WATCHDOG: Duration = Duration::from_mins(2);
@@ -39,6 +42,7 @@ impl Answer for Gated {
 
 #[tokio::test]
 async fn what_was_asked_before_the_server_was_told_to_stop_is_answered() -> io::Result<()> {
+    let _alone = ALONE.lock().await;
     let gated = Gated::default();
     let (is_asked, gate) = (gated.is_asked.clone(), gated.gate.clone());
     let used = server(gated).with(async |address| {
@@ -62,6 +66,7 @@ async fn what_was_asked_before_the_server_was_told_to_stop_is_answered() -> io::
 
 #[tokio::test]
 async fn a_client_that_asks_nothing_does_not_keep_the_server() -> io::Result<()> {
+    let _alone = ALONE.lock().await;
     let gated = Gated::default();
     let (is_asked, gate) = (gated.is_asked.clone(), gated.gate.clone());
     let used = server(gated).with(async |address| {
@@ -81,6 +86,7 @@ async fn a_client_that_asks_nothing_does_not_keep_the_server() -> io::Result<()>
 
 #[tokio::test]
 async fn the_address_is_free_when_the_server_has_stopped() -> io::Result<()> {
+    let _alone = ALONE.lock().await;
     let used = server(Gated::default()).with(async |address| Ok(*address));
     let address = timeout(WATCHDOG, used).await??;
     assert!(TcpStream::connect(address).await.is_err());
@@ -90,6 +96,7 @@ async fn the_address_is_free_when_the_server_has_stopped() -> io::Result<()> {
 
 #[tokio::test]
 async fn a_test_that_fails_stops_the_server_too() {
+    let _alone = ALONE.lock().await;
     let used = server(Gated::default()).with(async |address| {
         let address = address.to_string();
         Err::<(), _>(io::Error::other(address))
