@@ -42,7 +42,7 @@ pin_project! {
         future: Option<F>,
         poll: fn(Pin<&mut F>, &mut Context<'_>) -> Poll<T>,
         // Dropped after the future: what that does in its drop may be given up as well.
-        mark: Option<Mark<V>>,
+        mark: Option<Mark<'l, V>>,
     }
 }
 

@@ -477,16 +477,18 @@ impl<V> Loan<V> {
 }
 
 /// While it is there, a caller who gives up drops the context on the spot.
-pub(crate) struct Mark<V>(Link<V>);
+///
+/// It borrows: whoever forgets it must not keep the outcome, which is in the exchange.
+pub(crate) struct Mark<'x, V>(&'x Exchange<V>);
 
-impl<V> Mark<V> {
-    pub(crate) fn new(link: &Link<V>) -> Self {
-        link.marks.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(link))
+impl<'x, V> Mark<'x, V> {
+    pub(crate) fn new(exchange: &'x Exchange<V>) -> Self {
+        exchange.marks.fetch_add(1, Ordering::AcqRel);
+        Self(exchange)
     }
 }
 
-impl<V> Drop for Mark<V> {
+impl<V> Drop for Mark<'_, V> {
     fn drop(&mut self) {
         self.0.marks.fetch_sub(1, Ordering::AcqRel);
     }

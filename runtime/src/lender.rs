@@ -52,7 +52,7 @@ impl<V, E> Lender<V, E> {
     }
 
     /// While the mark is there, a caller who gives up drops the context on the spot.
-    pub(crate) fn mark(&self) -> Mark<V> {
+    pub(crate) fn mark(&self) -> Mark<'_, V> {
         Mark::new(&self.link)
     }
 

@@ -122,6 +122,26 @@ fn a_cancellable_opening_of_another_context_reaches_through_to_its_cancellable_a
 }
 
 #[test]
+fn a_cancellable_await_that_is_forgotten_keeps_no_share_in_the_error_of_the_body() {
+    #[async_context]
+    async fn forgetful() -> Result<(), Fault> {
+        let mut waiting = Box::pin(cancellable!(pending::<()>()));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        std::mem::forget(waiting);
+        let ((), outcome) = yield_!(());
+        assert!(outcome.is_failed());
+        Ok(())
+    }
+
+    everywhere(async |_| {
+        let result = forgetful()
+            .with(async |()| Err::<(), _>(Fault("body")))
+            .await;
+        assert_eq!(result, Err(Fault("body")));
+    });
+}
+
+#[test]
 fn a_detached_enter_is_given_up_where_it_comes_to_a_cancellable_await() {
     #[async_context]
     async fn queued(ledger: Ledger) -> Result<(), Fault> {

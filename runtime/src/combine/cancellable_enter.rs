@@ -1,6 +1,7 @@
 //! A context whose enter may be given up.
 
 use crate::context::AsyncContext;
+use crate::exchange::Mark;
 use crate::generator::generator;
 
 pub(crate) fn cancellable_enter<C: AsyncContext>(
@@ -8,7 +9,8 @@ pub(crate) fn cancellable_enter<C: AsyncContext>(
 ) -> impl AsyncContext<Value = C::Value, Error = C::Error, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
         // Marks count in enter alone: this one is over when the value is lent.
-        let _mark = lender.mark();
+        let link = lender.link();
+        let _mark = Mark::new(&link);
         context.__coroutine(lender).await
     })
 }

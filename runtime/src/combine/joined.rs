@@ -26,7 +26,7 @@ impl<M: Members> AsyncContext for Joined<M> {
     type Verdict = ();
 
     async fn enter(&mut self) -> Result<M::Value, M::Error> {
-        let by_hand = None::<Mark<M::Value>>;
+        let by_hand = None::<Mark<'_, M::Value>>;
         enter_together(&mut self.members, self.limit, &self.drivers, by_hand).await?;
         Ok(self.members.lend())
     }

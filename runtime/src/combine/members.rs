@@ -195,7 +195,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
 pub(crate) async fn enter_in_order<M: Members, V>(
     members: &mut M,
     drivers: &Drivers,
-    mark: Option<Mark<V>>,
+    mark: Option<Mark<'_, V>>,
 ) -> Result<(), M::Error> {
     let mut members = members.each();
     let mut trouble = Trouble::new();
@@ -361,7 +361,7 @@ pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,
     drivers: &Drivers,
-    mark: Option<Mark<V>>,
+    mark: Option<Mark<'_, V>>,
 ) -> Result<(), M::Error> {
     let mut mark = mark;
     let mut trouble = Trouble::new();
