@@ -155,13 +155,7 @@ where
         if state.place.watch().poll_entrance(name, cx).is_pending() {
             return Poll::Pending;
         }
-        let polled = poll_code(
-            state.place,
-            state.link,
-            state.future.as_mut(),
-            cx,
-            Polled::Open,
-        );
+        let polled = state.poll(cx, Polled::Open);
         let entered = settle_enter(name, state.link, polled);
         match entered {
             Poll::Ready(Ok(())) => {
@@ -210,13 +204,7 @@ where
             report_end(name, state.link);
             state.link.begin_exit();
         }
-        let exited = poll_code(
-            state.place,
-            state.link,
-            state.future.as_mut(),
-            cx,
-            Polled::Exit,
-        );
+        let exited = state.poll(cx, Polled::Exit);
         match &exited {
             Poll::Ready(exit) => state.place.watch().exited(exit.is_err()),
             Poll::Pending => state.place.waits_in_exit(name),
@@ -253,6 +241,15 @@ impl<V, D, E, F> Parts<'_, V, F>
 where
     F: Future<Output = Result<D, E>> + ?Sized,
 {
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is called twice in the life of a context that never waits"
+    )]
+    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Poll<F::Output> {
+        poll_code(self.place, self.link, self.future.as_mut(), cx, part)
+    }
+
     /// While exit waits for its turn, what runs beside the body goes on. What it says about the
     /// body comes too late.
     #[cold]

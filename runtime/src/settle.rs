@@ -147,11 +147,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
             }
 
             (Body::Panicked(payload), exit) => {
-                match exit {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => failing.report(Arc::new(error)),
-                    Err(second) => report::panic(context, Kind::Panicked, second),
-                }
+                report_exit(failing, exit);
                 resume_unwind(payload)
             }
         }
@@ -169,11 +165,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Owed<Infallible, E> {
         match (self.take(), exit) {
             (Body::Completed(never), _) => match never {},
             (Body::Panicked(payload), exit) => {
-                match exit {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => failing.report(Arc::new(error)),
-                    Err(second) => report::panic(context, Kind::Panicked, second),
-                }
+                report_exit(failing, exit);
                 resume_unwind(payload)
             }
             (Body::Failed(error) | Body::FailedBeside(error), Ok(Ok(_))) => unshare(error),
@@ -206,6 +198,18 @@ fn report_unsettled<R, E>(context: &'static str, body: Body<R, E>) {
         body @ (Body::Completed(_) | Body::Failed(_) | Body::FailedBeside(_)) => {
             drop_quietly(context, body);
         }
+    }
+}
+
+/// What went wrong in the exit after a panic of the body, which goes to the caller.
+fn report_exit<D, E: fmt::Debug + Send + Sync + 'static>(
+    failing: Failing,
+    exit: Result<Result<D, E>, Payload>,
+) {
+    match exit {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => failing.report(Arc::new(error)),
+        Err(payload) => report::panic(failing.context, Kind::Panicked, payload),
     }
 }
 

@@ -341,7 +341,7 @@ impl Known {
         }
     }
 
-    /// Does its exit have to wait (rules b and c)?
+    /// Returns `true` if its exit has to wait: rules b and c.
     pub(super) fn has_to_wait(&self) -> bool {
         let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);
         node.is_some_and(|node| node.first_inside().is_some())

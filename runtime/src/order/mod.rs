@@ -254,7 +254,7 @@ impl Place {
         self.known().waits_in_exit(name);
     }
 
-    /// Does its exit have to wait (rules b and c)?
+    /// Returns `true` if its exit has to wait: rules b and c.
     #[inline]
     pub(crate) fn has_to_wait(&self) -> bool {
         self.known.as_ref().is_some_and(Known::has_to_wait)
