@@ -11,8 +11,8 @@
 //! the counter is at 200, and nobody has the lock
 //! ```
 //!
-//! Several processes add to one counter, which they read, and then write with one more: whoever does
-//! not have it to itself overwrites what others have added. With `--kill` the first process is
+//! Several processes add to one counter, which they read, and then write with one more: whoever
+//! does not have it to itself overwrites what others have added. With `--kill` the first process is
 //! killed while it has the lock. The others go on when its lease is over.
 //!
 //! What there is to write is in `turn`: a context, and a write that carries its fencing token. The

@@ -1,9 +1,9 @@
 //! A context that suppresses one type of error, and lets the others through: what in Python is
 //! `contextlib.suppress`, or an `__aexit__` that returns `True`.
 //!
-//! A setting that is missing is no reason to fail, there is a default; one that is no number is. The context
-//! `optional` says so in one place, for bodies with three kinds of error types: an enum, a
-//! `Box<dyn Error + Send + Sync>`, and an `anyhow::Error` (feature `anyhow`).
+//! A setting that is missing is no reason to fail, there is a default; one that is no number is.
+//! The context `optional` says so in one place, for bodies with three kinds of error types: an
+//! enum, a `Box<dyn Error + Send + Sync>`, and an `anyhow::Error` (feature `anyhow`).
 //!
 //! ```text
 //! $ cargo run --example error_handling
@@ -31,19 +31,22 @@
 //!
 //! What to see in it:
 //!
-//! - *The type tells.* A context with the verdict `Suppression` gives `Ok(None)` for a suppressed error, so
-//!   whoever uses it has to say what happens then. One without that verdict can't suppress anything, by
-//!   mistake or otherwise: it does not compile.
-//! - *An exit sees the error without owning it.* `outcome.error()` gives a `BodyError`, and `downcast_ref`
-//!   asks it for a type. The error itself stays with the runtime; no exit can lose it.
-//! - *The question goes inside.* In a box and in an `anyhow::Error` it is the error in it that is asked for,
-//!   below whatever `.context("…")` was added. An enum is no box: its variants are matched by hand.
-//! - *Only errors.* Neither a panic nor a cancellation can be suppressed: they are not the body's to explain.
-//! - *Ready-made.* `suppress_if(…)` does it by a function, and `suppress::<T>()` by a type alone, which is
-//!   all that most programs need.
+//! - *The type tells.* A context with the verdict `Suppression` gives `Ok(None)` for a suppressed
+//!   error, so whoever uses it has to say what happens then. One without that verdict can't
+//!   suppress anything, by mistake or otherwise: it does not compile.
+//! - *An exit sees the error without owning it.* `outcome.error()` gives a `BodyError`, and
+//!   `downcast_ref` asks it for a type. The error itself stays with the runtime; no exit can lose
+//!   it.
+//! - *The question goes inside.* In a box and in an `anyhow::Error` it is the error in it that is
+//!   asked for, below whatever `.context("…")` was added. An enum is no box: its variants are
+//!   matched by hand.
+//! - *Only errors.* Neither a panic nor a cancellation can be suppressed: they are not the body's
+//!   to explain.
+//! - *Ready-made.* `suppress_if(…)` does it by a function, and `suppress::<T>()` by a type alone,
+//!   which is all that most programs need.
 //!
-//! What to do with an error that goes through, and then a second one from the exit, is not shown here:
-//! `with` returns the body's and reports the other one, `try_with` returns both.
+//! What to do with an error that goes through, and then a second one from the exit, is not shown
+//! here: `with` returns the body's and reports the other one, `try_with` returns both.
 
 #![forbid(unsafe_code)]
 
@@ -58,8 +61,8 @@ use clap::Parser;
 use thiserror::Error as ThisError;
 use tokio::task::JoinError;
 
-/// Suppresses one type of error and lets the others through, with three kinds of error types: an enum,
-/// `Box<dyn Error + Send + Sync>`, and `anyhow::Error`.
+/// Suppresses one type of error and lets the others through, with three kinds of error types: an
+/// enum, `Box<dyn Error + Send + Sync>`, and `anyhow::Error`.
 #[derive(Debug, Parser)]
 #[command(name = "error_handling", version)]
 struct Options {}
@@ -80,10 +83,11 @@ enum SettingError {
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Settings that may be missing: the body's error ends here if it is a [`Missing`], and no other does.
+/// Settings that may be missing: the body's error ends here if it is a [`Missing`], and no other
+/// does.
 ///
-/// It does not know which type of error its body has. An exit is asked about the error itself, or the one
-/// inside of a box or an `anyhow::Error`, below whatever context was added to it.
+/// It does not know which type of error its body has. An exit is asked about the error itself, or
+/// the one inside of a box or an `anyhow::Error`, below whatever context was added to it.
 #[async_context(suppress)]
 async fn optional<E: fmt::Debug + Send + Sync + 'static>() -> Result<(), E> {
     let ((), outcome) = yield_!(());

@@ -1,15 +1,15 @@
-//! One context used in several places at once, and several contexts entered at once, and what becomes of
-//! either when something fails.
+//! One context used in several places at once, and several contexts entered at once, and what
+//! becomes of either when something fails.
 //!
-//! *One resource, several users.* The body gets `&mut Value`. As `&*value` it is shared, and the methods
-//! that take `&self` can be called from all the futures of a `join!`, `try_join!` or `FuturesUnordered`.
-//! They are parts of the body: it ends, and the exit begins, when all of them have ended or been dropped.
-//! (For tasks of their own, which outlive the statement that spawns them but not the block, there is
-//! `tasks()`.)
+//! *One resource, several users.* The body gets `&mut Value`. As `&*value` it is shared, and the
+//! methods that take `&self` can be called from all the futures of a `join!`, `try_join!` or
+//! `FuturesUnordered`. They are parts of the body: it ends, and the exit begins, when all of them
+//! have ended or been dropped. (For tasks of their own, which outlive the statement that spawns
+//! them but not the block, there is `tasks()`.)
 //!
-//! *Several resources.* `join_all` makes one context of many, which enter and exit at the same time instead
-//! of one after the other, with `limit(n)` no more than `n` of them; `join` does so for a few of different
-//! types. It takes as long as the slowest.
+//! *Several resources.* `join_all` makes one context of many, which enter and exit at the same time
+//! instead of one after the other, with `limit(n)` no more than `n` of them; `join` does so for a
+//! few of different types. It takes as long as the slowest.
 //!
 //! ```text
 //! $ cargo run --example parallel_work
@@ -121,13 +121,13 @@
 //!
 //! What to see in it:
 //!
-//! - After `join!` all files are there or have failed; after `try_join!` the first error drops the others in
-//!   the middle of their work. The exit sees that same error in both.
-//! - Where a server is down, nothing stays open: what was still opening is opened to its end, all that is open
-//!   is closed, as `Failed`, with the error of the one that is down. There is no body.
+//! - After `join!` all files are there or have failed; after `try_join!` the first error drops the
+//!   others in the middle of their work. The exit sees that same error in both.
+//! - Where a server is down, nothing stays open: what was still opening is opened to its end, all
+//!   that is open is closed, as `Failed`, with the error of the one that is down. There is no body.
 //! - Two exits fail, one error is returned. The other is reported; no error is lost.
-//! - A caller who goes away waits for nothing, and the exits run in the background: also that of the server
-//!   that was still opening.
+//! - A caller who goes away waits for nothing, and the exits run in the background: also that of
+//!   the server that was still opening.
 
 #![forbid(unsafe_code)]
 
@@ -143,8 +143,8 @@ use tokio::{join, try_join};
 /// Uses one context in several places at once, and enters several contexts at once, and prints as
 /// timelines what happens, also where one of them fails.
 ///
-/// It takes no time, and prints the same each time: the clock is a paused one, which jumps to whatever is
-/// waited for.
+/// It takes no time, and prints the same each time: the clock is a paused one, which jumps to
+/// whatever is waited for.
 #[derive(Debug, Parser)]
 #[command(name = "parallel_work", version)]
 struct Options {}

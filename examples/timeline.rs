@@ -1,17 +1,18 @@
 //! The life of a small service, as a tree of what its contexts did.
 //!
-//! With the feature `tracing` each context is a span: with the time in its enter, its body and its exit, how the
-//! body ended, and whether the exit went on in the background. Any layer of `tracing` shows them;
-//! here it is `tracing-forest`, which prints a tree for each thing that is over. The service opens a pool, and
-//! serves three requests, each in a transaction:
+//! With the feature `tracing` each context is a span: with the time in its enter, its body and its
+//! exit, how the body ended, and whether the exit went on in the background. Any layer of `tracing`
+//! shows them; here it is `tracing-forest`, which prints a tree for each thing that is over. The
+//! service opens a pool, and serves three requests, each in a transaction:
 //!
 //! 1. one that ends well, and commits;
 //! 2. one that fails, and rolls back;
-//! 3. one whose client gives up after 50 ms. Its rollback goes on without it, in a tree of its own: the request is over,
-//!    and does not become longer by what nobody waits for. The pool closes after it all the same.
+//! 3. one whose client gives up after 50 ms. Its rollback goes on without it, in a tree of its own:
+//!    the request is over, and does not become longer by what nobody waits for. The pool closes
+//!    after it all the same.
 //!
-//! The clock is paused, so the times of the contexts are the same in each run; those in brackets are what the layer has
-//! measured itself, of real work.
+//! The clock is paused, so the times of the contexts are the same in each run; those in brackets
+//! are what the layer has measured itself, of real work.
 //!
 //! ```text
 //! $ cargo run --example timeline

@@ -6,8 +6,8 @@
 //!
 //! Whether a process is dead is known by a lock: each process has a row of its own, and keeps that
 //! row locked by an open transaction. The server ends the transaction with the connection of the
-//! process. Whoever starts looks for a row that nobody has locked (`FOR UPDATE SKIP LOCKED`), and so
-//! no two take the same one.
+//! process. Whoever starts looks for a row that nobody has locked (`FOR UPDATE SKIP LOCKED`), and
+//! so no two take the same one.
 //!
 //! What the other service has to do: it knows a deed by a number that the caller chooses, it takes
 //! a second "give back" of one number for a success, and it refuses to rent a number that was given

@@ -2,17 +2,18 @@
 //!
 //! Enter waits twice, and the two waits differ. The wait for a connection is a place in a queue: a
 //! caller that goes away has nothing to undo, so the wait is `cancellable!`. Without the mark, each
-//! caller that has given up still takes its turn, and does a `BEGIN` and a `ROLLBACK` before the next
-//! live one. The `BEGIN` may have been carried out although nobody has read the answer. So `BEGIN` is
-//! not marked: it goes on in the background until there is an answer, and then the exit rolls back.
+//! caller that has given up still takes its turn, and does a `BEGIN` and a `ROLLBACK` before the
+//! next live one. The `BEGIN` may have been carried out although nobody has read the answer. So
+//! `BEGIN` is not marked: it goes on in the background until there is an answer, and then the exit
+//! rolls back.
 //!
-//! sqlx's `pool.begin()` is both waits in one, and can be marked only as a whole. That is wrong with
-//! PostgreSQL: when `begin` is dropped in the middle, sqlx 0.9.0 puts the connection back into the
-//! pool with an open transaction (<https://github.com/transact-rs/sqlx/issues/4393>).
+//! sqlx's `pool.begin()` is both waits in one, and can be marked only as a whole. That is wrong
+//! with PostgreSQL: when `begin` is dropped in the middle, sqlx 0.9.0 puts the connection back into
+//! the pool with an open transaction (<https://github.com/transact-rs/sqlx/issues/4393>).
 
-/// sqlx. The functions are the same for MariaDB, with `MySqlPool`. With `PgPool`, take the statement
-/// `"SELECT; COMMIT"` as the other driver does below: where a statement has failed, and the body has
-/// ignored that, PostgreSQL rolls back and answers the `COMMIT` with success.
+/// sqlx. The functions are the same for MariaDB, with `MySqlPool`. With `PgPool`, take the
+/// statement `"SELECT; COMMIT"` as the other driver does below: where a statement has failed, and
+/// the body has ignored that, PostgreSQL rolls back and answers the `COMMIT` with success.
 mod with_sqlx {
     use async_context_manager::prelude::*;
     use sqlx::pool::PoolConnection;

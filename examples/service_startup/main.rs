@@ -1,10 +1,10 @@
 //! A service that starts up, serves one request, and is stopped at each of ten moments.
 //!
-//! The service holds a temporary directory, an SQLite pool in that directory, now and then a metrics
-//! file, a listener and some background tasks. `shutdown::run` ends the service, and waits until all
-//! of these are closed. Each run is a process of its own. It prints as a tree what was opened and
-//! closed. The program ends with the exit code 0 only if nothing was left open in any run. The service
-//! is here; what watches a run is in `run.rs`.
+//! The service holds a temporary directory, an SQLite pool in that directory, now and then a
+//! metrics file, a listener and some background tasks. `shutdown::run` ends the service, and waits
+//! until all of these are closed. Each run is a process of its own. It prints as a tree what was
+//! opened and closed. The program ends with the exit code 0 only if nothing was left open in any
+//! run. The service is here; what watches a run is in `run.rs`.
 //!
 //! ```sh
 //! cargo run --example service_startup
@@ -55,8 +55,8 @@ async fn directory(run: Arc<Run>) -> Result<PathBuf, AnyError> {
 async fn database(run: Arc<Run>, path: PathBuf) -> Result<SqlitePool, AnyError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
-        // A task that is aborted in a statement leaves it to a thread of sqlx, which the pool does not
-        // wait for. It must not make a journal in a directory that is being removed.
+        // A task that is aborted in a statement leaves it to a thread of sqlx, which the pool does
+        // not wait for. It must not make a journal in a directory that is being removed.
         .journal_mode(SqliteJournalMode::Memory)
         .create_if_missing(true);
     run.pass(1).await;
@@ -159,7 +159,8 @@ async fn keep_journal(pool: SqlitePool, mut lines: mpsc::Receiver<String>) -> Re
     Ok(())
 }
 
-/// Another one: the client, over loopback. A service that is stopped hangs up, and that is no error.
+/// Another one: the client, over loopback. A service that is stopped hangs up, and that is no
+/// error.
 async fn ask(run: Arc<Run>, address: SocketAddr) -> Result<(), AnyError> {
     let answer: Result<String, AnyError> = async {
         let mut service = TcpStream::connect(address).await?;

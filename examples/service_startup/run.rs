@@ -1,5 +1,5 @@
-//! What watches a run of the service: it stops it at its moment, draws the tree, and finds what is still
-//! open.
+//! What watches a run of the service: it stops it at its moment, draws the tree, and finds what is
+//! still open.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

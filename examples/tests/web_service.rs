@@ -139,7 +139,8 @@ enum Known {
     Nothing,
 }
 
-/// One client: all it does is decided by the number, but for the moment at which the service notices.
+/// One client: all it does is decided by the number, but for the moment at which the service
+/// notices.
 async fn client(address: SocketAddr, number: i64) -> Result<Known, AnyError> {
     let mut random = SmallRng::seed_from_u64(number.unsigned_abs());
     let hangs_up = random.random_bool(0.3);

@@ -1,5 +1,5 @@
-//! The program `worker`, run as a user runs it: stopped and started all the time, and with a NATS that
-//! is stopped and started.
+//! The program `worker`, run as a user runs it: stopped and started all the time, and with a NATS
+//! that is stopped and started.
 //!
 //! `JOBS=10000 STARTS=1000 RESTARTS=50` makes them as long as one likes.
 
@@ -293,7 +293,8 @@ async fn finish(scene: &Scene) -> Tested {
     Ok(())
 }
 
-/// NATS would give a job to another worker after an hour: so each job that was not done was given back.
+/// NATS would give a job to another worker after an hour: so each job that was not done was given
+/// back.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs NATS"]
 async fn workers_that_are_told_to_end_all_the_time_give_back_what_they_have_not_done() -> Tested {

@@ -1,5 +1,5 @@
-//! Bank transfers, thousands of them and many at a time, against a real database: and whatever is thrown
-//! at them, not one cent and not one open transaction is lost.
+//! Bank transfers, thousands of them and many at a time, against a real database: and whatever is
+//! thrown at them, not one cent and not one open transaction is lost.
 //!
 //! ```text
 //! $ cargo run --example transfer_funds
@@ -26,16 +26,16 @@
 //!
 //! The rows that it rejects at first are bad on purpose.
 //!
-//! By default the database is an SQLite file in a temporary directory. It may as well be an empty one on
-//! a PostgreSQL or MariaDB server:
+//! By default the database is an SQLite file in a temporary directory. It may as well be an empty
+//! one on a PostgreSQL or MariaDB server:
 //!
 //! ```text
 //! $ createdb bank
 //! $ cargo run --example transfer_funds -- --database-url postgres://localhost/bank
 //! ```
 //!
-//! A transfer is a block of code in a transaction, and the transaction is one function: `BEGIN` above
-//! its `yield_!`, `COMMIT` or `ROLLBACK` below. In short (see `bank.rs`):
+//! A transfer is a block of code in a transaction, and the transaction is one function: `BEGIN`
+//! above its `yield_!`, `COMMIT` or `ROLLBACK` below. In short (see `bank.rs`):
 //!
 //! ```text
 //! #[async_context]
@@ -48,23 +48,23 @@
 //! ```
 //!
 //! Inside of it the money is moved in a savepoint, which is a context as well, one that borrows the
-//! transaction: when the transfer is refused, that part is undone, and the transaction goes on and puts the
-//! refusal into the books.
+//! transaction: when the transfer is refused, that part is undone, and the transaction goes on and
+//! puts the refusal into the books.
 //!
-//! Whoever uses it (see `transfer.rs`) writes the block, and nothing about how it may end. It ends in
-//! every way there is:
+//! Whoever uses it (see `transfer.rs`) writes the block, and nothing about how it may end. It ends
+//! in every way there is:
 //!
 //! - some transfers are refused, because there is too little money: an error;
 //! - some hit a slow check, between the debit and the credit, and their time limit drops them: a
 //!   cancellation, which nobody waits for;
 //! - some panic, at the same place;
-//! - and Ctrl-C aborts all those that have begun, wherever they stand. Try it. `shutdown::run` tells of
-//!   it, and a second Ctrl-C ends the program at once.
+//! - and Ctrl-C aborts all those that have begun, wherever they stand. Try it. `shutdown::run`
+//!   tells of it, and a second Ctrl-C ends the program at once.
 //!
-//! The last line is the proof. The totals come from the balances; `audit.rs` replays the journal, which
-//! each transaction writes to as well, and compares it with the table, transfer by transfer; and the
-//! database is asked whether there is a transaction open. If anything does not fit, the program says what,
-//! and does not exit with 0.
+//! The last line is the proof. The totals come from the balances; `audit.rs` replays the journal,
+//! which each transaction writes to as well, and compares it with the table, transfer by transfer;
+//! and the database is asked whether there is a transaction open. If anything does not fit, the
+//! program says what, and does not exit with 0.
 //!
 //! | file | subject |
 //! | --- | --- |

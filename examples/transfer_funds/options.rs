@@ -7,15 +7,16 @@ use clap::Parser;
 use crate::csv_files::{CsvFile, FileError};
 use crate::database_url::DatabaseUrl;
 
-/// Runs bank transfers concurrently against a real database, SQLite, PostgreSQL or MariaDB, with errors,
-/// panics, timeouts and Ctrl-C thrown at them, and proves that no cent and no open transaction is lost.
+/// Runs bank transfers concurrently against a real database, SQLite, PostgreSQL or MariaDB, with
+/// errors, panics, timeouts and Ctrl-C thrown at them, and proves that no cent and no open
+/// transaction is lost.
 ///
 /// Each transfer is an `async with` block of the crate async-context-manager: its transaction is
 /// committed if the block completes, and rolled back whatever else happens.
 ///
 /// Exits with 0 if the books balance and agree with the table, also after an interruption; with 1
-/// if they do not, or if something unexpected went wrong; with 2 for a wrong option; with 130 or 143
-/// if a second signal ends it at once.
+/// if they do not, or if something unexpected went wrong; with 2 for a wrong option; with 130 or
+/// 143 if a second signal ends it at once.
 #[derive(Debug, Parser)]
 #[command(name = "transfer_funds", version)]
 pub(crate) struct Options {
@@ -29,9 +30,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     transfers: Option<PathBuf>,
 
-    /// A database to keep the bank in, and to look into afterwards: a file that does not exist yet, such
-    /// as `sqlite://bank.db`, or an empty database on a server, such as `postgres://localhost/bank` or
-    /// `mysql://root@localhost/bank` [default: an SQLite file in a temporary directory, removed at the end]
+    /// A database to keep the bank in, and to look into afterwards: a file that does not exist yet,
+    /// such as `sqlite://bank.db`, or an empty database on a server, such as
+    /// `postgres://localhost/bank` or `mysql://root@localhost/bank` [default: an SQLite file in a
+    /// temporary directory, removed at the end]
     #[arg(long, value_name = "URL")]
     pub(crate) database_url: Option<DatabaseUrl>,
 

@@ -36,8 +36,8 @@ struct Running {
 }
 
 impl Traffic<'_> {
-    /// Runs the transfers until all have ended, or the program is told to end. No transaction is under
-    /// way any more when this returns.
+    /// Runs the transfers until all have ended, or the program is told to end. No transaction is
+    /// under way any more when this returns.
     pub(crate) async fn run(
         self,
         rows: Vec<Result<Transfer, BadRow>>,

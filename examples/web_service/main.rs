@@ -1,5 +1,5 @@
-//! A web service with one transaction a request: committed if the handler completes, and rolled back if it
-//! fails, panics, takes too long, or loses its client.
+//! A web service with one transaction a request: committed if the handler completes, and rolled
+//! back if it fails, panics, takes too long, or loses its client.
 //!
 //! ```text
 //! $ cargo run --example web_service -- --time-limit 500
@@ -25,10 +25,11 @@
 //! orders: 1; pieces left: 99
 //! ```
 //!
-//! Ctrl-C ends the service, with the exit code 0 after the last exit. `shutdown::run` does that, and the
-//! handlers and the server only ask it whether the service is to end.
+//! Ctrl-C ends the service, with the exit code 0 after the last exit. `shutdown::run` does that,
+//! and the handlers and the server only ask it whether the service is to end.
 //!
-//! The handler is in `shop.rs`: it is the body of a transaction, and has nothing to say about how it ends.
+//! The handler is in `shop.rs`: it is the body of a transaction, and has nothing to say about how
+//! it ends.
 //!
 //! ```text
 //! transaction(shop.pool).err_into().with(async |tx| {
@@ -41,21 +42,22 @@
 //! ```
 //!
 //! A client that hangs up is the case that is easily forgotten. The server then drops the handler's
-//! future, wherever it stands, and nobody is there who could roll back: what a `Drop` can do is to ask for
-//! it, and hope that the connection is used again soon. Here the exit of the transaction goes on in the
-//! background and is waited for, at the latest when the service stops.
+//! future, wherever it stands, and nobody is there who could roll back: what a `Drop` can do is to
+//! ask for it, and hope that the connection is used again soon. Here the exit of the transaction
+//! goes on in the background and is waited for, at the latest when the service stops.
 //!
-//! An answer of 200 means that the order is committed, and any other that it is rolled back; also the one after
-//! the time limit, since that is for the work alone, and never cuts an exit off. Only a client that does
-//! not wait for its answer can't know, nor can one whose order the database itself failed to commit. It may
-//! ask once more: an order has a number.
+//! An answer of 200 means that the order is committed, and any other that it is rolled back; also
+//! the one after the time limit, since that is for the work alone, and never cuts an exit off. Only
+//! a client that does not wait for its answer can't know, nor can one whose order the database
+//! itself failed to commit. It may ask once more: an order has a number.
 //!
-//! The service ends in four steps, each with a quarter of `--shutdown-limit`: it accepts no more requests, and
-//! lets those that are running come to their ends; it ends those that have not, and answers them with 503; it
-//! closes its pool; it waits for what is left in the background. A client that keeps a connection open and
-//! asks for nothing is not waited for.
+//! The service ends in four steps, each with a quarter of `--shutdown-limit`: it accepts no more
+//! requests, and lets those that are running come to their ends; it ends those that have not, and
+//! answers them with 503; it closes its pool; it waits for what is left in the background. A client
+//! that keeps a connection open and asks for nothing is not waited for.
 //!
-//! `?then=` asks for trouble: `fail`, `panic` or `hang`, after the order was written and before it is paid.
+//! `?then=` asks for trouble: `fail`, `panic` or `hang`, after the order was written and before it
+//! is paid.
 
 #![forbid(unsafe_code)]
 

@@ -76,7 +76,8 @@ pub(crate) async fn database(url: String, stock: i64) -> Result<AnyPool, sqlx::E
     Ok(())
 }
 
-/// A transaction: committed if the body completes; rolled back if it fails, panics, or is cancelled.
+/// A transaction: committed if the body completes; rolled back if it fails, panics, or is
+/// cancelled.
 #[async_context]
 async fn transaction(pool: AnyPool) -> Result<PoolConnection<Any>, sqlx::Error> {
     // A place in a queue can be given up. `BEGIN` goes on to its end.

@@ -1,9 +1,9 @@
 //! A worker that takes jobs from NATS JetStream, eight at a time. A job is acknowledged when it has
-//! succeeded, and given back to the queue when it has failed, or was cancelled. At a signal, the worker
-//! takes no more jobs, and ends in order.
+//! succeeded, and given back to the queue when it has failed, or was cancelled. At a signal, the
+//! worker takes no more jobs, and ends in order.
 //!
-//! It needs a NATS with JetStream: `nats-server -js`. Then, with twenty jobs to begin with, of which each
-//! takes half a second, and with Ctrl-C after a second:
+//! It needs a NATS with JetStream: `nats-server -js`. Then, with twenty jobs to begin with, of
+//! which each takes half a second, and with Ctrl-C after a second:
 //!
 //! ```text
 //! $ cargo run --example worker -- --name A --add 20 --time 500
@@ -44,12 +44,12 @@
 //! | NATS confirms nothing for most of `--ack-wait` | its body drops, before NATS gives the job to another worker |
 //! | a second signal, `kill -9`, a power cut | NATS gives it to another worker after `--ack-wait` |
 //!
-//! A job may so be done twice, one time after the other: when its acknowledgement does not arrive. No
-//! queue can rule that out. But no two workers do it at the same time, as long as NATS itself is
+//! A job may so be done twice, one time after the other: when its acknowledgement does not arrive.
+//! No queue can rule that out. But no two workers do it at the same time, as long as NATS itself is
 //! stopped and not killed, and forgets nothing.
 //!
-//! The exit code tells how the worker has ended: 0 if all jobs that it had came to their ends, 124 if
-//! some had to be dropped, 125 if some could not be given back.
+//! The exit code tells how the worker has ended: 0 if all jobs that it had came to their ends, 124
+//! if some had to be dropped, 125 if some could not be given back.
 
 #![forbid(unsafe_code)]
 

@@ -16,7 +16,8 @@ use crate::{AnyError, Options};
 /// How long a worker waits for a job before it asks again.
 const PULL: Duration = Duration::from_secs(1);
 
-/// How long NATS may take to an answer. All jobs are answered for within what a program has to drain.
+/// How long NATS may take to an answer. All jobs are answered for within what a program has to
+/// drain.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// What each job needs of the queue.
@@ -99,8 +100,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Runs beside the body of a job: tells NATS that it is still being worked on, and ends the body
-    /// when NATS may give it to another worker soon, because it has confirmed nothing since then.
+    /// Runs beside the body of a job: tells NATS that it is still being worked on, and ends the
+    /// body when NATS may give it to another worker soon, because it has confirmed nothing since
+    /// then.
     pub(crate) async fn keep(&self, message: &Message, mut since: Instant) -> Result<(), JobError> {
         loop {
             let asked = Instant::now();

@@ -15,8 +15,9 @@ use crate::store::Store;
 ///
 /// Create the bucket with the ttl of the leases as its `max_age`. Leases of another ttl belong in
 /// another bucket. (async-nats' `create_key_value` needs NATS 2.10 or later. Whoever makes the
-/// bucket's stream in another way can use an older server.) A lease with a longer ttl is refused with [`NatsError::TtlTooLong`]. A lease with
-/// a shorter ttl works, but outlives a holder that has died by the `max_age`.
+/// bucket's stream in another way can use an older server.) A lease with a longer ttl is refused
+/// with [`NatsError::TtlTooLong`]. A lease with a shorter ttl works, but outlives a holder that has
+/// died by the `max_age`.
 ///
 /// ```no_run
 /// use async_context_leases::{NatsStore, lease};

@@ -58,8 +58,8 @@ const PASS: &str = "
 /// [`advisory_lock`](crate::advisory_lock) waits in a queue of the server instead of asking again.
 ///
 /// The server's clock is a wall clock. A server whose clock is set forward ends leases early by as
-/// much. After a failover to a standby that was behind, leases and tokens are those of before: where
-/// that matters, let the server wait for the standby (`synchronous_standby_names`).
+/// much. After a failover to a standby that was behind, leases and tokens are those of before:
+/// where that matters, let the server wait for the standby (`synchronous_standby_names`).
 ///
 /// ```no_run
 /// use async_context_leases::{PostgresStore, lease};

@@ -21,8 +21,8 @@ use crate::claim::Claim;
 /// # How to write a store
 ///
 /// Four methods, and mostly a compare-and-swap. This is a whole one, for etcd, by the crate
-/// `etcd-client`. The build of that crate needs `protoc`. So the tests of this package compile and run
-/// the store with a small fake of the crate and of etcd.
+/// `etcd-client`. The build of that crate needs `protoc`. So the tests of this package compile and
+/// run the store with a small fake of the crate and of etcd.
 ///
 /// ```ignore
 #[doc = include_str!("etcd_example.rs")]

@@ -1,7 +1,7 @@
 //! What lets rustc judge whether every path yields once, where a macro hides what it does.
 //!
-//! - A variable without a value, which the yield assigns and the end of the code reads. rustc refuses
-//!   an end without a yield (E0381), a second yield (E0384), and one in a closure (E0594).
+//! - A variable without a value, which the yield assigns and the end of the code reads. rustc
+//!   refuses an end without a yield (E0381), a second yield (E0384), and one in a closure (E0594).
 //! - Where a macro before the yield may return, a type that only what follows the yield has: a
 //!   `return Ok(())` in that macro has another one (E0308).
 
@@ -69,8 +69,8 @@ pub(crate) fn after_yield_type(
     quote!(::core::result::Result<#krate::generator::AfterYield<#verdict>, #error>)
 }
 
-/// Pins the type of what is returned, as the first `return` of the code: else rustc takes that of the
-/// user's first `return`, and blames the others.
+/// Pins the type of what is returned, as the first `return` of the code: else rustc takes that of
+/// the user's first `return`, and blames the others.
 pub(crate) fn pin(krate: &TokenStream, result: &TokenStream, span: Span) -> TokenStream {
     let here = Span::mixed_site().located_at(span);
     let exit = Ident::new("exit", here);

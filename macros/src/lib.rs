@@ -2,7 +2,8 @@
 //!
 //! A function goes through three passes: `input` (what was written), `analyze` (what is wrong with
 //! it), `expand` (what it becomes). After `analyze` nothing can fail. A function with errors takes
-//! the way of `fallback`: it comes out with its signature, so that nothing else in the crate breaks.
+//! the way of `fallback`: it comes out with its signature, so that nothing else in the crate
+//! breaks.
 
 #![forbid(unsafe_code)]
 
@@ -64,13 +65,14 @@ use crate::input::Input;
 ///     .await?;
 /// ```
 ///
-/// The return type is that of the *yielded* value, as in `Result<Value, Error>`, or any alias of it such
-/// as `io::Result<Value>`; the function itself ends with `Result<(), Error>`. Called, it returns an
-/// `impl AsyncContext<Value = Value, Error = Error, Verdict = ()>`, and nothing has run. The arguments
-/// are kept, used or not, until the exit has ended, and drop as those of an `async fn`.
+/// The return type is that of the *yielded* value, as in `Result<Value, Error>`, or any alias of it
+/// such as `io::Result<Value>`; the function itself ends with `Result<(), Error>`. Called, it
+/// returns an `impl AsyncContext<Value = Value, Error = Error, Verdict = ()>`, and nothing has run.
+/// The arguments are kept, used or not, until the exit has ended, and drop as those of an `async
+/// fn`.
 ///
-/// It takes owned arguments (`String`, `Arc<…>`) where it can: a context that borrows from its caller
-/// is for `with_scoped` alone, which can't exit it when it is dropped.
+/// It takes owned arguments (`String`, `Arc<…>`) where it can: a context that borrows from its
+/// caller is for `with_scoped` alone, which can't exit it when it is dropped.
 ///
 /// It may be a function, a method with any receiver, or a method of a trait with or without a body
 /// (a trait whose methods take `&self` needs the supertrait `Sync`).
@@ -78,19 +80,19 @@ use crate::input::Input;
 /// # Where the yield stands
 ///
 /// Every path through the function either passes the one yield, or ends with an error: by `?`, by
-/// `return Err(…)` or a last `Err(…)`, or by a macro such as `panic!` or `bail!`. The yield stands in the
-/// function's own code: in blocks, and in a branch whose siblings end with an error, but in no loop,
-/// closure, `async` block, nested function, `else` of a `let`, or other macro. Anything else is a
-/// compile error.
+/// `return Err(…)` or a last `Err(…)`, or by a macro such as `panic!` or `bail!`. The yield stands
+/// in the function's own code: in blocks, and in a branch whose siblings end with an error, but in
+/// no loop, closure, `async` block, nested function, `else` of a `let`, or other macro. Anything
+/// else is a compile error.
 ///
-/// A macro of yours before the yield may leave by an error. A `return Ok(())` in it does not compile,
-/// with "expected `AfterYield<()>`, found `()`" (unless another such macro follows after the yield:
-/// there, both may return whatever they want, and to leave before the yield is a panic).
+/// A macro of yours before the yield may leave by an error. A `return Ok(())` in it does not
+/// compile, with "expected `AfterYield<()>`, found `()`" (unless another such macro follows after
+/// the yield: there, both may return whatever they want, and to leave before the yield is a panic).
 ///
 /// # After the yield
 ///
-/// A `?` after the yield skips the steps of the exit that follow it. Where all of them matter, run each
-/// before looking at what it returned:
+/// A `?` after the yield skips the steps of the exit that follow it. Where all of them matter, run
+/// each before looking at what it returned:
 ///
 /// ```ignore
 /// let ((file, lock), _) = yield_!((file, lock));
@@ -104,7 +106,8 @@ use crate::input::Input;
 /// - `suppress`: the exit decides whether a failed body fails the caller. The function ends with
 ///   `Result<Suppression, Error>`, and the context has the verdict `Suppression`.
 /// - `struct = Name`: the context is a struct of that name: see below.
-/// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports it.
+/// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports
+///   it.
 ///
 /// # A name for the context
 ///
@@ -127,8 +130,8 @@ use crate::input::Input;
 /// let client = Client { session: connect(url).guard().await? };
 /// ```
 ///
-/// The struct holds the arguments, and is as large as they are. Used by `with` or `guard`, it costs what
-/// any context costs; a call of `enter` by hand puts its code into a box.
+/// The struct holds the arguments, and is as large as they are. Used by `with` or `guard`, it costs
+/// what any context costs; a call of `enter` by hand puts its code into a box.
 ///
 /// The function may have type parameters, and one named lifetime, which bounds them; without a
 /// lifetime, the bound is `'static`. It is a free function. For a method, for arguments of type
@@ -146,7 +149,8 @@ pub fn async_context(
     attribute(args.into(), &item.into()).into()
 }
 
-/// Takes functions like those under [`#[async_context]`](macro@async_context), which yield with the keyword.
+/// Takes functions like those under [`#[async_context]`](macro@async_context), which yield with the
+/// keyword.
 ///
 /// `yield value` means the same as `yield_!(value)`, which works here as well.
 ///
@@ -192,21 +196,22 @@ pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
 /// ```
 ///
 /// The context is made and entered when the function is awaited, and may use the arguments. What it
-/// lends has the name, or pattern, after `=>`, which may be left out. Several attributes nest: the first is the
-/// outermost, and those below it may use what it lends. Attributes that take the `async` away, such as
-/// `#[tokio::test]`, stand below.
+/// lends has the name, or pattern, after `=>`, which may be left out. Several attributes nest: the
+/// first is the outermost, and those below it may use what it lends. Attributes that take the
+/// `async` away, such as `#[tokio::test]`, stand below.
 ///
 /// # Options
 ///
 /// They follow after a comma: `#[within(transaction(pool.clone()) => tx, local)]`.
 ///
 /// - `local`: uses `with_local`, for a function whose future is not `Send`.
-/// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports it.
+/// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports
+///   it.
 ///
 /// # Errors
 ///
-/// A context that borrows does not work here, because the function's future may be dropped: that is what
-/// `with_scoped` is for.
+/// A context that borrows does not work here, because the function's future may be dropped: that is
+/// what `with_scoped` is for.
 ///
 /// The function returns a `Result` with the error of the context. A context that suppresses needs
 /// [`with`](https://docs.rs/async-context-manager), since it may leave no value to return.

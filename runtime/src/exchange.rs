@@ -65,7 +65,8 @@ struct Company {
     end: Mutex<Option<End<BodyError>>>,
 }
 
-/// How far a context is, in the order in which it gets there. The table is in the head of this file.
+/// How far a context is, in the order in which it gets there. The table is in the head of this
+/// file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {

@@ -136,9 +136,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The result's error; the exit's where the result is `Ok`. A second error is reported. Where what
-    /// runs [beside](crate::guide::beside) the body has ended the body before, its error takes the
-    /// place of the result's, which is reported, or of the result's value, which drops.
+    /// The result's error; the exit's where the result is `Ok`. A second error is reported. Where
+    /// what runs [beside](crate::guide::beside) the body has ended the body before, its error takes
+    /// the place of the result's, which is reported, or of the result's value, which drops.
     ///
     /// # Panics
     ///
@@ -358,8 +358,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// Those of the part. When what runs [beside](crate::guide::beside) the body ends the body, the part
-    /// drops, and the error of that is given out here, and not by the exit.
+    /// Those of the part. When what runs [beside](crate::guide::beside) the body ends the body, the
+    /// part drops, and the error of that is given out here, and not by the exit.
     ///
     /// # Panics
     ///

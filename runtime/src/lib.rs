@@ -210,9 +210,9 @@ pub mod contexts {
     pub use crate::shared::{keyed, shared, swappable};
 }
 
-/// What most users need, by `use async_context_manager::prelude::*;`: traits, types, macros, and the
-/// module [`contexts`](mod@contexts), so that `contexts::ready(value)` works. There are no functions in the
-/// prelude.
+/// What most users need, by `use async_context_manager::prelude::*;`: traits, types, macros, and
+/// the module [`contexts`](mod@contexts), so that `contexts::ready(value)` works. There are no
+/// functions in the prelude.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*};
@@ -253,9 +253,9 @@ pub mod prelude {
 /// # }
 /// ```
 ///
-/// A second argument is a future with `Result<(), Error>`, which runs beside the body. Its error ends
-/// the body, as if the body had failed with it. A page of the guide is about [what runs beside the
-/// body](crate::guide::beside).
+/// A second argument is a future with `Result<(), Error>`, which runs beside the body. Its error
+/// ends the body, as if the body had failed with it. A page of the guide is about [what runs beside
+/// the body](crate::guide::beside).
 ///
 /// ```
 /// use async_context_manager::prelude::*;

@@ -350,7 +350,8 @@ fn a_storm_of_enters_that_time_out_leaves_no_more_exits_than_the_limit_and_what_
 }
 
 /// 10,000 requests that all time out, and whose exits take half a second. Gives how many requests
-/// of sessions were answered meanwhile, and the most contexts of the storm that were open at a time.
+/// of sessions were answered meanwhile, and the most contexts of the storm that were open at a
+/// time.
 async fn answered_in_a_storm(requests: u32, limit: usize) -> (usize, usize) {
     static OPEN: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);

@@ -427,8 +427,8 @@ fn contexts_in_one_parent_leave_nothing_behind() {
             }
             Ok(())
         };
-        // With 8 bytes left of each, it would grow by 800,000 each time. What else this process does
-        // may make it grow now and then.
+        // With 8 bytes left of each, it would grow by 800,000 each time. What else this process
+        // does may make it grow now and then.
         let result = light(Arc::new(()))
             .with(async |()| {
                 many().await?;

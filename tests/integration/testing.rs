@@ -1,4 +1,5 @@
-//! The tools that users prove their own programs with: that they find what is wrong, say where, and end.
+//! The tools that users prove their own programs with: that they find what is wrong, say where, and
+//! end.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};

@@ -1,7 +1,8 @@
 //! The laws that every run of every program keeps, whatever goes wrong in it.
 //!
-//! They are checked on the facts of a ledger. A context's name is its path: `a/b` is inside of `a`, and no
-//! name occurs twice in a program. An error, or a panic, has the name of the place where it came up.
+//! They are checked on the facts of a ledger. A context's name is its path: `a/b` is inside of `a`,
+//! and no name occurs twice in a program. An error, or a panic, has the name of the place where it
+//! came up.
 
 use std::any::Any;
 
@@ -129,8 +130,8 @@ pub enum Law {
     Outcome,
     /// What runs beside a body begins once, after enter, and has gone when exit begins.
     Beside,
-    /// Each error, and each panic, is returned, reported, suppressed, or dealt with by the program: just one
-    /// of these.
+    /// Each error, and each panic, is returned, reported, suppressed, or dealt with by the program:
+    /// just one of these.
     Errors,
     /// Nothing is left in the background.
     Left,
@@ -322,8 +323,9 @@ impl Run<'_> {
         }
     }
 
-    /// What this member of the group may see when it exits after these facts. Where the body was ended
-    /// from beside a member, those inside of that see a cancellation, unless they are side by side.
+    /// What this member of the group may see when it exits after these facts. Where the body was
+    /// ended from beside a member, those inside of that see a cancellation, unless they are side by
+    /// side.
     fn outcomes_in(&self, group: &str, name: &str, before: &[Fact]) -> Vec<Seen> {
         let kind = self.kind_of(group);
         let dropped = before
@@ -498,9 +500,9 @@ fn body(facts: &[Fact], label: &str) -> Option<Seen> {
 
 /// What the exit of this context may see after these facts.
 ///
-/// A body that was ended from beside was dropped, unless it is code that holds a guard: that ends its
-/// body itself, and what came first counts. What comes at the same time, in another thread, may come
-/// before or after.
+/// A body that was ended from beside was dropped, unless it is code that holds a guard: that ends
+/// its body itself, and what came first counts. What comes at the same time, in another thread, may
+/// come before or after.
 fn outcomes(facts: &[Fact], label: &str) -> Vec<Seen> {
     let position = |is_it: &dyn Fn(&Fact) -> bool| facts.iter().position(is_it);
     let ended = facts.iter().enumerate().find_map(|(at, fact)| match fact {

@@ -55,7 +55,8 @@ impl Scene {
         ByHand::new(self.script(name))
     }
 
-    /// One that is open already: its value and its exit are for an `adopt`, a `defer` or a `closing`.
+    /// One that is open already: its value and its exit are for an `adopt`, a `defer` or a
+    /// `closing`.
     #[must_use]
     pub fn opened(&self, script: Script) -> ByHand<()> {
         let Script { name, of, .. } = script;
@@ -175,8 +176,8 @@ impl Scene {
     }
 }
 
-/// Ends so at a place that may fail, and records what came up there. What is injected has the name of the
-/// place.
+/// Ends so at a place that may fail, and records what came up there. What is injected has the name
+/// of the place.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! A fake: what the store uses of the crate `etcd-client`, with the same names, and of etcd. A build
-//! of the crate itself asks for `protoc`, which not every machine has.
+//! A fake: what the store uses of the crate `etcd-client`, with the same names, and of etcd. A
+//! build of the crate itself asks for `protoc`, which not every machine has.
 //!
 //! Each request takes two milliseconds, and is done after the first one.
 

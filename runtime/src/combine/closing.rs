@@ -9,8 +9,8 @@ use crate::generator::generator;
 /// A context that lends this value, and closes it with this function, however the body ends:
 /// Python's `contextlib.aclosing(value)`.
 ///
-/// The closing function gets the value itself, so it can call what consumes it, and does not see the
-/// outcome; what does is a function under [`#[async_context]`](macro@crate::async_context).
+/// The closing function gets the value itself, so it can call what consumes it, and does not see
+/// the outcome; what does is a function under [`#[async_context]`](macro@crate::async_context).
 ///
 /// ```
 /// use async_context_manager::{contexts::closing, prelude::*};

@@ -1,7 +1,7 @@
 //! What one piece of code has given up, in that order (rule c).
 //!
-//! A guard waits for the younger ones before it in the list. The list knows the greatest number in each
-//! stretch of it, as a tournament does, so that one of them is found in as many steps as the
+//! A guard waits for the younger ones before it in the list. The list knows the greatest number in
+//! each stretch of it, as a tournament does, so that one of them is found in as many steps as the
 //! list's length has digits, and none is looked at that does not count.
 
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ type Tasks = HashMap<Root, Arc<List>, RandomNumbers>;
 /// How many lists are in [`ROOTS`]: where there is none, no lock is taken.
 static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
 
-/// What one exit, or one task outside of any exit, has given up and has not ended. The list stays there
-/// for as long as one of them, also when the exit has ended.
+/// What one exit, or one task outside of any exit, has given up and has not ended. The list stays
+/// there for as long as one of them, also when the exit has ended.
 ///
 /// Locks: of a list first, then of one that stands in it, then those of nodes.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ struct Slots {
     numbers: Vec<Number>,
     /// How many slots are not empty.
     taken: usize,
-    /// The entry of the exit whose list this is, once that has ended: where the list stands in another.
+    /// The entry of the exit whose list this is, once that has ended: where the list stands in
+    /// another.
     stands_at: Option<Arc<Entry>>,
 }
 

@@ -46,8 +46,8 @@
 //! - [`node`] is a context, with those inside of it which have been given up (rules a, b, e).
 //! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old it is (rule
 //!   d).
-//! - A [`Place`] is what a context itself has of all that, and [`known`] what it has of that once it
-//!   has waited. A context that never waits has none of it.
+//! - A [`Place`] is what a context itself has of all that, and [`known`] what it has of that once
+//!   it has waited. A context that never waits has none of it.
 
 mod age;
 mod entry;

@@ -24,7 +24,8 @@ pub(super) trait Entry<E, D>: Send {
     /// How the body was ended from beside this one, if it was.
     fn take_end(&mut self) -> Option<EntryEnd>;
 
-    /// The body has ended so. `false` if the value has not come back: there is nothing to exit with.
+    /// The body has ended so. `false` if the value has not come back: there is nothing to exit
+    /// with.
     fn end_body(&mut self, outcome: Outcome) -> bool;
 
     fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>>;

@@ -13,15 +13,16 @@ use super::cancel::run;
 use super::polled::Moment;
 use super::run::{Run, checked};
 
-/// Something that goes wrong in a run: see [`inject`]. The points that a program comes to are numbered from
-/// 1 in each run, and so are its polls.
+/// Something that goes wrong in a run: see [`inject`]. The points that a program comes to are
+/// numbered from 1 in each run, and so are its polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The point with this number fails.
     Error(usize),
     /// The point with this number panics.
     Panic(usize),
-    /// The program is dropped at once after so many polls: see [`cancel_after`](super::cancel_after).
+    /// The program is dropped at once after so many polls: see
+    /// [`cancel_after`](super::cancel_after).
     CancelAfter(usize),
     /// It is dropped after so many polls, when it has been woken for the next: see
     /// [`cancel_woken_after`](super::cancel_woken_after).
@@ -73,7 +74,8 @@ impl Faults {
     ///
     /// # Panics
     ///
-    /// If the run is one in which it panics: without a line on stderr, and with the text of [`Injected`].
+    /// If the run is one in which it panics: without a line on stderr, and with the text of
+    /// [`Injected`].
     pub fn point(&self, name: &'static str) -> Result<(), Injected> {
         let point = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
         let injected = Injected { point, name };
@@ -86,12 +88,12 @@ impl Faults {
         Ok(())
     }
 
-    /// A future to run [beside](crate::guide::beside) a body: a [`point`](Self::point) at each of its
-    /// polls, that waits where nothing goes wrong. So [`inject_everywhere`] ends the body from beside
-    /// at each moment at which it can be ended, with an error and with a panic.
+    /// A future to run [beside](crate::guide::beside) a body: a [`point`](Self::point) at each of
+    /// its polls, that waits where nothing goes wrong. So [`inject_everywhere`] ends the body from
+    /// beside at each moment at which it can be ended, with an error and with a panic.
     ///
-    /// In `with` it is polled whenever the body is. Under a guard it is polled once: nothing wakes it
-    /// there.
+    /// In `with` it is polled whenever the body is. Under a guard it is polled once: nothing wakes
+    /// it there.
     ///
     /// ```
     /// use async_context_manager::testing::{Faults, Injected, inject_everywhere};
@@ -182,16 +184,18 @@ impl fmt::Display for Injected {
 
 impl Error for Injected {}
 
-/// Runs the program again and again, and lets things go wrong in it: nothing; then one thing; then two, in
-/// each way there is. A thing is an error at a [`point`](Faults::point) that it comes to, a panic there,
-/// or a drop at a moment between two of its polls. After each run it waits until no exit is running in the
-/// background, and calls the check. Gives the number of runs.
+/// Runs the program again and again, and lets things go wrong in it: nothing; then one thing; then
+/// two, in each way there is. A thing is an error at a [`point`](Faults::point) that it comes to, a
+/// panic there, or a drop at a moment between two of its polls. After each run it waits until no
+/// exit is running in the background, and calls the check. Gives the number of runs.
 ///
-/// Two things, because the second may be in the code that deals with the first: a rollback that fails, an
-/// exit whose caller gives up. A program with `n` points and `p` polls is run about `2n² + 4np` times.
+/// Two things, because the second may be in the code that deals with the first: a rollback that
+/// fails, an exit whose caller gives up. A program with `n` points and `p` polls is run about `2n²
+/// + 4np` times.
 ///
-/// Which point is which is told by the order in which the program comes to them: that is the same in each
-/// run on a current-thread runtime. On several threads, a run may come to other points than the one before.
+/// Which point is which is told by the order in which the program comes to them: that is the same
+/// in each run on a current-thread runtime. On several threads, a run may come to other points than
+/// the one before.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, report::Kind};
@@ -229,9 +233,9 @@ impl Error for Injected {}
 ///
 /// # Panics
 ///
-/// With the panic of the check, after saying on stderr which run it was: [`inject`] repeats that one alone.
-/// The program's own panics are a part of the run. And where the program does not come to its end: see
-/// [the module](super#panics).
+/// With the panic of the check, after saying on stderr which run it was: [`inject`] repeats that
+/// one alone. The program's own panics are a part of the run. And where the program does not come
+/// to its end: see [the module](super#panics).
 pub async fn inject_everywhere<F: Future>(
     mut program: impl FnMut(Faults) -> F,
     mut check: impl FnMut(&Run<F::Output>),
@@ -271,8 +275,8 @@ pub async fn inject_everywhere<F: Future>(
 ///
 /// # Panics
 ///
-/// Where the program does not come to its end: see [the module](super#panics). Its own panics are a part
-/// of the run.
+/// Where the program does not come to its end: see [the module](super#panics). Its own panics are a
+/// part of the run.
 pub async fn inject<F: Future>(
     faults: &[Fault],
     program: impl FnOnce(Faults) -> F,
@@ -283,7 +287,8 @@ pub async fn inject<F: Future>(
 /// How far a run came.
 #[derive(Debug, Default)]
 struct Trace {
-    /// When the last thing of the plan had gone wrong: points reached, and polls. `None` if it did not.
+    /// When the last thing of the plan had gone wrong: points reached, and polls. `None` if it did
+    /// not.
     then: Option<(usize, usize)>,
     points: usize,
     polls: usize,
@@ -303,7 +308,8 @@ async fn traced<F: Future>(
     });
     let last_point = last_point.max().unwrap_or(0);
     let program = program(faults.clone());
-    // How many points were reached in the program itself, and in which poll the last planned one was.
+    // How many points were reached in the program itself, and in which poll the last planned one
+    // was.
     let (mut points, mut hit) = (0, (last_point == 0).then_some((0, 0)));
     let run = run(program, moment.unwrap_or(Moment::Never), |polls| {
         points = faults.reached();

@@ -7,8 +7,8 @@
 //! | [`inject_everywhere`] | an error, a panic or a drop, at each place that the program names; and any two of them |
 //!
 //! Each runs a program again and again, waits each time until all exits have run, and hands what
-//! happened to a check of yours. A run that fails its check is named on stderr, by the call that repeats
-//! it alone: [`cancel_after`], [`cancel_woken_after`], [`cancel_pair_after`] or [`inject`].
+//! happened to a check of yours. A run that fails its check is named on stderr, by the call that
+//! repeats it alone: [`cancel_after`], [`cancel_woken_after`], [`cancel_pair_after`] or [`inject`].
 //!
 //! ```
 //! use async_context_manager::{prelude::*, testing::cancel_everywhere};
@@ -47,9 +47,9 @@
 //!
 //! It is polled with the program. So [`cancel_everywhere`] also drops the program while what runs
 //! [beside](crate::guide::beside) a body waits, when it has been woken, and when it has ended.
-//! [`inject_everywhere`] lets it fail, and panic, at each [`point`](Faults::point) that it comes to.
-//! [`Faults::beside`] is a future that comes to one at each of its polls: with that beside a body, the
-//! body is ended everywhere.
+//! [`inject_everywhere`] lets it fail, and panic, at each [`point`](Faults::point) that it comes
+//! to. [`Faults::beside`] is a future that comes to one at each of its polls: with that beside a
+//! body, the body is ended everywhere.
 //!
 //! Under a guard a task polls what runs beside. The program is dropped between its own polls there.
 //!
@@ -63,10 +63,10 @@
 //!
 //! # Panics
 //!
-//! A program that does not come to its end does not keep the test waiting for ever. All these functions
-//! panic where a program was polled 5,000 times and has not ended, and where nothing woke it for a minute
-//! of real time, or its exits have not ended a minute after it has gone: [`set_patience`] changes that
-//! time.
+//! A program that does not come to its end does not keep the test waiting for ever. All these
+//! functions panic where a program was polled 5,000 times and has not ended, and where nothing woke
+//! it for a minute of real time, or its exits have not ended a minute after it has gone:
+//! [`set_patience`] changes that time.
 
 mod cancel;
 mod inject;

@@ -38,15 +38,15 @@ impl<A, B> PairRun<A, B> {
     }
 }
 
-/// Runs two programs beside each other, again and again: the first is dropped after 0, 1, 2, … polls, and
-/// so is the second, in all combinations, until each has come to its end. They are polled in turn, each
-/// when it is woken. After each run it waits until no exit is running in the background, and calls the
-/// check. Gives the number of runs.
+/// Runs two programs beside each other, again and again: the first is dropped after 0, 1, 2, …
+/// polls, and so is the second, in all combinations, until each has come to its end. They are
+/// polled in turn, each when it is woken. After each run it waits until no exit is running in the
+/// background, and calls the check. Gives the number of runs.
 ///
-/// [`cancel_everywhere`](super::cancel_everywhere) proves that a program cleans up after itself. This
-/// proves that clean-up in the background and its neighbours do not get into each other's way: while what
-/// the first has left is still closing, the second comes to each of its awaits, and is dropped there; and
-/// the other way around. For two users of one thing: a pool, a lock, a file.
+/// [`cancel_everywhere`](super::cancel_everywhere) proves that a program cleans up after itself.
+/// This proves that clean-up in the background and its neighbours do not get into each other's way:
+/// while what the first has left is still closing, the second comes to each of its awaits, and is
+/// dropped there; and the other way around. For two users of one thing: a pool, a lock, a file.
 ///
 /// Each program has to come to its end also where the other one has gone.
 ///
@@ -106,13 +106,13 @@ pub async fn cancel_pairs<A: Future, B: Future>(
     runs
 }
 
-/// Runs two programs beside each other, drops each after so many polls of its own unless it has come to
-/// its end by then, and waits until no exit is running in the background.
+/// Runs two programs beside each other, drops each after so many polls of its own unless it has
+/// come to its end by then, and waits until no exit is running in the background.
 ///
 /// # Panics
 ///
-/// If a program panics, after the other has gone and the exits have run. And where one does not come to its
-/// end: see [the module](super#panics).
+/// If a program panics, after the other has gone and the exits have run. And where one does not
+/// come to its end: see [the module](super#panics).
 pub async fn cancel_pair_after<A: Future, B: Future>(
     polls: (usize, usize),
     programs: (A, B),

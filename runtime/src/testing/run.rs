@@ -165,8 +165,8 @@ impl<T> Raw<T> {
     }
 }
 
-/// Makes a run, and checks it. Where one of the two panics, `repeat` is written to stderr: the call that
-/// makes the same run alone.
+/// Makes a run, and checks it. Where one of the two panics, `repeat` is written to stderr: the call
+/// that makes the same run alone.
 pub(super) async fn checked<R>(
     repeat: impl Fn() -> String,
     run: impl Future<Output = R>,

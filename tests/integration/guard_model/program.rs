@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-/// Of a guard, a `with`, a stack or an entry. A guard is moved once, as in Rust: an op on a name that
-/// is gone does nothing.
+/// Of a guard, a `with`, a stack or an entry. A guard is moved once, as in Rust: an op on a name
+/// that is gone does nothing.
 pub(super) type Name = u32;
 
 /// Code. What it holds at its end drops in reverse.
@@ -148,9 +148,9 @@ pub(super) struct Generator {
     random: Random,
     left: u32,
     names: Name,
-    /// This program has contexts that are declared inside of others. Then no enter and no exit joins a
-    /// task, nor does an enter touch a guard that its context owns: a wait for what it is inside of, by
-    /// a way that the crate can't see, is a circle of the user's own (rule g).
+    /// This program has contexts that are declared inside of others. Then no enter and no exit
+    /// joins a task, nor does an enter touch a guard that its context owns: a wait for what it is
+    /// inside of, by a way that the crate can't see, is a circle of the user's own (rule g).
     declares: bool,
     /// This one has errors and panics.
     fails: bool,

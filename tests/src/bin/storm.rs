@@ -1,8 +1,8 @@
 //! What requests cost that all time out, and whose exits take their time: 10,000 of them, beside
 //! requests that are well.
 //!
-//! `cargo run --release -p tests --bin storm` prints a line for each program: how many requests that
-//! are well it answers in a second, the most exits in the background, and the most memory.
+//! `cargo run --release -p tests --bin storm` prints a line for each program: how many requests
+//! that are well it answers in a second, the most exits in the background, and the most memory.
 
 use std::env;
 use std::error::Error;
