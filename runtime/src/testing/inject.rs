@@ -190,8 +190,8 @@ impl Error for Injected {}
 /// exit is running in the background, and calls the check. Gives the number of runs.
 ///
 /// Two things, because the second may be in the code that deals with the first: a rollback that
-/// fails, an exit whose caller gives up. A program with `n` points and `p` polls is run about `2n²
-/// + 4np` times.
+/// fails, an exit whose caller gives up. A program with `n` points and `p` polls is run about
+/// `2n² + 4np` times.
 ///
 /// Which point is which is told by the order in which the program comes to them: that is the same
 /// in each run on a current-thread runtime. On several threads, a run may come to other points than
