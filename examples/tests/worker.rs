@@ -17,10 +17,11 @@ use std::io::{self, Write as _};
 use std::process::{Command as Program, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context};
+use futures::future::try_join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
@@ -28,7 +29,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use nats_server::Server;
+use nats_server::{Relay, Server};
 
 type AnyError = Box<dyn Error + Send + Sync>;
 type Tested = Result<(), AnyError>;
@@ -96,7 +97,7 @@ impl Scene {
         for number in 1..=self.jobs {
             let time = match number {
                 1 => 8000,
-                _ if number % 50 == 0 => 2500,
+                _ if number % 50 == 0 => 3500,
                 _ => random.random_range(10..300),
             };
             let failures = u64::from(random.random_ratio(1, 20));
@@ -117,10 +118,14 @@ impl Scene {
     }
 
     fn start(&self, grace: Duration) -> Result<Worker<'_>, AnyError> {
+        self.start_at(&self.nats_url, grace)
+    }
+
+    fn start_at(&self, nats_url: &str, grace: Duration) -> Result<Worker<'_>, AnyError> {
         let name = format!("w{}", self.workers.fetch_add(1, Ordering::Relaxed));
         let mut program = Command::from(example::program("worker"));
         let process = program
-            .args(["--nats-url", &self.nats_url, "--queue", &self.queue])
+            .args(["--nats-url", nats_url, "--queue", &self.queue])
             .args(["--name", &name, "--grace", &grace.as_millis().to_string()])
             .args(&self.options)
             .stdin(Stdio::null())
@@ -329,7 +334,7 @@ async fn workers_that_are_told_to_end_all_the_time_give_back_what_they_have_not_
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs NATS"]
 async fn workers_that_are_ended_at_once_lose_no_job_and_none_is_done_twice_at_a_time() -> Tested {
-    let options = ["--ack-wait", "2000", "--retry-after", "50"];
+    let options = ["--ack-wait", "3000", "--retry-after", "50"];
     let jobs = number("JOBS", 1200)?;
     let scene = Arc::new(Scene::new(&nats_url(), jobs, &options)?);
     scene.add_jobs().await?;
@@ -362,7 +367,7 @@ async fn workers_that_are_ended_at_once_lose_no_job_and_none_is_done_twice_at_a_
 async fn workers_go_on_when_their_nats_was_restarted() -> Tested {
     let mut nats = Server::start()?;
     let jobs = number("JOBS", 1200)?;
-    let options = ["--ack-wait", "2000", "--retry-after", "50"];
+    let options = ["--ack-wait", "3000", "--retry-after", "50"];
     let scene = Scene::new(&nats.url(), jobs, &options)?;
     scene.add_jobs().await?;
     let workers = [scene.start(PATIENCE)?, scene.start(PATIENCE)?];
@@ -395,6 +400,49 @@ async fn workers_go_on_when_their_nats_was_restarted() -> Tested {
     assert_eq!((done.given_back, done.gone), (0, 0));
     // The first one, at the latest in the second restart.
     assert!(done.lost > 0);
+    Ok(())
+}
+
+/// A worker that hears nothing of a NATS that was restarted.
+async fn cut_off() -> Tested {
+    let mut nats = Server::start()?;
+    let relay = Relay::before(&nats).await?;
+    let options = ["--ack-wait", "2000", "--retry-after", "50"];
+    let scene = Scene::new(&nats.url(), 1, &options)?;
+    scene.add_jobs().await?;
+
+    let cut_off = scene.start_at(&relay.url(), PATIENCE)?;
+    while !scene.read("log")?.contains("begins") {
+        sleep(Duration::from_millis(10)).await;
+    }
+    // Late in a second, which NATS will remember as its beginning.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let part = Duration::from_nanos(now.subsec_nanos().into());
+    sleep(Duration::from_millis(1950).saturating_sub(part)).await;
+    relay.be_silent();
+    nats.stop()?;
+    nats.start_again()?;
+    let other = scene.start(PATIENCE)?;
+    scene.all_done().await?;
+
+    for worker in [&cut_off, &other] {
+        worker.signal("TERM")?;
+    }
+    assert_eq!(other.ended().await?, Some(0));
+    // It could not tell NATS of its end.
+    cut_off.ended().await?;
+    let done = Done::of(&scene)?;
+    assert_eq!((done.begun, done.lost, done.repeated()), (2, 1, 0));
+    Ok(())
+}
+
+/// NATS looks for such jobs at a moment of its own choice after a restart: several of them, so that
+/// one would see a worker that keeps its job for too long.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs NATS"]
+async fn a_worker_that_nats_does_not_answer_lets_its_job_go_before_another_worker_has_it() -> Tested
+{
+    try_join_all((0..4).map(|_| cut_off())).await?;
     Ok(())
 }
 

@@ -61,7 +61,7 @@ use std::time::Duration;
 use async_context_manager::contexts::tasks;
 use async_context_manager::prelude::*;
 use async_context_manager::shutdown::{self, Ended, Times};
-use clap::Parser;
+use clap::{Parser, value_parser};
 use tokio::time::sleep;
 
 use crate::job::{Job, JobError, Taken, job};
@@ -100,8 +100,9 @@ struct Options {
     #[arg(long, value_name = "MS", default_value = "15000")]
     grace: u64,
 
-    /// NATS gives a job to another worker if it has heard nothing of it for so many milliseconds
-    #[arg(long, value_name = "MS", default_value = "30000")]
+    /// NATS gives a job to another worker if it has heard nothing of it for so many milliseconds; at
+    /// least 2000, because a NATS that was restarted remembers seconds
+    #[arg(long, value_name = "MS", default_value = "30000", value_parser = value_parser!(u64).range(2000..))]
     ack_wait: u64,
 
     /// After how many milliseconds a job that has failed may be tried again

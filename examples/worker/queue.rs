@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{self, RetentionPolicy};
 use async_nats::jetstream::{self, AckKind, Message};
 use async_nats::{Client, ConnectOptions};
 use futures::StreamExt as _;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::job::JobError;
 use crate::{AnyError, Options};
@@ -19,6 +19,10 @@ const PULL: Duration = Duration::from_secs(1);
 /// How long NATS may take to an answer. All jobs are answered for within what a program has to
 /// drain.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// A NATS that was restarted knows only the second in which it last heard of a job: it may give the
+/// job to another worker so much earlier.
+const ROUNDED: Duration = Duration::from_secs(1);
 
 /// What each job needs of the queue.
 #[derive(Debug, Clone)]
@@ -100,20 +104,22 @@ impl Queue {
         Ok(())
     }
 
-    /// Runs beside the body of a job: tells NATS that it is still being worked on, and ends the
-    /// body when NATS may give it to another worker soon, because it has confirmed nothing since
-    /// then.
+    /// Runs beside the body of a job: tells NATS that the job is still being worked on, and ends the
+    /// body before NATS may give the job to another worker, because NATS has confirmed nothing since
+    /// `since`.
     pub(crate) async fn keep(&self, message: &Message, mut since: Instant) -> Result<(), JobError> {
+        let ours = self.ack_wait.saturating_sub(ROUNDED) * 3 / 4;
         loop {
             let asked = Instant::now();
-            let told = self.answer(message, AckKind::Progress);
-            match timeout_at(since + self.ack_wait * 3 / 4, told).await {
-                Ok(Ok(())) => since = asked,
+            // An answer that a stopped server still owed never comes: each question has its own time.
+            let told = timeout(ours / 3, self.answer(message, AckKind::Progress));
+            match timeout_at(since + ours, told).await {
+                Ok(Ok(Ok(()))) => since = asked,
                 // A server that is starting, say.
-                Ok(Err(_)) => {}
+                Ok(_) => {}
                 Err(_) => return Err(JobError::Lost),
             }
-            sleep(self.ack_wait / 8).await;
+            sleep(ours / 6).await;
         }
     }
 }

@@ -1,13 +1,18 @@
 //! A NATS of a test's own, which the test may stop and start again.
 
+use std::future::pending;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net;
+use tokio::sync::watch;
 
 use crate::{AnyError, PATIENCE, signal};
 
@@ -66,6 +71,46 @@ impl Drop for Server {
     }
 }
 
+/// Stands between one worker and NATS, and can cut the worker off without a word to either.
+pub(crate) struct Relay {
+    port: u16,
+    silent: watch::Sender<bool>,
+}
+
+impl Relay {
+    /// Ends with the runtime.
+    pub(crate) async fn before(server: &Server) -> io::Result<Self> {
+        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (port, server) = (listener.local_addr()?.port(), server.port);
+        let (silent, told) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut worker, _)) = listener.accept().await {
+                let mut told = told.clone();
+                tokio::spawn(async move {
+                    let server = net::TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await;
+                    let mut server = server?;
+                    tokio::select! {
+                        biased;
+                        _ = told.changed() => {}
+                        done = copy_bidirectional(&mut worker, &mut server) => return done,
+                    }
+                    // Both connections stay open.
+                    pending().await
+                });
+            }
+        });
+        Ok(Self { port, silent })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn be_silent(&self) {
+        self.silent.send_replace(true);
+    }
+}
+
 fn launch(directory: &Path, port: u16) -> io::Result<Child> {
     Command::new("nats-server")
         .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
@@ -85,10 +130,13 @@ fn greets(port: u16) -> bool {
     greeting.is_ok_and(|greeting| greeting.contains(r#""jetstream":true"#))
 }
 
-/// A port that the system gives to no client: it stays free while the server is down.
+/// A port that the system gives to no client, and this program to no other server: it stays free
+/// while the server is down.
 fn free_port() -> io::Result<u16> {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
+    let next = || first + GIVEN.fetch_add(1, Ordering::Relaxed);
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let port = (first..32_000).find(is_free);
+    let port = (0..2_000).map(|_| next()).find(is_free);
     port.ok_or_else(|| io::Error::other("there is no free port"))
 }
