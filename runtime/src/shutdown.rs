@@ -564,13 +564,15 @@ fn source() -> io::Result<impl Source + 'static> {
 fn source() -> io::Result<impl Source + 'static> {
     use tokio::signal::windows::{CtrlC, ctrl_c};
 
-    impl Source for CtrlC {
+    struct Interrupt(CtrlC);
+
+    impl Source for Interrupt {
         async fn next(&mut self) -> Option<u8> {
-            self.recv().await.map(|()| 2)
+            self.0.recv().await.map(|()| 2)
         }
     }
 
-    ctrl_c()
+    ctrl_c().map(Interrupt)
 }
 
 #[cfg(test)]

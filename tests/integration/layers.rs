@@ -154,6 +154,7 @@ fn the_page_for_developers_has_a_line_for_each_file() {
         for path in files(&src) {
             let file = path.strip_prefix(&src).expect("it was found there");
             let file = file.to_str().expect("our names are ASCII");
+            let file = file.replace(std::path::MAIN_SEPARATOR, "/");
             if !page.contains(&format!("`{file}`")) {
                 missing.push(format!("{package}/src/{file}"));
             }
