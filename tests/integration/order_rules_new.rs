@@ -57,6 +57,22 @@ fn two_owners_one_of_them_inside_of_what_the_other_one_owns_end() {
 
 // `inside`, and `independent`.
 
+/// Its age counts where it was put, and not only where it was opened.
+#[test]
+fn a_guard_put_inside_of_another_is_as_old_there_as_it_is_itself() {
+    check("younger < older", |p| async move {
+        let mut around = p.res("around").guard().await?;
+        let mut opener = p.res("opener").guard().await?;
+        let older = Guard::run(&mut around, async |_| p.res("older").guard().await).await?;
+        let open = async |_: &mut _| p.res("younger").inside(&around).guard().await;
+        let younger = Guard::run(&mut opener, open).await?;
+        Guard::close(opener).await?;
+        drop(younger);
+        drop(older);
+        Ok(())
+    });
+}
+
 /// Both are given up in one poll. On several threads the first one might begin between the two.
 #[test]
 fn of_a_guard_and_one_inside_of_it_the_one_that_is_given_up_first_exits_last() {

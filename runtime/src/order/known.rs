@@ -317,7 +317,7 @@ impl Known {
             return;
         }
         let node = Arc::clone(self.node());
-        let homes = node.where_it_is().1;
+        let homes = node.where_it_is();
         if homes.is_empty() || self.kind != Kind::Guard && !homes.has_some_by_inside() {
             return;
         }
@@ -334,7 +334,7 @@ impl Known {
         if let (Some(given_up), Some(node)) = (&mut self.given_up, &self.node) {
             if !given_up.is_noted {
                 given_up.is_noted = true;
-                for home in node.where_it_is().1.all() {
+                for home in node.where_it_is().all() {
                     home.add(&given_up.entry);
                 }
             }
@@ -392,7 +392,7 @@ impl GivenUp {
     /// Nobody waits for this any more.
     fn end(&self) {
         if self.is_noted {
-            for home in self.entry.node.where_it_is().1.all() {
+            for home in self.entry.node.where_it_is().all() {
                 home.remove(&self.entry);
             }
         }

@@ -1,6 +1,7 @@
 //! A context, as those that are inside of it see it (rules a and b).
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,8 +22,6 @@ pub(super) struct Node {
 struct State {
     /// Once it is known: for the roster alone.
     name: Option<&'static str>,
-    /// As seen from its first home.
-    age: Age,
     homes: Homes,
     /// What is inside and has been given up, until it has ended. By the address of the entry.
     inside: BTreeMap<usize, Arc<Entry>>,
@@ -40,18 +39,77 @@ struct State {
     has_ended: bool,
 }
 
-/// What a context is directly inside of: nothing at the root of a task, and for an independent one.
-#[derive(Debug, Clone, Default)]
+/// What a context is directly inside of, and its age as seen from there (rule d).
+#[derive(Debug, Clone)]
 pub(super) struct Homes {
-    /// The context whose code has opened it.
-    pub(super) first: Option<Arc<Node>>,
-    /// Those that it was put inside of by `inside`.
-    also: Vec<Arc<Node>>,
+    /// The context whose code opened this one: none at the root of a task, and for an independent
+    /// context.
+    first: Option<Arc<Node>>,
+    /// As seen from the first home, or from the root.
+    age: Age,
+    /// The contexts that `inside` put this one inside of.
+    also: Vec<(Arc<Node>, Age)>,
 }
 
 impl Homes {
+    fn new(first: Option<Arc<Node>>, age: Age) -> Self {
+        Self {
+            first,
+            age,
+            also: Vec::new(),
+        }
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.first.iter().chain(&self.also)
+        self.first
+            .iter()
+            .chain(self.also.iter().map(|(home, _)| home))
+    }
+
+    /// The homes, or the root, with the age as seen from each.
+    fn seen(&self) -> impl Iterator<Item = (Option<&Arc<Node>>, Age)> {
+        let also = self.also.iter().map(|(home, age)| (Some(home), *age));
+        iter::once((self.first.as_ref(), self.age)).chain(also)
+    }
+
+    /// The first home has ended, and this is where it was.
+    fn replace_first(&mut self, outer: Self) {
+        let own = self.age;
+        self.first = outer.first;
+        self.age = own.inside_of(outer.age);
+        for (home, age) in outer.also {
+            self.add(home, own.inside_of(age));
+        }
+    }
+
+    /// One of those by `inside` has ended, and this is where it was.
+    fn replace_also(&mut self, place: usize, outer: Self) {
+        let (_, own) = self.also.swap_remove(place);
+        let age = own.inside_of(outer.age);
+        match outer.first {
+            Some(home) => self.add(home, age),
+            None if self.first.is_none() => self.age = self.age.max(age),
+            None => {}
+        }
+        for (home, age) in outer.also {
+            self.add(home, own.inside_of(age));
+        }
+    }
+
+    /// Seen from one home in two ways, the context has the younger age.
+    fn add(&mut self, home: Arc<Node>, age: Age) {
+        let is_known = |known: &&mut (Arc<Node>, Age)| Arc::ptr_eq(&known.0, &home);
+        if self
+            .first
+            .as_ref()
+            .is_some_and(|first| Arc::ptr_eq(first, &home))
+        {
+            self.age = self.age.max(age);
+        } else if let Some((_, known)) = self.also.iter_mut().find(is_known) {
+            *known = age.max(*known);
+        } else {
+            self.also.push((home, age));
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,15 +148,10 @@ impl Homes {
 
 impl Node {
     pub(super) fn new(home: Option<Arc<Self>>, opened: Number) -> Arc<Self> {
-        let homes = Homes {
-            first: home,
-            also: Vec::new(),
-        };
         Arc::new(Self {
             state: Mutex::new(State {
                 name: None,
-                age: Age::new(opened),
-                homes,
+                homes: Homes::new(home, Age::new(opened)),
                 inside: BTreeMap::new(),
                 list: None,
                 list_of_task: None,
@@ -120,13 +173,17 @@ impl Node {
 
     /// It is a guard, which has been opened now.
     pub(super) fn set_number(&self, opened: Number) {
-        self.lock().age = Age::new(opened);
+        let mut state = self.lock();
+        state.homes.age = Age::new(opened);
+        for (_, age) in &mut state.homes.also {
+            *age = Age::new(opened);
+        }
     }
 
     /// It was polled elsewhere than where it was opened: here.
     pub(super) fn settle(&self, home: Option<Arc<Self>>, opened: Number) {
+        self.set_number(opened);
         let mut state = self.lock();
-        state.age = Age::new(opened);
         if !state.is_independent {
             state.homes.first = home;
         }
@@ -139,7 +196,7 @@ impl Node {
             return false;
         }
         state.is_independent = true;
-        state.homes = Homes::default();
+        state.homes.first = None;
         true
     }
 
@@ -149,7 +206,8 @@ impl Node {
         if state.is_independent {
             return false;
         }
-        state.homes.also.push(other);
+        let opened = state.homes.age;
+        state.homes.also.push((other, opened));
         true
     }
 
@@ -167,97 +225,87 @@ impl Node {
         homes.lead_to(node)
     }
 
-    /// Is it inside of everything that the other one is inside of, and younger, seen from there?
+    /// Is it inside of everything that the other one is inside of, and younger, seen from one of
+    /// these?
     pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
         loop {
-            let (other_age, around) = other.where_it_is();
+            let others = other.where_it_is();
             let homes = self.lock().homes.clone();
-            let is_beside = if around.is_empty() {
+            let is_beside = if others.is_empty() {
                 homes.lead_to_a_root()
             } else {
-                around.all().all(|home| homes.lead_to(home))
+                others.all().all(|home| homes.lead_to(home))
             };
             if !is_beside {
                 return false;
             }
-            let first = around.first.as_ref();
-            let age = self.age_seen_from(first);
-            // Both ages are seen from the same place, unless that one has ended meanwhile.
-            if first.is_none_or(|home| home.where_it_was().is_none()) {
-                return age > other_age;
+            let is_younger = |place| self.age_seen_from(place) > other.age_seen_from(place);
+            let is_younger = if others.is_empty() {
+                is_younger(None)
+            } else {
+                others.all().any(|home| is_younger(Some(home)))
+            };
+            // All was seen from the same places, unless one of them has ended meanwhile.
+            if others.all().all(|home| home.where_it_was().is_none()) {
+                return is_younger;
             }
         }
     }
 
-    fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Age {
-        let (mut age, mut homes) = self.where_it_is();
-        while let Some(home) = homes.first {
-            if place.is_some_and(|place| Arc::ptr_eq(place, &home)) {
-                break;
-            }
-            let outer;
-            (outer, homes) = home.where_it_is();
-            age = age.inside_of(outer);
-        }
-        age
-    }
-
-    /// Its age and homes, with those left out that have ended: its own are noted so, too.
-    pub(super) fn where_it_is(&self) -> (Age, Homes) {
-        loop {
-            let (age, homes) = {
-                let state = self.lock();
-                (state.age, state.homes.clone())
-            };
-            let ended = homes.first.as_ref();
-            let ended = ended.and_then(|first| Some((first, first.where_it_was()?)));
-            if let Some((first, (outer, further))) = ended {
-                let mut state = self.lock();
-                let is_new = state
-                    .homes
-                    .first
-                    .as_ref()
-                    .is_some_and(|now| Arc::ptr_eq(now, first));
-                if is_new {
-                    state.age = state.age.inside_of(outer);
-                    state.homes.first = further.first;
-                    state.homes.also.extend(further.also);
-                }
-                continue;
-            }
-            let ended = homes
-                .also
-                .iter()
-                .position(|home| home.where_it_was().is_some());
-            let Some(ended) = ended else {
-                return (age, homes);
-            };
-            let Some((_, further)) = homes.also[ended].where_it_was() else {
-                continue;
-            };
-            let mut state = self.lock();
-            let is_new = state
-                .homes
-                .also
-                .get(ended)
-                .is_some_and(|now| Arc::ptr_eq(now, &homes.also[ended]));
-            if is_new {
-                state.homes.also.swap_remove(ended);
-                for home in further.first.into_iter().chain(further.also) {
-                    if !state.homes.all().any(|known| Arc::ptr_eq(known, &home)) {
-                        state.homes.also.push(home);
+    /// The youngest, where several ways lead to the place. `None` if no way does.
+    fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Option<Age> {
+        let mut youngest = None;
+        let mut todo = vec![(self.where_it_is(), None)];
+        while let Some((homes, inner)) = todo.pop() {
+            for (home, age) in homes.seen() {
+                let age = inner.map_or(age, |inner: Age| inner.inside_of(age));
+                match home {
+                    _ if home.map(Arc::as_ptr) == place.map(Arc::as_ptr) => {
+                        youngest = youngest.max(Some(age));
                     }
+                    Some(home) => todo.push((home.where_it_is(), Some(age))),
+                    None => {}
                 }
+            }
+        }
+        youngest
+    }
+
+    /// Its homes, with those left out that have ended: its own are noted so, too.
+    pub(super) fn where_it_is(&self) -> Homes {
+        loop {
+            let homes = self.lock().homes.clone();
+            let first = homes.first.as_ref();
+            let ended = first.and_then(|first| Some((first, first.where_it_was()?)));
+            if let Some((first, outer)) = ended {
+                let homes = &mut self.lock().homes;
+                let is_new = |now: &Arc<Self>| Arc::ptr_eq(now, first);
+                if homes.first.as_ref().is_some_and(is_new) {
+                    homes.replace_first(outer);
+                }
+                continue;
+            }
+            let by_inside = homes.also.iter().enumerate();
+            let ended = by_inside
+                .filter_map(|(place, (home, _))| Some((place, home, home.where_it_was()?)))
+                .next();
+            let Some((place, home, outer)) = ended else {
+                return homes;
+            };
+            let homes = &mut self.lock().homes;
+            let is_new = |(now, _): &(Arc<Self>, Age)| Arc::ptr_eq(now, home);
+            if homes.also.get(place).is_some_and(is_new) {
+                homes.replace_also(place, outer);
             }
         }
     }
 
     /// Where it was when it ended; `None` if it has not. What is inside of an independent one stays
     /// there, so that nobody else waits for that: rule e.
-    fn where_it_was(&self) -> Option<(Age, Homes)> {
+    fn where_it_was(&self) -> Option<Homes> {
         let state = self.lock();
         let leads_on = state.has_ended && !state.is_independent;
-        leads_on.then(|| (state.age, state.homes.clone()))
+        leads_on.then(|| state.homes.clone())
     }
 
     /// The exit in whose code it is given up.
@@ -401,7 +449,11 @@ impl Node {
     /// It was taken for one that this code is inside of, and is not: what is inside of it is at the
     /// root.
     pub(super) fn leave(&self) {
-        self.lock().homes = Homes::default();
+        {
+            let homes = &mut self.lock().homes;
+            homes.first = None;
+            homes.also.clear();
+        }
         self.end();
     }
 }
@@ -465,7 +517,7 @@ impl Drop for Node {
         let mut todo = Vec::new();
         let mut take = |state: &mut State| {
             todo.extend(state.homes.first.take());
-            todo.append(&mut state.homes.also);
+            todo.extend(state.homes.also.drain(..).map(|(home, _)| home));
             todo.extend(state.given_up_in.take());
         };
         let state = self.state.get_mut();
@@ -474,7 +526,7 @@ impl Drop for Node {
             if let Some(mut node) = Arc::into_inner(node) {
                 let state = node.state.get_mut().unwrap_or_else(PoisonError::into_inner);
                 todo.extend(state.homes.first.take());
-                todo.append(&mut state.homes.also);
+                todo.extend(state.homes.also.drain(..).map(|(home, _)| home));
                 todo.extend(state.given_up_in.take());
             }
         }

@@ -356,20 +356,9 @@ impl Order<'_> {
         ended.count() >= 4
     }
 
-    /// It was opened in a part of the body of a guard, and the other one was put inside of that
-    /// guard. The age of the other one is not known there: it is seen from where that was opened.
-    fn is_of_unknown_age(&self, h: Id, g: Id) -> bool {
-        let Some(around) = self.of(h).home else {
-            return false;
-        };
-        let guard = self.of(around);
-        let is_in_a_part = guard.kind == Kind::Guard && is_before(self.of(h).opened, guard.begun);
-        is_in_a_part && !self.homes(g).contains(&around)
-    }
-
     /// Rule c.
     fn side_by_side(&self, h: Id, g: Id) -> Option<&'static str> {
-        if self.is_of_no_age(h) || self.is_of_unknown_age(h, g) {
+        if self.is_of_no_age(h) {
             return None;
         }
         let (older, younger) = (self.of(h), self.of(g));
