@@ -142,8 +142,9 @@ pub fn list() -> Snapshot {
 /// The limit must not hold back anything that a closing context could wait for. Therefore an enter
 /// waits only
 ///
-/// outside all contexts: not in an enter, a body or an exit, nor in a task of
-/// [`tasks`](crate::tasks); in a task that has opened no guard which is still open;
+/// - outside all contexts: not in an enter, a body or an exit, nor in a task of
+///   [`tasks`](crate::tasks);
+/// - in a task that has opened no guard which is still open;
 /// - on tokio.
 ///
 /// The limit is therefore one for the outermost contexts: those that a request, a job or a task

@@ -53,7 +53,7 @@ use crate::settle::{Body, Owed, unshare};
 /// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
 /// a guard begins when these have ended:
 ///
-/// everything inside its context that has been given up: what its enter and its exit have opened,
+/// - everything inside its context that has been given up: what its enter and its exit have opened,
 ///   and what was put [`inside`](crate::AsyncContextExt::inside) it by name;
 /// - each younger context beside it that the same code gave up before it and that closes in the
 ///   background, and the younger contexts that the exits of these have left behind. *Younger* means
@@ -64,8 +64,8 @@ use crate::settle::{Body, Owed, unshare};
 /// - an older guard and a younger one that is given up after it. A `Vec` or a struct drops its
 ///   parts, and so its guards, in the order in which they are written; an
 ///   [`ExitStack`](crate::ExitStack) exits in reverse;
-/// - exits that the same task awaits beside each other, as in
-///   `join!(Guard::close(older), Guard::close(younger))`;
+/// - exits that the same task awaits beside each other, as in `join!(Guard::close(older),
+///   Guard::close(younger))`;
 /// - guards that different tasks give up;
 /// - guards outside of tokio that are not inside of any context;
 /// - an [`independent`](crate::AsyncContextExt::independent) guard and its neighbours.
