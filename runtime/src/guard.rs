@@ -67,7 +67,7 @@ use crate::settle::{Body, Owed, unshare};
 /// - exits that the same task awaits beside each other, as in `join!(Guard::close(older),
 ///   Guard::close(younger))`;
 /// - guards that different tasks give up;
-/// - guards outside of tokio that are not inside of any context;
+/// - guards outside tokio that are inside no context;
 /// - an [`independent`](crate::AsyncContextExt::independent) guard and its neighbours.
 ///
 /// The arms of a `join!` and the futures of a `FuturesUnordered` belong to the task that polls
