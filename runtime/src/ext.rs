@@ -80,9 +80,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, the future has done nothing. Dropped during enter, enter goes
-    /// on in the background and exit follows. Dropped during the body, what the body holds drops
-    /// first, and then exit runs. Dropped during exit, that same exit goes on. See
+    /// If the future is dropped before its first poll, nothing has happened. If it is dropped
+    /// during enter, enter goes on in the background and exit follows; during the body, what the
+    /// body holds drops first, and then exit runs; during exit, that same exit goes on. See
     /// [`detached`](crate::detached).
     fn with<R, F>(
         self,
@@ -260,7 +260,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// Dropped during enter, enter goes on in the background, and exit follows.
+    /// If the future is dropped during enter, enter goes on in the background, and exit follows.
     fn guard(self) -> impl Future<Output = Result<Guard<Self>, Self::Error>>
     where
         Self: 'static, // a context that borrows is for `with_scoped`
@@ -316,8 +316,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, the stream has done nothing. Dropped between two items, what
-    /// the body holds drops first, and then exit runs in the background, as
+    /// If the stream is dropped before its first poll, nothing has happened. If it is dropped
+    /// between two items, what the body holds drops first, and then exit runs in the background, as
     /// [`Cancelled`](crate::Outcome::Cancelled). The same happens if a consumer takes only some of
     /// the items: for the exit to see a completed body, and for its error to be returned, poll the
     /// stream until `None`. A stream that nobody polls for a while stands still, and loses nothing.

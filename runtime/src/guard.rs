@@ -1,4 +1,4 @@
-//! A context in the caller's own frame, where `?`, `return` and `break` work as ever.
+//! A context in the caller's own frame, where `?`, `return` and `break` work as usual.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -54,8 +54,8 @@ use crate::driven::Drivers;
 ///
 /// # Cancel safety
 ///
-/// Dropped during enter, the contexts that are entering go on in the background and then exit, and
-/// those that have been entered exit. Dropped later, all exit together.
+/// If the future is dropped during enter, the contexts that are entering go on in the background
+/// and then exit, and those that have been entered exit. If it is dropped later, all exit together.
 pub fn join<J: Join>(
     contexts: J,
 ) -> impl AsyncContext<Value = J::Value, Error = J::Error, Verdict = ()> {

@@ -55,8 +55,8 @@ use crate::report::{Failing, Kind, drop_quietly};
 ///
 /// # Cancel safety
 ///
-/// Dropped during enter, the context that is entering goes on and exits, those before it exit after
-/// it, and none after it is entered.
+/// If the future is dropped during enter, the context that is entering goes on and exits, those
+/// before it exit after it, and none after it is entered.
 impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     type Value = Vec<C::Value>;
     type Error = C::Error;

@@ -5,9 +5,9 @@
 //! that must wait.
 //!
 //! ```text
-//!  task ──┬── a.with ─── body ──┬── b.with ─── body      b is inside of a
-//!         │                     └── c.with ─── body      c is inside of a, and b and c side by side
-//!         └── guard g, then guard h                      g and h side by side, and h is the younger one
+//!  task ──┬── a.with ─── body ──┬── b.with ─── body      b is inside a
+//!         │                     └── c.with ─── body      c is inside a, and b and c are side by side
+//!         └── guard g, then guard h                      g and h are side by side, and h is younger
 //! ```
 //!
 //! The rules follow. *Given up* means dropped, or being closed, or that the body is over.

@@ -362,8 +362,9 @@ where
     ///
     /// # Cancel safety
     ///
-    /// Dropped before the new context is open, nothing is replaced, and the new context is exited
-    /// in the background. Dropped after that, the old context's exit goes on in the background.
+    /// If the future is dropped before the new context is open, nothing is replaced, and the new
+    /// context is exited in the background. If it is dropped after that, the old context's exit
+    /// goes on in the background.
     pub async fn replace<C, F>(&self, open: F) -> Result<(), Arc<E>>
     where
         F: Fn() -> C + Send + Sync + 'static,

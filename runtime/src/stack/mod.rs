@@ -184,8 +184,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped during the body, what the body holds drops first, and then the entries exit in the
-    /// background. Dropped while they exit, that goes on.
+    /// If the future is dropped during the body, what the body holds drops first, and then the
+    /// entries exit in the background. If it is dropped while they exit, the exits go on.
     pub fn scope<R, F>(body: F) -> impl Future<Output = Result<R, E>> + Send
     where
         R: Send,
@@ -440,8 +440,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// Dropped during enter, enter goes on in the background and exit follows, as with
-    /// [`with`](crate::AsyncContextExt::with). The stack is as it was before.
+    /// If the future is dropped during enter, enter goes on in the background and exit follows, as
+    /// with [`with`](crate::AsyncContextExt::with). The stack is as it was before.
     pub async fn enter<C>(&self, context: C) -> Result<Lease<'_, C::Value, E>, E>
     where
         C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
