@@ -70,7 +70,6 @@ struct Options {}
 #[error("there is no setting `{0}`")]
 struct Missing(String);
 
-/// An error type with a variant for each.
 #[derive(Debug, ThisError)]
 enum SettingError {
     #[error(transparent)]

@@ -184,7 +184,6 @@ const OSLO: Server = server("oslo", 100);
 const ROME: Server = server("rome", 200);
 const LIMA: Server = server("lima", 300);
 
-/// A connection to a server.
 #[async_context]
 async fn mirror(server: Server, time: Timeline) -> Result<Mirror, MirrorError> {
     let name = server.name;
@@ -252,7 +251,6 @@ async fn one_resource_or_none(time: Timeline) -> Result<String, MirrorError> {
     used.await
 }
 
-/// Several connections, opened and closed at once.
 async fn several_resources(time: Timeline, servers: [Server; 3]) -> Result<String, MirrorError> {
     let mirrors = join_all(servers.map(|server| mirror(server, time)));
     let used = mirrors.with(async |mirrors| {

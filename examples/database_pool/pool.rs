@@ -43,7 +43,6 @@ pub(crate) async fn connection(pool: AnyPool) -> Result<Lent, sqlx::Error> {
     }
 }
 
-/// A connection that is closed unless it is given back.
 #[derive(Debug)]
 pub(crate) struct Lent {
     /// `Some` until it is given back, or closed.

@@ -16,7 +16,6 @@ use sqlx::{Executor as _, Postgres};
 /// This many rows are in memory at a time.
 const FETCH: &str = "FETCH 1000 FROM export";
 
-/// The pool that is in use now.
 pub(crate) type Pools = Shared<PgPool, sqlx::Error>;
 
 #[async_context]
@@ -74,7 +73,6 @@ async fn export(State(pools): State<Pools>, Path((number, rows)): Path<(i64, i64
     Body::from_stream(parts)
 }
 
-/// The service.
 pub(crate) fn service(pools: Pools) -> Router {
     Router::new()
         .route("/exports/{number}/{rows}", get(export))

@@ -10,7 +10,6 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// The settings of the heartbeat.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pulse {
     /// The time between two beats.
@@ -19,7 +18,6 @@ pub(crate) struct Pulse {
     pub(crate) patience: Duration,
 }
 
-/// What can go wrong with a connection.
 #[derive(Debug, Error)]
 pub(crate) enum ConnectionError {
     #[error("can't connect: {0}")]
@@ -36,11 +34,9 @@ impl ConnectionError {
     }
 }
 
-/// The value that the body gets.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// The number of beats that have come back.
     pub(crate) beats: watch::Receiver<u64>,
 }
 

@@ -47,7 +47,6 @@ enum Trouble {
 #[derive(Clone)]
 struct RequestId(u32);
 
-/// A line in the log for each request.
 #[async_context(struct = Logged)]
 async fn logged(log: Log, path: String) -> Result<RequestId, Trouble> {
     let id = log.lock().expect("no one panics with it").len();

@@ -73,7 +73,6 @@ async fn in_transaction(State(app): State<App>, mut request: Request, next: Next
     }
 }
 
-/// The transaction of the request.
 struct Tx(OwnedMutexGuard<Transaction<'static, Sqlite>>);
 
 impl<S: Sync> FromRequestParts<S> for Tx {

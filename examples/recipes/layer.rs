@@ -32,7 +32,6 @@ enum Trouble {
     /// The error of the body stands for an answer that counts as a failure. The answer itself
     /// cannot be the error, because it is not `Sync`.
     Answer,
-    /// The log is full.
     Full,
 }
 

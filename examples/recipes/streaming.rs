@@ -29,7 +29,6 @@ async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, s
     }
 }
 
-/// Notes the export, and sends the rows.
 async fn export(State(pool): State<SqlitePool>) -> Body {
     let lines = transaction(pool).stream(async |tx, items| {
         sqlx::query("INSERT INTO exports DEFAULT VALUES")

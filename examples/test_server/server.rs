@@ -11,7 +11,6 @@ use tokio::net::{TcpListener, TcpStream};
 /// How long connections may take to end when they are told to.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What the server answers to a line.
 pub(crate) trait Answer: Clone + Send + Sync + 'static {
     fn answer(&self, question: &str) -> impl Future<Output = String> + Send;
 }

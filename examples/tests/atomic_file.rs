@@ -50,7 +50,6 @@ impl Desk {
         Ok(program.stderr(Stdio::piped()).spawn()?)
     }
 
-    /// The temporary files.
     fn temporary(&self) -> Result<Vec<PathBuf>, Box<dyn Error>> {
         let mut found = Vec::new();
         for file in fs::read_dir(self.0.path())? {

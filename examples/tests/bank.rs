@@ -55,7 +55,6 @@ struct Brake {
 }
 
 impl Brake {
-    /// Returns the brake, and the callback for SQLite.
     fn new() -> (Self, impl FnMut() -> bool + Send + 'static) {
         let stopped = Arc::new(Notify::new());
         let (go_on, wait) = mpsc::channel();

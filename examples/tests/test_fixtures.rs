@@ -39,7 +39,6 @@ async fn only_what_is_there_is_sold() -> Result<(), AnyError> {
     Ok(())
 }
 
-/// Two shops in one test.
 #[tokio::test]
 async fn shops_do_not_share_their_lamps() -> Result<(), AnyError> {
     async_with!(one = shop(), other = shop() => {

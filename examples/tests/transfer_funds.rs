@@ -86,7 +86,6 @@ impl Desk {
     }
 }
 
-/// What the program printed.
 struct Printed {
     stdout: String,
     stderr: String,

@@ -140,7 +140,6 @@ impl Scene {
         })
     }
 
-    /// Waits until no job is left in the queue.
     async fn all_done(&self) -> Tested {
         let jetstream = self.jetstream().await?;
         let begun = Instant::now();
@@ -186,7 +185,6 @@ struct Done {
     lost: u64,
     /// The number of jobs that ended with their worker.
     gone: u64,
-    /// How often each job was completed.
     completed: BTreeMap<u64, u64>,
 }
 

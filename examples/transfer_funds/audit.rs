@@ -7,7 +7,6 @@ use std::fmt;
 use crate::bank::{Account, Bank, Transfer};
 use crate::table::{Kind, Table};
 
-/// What an audit found.
 #[derive(Debug)]
 pub(crate) struct Audit {
     before: i128,

@@ -268,7 +268,6 @@ impl Bank {
             .await
     }
 
-    /// Returns `true` if the transfer has been committed.
     pub(crate) async fn has_in_journal(&self, transfer: &Transfer) -> Result<bool, sqlx::Error> {
         let question = "SELECT id FROM journal WHERE id = ?";
         let mut connection = self.pool.acquire().await?;
@@ -420,7 +419,6 @@ pub(crate) async fn credit(tx: &mut Connection, transfer: &Transfer) -> Result<b
     Ok(tx.execute(update, &values).await? == 1)
 }
 
-/// Records the transfer.
 pub(crate) async fn note_in_journal(
     tx: &mut Connection,
     transfer: &Transfer,
@@ -443,7 +441,6 @@ pub(crate) async fn note_in_journal(
     tx.execute(insert, &values).await.map(drop)
 }
 
-/// Records why the transfer was refused.
 pub(crate) async fn note_refusal(
     tx: &mut Connection,
     transfer: &Transfer,

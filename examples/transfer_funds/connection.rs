@@ -23,7 +23,6 @@ pub(crate) const CONNECTIONS: u32 = 8;
 /// For a database that other programs use as well.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_secs(5);
 
-/// A pool for each kind of database.
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
@@ -86,7 +85,6 @@ impl Pool {
         })
     }
 
-    /// Waits until every connection is back and closed.
     pub(crate) async fn close(&self) {
         each!(Self: self, pool => pool.close().await);
     }
@@ -130,7 +128,6 @@ impl<T> Row for T where
 {
 }
 
-/// A connection that is lent from the pool.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// `Some` until it is closed.
@@ -155,7 +152,6 @@ macro_rules! bound {
 }
 
 impl Connection {
-    /// The connection of the driver.
     pub(crate) fn lent(&mut self) -> &mut Lent {
         self.lent.as_mut().expect("it is closed by its owner alone")
     }

@@ -13,7 +13,6 @@ use thiserror::Error;
 
 use crate::bank::{Account, Transfer};
 
-/// Why a whole file is refused.
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
     #[error("can't read {}: {error}", path.display())]

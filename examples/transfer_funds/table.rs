@@ -5,7 +5,6 @@ use std::fmt;
 
 use crate::bank::Transfer;
 
-/// What became of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Transferred,
@@ -50,7 +49,6 @@ impl Kind {
         Self::UnknownAccount,
     ];
 
-    /// The refusal with this label.
     pub(crate) fn refused(label: &str) -> Option<Self> {
         Self::REFUSALS
             .into_iter()
@@ -58,7 +56,6 @@ impl Kind {
     }
 }
 
-/// The counts of all kinds.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: BTreeMap<Kind, Row>,
@@ -85,7 +82,6 @@ impl Table {
         }
     }
 
-    /// Counts a row that never became a transfer.
     pub(crate) fn add_malformed_row(&mut self) {
         self.rows.entry(Kind::MalformedRow).or_default().count += 1;
     }

@@ -13,13 +13,11 @@ use crate::table::{Kind, Table};
 use crate::transfer::{by_the_books, transfer};
 use crate::trouble::{Trouble, is_planned_panic, troubles};
 
-/// How the transfers are run.
 #[derive(Debug)]
 pub(crate) struct Traffic<'a> {
     pub(crate) bank: &'a Bank,
     pub(crate) workers: usize,
     pub(crate) seed: u64,
-    /// How long a transaction may take.
     pub(crate) time_limit: Duration,
     pub(crate) progress: &'a ProgressBar,
     pub(crate) verbose: bool,

@@ -14,7 +14,6 @@ use sqlx::{AnyConnection, AnyPool, Executor as _};
 use thiserror::Error;
 use tokio::time::sleep;
 
-/// What each request needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Shop {
     pub(crate) pool: AnyPool,

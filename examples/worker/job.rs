@@ -12,13 +12,10 @@ use crate::queue::Queue;
 /// The pause between two attempts to take a job.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What must be done.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) number: u64,
-    /// How long the job takes.
     pub(crate) time: Duration,
-    /// How often the job fails before it succeeds.
     pub(crate) failures: u64,
     /// How often any worker has begun the job by now.
     pub(crate) attempt: u64,

@@ -24,10 +24,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// the job to another worker that much earlier.
 const ROUNDED: Duration = Duration::from_secs(1);
 
-/// What each job needs from the queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
-    /// The name of the worker.
     pub(crate) name: Arc<str>,
     pub(crate) retry_after: Duration,
     ack_wait: Duration,
@@ -76,7 +74,6 @@ impl Queue {
         })
     }
 
-    /// Adds a job.
     pub(crate) async fn add(&self, text: String) -> Result<(), AnyError> {
         let jetstream = jetstream::new(self.client.clone());
         let added = jetstream.publish(self.subject.clone(), text.into()).await?;

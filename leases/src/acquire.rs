@@ -16,7 +16,6 @@ use crate::error::LeaseError;
 use crate::lease::Lease;
 use crate::store::Store;
 
-/// The default ttl.
 pub(crate) const TTL: Duration = Duration::from_secs(10);
 
 /// With this limit, no instant overflows, and no store refuses the time.
@@ -121,7 +120,6 @@ pub struct Acquire<S> {
     held: Option<watch::Sender<Instant>>,
 }
 
-/// What the store has granted.
 #[derive(Debug, Clone, Copy)]
 struct Granted {
     token: u64,
@@ -307,7 +305,7 @@ impl<S: Store> Acquire<S> {
         self.claim.ttl.saturating_sub(margin)
     }
 
-    /// Asks once. Returns `None` if others have the lease.
+    /// Returns `None` if others have the lease.
     async fn ask(&mut self) -> Result<Option<Lease>, LeaseError<S::Error>> {
         let attempt = attempt(Arc::clone(&self.store), self.claim.clone(), self.sure_for());
         let granted = attempt.with(async |granted| Ok(*granted)).await?;
@@ -318,7 +316,6 @@ impl<S: Store> Acquire<S> {
         }))
     }
 
-    /// Returns the pause before the next request.
     fn next_pause(&mut self) -> Result<Duration, LeaseError<S::Error>> {
         let now = Instant::now();
         if let (None, Some(patience)) = (self.waits_until, self.patience) {

@@ -153,7 +153,6 @@ pub struct AdvisoryLock {
     held: Option<Held>,
 }
 
-/// The session that has the lock.
 struct Held {
     connection: PgConnection,
     process: i32,
@@ -289,7 +288,6 @@ impl AdvisoryLock {
         }
     }
 
-    /// Waits for the lock, and takes a token.
     async fn take(&mut self) -> Result<Lease, Failed> {
         let mut connection = self.wait().await?;
         // When the lock was granted is unknown. But the server counts the idle time anew from this
@@ -339,7 +337,6 @@ impl AdvisoryLock {
         Err(LeaseError::Lost)
     }
 
-    /// Unlocks, and closes the connection.
     async fn give_back(self, outcome: &Outcome) -> Result<(), Failed> {
         let Some(Held { mut connection, .. }) = self.held else {
             return Ok(());

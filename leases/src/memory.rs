@@ -58,7 +58,6 @@ pub struct MemoryStore {
 #[error("the store can't be reached")]
 pub struct Unreachable;
 
-/// A lease, as the server knows it.
 #[derive(Default)]
 struct Entry {
     token: u64,
@@ -75,7 +74,6 @@ impl Entry {
 
 type Delays = Box<dyn FnMut() -> (Duration, Duration) + Send>;
 
-/// The state of a connection.
 #[derive(Default)]
 struct Link {
     state: State,

@@ -127,7 +127,6 @@ pub enum NatsError {
     Write(#[from] UpdateError),
 }
 
-/// The content of a key.
 struct Entry {
     revision: u64,
     /// `None` if the key was deleted.
@@ -163,7 +162,6 @@ impl Entry {
     }
 }
 
-/// Returns the key for the lease of that name.
 fn key(name: &str) -> String {
     // The prefix also keeps the key from being empty.
     let mut key = String::from("lease=");

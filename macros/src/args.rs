@@ -11,14 +11,12 @@ use crate::errors::{self, Errors};
 /// `#[async_context(suppress, struct = Name, crate = path)]`.
 pub(crate) struct Args {
     pub(crate) suppress: bool,
-    /// The struct that the context must become.
     pub(crate) named: Option<Named>,
     /// How the expansion names the crate `async_context_manager`.
     pub(crate) krate: TokenStream,
     has_crate: bool,
 }
 
-/// `struct = Name`.
 pub(crate) struct Named {
     pub(crate) keyword: Token![struct],
     pub(crate) name: Ident,

@@ -51,7 +51,6 @@ fn last_names(expr: &Expr) -> Option<(Option<&Ident>, &Ident)> {
     Some((names.next(), last))
 }
 
-/// Returns `true` if control never comes back from this macro.
 pub(crate) fn is_leaving(mac: &Macro) -> bool {
     const LEAVING: [&str; 5] = ["panic", "unreachable", "todo", "unimplemented", "bail"];
     let name = mac.path.segments.last().map(|segment| &segment.ident);

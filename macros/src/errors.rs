@@ -9,7 +9,6 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{Error, Macro, Token};
 
-/// The errors found so far.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<Error>);
 
@@ -26,7 +25,6 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// One `compile_error!` for each error.
     pub(crate) fn into_tokens(self) -> TokenStream {
         self.0.iter().map(Error::to_compile_error).collect()
     }

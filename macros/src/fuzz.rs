@@ -21,7 +21,6 @@ use crate::input::{Body, Input};
 #[derive(Default)]
 struct Corpus {
     functions: Vec<TokenStream>,
-    /// The arguments of the attributes.
     args: Vec<TokenStream>,
     /// The content of `contexts!`.
     items: Vec<TokenStream>,
@@ -261,7 +260,6 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// One of the originals, with some changes.
 fn changed(originals: Vec<TokenStream>) -> impl Strategy<Value = TokenStream> {
     let changes = proptest::collection::vec(change(), 0..6);
     (any::<Index>(), changes).prop_map(move |(which, changes)| {

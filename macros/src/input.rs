@@ -22,7 +22,6 @@ pub(crate) enum Body {
     Missing(Token![;]),
     Parsed {
         brace: Brace,
-        /// The `#![…]` at the beginning of the body.
         attrs: Vec<Attribute>,
         stmts: Vec<Stmt>,
     },

@@ -13,12 +13,10 @@ use syn::{Expr, ExprReturn, Item, Macro};
 
 use crate::endings;
 
-/// The variable.
 pub(crate) fn yielded_at(span: Span) -> Ident {
     Ident::new("__context_yielded", Span::mixed_site().located_at(span))
 }
 
-/// Returns code that reads the variable.
 pub(crate) fn read_at(span: Span, krate: &TokenStream) -> TokenStream {
     let yielded = yielded_at(span);
     quote_spanned!(yielded.span()=> #krate::generator::has_yielded(#yielded);)
@@ -31,7 +29,6 @@ pub(crate) struct Returns<'a> {
     pub(crate) are_read: bool,
     /// `true` if each of them has the type that only results after the yield have.
     pub(crate) are_typed: bool,
-    /// The path of the runtime.
     pub(crate) krate: &'a TokenStream,
 }
 

@@ -52,7 +52,6 @@ impl Said {
         });
     }
 
-    /// Finds each `compile_error! { "message" }`.
     fn find(&mut self, output: TokenStream) {
         let mut start = None;
         for token in output {
@@ -103,7 +102,6 @@ impl Visit<'_> for Said {
     }
 }
 
-/// The errors that rustc printed.
 fn printed(stderr: &str) -> Vec<String> {
     let mut messages = Vec::new();
     let mut lines = stderr.lines().peekable();

@@ -58,7 +58,6 @@ fn not_free(signature: &Signature, body: &Body) -> Option<syn::Error> {
     place.map(errors::struct_of_a_method)
 }
 
-/// Finds a `Self`.
 struct SelfType<'a>(Option<&'a Path>);
 
 impl<'a> Visit<'a> for SelfType<'a> {

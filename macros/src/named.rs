@@ -17,14 +17,12 @@ use crate::args::Named;
 pub(crate) struct Function<'a> {
     pub(crate) attrs: &'a [Attribute],
     pub(crate) vis: &'a Visibility,
-    /// The signature, as it was written.
     pub(crate) signature: &'a Signature,
     /// The function that returns the context. Its arguments have the names that the code of
     /// `context` uses.
     pub(crate) header: Signature,
     pub(crate) returns: &'a Returns,
     pub(crate) verdict: TokenStream,
-    /// The name in reports.
     pub(crate) name: TokenStream,
     /// Attributes, and imports that must count as used. They are written before the context.
     pub(crate) before: TokenStream,
@@ -203,7 +201,6 @@ fn bind(generics: &mut Generics, lifetime: &Lifetime) {
     }
 }
 
-/// The generics of the `impl`.
 fn for_impl<'a>(
     generics: &Generics,
     types: impl Iterator<Item = &'a Type>,

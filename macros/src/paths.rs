@@ -30,7 +30,6 @@ pub(crate) struct Found {
     pub(crate) imports: Vec<Ident>,
     /// `true` if the body would only add errors of rustc to ours.
     pub(crate) is_unreadable: bool,
-    /// `true` if control reaches the end of the body.
     pub(crate) ends_with_a_value: bool,
     /// `true` if a `cancellable!` is in a closure or an `async` block, which may move what it
     /// names.
@@ -114,13 +113,11 @@ pub(crate) fn check_tokens(
     found
 }
 
-/// Returns `true` if control reaches the end of the body.
 pub(crate) fn ends_with_a_value(body: &[Stmt]) -> bool {
     let name = Ident::new("body", Span::call_site());
     check(body, &name, false, "yield_!", &mut Errors::default()).ends_with_a_value
 }
 
-/// How far the current path has come.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Position {
     has_yielded: bool,
@@ -205,7 +202,6 @@ impl Paths<'_> {
         self.found
     }
 
-    /// Called at a yield, after its value was walked.
     fn meet(&mut self, one: Yield) {
         let error = match (&self.first, self.inside.place) {
             (_, Some(place)) => Some(errors::yield_inside(&one, place)),
@@ -425,7 +421,6 @@ impl Paths<'_> {
         }
     }
 
-    /// Joins paths that meet.
     fn join(&mut self, paths: impl IntoIterator<Item = Position>) -> Position {
         let mut live = paths.into_iter().filter(|path| !path.has_left).peekable();
         let Some(&first) = live.peek() else {

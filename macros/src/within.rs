@@ -16,7 +16,6 @@ use crate::paths;
 struct Within {
     context: Expr,
     value: Pat,
-    /// `true` if the body is not `Send`.
     is_local: bool,
     /// The path of the crate `async_context_manager`, if it is not the usual one.
     krate: Option<Path>,

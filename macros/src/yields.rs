@@ -44,7 +44,6 @@ pub(crate) fn is_context(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| is_named(attr, "async_context"))
 }
 
-/// The arguments of a yield.
 pub(crate) struct Yielded<T = Expr> {
     /// `()` if there is no value.
     pub(crate) value: T,
@@ -85,7 +84,6 @@ fn one_or_two(input: ParseStream<'_>) -> syn::Result<Yielded> {
     Ok(Yielded { value, beside })
 }
 
-/// The future of `cancellable!(future)`.
 pub(crate) fn cancellable_future(mac: &Macro) -> syn::Result<Expr> {
     one_expression
         .parse2(mac.tokens.clone())

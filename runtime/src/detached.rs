@@ -59,12 +59,10 @@ pub(crate) trait Lingering: Send + Sync {
     fn close(&self);
 }
 
-/// Adds a context that may linger from now on.
 pub(crate) fn add_lingering(key: usize, make: impl FnOnce() -> Arc<dyn Lingering>) {
     lingering().entry(key).or_insert_with(make);
 }
 
-/// Removes a context that lingers no more.
 pub(crate) fn remove_lingering(key: usize) {
     let removed = lingering().remove(&key);
     drop(removed);
@@ -462,13 +460,11 @@ struct Rest<V, D, E> {
     begin: Option<Begin>,
     /// `Some` while the exit has a limit, and waits for no other exit.
     alarm: Option<Alarm>,
-    /// The entry in the roster.
     record: Arc<Record>,
     #[expect(dead_code, reason = "held for its drop")]
     counted: Counted,
 }
 
-/// How a context in the background has ended.
 enum Ended {
     Well,
     /// The code panicked.

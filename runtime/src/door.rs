@@ -65,7 +65,6 @@ struct Task {
     waiting: BTreeMap<u64, Waker>,
 }
 
-/// The number of exits in the background.
 pub(crate) fn count() -> usize {
     COUNT.load(Ordering::Acquire)
 }
@@ -176,11 +175,9 @@ struct Entrance {
 enum Step {
     /// The enter has not come to the door yet.
     Outside,
-    /// The enter waits, with this number.
     Waiting(u64),
     /// The enter was let in, and has not ended.
     Entering,
-    /// The enter has ended.
     In,
 }
 

@@ -52,10 +52,8 @@ trait Drive: Send {
     fn drive(&mut self, cx: &mut Context<'_>) -> Driven;
 }
 
-/// The result of a poll of a [`Driver`].
 #[derive(Debug, Clone, Copy)]
 struct Driven {
-    /// The body was ended.
     has_ended: bool,
     /// Nothing more is left to drive.
     is_done: bool,
@@ -140,7 +138,7 @@ impl Drivers {
         self.wants_a_look();
     }
 
-    /// Drops the drivers. All their contexts must have ended.
+    /// All their contexts must have ended.
     pub(crate) fn clear(&self) {
         if self.is_used() {
             let drivers = mem::take(&mut *lock(&self.list));
@@ -148,7 +146,6 @@ impl Drivers {
         }
     }
 
-    /// Turns all drivers into tasks.
     pub(crate) fn spawn(&self) {
         if !self.is_used() {
             return;
@@ -195,7 +192,6 @@ impl Drivers {
         .await
     }
 
-    /// Runs the future to its end, and drives meanwhile.
     pub(crate) async fn drive_while<F: Future + Unpin>(&self, mut future: F) -> F::Output {
         poll_fn(|cx| {
             let polled = Pin::new(&mut future).poll(cx);
@@ -219,7 +215,6 @@ struct Shared<V, D, E> {
 
 struct State<V, D, E> {
     coroutine: Where<V, D, E>,
-    /// How the body was ended, until the holder takes it.
     end: Option<End<BodyError>>,
     /// Nothing more is left to drive.
     is_done: bool,

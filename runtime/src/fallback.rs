@@ -55,7 +55,6 @@ impl Drop for EachAlone {
     }
 }
 
-/// Returns `true` on the thread of this crate.
 pub(crate) fn is_here() -> bool {
     IS_HERE.try_with(Cell::get).unwrap_or(false)
 }

@@ -8,10 +8,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// Runs the future, and catches its panic.
 pub(crate) fn catch<F: Future>(future: F) -> Catch<F> {
     Catch { future }
 }
@@ -37,7 +35,6 @@ impl<F: Future> Future for Catch<F> {
     }
 }
 
-/// Resumes a panic that was caught.
 #[inline]
 pub(crate) fn resume<T>(caught: Result<T, Payload>) -> T {
     caught.unwrap_or_else(|payload| resume_unwind(payload))

@@ -462,7 +462,6 @@ pub(crate) fn long_wait(context: &'static str, waits_for: &'static str) {
     send(context, Kind::LongWait, Cause::WaitsFor(waits_for));
 }
 
-/// Reports what a drain has left, if anything.
 pub(crate) fn undrained(left: Snapshot) {
     if let Some(oldest) = left.first() {
         send(oldest.name(), Kind::Undrained, Cause::Left(left));
@@ -540,7 +539,6 @@ mod tap {
 
     static TAPS: Mutex<Vec<Caught>> = Mutex::new(Vec::new());
 
-    /// Catches all reports of the process while it is open.
     pub(crate) struct Tap(Caught);
 
     impl Tap {

@@ -18,7 +18,6 @@ use tokio::time::Instant;
 static ROSTER: [Mutex<BTreeMap<u64, Weak<Record>>>; 16] =
     [const { Mutex::new(BTreeMap::new()) }; 16];
 
-/// The number of the next record.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What a context is doing.
@@ -68,18 +67,15 @@ pub(crate) trait Around: Send + Sync {
     fn names(&self) -> Vec<&'static str>;
 }
 
-/// The entry of one context in the roster.
 pub(crate) struct Record {
     number: u64,
     name: &'static str,
-    /// When the record was made.
     opened: Instant,
     state: Mutex<State>,
 }
 
 struct State {
     activity: Activity,
-    /// When the activity began.
     since: Instant,
     waits_for: Option<&'static str>,
     is_detached: bool,
@@ -157,7 +153,6 @@ impl Record {
         true
     }
 
-    /// Ready when the context must be given up.
     pub(crate) fn poll_forced(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.is_forced {
@@ -257,7 +252,6 @@ impl Snapshot {
         Self(all)
     }
 
-    /// Writes everything on one line.
     pub(crate) fn write_on_one_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, seen) in self.0.iter().take(SHOWN).enumerate() {
             let comma = if index == 0 { "" } else { "; " };

@@ -33,7 +33,6 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         result.map_or_else(Self::Panicked, Self::of)
     }
 
-    /// Returns the same, with an error marked as one from beside.
     pub(crate) fn marked_from_beside(self) -> Self {
         match self {
             Self::Failed(error) => Self::FailedBeside(error),
@@ -91,7 +90,6 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
         }
     }
 
-    /// Takes the body, to settle it.
     pub(crate) fn take(mut self) -> Body<R, E> {
         self.body.take().expect("it is taken once")
     }

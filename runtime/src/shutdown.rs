@@ -424,10 +424,8 @@ impl<T: Termination> Termination for Ended<T> {
     }
 }
 
-/// The state of the signals, and the tasks that wait for them.
 struct Signals {
     is_told: AtomicBool,
-    /// Wakes the tasks that wait to be told.
     change: Notify,
     /// The number of running programs that end when they are told.
     running: AtomicUsize,
@@ -483,7 +481,6 @@ impl Signals {
     }
 }
 
-/// A program that ends when it is told.
 struct Running(&'static Signals);
 
 impl Drop for Running {
@@ -528,9 +525,7 @@ fn end_at_once(signal: u8) {
     process::exit(128 + i32::from(signal));
 }
 
-/// Where signals come from.
 trait Source: Send {
-    /// The number of the next signal.
     fn next(&mut self) -> impl Future<Output = Option<u8>> + Send;
 }
 

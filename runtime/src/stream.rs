@@ -187,7 +187,6 @@ impl<T> Slot<T> {
     }
 }
 
-/// A stream that owns a context.
 struct Streaming<T, F> {
     /// The future that uses the context. `None` when it has ended or panicked.
     run: Option<Pin<Box<F>>>,

@@ -24,7 +24,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a NATS, and waits until it answers.
     pub(crate) fn start() -> Result<Self, AnyError> {
         let directory = TempDir::new()?;
         let port = free_port()?;
@@ -42,7 +41,6 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Stops it in order.
     pub(crate) fn stop(&mut self) -> Result<(), AnyError> {
         signal("TERM", self.process.id())?;
         self.process.wait()?;

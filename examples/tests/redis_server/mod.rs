@@ -27,7 +27,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a Redis, and waits until it answers.
     pub(crate) fn start() -> Result<Self, AnyError> {
         let directory = TempDir::new()?;
         let process = Self::launch(directory.path())?;

@@ -10,13 +10,11 @@ use crate::exchange::Mark;
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
-/// The context that [`join`](crate::join) and [`join_all`](crate::join_all) return.
 pub(crate) struct Joined<M> {
     pub(crate) name: &'static str,
     pub(crate) members: M,
     /// How many members are entered, or exited, at the same time.
     pub(crate) limit: usize,
-    /// The drivers of what runs beside the members' bodies.
     pub(crate) drivers: Drivers,
 }
 

@@ -25,7 +25,6 @@ use crate::panic::Payload;
 use crate::report::{Failing, Kind, drop_quietly};
 use crate::scope::Live;
 
-/// One of several contexts.
 pub(crate) struct Member<C: AsyncContext + 'static> {
     hold: Hold,
     state: State<C>,
@@ -56,11 +55,9 @@ pub(crate) trait AnyMember<E>: Send {
     /// Does nothing if the member has not been entered.
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, E>;
 
-    /// Called when its holder has gone.
     fn give_up(&mut self);
 }
 
-/// All members of one context.
 pub(crate) trait Members: Send + 'static {
     type Value: Send;
     type Error: fmt::Debug + Send + Sync + 'static;
@@ -291,13 +288,11 @@ async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
     trouble
 }
 
-/// Returns the first member whose body was ended from beside.
 fn first_end<E>(members: &mut [&mut dyn AnyMember<E>]) -> Option<(usize, End<BodyError>)> {
     let mut members = members.iter_mut().enumerate();
     members.find_map(|(number, member)| Some((number, member.take_end()?)))
 }
 
-/// The member from beside which the body was ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EndedBy {
     member: usize,

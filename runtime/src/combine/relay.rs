@@ -12,12 +12,10 @@ use crate::report::{self, Kind};
 
 /// How the outer context converts what the part gives.
 pub(crate) struct Relay<C: AsyncContext, V, E> {
-    /// Makes the value of the outer context.
     pub(crate) there: fn(C::Value) -> V,
     /// Turns the value back into that of the part. If this returns `None`, the part's exit cannot
     /// run.
     pub(crate) back: fn(V) -> Option<C::Value>,
-    /// Makes the error of the outer context.
     pub(crate) error: fn(C::Error) -> E,
 }
 

@@ -44,7 +44,6 @@ impl<'a, T> Together<'a, T> {
         }
     }
 
-    /// The number of futures that have not ended.
     pub(crate) fn len(&self) -> usize {
         self.running.len()
     }

@@ -25,12 +25,10 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
-    /// Returns `true` if nothing went wrong.
     pub(crate) fn is_none(&self) -> bool {
         self.errors.is_empty() && self.panic.is_none()
     }
 
-    /// Adds the result of an enter or exit.
     pub(crate) fn add(&mut self, failing: Failing, ended: Result<Result<(), E>, Payload>) {
         self.add_at(self.errors.len(), failing, ended);
     }

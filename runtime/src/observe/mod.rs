@@ -158,7 +158,6 @@ const LISTED: u8 = 2;
 /// A bit of [`WATCHING`]: enters may have to wait at the door.
 const BOUNDED: u8 = 4;
 
-/// Sets whether enters may have to wait from now on.
 pub(crate) fn bound(is_on: bool) {
     watch_for(BOUNDED, is_on);
 }

@@ -70,7 +70,6 @@ impl Part {
 
 struct Watched {
     context: &'static str,
-    /// When the current phase began.
     since: Instant,
     /// The time in enter, and in the body. Zero until they have ended.
     enter: Duration,
@@ -95,7 +94,6 @@ pub(crate) type Traced = Option<tracing::span::EnteredSpan>;
 pub(crate) struct Traced;
 
 impl Watch {
-    /// Watches a context whose enter begins now.
     #[inline]
     pub(crate) fn begin(context: &'static str, extra: impl FnOnce(bool, bool) -> Extra) -> Self {
         let watching = WATCHING.load(Ordering::Relaxed);
@@ -124,7 +122,6 @@ impl Watch {
         })))
     }
 
-    /// Ready when the enter may begin.
     #[inline]
     pub(crate) fn poll_entrance(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
@@ -150,7 +147,6 @@ impl Watch {
         entrance.is_some_and(|entrance| entrance.is_waiting())
     }
 
-    /// The entry in the roster, if the context is listed.
     pub(crate) fn record(&self) -> Option<Arc<Record>> {
         self.0.as_ref()?.speak()?.record.clone()
     }
@@ -183,7 +179,6 @@ impl Watch {
         Traced
     }
 
-    /// Called when enter has ended.
     #[inline]
     pub(crate) fn entered(&mut self, gave_value: bool) {
         if let Some(speaker) = &mut self.0 {
@@ -197,7 +192,6 @@ impl Watch {
         }
     }
 
-    /// Called when the body has ended.
     #[inline]
     pub(crate) fn end_body(&mut self, outcome: &Outcome) {
         if let Some(speaker) = &self.0 {
@@ -205,7 +199,6 @@ impl Watch {
         }
     }
 
-    /// Called when the rest goes on in the background.
     #[inline]
     pub(crate) fn detached(&mut self) {
         if let Some(speaker) = &mut self.0 {
@@ -214,7 +207,6 @@ impl Watch {
         }
     }
 
-    /// Called when exit has ended.
     #[inline]
     pub(crate) fn exited(&mut self, exit_failed: bool) {
         if let Some(speaker) = self.0.take() {
@@ -347,7 +339,6 @@ impl Watched {
         }
     }
 
-    /// Returns `true` if the observer must be told of this context.
     fn is_told(&self) -> bool {
         self.watching & OBSERVED != 0
     }
@@ -358,7 +349,6 @@ impl Watched {
         }
     }
 
-    /// Returns the time in the phase that ends now.
     fn lap(&mut self) -> Duration {
         let now = Instant::now();
         let time = now - self.since;
@@ -417,7 +407,6 @@ impl Watched {
         left
     }
 
-    /// Returns the time in exit.
     fn exited(&mut self, exit_failed: bool) -> Duration {
         let time = self.lap();
         self.record("exit", &time);

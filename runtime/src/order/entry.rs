@@ -14,7 +14,6 @@ use super::node::Node;
 pub(super) struct Entry {
     pub(super) name: &'static str,
     pub(super) node: Arc<Node>,
-    /// When it was opened.
     pub(super) number: Number,
     /// The list of the code that gave the context up, if that code keeps a list.
     pub(super) list: Option<Arc<List>>,

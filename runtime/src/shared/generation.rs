@@ -36,7 +36,6 @@ use crate::scope::Live;
 /// A context in use, without its type.
 pub(super) type Context<V, E> = Live<V, Code<(), E>>;
 
-/// Makes the context of a generation.
 pub(super) type Make<V, E> = dyn FnOnce(Signal<V, E>) -> Context<V, E> + Send;
 
 pub(super) struct Generation<V, E> {
@@ -75,7 +74,6 @@ struct Open<V, E> {
     idle_since: Option<Instant>,
 }
 
-/// The result of a user's request for a share.
 pub(super) enum Joined<V, E> {
     Share(Share<V, E>),
     Failed(Arc<E>),
@@ -98,7 +96,6 @@ impl<V, E> Generation<V, E> {
         })
     }
 
-    /// Returns `true` if new users need another generation.
     pub(super) fn is_over(&self) -> bool {
         match self.state().phase {
             Phase::Failed(_) | Phase::Over => true,
@@ -223,7 +220,6 @@ where
         self.close();
     }
 
-    /// Waits for the next change.
     pub(super) fn changed(&self) -> impl Future<Output = ()> + '_ {
         self.change.notified()
     }
@@ -289,7 +285,6 @@ impl<V, E> Drop for Waiting<'_, V, E> {
         let mut state = self.0.state();
         state.waiting -= 1;
         if state.waiting == 0 && matches!(state.phase, Phase::Left(_)) {
-            // No user is left to go on with the enter.
             let left = mem::replace(&mut state.phase, Phase::Ending);
             drop(state);
             drop(left);
@@ -297,7 +292,6 @@ impl<V, E> Drop for Waiting<'_, V, E> {
     }
 }
 
-/// A user who opens the context.
 struct Opening<'g, V, E>
 where
     V: Send + Sync + 'static,

@@ -30,7 +30,6 @@ pub struct Keyed<K, V, E> {
     map: Arc<Map<K, V, E>>,
 }
 
-/// Makes the function that opens the contexts of a key.
 type OpenerOf<K, V, E> = dyn Fn(&K) -> Arc<Opener<V, E>> + Send + Sync;
 
 struct Map<K, V, E>(Mutex<HashMap<K, Weak<Inner<V, E>>>>);

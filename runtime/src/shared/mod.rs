@@ -248,7 +248,6 @@ where
         }
     }
 
-    /// Returns the generation for a new user.
     fn current(&self) -> Arc<Generation<V, E>> {
         let mut state = self.state();
         let linger = state.linger;

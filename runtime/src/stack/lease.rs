@@ -132,7 +132,6 @@ impl<V: fmt::Debug, E> fmt::Debug for Lease<'_, V, E> {
     }
 }
 
-/// The exit of an entry that is released.
 type Released<E> = Pin<Box<dyn Future<Output = Exited<(), E>> + Send>>;
 
 /// The part of a stack that a lease needs, without the stack's verdict.

@@ -370,7 +370,6 @@ where
         ended.map_err(|failure| failure.into_primary_reporting(NAME))
     }
 
-    /// Runs the body, and polls what runs beside it.
     async fn run_body<R>(
         &mut self,
         body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,

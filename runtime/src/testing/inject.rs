@@ -284,7 +284,6 @@ pub async fn inject<F: Future>(
     traced(faults, program, &mut Trace::default()).await
 }
 
-/// How far a run got.
 #[derive(Debug, Default)]
 struct Trace {
     /// The points reached, and the polls, when the last fault of the plan had occurred. `None` if

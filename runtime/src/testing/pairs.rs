@@ -150,7 +150,6 @@ pub async fn cancel_pair_after<A: Future, B: Future>(
     }
 }
 
-/// Returns the program's output. Resumes its panic.
 fn outcome<F: Future>(program: Polled<F>) -> Option<F::Output> {
     let ended = program.ended?;
     Some(resume(ended))

@@ -109,7 +109,6 @@ impl<F: Future> Polled<F> {
         }
     }
 
-    /// Returns `true` if the program was dropped when it had been woken.
     pub(super) fn is_dropped_woken(&self) -> bool {
         self.ended.is_none() && matches!(self.moment, Moment::WokenAfter(_))
     }

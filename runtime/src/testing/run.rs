@@ -156,7 +156,6 @@ impl<T> Raw<T> {
         }
     }
 
-    /// Resumes the panic.
     pub(super) fn resuming(mut self) -> Run<T> {
         if let Some(Err(payload)) = self.ended.take_if(|ended| ended.is_err()) {
             resume_unwind(payload);

@@ -24,7 +24,6 @@ const FAILING: Failing = Failing {
     kind: Kind::ExitFailed,
 };
 
-/// How a group treats its tasks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Policy {
     pub(super) fails_fast: bool,
@@ -75,7 +74,6 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         }
     }
 
-    /// Waits until one more task may run.
     pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         let slots = Arc::clone(self.slots.as_ref()?);
         let slot = slots.acquire_owned().await;
@@ -88,12 +86,10 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         Arc::clone(self.slots.as_ref()?).try_acquire_owned().ok()
     }
 
-    /// Returns `true` if no more tasks may begin.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Acquire)
     }
 
-    /// Adds the result of a task that has ended.
     pub(super) fn add(&self, ended: Result<Result<(), E>, Payload>) {
         if let Ok(Ok(())) = ended {
             return;
@@ -156,12 +152,10 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         });
     }
 
-    /// The receiving end of the token.
     pub(super) fn moment(&self) -> watch::Receiver<Option<Instant>> {
         self.told.subscribe()
     }
 
-    /// How much of the grace is left. `None` without a grace.
     fn rest_of_grace(&self) -> Option<Duration> {
         let told = *self.told.borrow();
         let gone = told.map_or(Duration::ZERO, |told| told.elapsed());
@@ -209,7 +203,6 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         }
     }
 
-    /// Records what the runtime says about a task.
     fn note(&self, ended: Result<(), JoinError>, is_awaited: bool) {
         let Err(error) = ended else { return };
         match error.try_into_panic() {
