@@ -6,8 +6,8 @@
 //!
 //! A lock tells whether a process is dead. Each process has a row of its own, which it keeps locked
 //! by an open transaction. The server ends the transaction together with the connection of the
-//! process. A process that starts looks for a row that nobody has locked (`FOR UPDATE SKIP
-//! LOCKED`), so no two processes take the same row.
+//! process. A process that starts looks for a row that nobody has locked
+//! (`FOR UPDATE SKIP LOCKED`), so no two processes take the same row.
 //!
 //! The other service must know a deed by a number that the caller chooses, treat a second "give
 //! back" of the same number as a success, and refuse to rent a number that was given back. The

@@ -1,10 +1,10 @@
 //! A fixture that all tests of a program share: a server that the first test starts which needs it,
 //! and that stops when the last test has ended.
 //!
-//! With `cargo test`, code after the last test of a program needs a `main` of its own (`harness =
-//! false` in `Cargo.toml`). This `main` is as short as possible. All tests run on one runtime:
-//! otherwise what is bound to a runtime, such as a server's task, would end with the test that
-//! started it. At the end, `drained` closes what lingers.
+//! With `cargo test`, code after the last test of a program needs a `main` of its own
+//! (`harness = false` in `Cargo.toml`). This `main` is as short as possible. All tests run on one
+//! runtime: otherwise what is bound to a runtime, such as a server's task, would end with the test
+//! that started it. At the end, `drained` closes what lingers.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]

@@ -68,8 +68,8 @@ use crate::input::Input;
 /// The return type names the *yielded* value, as in `Result<Value, Error>`, or any alias of it such
 /// as `io::Result<Value>`. The function itself ends with `Result<(), Error>`. A call returns an
 /// `impl AsyncContext<Value = Value, Error = Error, Verdict = ()>`, and runs nothing yet. The
-/// arguments are kept, used or not, until the exit has ended, and drop in the same order as those
-/// of an `async fn`.
+/// arguments are kept, used or not, until the exit has ended, and drop as those of an `async fn`
+/// do.
 ///
 /// Take owned arguments (`String`, `Arc<…>`) if possible. A context that borrows from its caller
 /// can only be used by `with_scoped`, which cannot exit the context when it is dropped.

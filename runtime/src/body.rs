@@ -55,8 +55,8 @@ pub trait SendBody<T, R>: Send + Body<T, R, Future: Send> {}
 impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 
 /// The body of a stream: an `async` closure or function, as
-/// [`stream_local`](crate::AsyncContextExt::stream_local) takes it. Implemented for every `F:
-/// AsyncFnOnce(V, I) -> R`.
+/// [`stream_local`](crate::AsyncContextExt::stream_local) takes it. Implemented for every
+/// `F: AsyncFnOnce(V, I) -> R`.
 ///
 /// ```
 /// # use async_context_manager::{contexts::ready, prelude::*};

@@ -49,9 +49,9 @@ use crate::outcome::Outcome;
 /// # What the implementer owes
 ///
 /// An enter that fails or panics must have cleaned up after itself: exit runs only after an enter
-/// that returned a value. If that enter opened other contexts and dropped their guards, the crate
-/// exits them before the caller gets the error. Exit gets the value back, and must not assume that
-/// the body left it untouched.
+/// that returned a value. If that enter opened other contexts and gave them up, the crate exits
+/// them before the caller gets the error. Exit gets the value back, and must not assume that the
+/// body left it untouched.
 ///
 /// # What the caller owes
 ///

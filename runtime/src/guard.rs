@@ -64,8 +64,8 @@ use crate::settle::{Body, Owed, unshare};
 /// - an older guard and a younger one that is given up after it. A `Vec` or a struct drops its
 ///   parts, and so its guards, in the order in which they are written; an
 ///   [`ExitStack`](crate::ExitStack) exits in reverse;
-/// - exits that the same task awaits beside each other, as in `join!(Guard::close(older),
-///   Guard::close(younger))`;
+/// - exits that the same task awaits beside each other, as in
+///   `join!(Guard::close(older), Guard::close(younger))`;
 /// - guards that different tasks give up;
 /// - guards outside tokio that are inside no context;
 /// - an [`independent`](crate::AsyncContextExt::independent) guard and its neighbours.

@@ -8,8 +8,8 @@ use crate::context::AsyncContext;
 use crate::driven::Drivers;
 
 /// A context made of several that enter and exit at the same time: a tuple of up to eight, or an
-/// array. The value is the tuple, or the array, of their values. In Python, `await
-/// asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
+/// array. The value is the tuple, or the array, of their values. In Python,
+/// `await asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
 ///
 /// ```
 /// use async_context_manager::{join, prelude::*};

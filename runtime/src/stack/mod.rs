@@ -45,9 +45,9 @@ pub use lease::Lease;
 /// order of all of them.
 ///
 /// `E` is the error of the exits and of the body. `D` is the verdict. A plain stack,
-/// `ExitStack<E>`, does not accept a context that may suppress errors. An `ExitStack<E,
-/// Suppression>`, which [`suppressing`](ExitStack::suppressing) returns, accepts it, and its exit
-/// gives an `Option`.
+/// `ExitStack<E>`, does not accept a context that may suppress errors. An
+/// `ExitStack<E, Suppression>`, which [`suppressing`](ExitStack::suppressing) returns, accepts it,
+/// and its exit gives an `Option`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
