@@ -1,9 +1,9 @@
-//! One resource, written twice: by hand, as a type with `enter` and `exit`, and as one function under
-//! `#[async_context]`. Nobody who uses it can tell the two apart.
+//! One resource, written twice: by hand, as a type with `enter` and `exit`, and as one function
+//! under `#[async_context]`. Its users cannot tell the two apart.
 //!
-//! The resource is a journal: a file whose first line says that it was opened, and whose last one how its
-//! user came to an end. So it is its own trace. The program uses either journal in five ways, and prints
-//! what is in the files afterwards.
+//! The resource is a journal: a file whose first line says that it was opened, and whose last line
+//! says how its user ended. So the journal is its own trace. The program uses both journals in five
+//! ways, and prints what is in the files afterwards.
 //!
 //! ```text
 //! $ cargo run --example async_resource
@@ -29,21 +29,21 @@
 //! equal in 5 of 5 cases
 //! ```
 //!
-//! Each way of ending is there. The caller that goes away is an aborted task: nobody waits for the journal
-//! any more, and still its last line is written. A file that is there already is refused by `enter`, so
-//! there is neither body nor exit, and the other's file stays as it was.
+//! The five cases are all ways of ending. The caller that goes away is an aborted task: nobody
+//! waits for the journal any more, and its last line is still written. If the file already exists,
+//! `enter` refuses it. Then there is neither body nor exit, and the existing file stays as it was.
 //!
-//! Which one to write? The function, in most cases:
+//! In most cases, write the function:
 //!
 //! | by hand | as a generator |
 //! | --- | --- |
 //! | a type that others can name, with fields, methods, other traits | an `impl AsyncContext` (`boxed` makes a type of it that can be named) |
-//! | what exit needs has to be in `self` or in the value | a local variable lives from enter to exit |
-//! | the whole of enter is safe to give up, or none of it: `cancellable_enter` | `cancellable!` marks a single await |
+//! | what exit needs must be in `self` or in the value | a local variable lives from enter to exit |
+//! | all of enter may be given up, or nothing: `cancellable_enter` | `cancellable!` marks a single await |
 //! | `Verdict = Suppression` | `#[async_context(suppress)]` |
 //!
-//! What is the same in both: the future may be dropped anywhere, and exit runs once, knows why, and runs
-//! before that of anything around. What `expand` makes of the function is in `transaction-expanded.rs`.
+//! In both forms, the future may be dropped anywhere; exit runs once, knows why, and runs before
+//! the exits of the contexts around it. `transaction-expanded.rs` shows the output of the macro.
 
 #![forbid(unsafe_code)]
 
@@ -90,7 +90,7 @@ impl AsyncContext for Journal {
     }
 }
 
-/// As a generator: one function, with the body in the place of the yield.
+/// As a generator: one function, with the body in place of the yield.
 #[async_context]
 async fn journal(path: PathBuf) -> io::Result<File> {
     let mut file = File::create_new(&path).await?;
@@ -115,7 +115,7 @@ fn ending(outcome: &Outcome) -> String {
         },
         Outcome::Panicked(panic) => format!("closed: panicked with `{}`", panic.message()),
         Outcome::Cancelled => "closed: cancelled".into(),
-        // There may be more one day.
+        // A later version may have more outcomes.
         other => format!("closed: {other:?}"),
     }
 }
@@ -138,7 +138,8 @@ const CASES: [(Case, &str); 5] = [
     (Case::IsRefused, "the file is there already"),
 ];
 
-/// Uses the context, and gives what is in the file afterwards. It does not know which of the two it is.
+/// Uses the context, and returns the content of the file afterwards. It does not know which of the
+/// two it uses.
 async fn trace_of<C>(context: impl Fn(PathBuf) -> C, case: Case) -> io::Result<Vec<String>>
 where
     C: AsyncContext<Value = File, Error = io::Error, Verdict = ()> + 'static,
@@ -186,7 +187,7 @@ where
 #[tokio::main]
 async fn main() -> io::Result<ExitCode> {
     Options::parse();
-    // It is planned.
+    // The panic is planned.
     panic::set_hook(Box::new(|_| {}));
     let mut equal = 0;
     println!("{:<28} {:<40} as a generator", "", "by hand");

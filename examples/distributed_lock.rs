@@ -11,15 +11,15 @@
 //! the counter is at 200, and nobody has the lock
 //! ```
 //!
-//! Several processes add to one counter, which they read, and then write with one more: whoever
-//! does not have it to itself overwrites what others have added. With `--kill` the first process is
-//! killed while it has the lock. The others go on when its lease is over.
+//! Several processes add to one counter, which they read, and then write with one more: a process
+//! without exclusive access would overwrite what others have added. With `--kill`, the first
+//! process is killed while it has the lock. The others go on when its lease is over.
 //!
-//! What there is to write is in `turn`: a context, and a write that carries its fencing token. The
-//! package waits, renews, ends the body when the lock is lost, and releases. Its `README.md` says
-//! what a lock can't promise, and why the counter has to look at the token. The counter is on the
-//! same Redis here. A file store or a database with such a check does as well; for PostgreSQL the
-//! package has `pass_fence`.
+//! The code to write is in `turn`: a context, and a write with its fencing token. The package
+//! waits, renews, ends the body when the lock is lost, and releases. Its `README.md` says what a
+//! lock cannot promise, and why the counter must check the token. Here the counter is on the same
+//! Redis. It could be any file store or database with such a check; for PostgreSQL the package has
+//! `pass_fence`.
 
 #![forbid(unsafe_code)]
 
@@ -85,7 +85,7 @@ async fn main() -> ExitCode {
     let ended = if let (Some(number), Some(name)) = (options.worker, options.name.clone()) {
         detached::drained(work(number, name, options)).await
     } else {
-        // After Ctrl-C the processes are killed, and what they have left on Redis is removed.
+        // After Ctrl-C, the processes are killed, and what they have left on Redis is removed.
         let run = Box::pin(async {
             select! {
                 ended = run(options) => ended,
@@ -103,7 +103,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// A connection that comes back by itself, and never makes anybody wait for long.
+/// A connection that reconnects by itself, and never blocks a caller for long.
 async fn connect(url: &str) -> RedisResult<ConnectionManager> {
     let patience = Some(Duration::from_millis(500));
     let config = ConnectionManagerConfig::new()
@@ -113,7 +113,7 @@ async fn connect(url: &str) -> RedisResult<ConnectionManager> {
     ConnectionManager::new_with_config(Client::open(url)?, config).await
 }
 
-/// What the lock protects. It refuses what comes with a lower token than it has seen.
+/// What the lock protects. It refuses writes with a lower token than it has seen.
 #[derive(Clone)]
 struct Counter {
     redis: ConnectionManager,
@@ -143,7 +143,7 @@ impl Counter {
 
 const KEEPS: &str = "keeps the lock";
 
-/// Has the lock for one addition. `false` if there is nothing left to add.
+/// Holds the lock for one addition. Returns `false` if there is nothing left to add.
 async fn turn(
     store: RedisStore<ConnectionManager>,
     mut counter: Counter,
@@ -163,7 +163,7 @@ async fn turn(
             if value >= options.adds {
                 return Ok(false);
             }
-            // Whoever does not have the lock to itself overwrites here what others have added.
+            // A process without exclusive access would now overwrite what others have added.
             sleep(Duration::from_millis(1)).await;
             if counter.write(lease.token(), value + 1).await? {
                 Ok(true)
@@ -174,7 +174,7 @@ async fn turn(
         .await
 }
 
-/// One of the processes: takes turns until the counter is where it has to get to.
+/// One of the processes: takes turns until the counter has reached its goal.
 async fn work(number: u16, name: String, options: Options) -> Result<(), AnyError> {
     let redis = connect(&options.redis_url).await?;
     let store = RedisStore::new(redis.clone());
@@ -198,7 +198,7 @@ fn counter_key(name: &str) -> String {
     format!("{name}:counter")
 }
 
-/// A name for a lock and its counter that nobody else uses. What is left on Redis is removed in the
+/// A name for a lock and its counter that nobody else uses. What is left on Redis is removed at the
 /// end.
 #[async_context]
 async fn place(redis_url: String) -> Result<String, AnyError> {
@@ -206,7 +206,7 @@ async fn place(redis_url: String) -> Result<String, AnyError> {
     reached.map_err(|error| format!("no Redis at {redis_url}: {error}"))?;
     let name = format!("distributed_lock:{:016x}", rand::random::<u64>());
     let (name, _) = yield_!(name);
-    // Not by the connection of the beginning, which may have broken since.
+    // Not the first connection, which may have broken since.
     let mut redis = connect(&redis_url).await?;
     let token_key = format!("{{{name}}}:token");
     Ok(redis.del((counter_key(&name), token_key)).await?)
@@ -227,7 +227,7 @@ async fn process(number: u16, name: String) -> Result<Child, AnyError> {
     Ok(())
 }
 
-/// Runs a process, and passes on what it tells.
+/// Runs a process, and passes on its output.
 async fn follow(
     number: u16,
     name: String,
@@ -264,8 +264,8 @@ async fn run(options: Options) -> Result<(), AnyError> {
                     tasks.spawn(follow(number, name.clone(), running.clone()));
                 }
                 drop(running);
-                // Nobody sends: this ends with the last of them. The exit of the tasks would wait
-                // as well, but not be interrupted.
+                // Nobody sends: this ends with the last process. The exit of the tasks would wait
+                // as well, but could not be interrupted.
                 run.recv().await;
                 Ok(())
             });

@@ -1,9 +1,9 @@
-//! A context that suppresses one type of error, and lets the others through: what in Python is
+//! A context that suppresses one type of error, and lets the others through: in Python, this is
 //! `contextlib.suppress`, or an `__aexit__` that returns `True`.
 //!
-//! A setting that is missing is no reason to fail, there is a default; one that is no number is.
-//! The context `optional` says so in one place, for bodies with three kinds of error types: an
-//! enum, a `Box<dyn Error + Send + Sync>`, and an `anyhow::Error` (feature `anyhow`).
+//! A setting that is missing has a default, so it is no reason to fail; a setting that is not a
+//! number is. The context `optional` says so in one place, for bodies with three kinds of error
+//! types: an enum, a `Box<dyn Error + Send + Sync>`, and an `anyhow::Error` (feature `anyhow`).
 //!
 //! ```text
 //! $ cargo run --example error_handling
@@ -32,21 +32,19 @@
 //! What to see in it:
 //!
 //! - *The type tells.* A context with the verdict `Suppression` gives `Ok(None)` for a suppressed
-//!   error, so whoever uses it has to say what happens then. One without that verdict can't
-//!   suppress anything, by mistake or otherwise: it does not compile.
-//! - *An exit sees the error without owning it.* `outcome.error()` gives a `BodyError`, and
-//!   `downcast_ref` asks it for a type. The error itself stays with the runtime; no exit can lose
-//!   it.
-//! - *The question goes inside.* In a box and in an `anyhow::Error` it is the error in it that is
-//!   asked for, below whatever `.context("…")` was added. An enum is no box: its variants are
-//!   matched by hand.
-//! - *Only errors.* Neither a panic nor a cancellation can be suppressed: they are not the body's
-//!   to explain.
-//! - *Ready-made.* `suppress_if(…)` does it by a function, and `suppress::<T>()` by a type alone,
-//!   which is all that most programs need.
+//!   error, so its user must say what happens then. A context without that verdict cannot suppress
+//!   anything, not even by mistake: it does not compile.
+//! - *An exit sees the error without owning it.* `outcome.error()` returns a `BodyError`, and
+//!   `downcast_ref` looks for a type in it. The error itself stays with the runtime, and no exit
+//!   can lose it.
+//! - *`downcast_ref` looks inside.* In a box and in an `anyhow::Error`, it looks at the error
+//!   inside, below any `.context("…")`. An enum is not a box: its variants are matched by hand.
+//! - *Only errors.* Neither a panic nor a cancellation can be suppressed.
+//! - *Ready-made.* `suppress_if(…)` takes a function, and `suppress::<T>()` only a type, which is
+//!   enough for most programs.
 //!
-//! What to do with an error that goes through, and then a second one from the exit, is not shown
-//! here: `with` returns the body's and reports the other one, `try_with` returns both.
+//! This example does not show an error that goes through and is followed by an error of the exit:
+//! `with` returns the body's error and reports the exit's, `try_with` returns both.
 
 #![forbid(unsafe_code)]
 
@@ -72,7 +70,6 @@ struct Options {}
 #[error("there is no setting `{0}`")]
 struct Missing(String);
 
-/// An error type with a variant for each.
 #[derive(Debug, ThisError)]
 enum SettingError {
     #[error(transparent)]
@@ -83,11 +80,11 @@ enum SettingError {
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Settings that may be missing: the body's error ends here if it is a [`Missing`], and no other
-/// does.
+/// Settings that may be missing: the body's error ends here if it is a [`Missing`]. Other errors go
+/// through.
 ///
-/// It does not know which type of error its body has. An exit is asked about the error itself, or
-/// the one inside of a box or an `anyhow::Error`, below whatever context was added to it.
+/// It does not know the error type of its body. An exit looks at the error itself, or at the error
+/// inside a box or an `anyhow::Error`, below any context that was added to it.
 #[async_context(suppress)]
 async fn optional<E: fmt::Debug + Send + Sync + 'static>() -> Result<(), E> {
     let ((), outcome) = yield_!(());
@@ -98,7 +95,7 @@ async fn optional<E: fmt::Debug + Send + Sync + 'static>() -> Result<(), E> {
     Ok(Suppression::Suppress)
 }
 
-/// An enum is looked into by hand.
+/// The variants of an enum are matched by hand.
 fn find_missing(error: &BodyError) -> Option<&Missing> {
     match error.downcast_ref::<SettingError>() {
         Some(SettingError::Missing(missing)) => Some(missing),
@@ -133,7 +130,7 @@ async fn with_anyhow(name: &str) -> anyhow::Result<Option<u32>> {
     optional().with(body).await
 }
 
-/// The same in one line, where the error is one type, or where a function can tell.
+/// The same in one line, if the error is one type, or if a function can tell.
 async fn ready_made(name: &str) -> Result<Option<u32>, SettingError> {
     suppress_if(|error| matches!(error, SettingError::Missing(_)))
         .with(async |()| Ok(setting(name)?.parse()?))
@@ -158,7 +155,7 @@ fn message_of(error: JoinError) -> String {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     Options::parse();
-    // It is planned.
+    // The panic is planned.
     panic::set_hook(Box::new(|_| {}));
     let names = ["width", "depth", "height"];
     println!("an enum");

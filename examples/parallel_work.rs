@@ -1,15 +1,15 @@
-//! One context used in several places at once, and several contexts entered at once, and what
-//! becomes of either when something fails.
+//! One context used in several places at once, several contexts entered at once, and what happens
+//! to both when something fails.
 //!
-//! *One resource, several users.* The body gets `&mut Value`. As `&*value` it is shared, and the
+//! *One resource, several users.* The body gets `&mut Value`. As `&*value` it is shared, and its
 //! methods that take `&self` can be called from all the futures of a `join!`, `try_join!` or
-//! `FuturesUnordered`. They are parts of the body: it ends, and the exit begins, when all of them
-//! have ended or been dropped. (For tasks of their own, which outlive the statement that spawns
+//! `FuturesUnordered`. These futures are parts of the body: the body ends, and the exit begins,
+//! when all of them have ended or been dropped. (For tasks, which outlive the statement that spawns
 //! them but not the block, there is `tasks()`.)
 //!
 //! *Several resources.* `join_all` makes one context of many, which enter and exit at the same time
-//! instead of one after the other, with `limit(n)` no more than `n` of them; `join` does so for a
-//! few of different types. It takes as long as the slowest.
+//! instead of one after the other, or at most `n` of them with `limit(n)`. `join` does the same for
+//! a few contexts of different types. They take as long as the slowest.
 //!
 //! ```text
 //! $ cargo run --example parallel_work
@@ -121,12 +121,13 @@
 //!
 //! What to see in it:
 //!
-//! - After `join!` all files are there or have failed; after `try_join!` the first error drops the
-//!   others in the middle of their work. The exit sees that same error in both.
-//! - Where a server is down, nothing stays open: what was still opening is opened to its end, all
-//!   that is open is closed, as `Failed`, with the error of the one that is down. There is no body.
-//! - Two exits fail, one error is returned. The other is reported; no error is lost.
-//! - A caller who goes away waits for nothing, and the exits run in the background: also that of
+//! - After `join!`, all files are there or have failed. With `try_join!`, the first error drops the
+//!   others in the middle of their work. The exit sees that error in both cases.
+//! - If a server is down, nothing stays open: what was still opening is opened to its end, and all
+//!   that is open is closed, as `Failed`, with the error of the server that is down. There is no
+//!   body.
+//! - If two exits fail, one error is returned, and the other is reported. No error is lost.
+//! - A caller that goes away waits for nothing, and the exits run in the background, even that of
 //!   the server that was still opening.
 
 #![forbid(unsafe_code)]
@@ -183,7 +184,6 @@ const OSLO: Server = server("oslo", 100);
 const ROME: Server = server("rome", 200);
 const LIMA: Server = server("lima", 300);
 
-/// A connection to a server.
 #[async_context]
 async fn mirror(server: Server, time: Timeline) -> Result<Mirror, MirrorError> {
     let name = server.name;
@@ -210,7 +210,7 @@ struct Mirror {
 }
 
 impl Mirror {
-    /// It takes `&self`: so it can be called again while it runs.
+    /// Takes `&self`, so it can be called again while it runs.
     async fn fetch(&self, file: &'static str, takes: u64) -> Result<&'static str, MirrorError> {
         let Self { name, time } = self;
         time.note(format_args!("{name}: fetching {file}"));
@@ -223,7 +223,7 @@ impl Mirror {
     }
 }
 
-/// Several at once on one connection, all of them to their end.
+/// Several fetches at once on one connection, all of them to their end.
 async fn one_resource(time: Timeline, second: &'static str) -> Result<String, MirrorError> {
     let used = mirror(OSLO, time).with(async |mirror| {
         let mirror = &*mirror;
@@ -251,7 +251,6 @@ async fn one_resource_or_none(time: Timeline) -> Result<String, MirrorError> {
     used.await
 }
 
-/// Several connections, opened and closed at once.
 async fn several_resources(time: Timeline, servers: [Server; 3]) -> Result<String, MirrorError> {
     let mirrors = join_all(servers.map(|server| mirror(server, time)));
     let used = mirrors.with(async |mirrors| {

@@ -1,18 +1,18 @@
 //! The life of a small service, as a tree of what its contexts did.
 //!
-//! With the feature `tracing` each context is a span: with the time in its enter, its body and its
+//! With the feature `tracing`, each context is a span, with the time in its enter, its body and its
 //! exit, how the body ended, and whether the exit went on in the background. Any layer of `tracing`
-//! shows them; here it is `tracing-forest`, which prints a tree for each thing that is over. The
-//! service opens a pool, and serves three requests, each in a transaction:
+//! shows these spans. Here it is `tracing-forest`, which prints a tree for each top-level span when
+//! that closes. The service opens a pool, and serves three requests, each in a transaction:
 //!
-//! 1. one that ends well, and commits;
-//! 2. one that fails, and rolls back;
-//! 3. one whose client gives up after 50 ms. Its rollback goes on without it, in a tree of its own:
-//!    the request is over, and does not become longer by what nobody waits for. The pool closes
-//!    after it all the same.
+//! 1. a request that completes, and commits;
+//! 2. a request that fails, and rolls back;
+//! 3. a request whose client gives up after 50 ms. Its rollback goes on without it, in a tree of
+//!    its own: the request has ended, and does not take longer because of work that nobody waits
+//!    for. The pool still closes after the rollback.
 //!
-//! The clock is paused, so the times of the contexts are the same in each run; those in brackets
-//! are what the layer has measured itself, of real work.
+//! The clock is paused, so the times of the contexts are the same in each run. The times in
+//! brackets are real: the layer itself has measured them.
 //!
 //! ```text
 //! $ cargo run --example timeline

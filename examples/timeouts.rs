@@ -1,19 +1,19 @@
-//! Where to put a time limit, and what it then covers.
+//! Where to put a time limit, and what the limit covers.
 //!
-//! Nothing about a context is special for `tokio::time::timeout`: a future that is over its limit is
-//! dropped, and that is a cancellation. What matters is around what it stands. There are three nestings,
-//! and two limits that belong to the context itself:
+//! `tokio::time::timeout` treats a context like any future: over its limit, the future is dropped,
+//! which is a cancellation. What matters is what the limit is around. There are three nestings, and
+//! two limits that belong to the context itself:
 //!
 //! | the limit is | enter | body | exit |
 //! | --- | --- | --- | --- |
 //! | `timeout` around everything | goes on in the background | is dropped | goes on in the background |
-//! | `timeout` around the body, inside of `with` | is not limited | is dropped, and fails | is not limited, the caller waits |
+//! | `timeout` around the body, inside `with` | is not limited | is dropped, and fails | is not limited, the caller waits |
 //! | `timeout` around one call in the body | is not limited | goes on without that call | is not limited, the caller waits |
 //! | `enter_timeout` | goes on in the background | | |
 //! | `exit_timeout` | | | is given up, and the caller gets an error |
 //!
-//! In none of the three is an exit cut off. That is for `exit_timeout` alone, which is made for a server
-//! that may never answer.
+//! None of the three cuts off an exit. Only `exit_timeout` does: it is made for a server that may
+//! never answer.
 //!
 //! ```text
 //! $ cargo run --example timeouts
@@ -77,15 +77,16 @@
 //!
 //! What to see in it:
 //!
-//! - *Around everything* the caller is free at the limit, on the dot. It does not learn whether the work was
-//!   done: in the third timeline it was, the session was about to be closed, as `Completed`. And a session
-//!   that was being opened when the limit came is opened to its end, and closed: to drop it half-way would
-//!   leave it open on the server.
-//! - *Around the body* the caller has to wait longer, and knows all in the end: the exit saw `Failed`, and
-//!   what it did is done when the caller goes on.
-//! - *Around one call* nothing ends but that call.
-//! - Combine them: a short limit around each call, and a long one around everything as the last resort.
-//! - `main` ends with `detached::drain` where something may be left in the background.
+//! - *Around everything*, the caller is free exactly at the limit, but does not learn whether the
+//!   work was done. In the third timeline the work was done: the session was about to be closed, as
+//!   `Completed`. A session that was being opened at the limit is opened to its end, and then
+//!   closed: if it were dropped half-way, it would stay open on the server.
+//! - *Around the body*, the caller waits longer, and then knows everything: the exit saw `Failed`,
+//!   and has done its work when the caller goes on.
+//! - *Around one call*, only that call ends.
+//! - Combine them: a short limit around each call, and a long limit around everything as the last
+//!   resort.
+//! - If something may be left in the background, `main` must end with `detached::drain`.
 
 #![forbid(unsafe_code)]
 
@@ -106,12 +107,12 @@ use tokio::time::{Instant, sleep, timeout};
 #[command(name = "timeouts", version)]
 struct Options {}
 
-/// What all limits are here.
+/// The length of all limits here.
 const LIMIT: Duration = Duration::from_millis(500);
 
 const HOUR: u64 = 3_600_000;
 
-/// How many milliseconds a server takes for what.
+/// The times that a server takes, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Server {
     open: u64,
@@ -159,7 +160,7 @@ impl Session {
     }
 }
 
-/// The first nesting: the limit is for all of it.
+/// The first nesting: the limit covers everything.
 async fn around_everything(server: Server, time: Timeline) {
     let used = session(server, time).with(async |session| session.ask().await);
     match timeout(LIMIT, used).await {
@@ -168,7 +169,7 @@ async fn around_everything(server: Server, time: Timeline) {
     }
 }
 
-/// The second: the limit is for the body, and the caller waits for the exit.
+/// The second: the limit covers the body, and the caller waits for the exit.
 async fn around_the_body(server: Server, time: Timeline) {
     let used = session(server, time).with(async |session| {
         let body = async { session.ask().await };
@@ -179,7 +180,7 @@ async fn around_the_body(server: Server, time: Timeline) {
     time.goes_on(used.await);
 }
 
-/// The third: the limit is for one call, and the body goes on without it.
+/// The third: the limit covers one call, and the body goes on without it.
 async fn around_one_call(server: Server, time: Timeline) {
     let used = session(server, time).with(async |session| {
         let Ok(answer) = timeout(LIMIT, session.ask()).await else {

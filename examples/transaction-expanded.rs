@@ -1,6 +1,6 @@
-//! What `#[async_context]` makes of a function: the user's body, inside of one call.
+//! The expansion of `#[async_context]`: the user's body, inside one call.
 //!
-//! `written` is the input. `expanded` is the output as the macro writes it, formatted, but for the
+//! `written` is the input. `expanded` is the output as the macro writes it, formatted, without the
 //! import that it marks as used. Both compile, and this program shows that both do the same.
 //!
 //! ```text
@@ -16,7 +16,7 @@ use std::fmt;
 
 use async_context_manager::prelude::*;
 
-/// A log that stands for a connection.
+/// A log that takes the place of a connection.
 #[derive(Debug, Clone, Copy)]
 struct Log;
 

@@ -1,4 +1,4 @@
-//! The context: a file that is there as a whole, or not at all.
+//! The context: a file that exists as a whole, or not at all.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use tempfile::{Builder, NamedTempFile};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt as _;
 
-/// A file to write what is to be in `target`. If the body completes it takes the place of the target; if
-/// not, the target stays as it is, or stays away.
+/// A file for the new content of `target`. If the body completes, the file takes the place of the
+/// target; otherwise the target stays as it is, or does not exist.
 #[async_context]
 pub(crate) async fn atomic_file(target: PathBuf) -> io::Result<File> {
-    // The file is replaced, not a link to it.
+    // If the target is a link, the file that it leads to is replaced.
     let target = fs::canonicalize(&target).await.unwrap_or(target);
-    // It is removed when it drops, too, for the case that this function does not come to its end.
+    // Its drop removes it, too, if this function does not run to its end.
     let temporary = beside(&target).await?;
     let file = File::from_std(temporary.as_file().try_clone()?);
 
@@ -25,21 +25,22 @@ pub(crate) async fn atomic_file(target: PathBuf) -> io::Result<File> {
         return temporary.close();
     }
     file.flush().await?;
-    // First the content, then the name: after a power cut there is no name without its content.
+    // First the content, then the name: after a power cut, the name never exists without its
+    // content.
     file.sync_all().await?;
     temporary.persist(&target)?;
     sync_directory(directory_of(&target)).await
 }
 
-/// A new file that nobody else has, in the directory of the target: a rename works within one file
-/// system only.
+/// Creates a new file that nobody else has, in the directory of the target: a rename only works
+/// within one file system.
 async fn beside(target: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(PREFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // As for any new file: the umask takes away from it.
+        // As for any new file; the umask removes some of these permissions.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let temporary = builder.tempfile_in(directory_of(target))?;
@@ -51,7 +52,8 @@ async fn beside(target: &Path) -> io::Result<NamedTempFile> {
     Ok(temporary)
 }
 
-/// What the names of temporary files begin with. Those that a killed process has left may be removed.
+/// The beginning of the names of temporary files. Files that a killed process has left may be
+/// removed.
 pub(crate) const PREFIX: &str = ".atomic-";
 
 fn directory_of(target: &Path) -> &Path {
@@ -61,7 +63,7 @@ fn directory_of(target: &Path) -> &Path {
     }
 }
 
-/// The rename is on disk when this has ended.
+/// When this has ended, the rename is on disk.
 #[cfg(unix)]
 async fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory).await?.sync_all().await

@@ -1,13 +1,13 @@
-//! Replaces a file as a whole, or not at all: who reads it finds the old content or the new, at any moment,
-//! whatever happens to the writer.
+//! Replaces a file as a whole, or not at all: a reader always finds either the old content or the
+//! new, whatever happens to the writer.
 //!
 //! ```text
 //! $ generate-report | cargo run --example atomic_file -- report.txt
 //! ```
 //!
-//! The context `atomic_file` (see `atomic.rs`) lends a temporary file in the same directory. If the body
-//! completes, that is brought to disk and renamed, which is one step for whoever looks; if not, it is removed.
-//! In short:
+//! The context `atomic_file` (see `atomic.rs`) lends a temporary file in the same directory. If the
+//! body completes, the file is written to disk and renamed, which is one step for a reader.
+//! Otherwise it is removed. In short:
 //!
 //! ```text
 //! let temporary = Builder::new().tempfile_in(directory)?;
@@ -16,11 +16,12 @@
 //!     return temporary.close();
 //! }
 //! file.sync_all().await?;                         // the content is on disk,
-//! temporary.persist(&target)?;                    // now has the name,
+//! temporary.persist(&target)?;                    // it has its name,
 //! File::open(directory).await?.sync_all().await   // and the name is on disk
 //! ```
 //!
-//! Without an argument the program shows it in a temporary directory. Four writers, of which one completes:
+//! Without an argument, the program shows this in a temporary directory, with four writers of which
+//! one completes:
 //!
 //! ```text
 //! $ cargo run --example atomic_file
@@ -32,19 +33,22 @@
 //! cancelled                    "the new notes", 0 files beside it
 //! ```
 //!
-//! What it promises, and what not:
+//! What it promises, and what it does not:
 //!
-//! - The target is never half-written: not after an error (a full disk, a reader that sees a broken pipe), a
-//!   panic, a cancellation (Ctrl-C here), and not when the process is killed in the middle.
-//! - A process that is *killed* can't remove its temporary file: `.atomic-…` stays beside the target, and may
-//!   be removed.
-//! - The end of the input is the end of the body. Whether the program that writes into the pipe has come to its
-//!   own end, or has failed before, nobody tells.
-//! - When `with` returns `Ok`, content and name are on disk (on Unix; elsewhere the name may not be yet). An
-//!   error of the last step, of the directory, comes after the rename: the target is the new one then.
-//! - Of two writers at the same time, each replaces the whole file; the last one stays.
-//! - A link is followed, and the file that it leads to is replaced. The permissions of the old file are kept,
-//!   its owner is not.
+//! - The target is never half-written: not after an error (a full disk, a broken pipe at the
+//!   reader), a panic, or a cancellation (Ctrl-C here), and not when the process is killed in the
+//!   middle.
+//! - A process that is *killed* cannot remove its temporary file: `.atomic-…` stays beside the
+//!   target, and may be removed.
+//! - The end of the input is the end of the body. The program cannot know whether the program that
+//!   writes into the pipe ended well, or failed.
+//! - When `with` returns `Ok`, content and name are on disk (on Unix; elsewhere the name may not be
+//!   yet). An error of the last step, the sync of the directory, comes after the rename: then the
+//!   target is already the new file.
+//! - If there are two writers at the same time, each replaces the whole file, and the last one
+//!   stays.
+//! - A link is followed, and the file that it leads to is replaced. The file keeps its permissions,
+//!   but not its owner.
 
 #![forbid(unsafe_code)]
 
@@ -82,7 +86,8 @@ async fn main() -> ExitCode {
             select! {
                 ended = detached::drained(replace(target)) => ended,
                 _ = signal::ctrl_c() => {
-                    // What was written is removed, the writer is gone. Tokio would wait for more on stdin.
+                    // The temporary file is removed, and the writer is gone. Tokio would wait for
+                    // more on stdin.
                     detached::drain().await;
                     std::process::exit(130);
                 }
@@ -108,9 +113,9 @@ async fn replace(target: PathBuf) -> io::Result<()> {
         .await
 }
 
-/// One file, and four who write to it.
+/// One file, and four writers.
 async fn demonstrate() -> io::Result<()> {
-    // It is planned.
+    // The panic is planned.
     panic::set_hook(Box::new(|_| {}));
     let directory = TempDir::new()?;
     let target = directory.path().join("notes.txt");
@@ -119,7 +124,7 @@ async fn demonstrate() -> io::Result<()> {
 
     let written = atomic_file(target.clone()).with(async |file| {
         write(file, "the new notes").await?;
-        // Nobody can see them yet.
+        // Nobody can see the new lines yet.
         show("in the body", &target).await
     });
     written.await?;
@@ -165,7 +170,7 @@ fn error_of(result: io::Result<()>) -> String {
     result.map_or_else(|error| error.to_string(), |()| "no error".into())
 }
 
-/// Prints what is in the file, and how many others are beside it.
+/// Prints the content of the file, and how many other files are beside it.
 async fn show(when: impl fmt::Display, target: &Path) -> io::Result<()> {
     let content = fs::read_to_string(target).await?;
     let mut beside = 0;

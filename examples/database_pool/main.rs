@@ -1,5 +1,5 @@
-//! A pool of database connections that is open as long as a block runs, and connections that are lent from
-//! it for as long as a block runs.
+//! A pool of database connections that is open while a block runs, and connections that are lent
+//! from it while a block runs.
 //!
 //! ```text
 //! $ cargo run --example database_pool
@@ -11,9 +11,9 @@
 //! the pool is closed: connections 0
 //! ```
 //!
-//! Both are contexts, in `pool.rs`. The pool is opened above its `yield_!` and closed below; closing waits for
-//! the connections that are lent. A connection is taken from the pool above its `yield_!`, and below
-//! it is decided whether the pool may have it back:
+//! Both are contexts, in `pool.rs`. The pool is opened above its `yield_!` and closed below;
+//! closing waits for the connections that are lent. A connection is taken from the pool above its
+//! `yield_!`. Below, the context decides whether the pool may have it back:
 //!
 //! ```text
 //! #[async_context]
@@ -29,14 +29,14 @@
 //! }
 //! ```
 //!
-//! That question is what pools get wrong. A block that is given up by a timeout leaves its connection
-//! wherever it stood: inside of a transaction, which the next user would go on with, or in the middle
-//! of an answer, which the next user would take for the answer to its own question. A `Drop` can't find
-//! out, since to ask the server is to wait. An exit can wait, and knows how the block has ended; so a
-//! connection that is in doubt never goes back. Those that die on their own the pool finds by itself: sqlx
-//! looks whether a connection is alive before it lends it, and when it comes back.
+//! Pools get that decision wrong. A block that a timeout gives up leaves its connection anywhere:
+//! inside a transaction, which the next user would continue, or in the middle of an answer, which
+//! the next user would take for the answer to another question. A `Drop` cannot find out, because
+//! asking the server means waiting. An exit can wait, and knows how the block ended, so a
+//! connection in doubt never goes back. The pool itself finds connections that have died: sqlx
+//! checks whether a connection is alive before it lends it, and when it comes back.
 //!
-//! By default the database is SQLite's, in memory, so there is nothing to set up:
+//! The default database is SQLite in memory, which needs no setup:
 //!
 //! ```sh
 //! cargo run --example database_pool
@@ -107,7 +107,7 @@ async fn show(pool: &AnyPool) -> Result<(), sqlx::Error> {
 
     let given_up = connection(pool.clone()).with(slow);
     let ended = timeout(Duration::from_millis(50), given_up).await;
-    // Nobody has waited for the exit.
+    // The exit was not awaited.
     detached::drain().await;
     println!("a body in a statement, by {ended:?}: {}", kept(pool));
 

@@ -1,4 +1,4 @@
-//! A pool of connections, and a connection that is lent from it: two contexts.
+//! Two contexts: a pool of connections, and a connection that is lent from the pool.
 
 use async_context_manager::prelude::*;
 use sqlx::any::{Any, AnyArguments, AnyPoolOptions, AnyRow, install_default_drivers};
@@ -22,12 +22,12 @@ pub(crate) async fn pool(url: String, connections: u32) -> Result<AnyPool, sqlx:
 
 /// A connection, lent from the pool.
 ///
-/// It goes back only from a body that completes, and whose statements have all got their answers. From any
-/// other it may come with an open transaction, or in the middle of a statement, so it is closed, and the
-/// pool opens another one when it needs it.
+/// It goes back only after a body that completed, and only if all its statements were answered.
+/// After any other body, it may have an open transaction, or be in the middle of a statement. So it
+/// is closed, and the pool opens another connection when it needs one.
 #[async_context]
 pub(crate) async fn connection(pool: AnyPool) -> Result<Lent, sqlx::Error> {
-    // Who gives up waiting for a connection has nothing to undo.
+    // A caller that gives up waiting for a connection has nothing to undo.
     let connection = cancellable!(pool.acquire()).await?;
 
     let (lent, outcome) = yield_!(Lent {
@@ -43,17 +43,17 @@ pub(crate) async fn connection(pool: AnyPool) -> Result<Lent, sqlx::Error> {
     }
 }
 
-/// A connection that is closed, unless it is given back.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    /// There until it is given back, or closed.
+    /// `Some` until it is given back, or closed.
     connection: Option<PoolConnection<Any>>,
-    /// A statement has begun, and its answer is not there, or not all of it.
+    /// `true` if a statement has begun, and its answer has not been read to the end.
     in_statement: bool,
 }
 
 impl Lent {
-    /// The rows of the answer. Dropped before its end, it leaves the rest of the answer on the wire.
+    /// Returns the rows of the answer. If the future is dropped, the rest of the answer stays on
+    /// the wire.
     pub(crate) async fn ask<T>(
         &mut self,
         question: QueryAs<'_, Any, T, AnyArguments>,
@@ -71,7 +71,7 @@ impl Lent {
         self.connection.as_mut().expect("it is lent")
     }
 
-    /// The pool looks whether it is still alive, and closes it if not.
+    /// The pool checks whether the connection is alive, and closes it if not.
     fn give_back(mut self) {
         drop(self.connection.take());
     }
@@ -85,7 +85,7 @@ impl Lent {
 }
 
 impl Drop for Lent {
-    /// Where the exit did not come to its end: a runtime that shuts down.
+    /// Needed if the exit did not run to its end, because the runtime shut down.
     fn drop(&mut self) {
         if let Some(connection) = &mut self.connection {
             connection.close_on_drop();

@@ -1,5 +1,5 @@
-//! The export: rows from a cursor in a transaction, sent while they are read; and the pool that can
-//! be replaced meanwhile.
+//! The export: rows from a cursor in a transaction are sent while they are read. The pool can be
+//! replaced meanwhile.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,10 +13,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor as _, Postgres};
 
-/// So many rows are in memory at a time.
+/// This many rows are in memory at a time.
 const FETCH: &str = "FETCH 1000 FROM export";
 
-/// The pool that is in use now.
 pub(crate) type Pools = Shared<PgPool, sqlx::Error>;
 
 #[async_context]
@@ -28,7 +27,8 @@ pub(crate) async fn pool(url: String, connections: u32) -> Result<PgPool, sqlx::
     Ok(())
 }
 
-/// A transaction on the pool of now, which stays open for it when another pool takes its place.
+/// A transaction on the current pool. That pool stays open for the transaction when another pool
+/// takes its place.
 #[async_context]
 async fn transaction(pools: Pools) -> Result<PoolConnection<Postgres>, Arc<sqlx::Error>> {
     let pool = pools.guard().await?;
@@ -44,17 +44,17 @@ async fn transaction(pools: Pools) -> Result<PoolConnection<Postgres>, Arc<sqlx:
     if ended.is_err() {
         db.close_on_drop();
     }
-    drop(db); // before its pool
+    drop(db); // must be before its pool
     Guard::exit(pool, ended.map_err(Arc::new)).await
 }
 
-/// Notes the export, and sends so many rows. Both hold, or neither: the note is there when the
-/// client has had all rows.
+/// Notes the export, and sends this number of rows. Both happen, or neither: the note is written if
+/// the client has received all rows.
 async fn export(State(pools): State<Pools>, Path((number, rows)): Path<(i64, i64)>) -> Body {
     let parts = transaction(pools).stream(async move |db, items| {
         let note = sqlx::query("INSERT INTO exports VALUES ($1)").bind(number);
         note.execute(&mut **db).await?;
-        // Not one long answer of the server, which a rollback would have to read to its end.
+        // A cursor, because a rollback would have to read one long answer of the server to its end.
         let cursor = "DECLARE export CURSOR FOR SELECT generate_series(1::bigint, $1)";
         sqlx::query(cursor).bind(rows).execute(&mut **db).await?;
         loop {
@@ -73,7 +73,6 @@ async fn export(State(pools): State<Pools>, Path((number, rows)): Path<(i64, i64
     Body::from_stream(parts)
 }
 
-/// The service.
 pub(crate) fn service(pools: Pools) -> Router {
     Router::new()
         .route("/exports/{number}/{rows}", get(export))

@@ -8,7 +8,7 @@
 //! listening on http://127.0.0.1:3000; connections: 5
 //! ```
 //!
-//! And in another terminal:
+//! In another terminal:
 //!
 //! ```text
 //! $ curl -s localhost:3000/exports/1/100000 | tail -1
@@ -60,8 +60,7 @@ async fn read(file: &Path) -> Result<u32> {
     Ok(text.trim().parse()?)
 }
 
-/// Replaces the pool when the file changes. A new one that can't be opened leaves the old one where
-/// it is.
+/// Replaces the pool when the file changes. If the new pool cannot be opened, the old one stays.
 async fn watch(file: PathBuf, url: String, pools: Pools, mut connections: u32) {
     loop {
         sleep(Duration::from_millis(200)).await;

@@ -10,16 +10,14 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How a connection is looked after.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pulse {
     /// The time between two beats.
     pub(crate) pause: Duration,
-    /// How long the server may take to give a beat back.
+    /// How long the server may take to return a beat.
     pub(crate) patience: Duration,
 }
 
-/// What goes wrong with a connection.
 #[derive(Debug, Error)]
 pub(crate) enum ConnectionError {
     #[error("can't connect: {0}")]
@@ -36,24 +34,21 @@ impl ConnectionError {
     }
 }
 
-/// What the body gets.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// How many beats have come back.
     pub(crate) beats: watch::Receiver<u64>,
 }
 
-/// Has a connection while the body runs, and sends a heartbeat beside the body: a message to
+/// Keeps a connection while the body runs, and sends a heartbeat beside the body: a message to
 /// itself, through the server. A beat that does not come back ends the body with
 /// [`ConnectionError::Silent`].
 ///
-/// The client of NATS connects again by itself when the server has gone, and publishes into a
-/// buffer meanwhile. That is right for a body that can wait. This context is for one that has to
-/// know.
+/// If the server has gone, the NATS client reconnects by itself, and meanwhile publishes into a
+/// buffer. That is right for a body that can wait. This context is for a body that must know.
 #[async_context]
 pub(crate) async fn connection(url: String, pulse: Pulse) -> Result<Connection, ConnectionError> {
-    // Whoever gives up waiting for a server has nothing to undo.
+    // A caller that gives up waiting for a server has nothing to undo.
     let client = cancellable!(async_nats::connect(url)).await?;
     let inbox = client.new_inbox();
     let beats = client.subscribe(inbox.clone()).await;
@@ -68,17 +63,17 @@ pub(crate) async fn connection(url: String, pulse: Pulse) -> Result<Connection, 
         heartbeat(client.clone(), inbox, beats, pulse, counted)
     );
     if outcome.error().is_some_and(BodyError::is_from_beside) {
-        // There is nobody to say good-bye to.
+        // The server is silent, so there is nobody to say goodbye to.
         return Ok(());
     }
-    // What the body has published is on its way before the connection ends.
+    // What the body has published must be sent before the connection ends.
     let flushed = in_time(pulse, client.flush()).await?;
     flushed.map_err(ConnectionError::nats)?;
     let drained = in_time(pulse, client.drain()).await?;
     drained.map_err(ConnectionError::nats)
 }
 
-/// Ends when a beat does not come back.
+/// Ends if a beat does not come back.
 async fn heartbeat(
     client: Client,
     inbox: String,

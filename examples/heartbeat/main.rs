@@ -1,10 +1,10 @@
-//! A connection to NATS with a heartbeat beside its body: when the server does not answer any more,
-//! the body ends.
+//! A connection to NATS with a heartbeat beside its body: when the server no longer answers, the
+//! body ends.
 //!
-//! A sensor publishes its readings, and takes what comes back. The server hangs after the third
-//! one, behind a relay that loses the answers. Nothing fails then: the client's writes go into
-//! buffers, and the next answer never comes. The body waits in a plain `await`, without a limit of
-//! time and without a `select!`; the heartbeat ends it. The context is in `connection.rs`.
+//! A sensor publishes its readings, and receives what comes back. After the third reading the
+//! server hangs, behind a relay that loses the answers. Nothing fails then: the client's writes go
+//! into buffers, and the next answer never comes. The body waits in a plain `await`, without a time
+//! limit and without a `select!`, and the heartbeat ends it. The context is in `connection.rs`.
 //!
 //! ```text
 //! $ cargo run --example heartbeat
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// Publishes readings for ever. The third one is the last that comes back.
+/// Publishes readings for ever. Only the first three come back.
 async fn readings(
     Connection { client, beats }: &mut Connection,
     hang: impl Fn(),

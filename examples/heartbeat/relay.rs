@@ -17,8 +17,8 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// From now on the server's answers go nowhere. The connections stay, as they do where a host
-    /// hangs, or a firewall drops what comes.
+    /// From now on, the server's answers get lost. The connections stay, as they do if a host
+    /// hangs, or if a firewall drops packets.
     pub(crate) fn stop_answers(&self) {
         self.is_silent.store(true, Ordering::Release);
     }
@@ -28,7 +28,7 @@ impl Relay {
     }
 }
 
-/// Runs a relay beside the body. Its connections end with the body, however that ends.
+/// Runs a relay beside the body. Its connections end with the body, however the body ends.
 #[async_context]
 pub(crate) async fn relay(server: String) -> io::Result<Relay> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -1,9 +1,10 @@
-//! An advisory lock of Postgres: one worker of many at a time, each on a connection of its own.
+//! An advisory lock of Postgres: only one of many workers at a time, each on a connection of its
+//! own.
 //!
-//! The lock belongs to the session of a connection, so the connection is what is lent. Waiting for it
-//! changes nothing on this side, but does on the server: there it is given up by closing the
-//! connection, which is what dropping a query in the middle leads to. So enter is not marked
-//! `cancellable!`: it goes on until it has the lock, and exit gives it back.
+//! The lock belongs to the session of a connection, so the connection is what is lent. Waiting for
+//! the lock changes something on the server. There, the wait is given up by closing the connection,
+//! which is also the result of dropping a query in the middle. So enter is not marked
+//! `cancellable!`: it goes on until it has the lock, and exit releases the lock.
 
 use async_context_manager::prelude::*;
 use sqlx::pool::PoolConnection;
@@ -23,7 +24,8 @@ async fn advisory_lock(pool: PgPool, key: i64) -> Result<PoolConnection<Postgres
         .await;
     match unlocked {
         Ok(true) => Ok(()),
-        // Not back to the pool: the session, and with it the lock, ends with the connection.
+        // Closed instead of returned to the pool: the session ends with the connection, and the
+        // lock with the session.
         Ok(false) => connection.close().await,
         Err(error) => {
             connection.close().await.ok();

@@ -1,21 +1,21 @@
 //! A context around each request of any axum service, until the *body* of its answer has been sent.
 //!
 //! A handler that streams its answer returns long before the answer has been sent. What the stream
-//! reads from has to be open until then; and who wants to know how a request ended has to look at
-//! its body. Here the context is exited
+//! reads from must stay open until then, and only the end of the body shows how the request ended.
+//! Here the context is exited
 //!
-//! - as completed, when all of the body has been given to the server;
+//! - as completed, when the server has taken all of the body;
 //! - as failed, when the body fails;
-//! - as cancelled, in the background, when the client is gone, or nobody reads the body.
+//! - as cancelled, in the background, when the client is gone, or when nobody reads the body.
 //!
-//! The status has gone by then. So an exit that fails can't change it any more: it ends the body
-//! with an error, and the server breaks the connection off, so that the client sees an answer that
-//! is cut short. Where the server has been given all it needs, such as all bytes of an answer with
-//! a known length, it drops the body at once; then the exit runs in the background, as completed,
-//! and its error is reported. For a context whose exit decides about the status, as a commit does,
-//! see `layer.rs`.
+//! The status has been sent by then, so an exit that fails cannot change the status. Instead it
+//! ends the body with an error, and the server breaks the connection off, so that the client sees
+//! an answer that is cut short. If the server has everything it needs, such as all bytes of an
+//! answer with a known length, it drops the body at once. Then the exit runs in the background, as
+//! completed, and its error is reported. For a context whose exit decides the status, as a commit
+//! does, see `layer.rs`.
 //!
-//! A streaming answer that needs no more than a context of its own is shorter: see `streaming.rs`.
+//! A streaming answer that only needs a context of its own is shorter: see `streaming.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -47,7 +47,6 @@ enum Trouble {
 #[derive(Clone)]
 struct RequestId(u32);
 
-/// A line in the log for each request.
 #[async_context(struct = Logged)]
 async fn logged(log: Log, path: String) -> Result<RequestId, Trouble> {
     let id = log.lock().expect("no one panics with it").len();
@@ -82,7 +81,7 @@ async fn layer(State(log): State<Log>, mut request: Request, next: Next) -> Resp
     })
 }
 
-/// A body, and the context that it is sent in.
+/// A body, and the context that is open until the body has been sent.
 struct Scoped {
     body: Body,
     scope: Scope,
@@ -128,7 +127,7 @@ impl http_body::Body for Scoped {
         }
     }
 
-    /// Not before the exit has ended.
+    /// `true` only after the exit has ended.
     fn is_end_stream(&self) -> bool {
         matches!(self.scope, Scope::Exited)
     }
@@ -141,13 +140,13 @@ impl http_body::Body for Scoped {
 impl Drop for Scoped {
     fn drop(&mut self) {
         if self.body.is_end_stream() {
-            // The server has all of it, and did not ask once more.
+            // The server has all of it, and has not asked again.
             self.exit(Ok(()));
         }
     }
 }
 
-/// Three parts, each when it is asked for.
+/// Three parts, each created when the server asks for it.
 async fn parts(Extension(id): Extension<RequestId>) -> Body {
     let parts =
         stream::iter(0..3).map(move |part| Ok::<_, axum::Error>(format!("{} {part}\n", id.0)));
@@ -198,7 +197,7 @@ async fn the_scope_of_a_request_ends_with_its_body() {
     assert!(parts.len() == 2 && parts[1].is_err());
     assert_eq!(last(), "/broken: failed");
 
-    // An exit that fails is the last thing that the client hears of.
+    // The client learns of an exit that fails at the end.
     let parts: Vec<_> = request("/full").await.collect().await;
     assert!(parts.len() == 4 && parts[3].is_err());
 

@@ -1,4 +1,4 @@
-//! One context, whose error is its own; and bodies that fail with an enum of thiserror, with an
+//! One context with an error of its own, and bodies that fail with an enum of thiserror, with an
 //! `eyre::Report`, and with a `Box<dyn Error>`.
 
 use std::error::Error;
@@ -64,7 +64,7 @@ async fn with_eyre() {
 async fn with_a_boxed_error_that_the_exit_looks_into() {
     type AnyError = Box<dyn Error + Send + Sync>;
 
-    /// Takes what is not a number as nothing.
+    /// Suppresses the error of text that is not a number.
     #[async_context(suppress)]
     async fn lenient() -> Result<(), AnyError> {
         let ((), outcome) = yield_!(());

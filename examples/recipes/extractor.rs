@@ -1,12 +1,13 @@
 //! A transaction as an axum extractor, like a `Depends` of `FastAPI` with a `yield`.
 //!
-//! A layer opens the transaction before the handler, and commits or rolls back after it, as the
-//! answer's status says. The client gets the answer after that: a commit that fails makes a 500 of
-//! it. The extractor only hands the transaction out, so that no handler can forget to end it.
+//! A layer opens the transaction before the handler, and commits or rolls back after it, depending
+//! on the status of the answer. The client gets the answer after that: if the commit fails, the
+//! answer is a 500. The extractor only hands out the transaction, so that no handler can forget to
+//! end it.
 //!
-//! An extractor that hands out a [`Guard`] is shorter, and a trap. Each handler has to end that
-//! with `Guard::exit`. One that forgets it answers 201, while the guard that it drops rolls back,
-//! and nothing tells about it.
+//! An extractor that hands out a [`Guard`] is shorter, and a trap: each handler must end the guard
+//! with `Guard::exit`. A handler that forgets it answers 201, while the guard that it drops rolls
+//! back, without any error.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ enum Trouble {
 
 #[async_context]
 async fn transaction(pool: SqlitePool) -> Result<Shared, Trouble> {
-    // With PostgreSQL this has to be two awaits: see `transaction.rs`.
+    // With PostgreSQL, these must be two awaits: see `transaction.rs`.
     let tx = cancellable!(pool.begin()).await?;
     let (tx, outcome) = yield_!(Arc::new(Mutex::new(tx)));
     let tx = Arc::into_inner(tx).ok_or(Trouble::Kept)?.into_inner();
@@ -57,7 +58,7 @@ async fn in_transaction(State(app): State<App>, mut request: Request, next: Next
         .try_with(async |tx| {
             request.extensions_mut().insert(Shared::clone(tx));
             let response = answer.insert(next.run(request).await);
-            // The handler's own word: an answer that is an error rolls back.
+            // The handler decides: an answer with an error status rolls back.
             if response.status().is_success() {
                 Ok(())
             } else {
@@ -72,14 +73,13 @@ async fn in_transaction(State(app): State<App>, mut request: Request, next: Next
     }
 }
 
-/// The transaction of the request.
 struct Tx(OwnedMutexGuard<Transaction<'static, Sqlite>>);
 
 impl<S: Sync> FromRequestParts<S> for Tx {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
-        // Taken out: what is left in the request would keep it from ending.
+        // Removed: while the request holds it, the transaction cannot end.
         let tx: Option<Shared> = parts.extensions.remove();
         let tx = tx.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
         Ok(Self(tx.lock_owned().await))
@@ -103,7 +103,7 @@ impl DerefMut for Tx {
 #[derive(Clone)]
 struct App {
     pool: SqlitePool,
-    /// Tells the test that the slow handler is at work.
+    /// Tells the test that the slow handler is running.
     at_work: mpsc::UnboundedSender<()>,
 }
 
@@ -118,7 +118,7 @@ async fn order(mut tx: Tx) -> Result<StatusCode, StatusCode> {
     insert(&mut tx, 1, 1).await
 }
 
-/// Only the commit sees that there is no such item.
+/// Only the commit detects that there is no such item.
 async fn order_of_nothing(mut tx: Tx) -> Result<StatusCode, StatusCode> {
     insert(&mut tx, 2, 404).await
 }
@@ -175,7 +175,7 @@ async fn the_answer_decides_and_a_client_that_hangs_up_rolls_back() {
     let client = request("/slow").await;
     at_work_now.recv().await.unwrap();
     drop(client);
-    // There is one connection: this waits until the rollback has given it back.
+    // There is only one connection: this waits until the rollback has returned it.
     let mut connection = pool.acquire().await.unwrap();
     let orders: Vec<i64> = sqlx::query_scalar("SELECT id FROM orders")
         .fetch_all(&mut *connection)

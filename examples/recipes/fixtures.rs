@@ -1,5 +1,5 @@
 //! Contexts as fixtures: of rstest, where a fixture is a context that the test uses, and of
-//! test-context, whose struct holds a guard.
+//! test-context, where the struct holds a guard.
 
 use std::io;
 

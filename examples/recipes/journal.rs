@@ -1,23 +1,23 @@
-//! A journal of what has to be undone, for whoever starts after this process has died.
+//! A journal of what must be undone, for the next process after this one has died.
 //!
-//! A process that is killed runs no exit. What it had rented at another service stays rented. So
-//! each context here writes a row before it rents, and deletes the row when it has given back. The
-//! rows of a dead process are found by whoever starts next.
+//! A process that is killed runs no exits. What it had rented at another service stays rented.
+//! Therefore each context here writes a row before it rents, and deletes the row when it has given
+//! back. The next process that starts finds the rows of a dead process.
 //!
-//! Whether a process is dead is known by a lock: each process has a row of its own, and keeps that
-//! row locked by an open transaction. The server ends the transaction with the connection of the
-//! process. Whoever starts looks for a row that nobody has locked (`FOR UPDATE SKIP LOCKED`), and
-//! so no two take the same one.
+//! A lock tells whether a process is dead. Each process has a row of its own, which it keeps locked
+//! by an open transaction. The server ends the transaction together with the connection of the
+//! process. A process that starts looks for a row that nobody has locked
+//! (`FOR UPDATE SKIP LOCKED`), so no two processes take the same row.
 //!
-//! What the other service has to do: it knows a deed by a number that the caller chooses, it takes
-//! a second "give back" of one number for a success, and it refuses to rent a number that was given
-//! back. For a process can die after its request was done, and before it has noted that; and a
-//! request of a dead process can arrive late.
+//! The other service must know a deed by a number that the caller chooses, treat a second "give
+//! back" of the same number as a success, and refuse to rent a number that was given back. The
+//! reason: a process may die after its request was done and before it has noted that, and a request
+//! of a dead process may arrive late.
 //!
-//! The open transaction keeps PostgreSQL's vacuum from removing rows that were deleted later. For
-//! processes that run for weeks, a lease (the package `async-context-leases`) in place of the lock
-//! does the same without that. A host that is cut off is dead to the server when its connection
-//! is: set `tcp_keepalives_idle` there.
+//! The open transaction keeps PostgreSQL's vacuum from removing rows that are deleted later. For
+//! processes that run for weeks, use a lease (the package `async-context-leases`) in place of the
+//! lock, which has no such effect. For the server, a host that is cut off is dead once its
+//! connection is: set `tcp_keepalives_idle` there.
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ enum Trouble {
     Machines(#[from] io::Error),
 }
 
-/// The other service: it rents machines.
+/// The other service, which rents machines.
 #[derive(Debug, Clone, Copy)]
 struct Machines {
     address: SocketAddr,
@@ -74,7 +74,7 @@ impl Machines {
     }
 }
 
-/// The journal, as this process writes it.
+/// The journal of this process.
 #[derive(Debug, Clone)]
 struct Journal {
     pool: PgPool,
@@ -82,7 +82,7 @@ struct Journal {
     process: i64,
 }
 
-/// Undoes what dead processes have left, and then opens the journal of this one.
+/// Undoes what dead processes have left, and then opens the journal of this process.
 #[async_context]
 async fn journal(pool: PgPool, machines: Machines) -> Result<Journal, Trouble> {
     while undo_one(&pool, machines).await? {}
@@ -93,7 +93,7 @@ async fn journal(pool: PgPool, machines: Machines) -> Result<Journal, Trouble> {
         process,
     };
     let (_, _) = yield_!(journal, watch(&mut lock));
-    // Where an exit has failed, its row is there still, for whoever starts next.
+    // If an exit has failed, its row still exists, for the next process that starts.
     let delete = "DELETE FROM journal_processes WHERE process = $1
         AND NOT EXISTS (SELECT FROM journal_deeds WHERE process = $1)";
     let delete = sqlx::query(delete).bind(process);
@@ -101,23 +101,23 @@ async fn journal(pool: PgPool, machines: Machines) -> Result<Journal, Trouble> {
     Ok(lock.commit().await?)
 }
 
-/// Enters this process, and locks its row.
+/// Adds a row for this process, and locks it.
 async fn register(pool: &PgPool) -> Result<(i64, Transaction<'static, Postgres>), sqlx::Error> {
     loop {
         let insert = "INSERT INTO journal_processes DEFAULT VALUES RETURNING process";
         let process: i64 = sqlx::query_scalar(insert).fetch_one(pool).await?;
         let mut lock = pool.begin().await?;
-        // Weaker than `FOR UPDATE`, which would not let deeds refer to the row.
+        // Weaker than `FOR UPDATE`, which would not let rows of deeds refer to this row.
         let select = "SELECT FROM journal_processes WHERE process = $1 FOR NO KEY UPDATE";
         let select = sqlx::query(select).bind(process);
         if select.fetch_optional(&mut *lock).await?.is_some() {
             return Ok((process, lock));
         }
-        // Before it was locked, somebody has taken this process for dead.
+        // Before the row was locked, another process has taken this one for dead.
     }
 }
 
-/// Ends the body when the lock is lost: then this process is dead to the others.
+/// Ends the body when the lock is lost, because the other processes then take this one for dead.
 async fn watch(lock: &mut Transaction<'static, Postgres>) -> Result<(), Trouble> {
     loop {
         sleep(Duration::from_secs(2)).await;
@@ -125,7 +125,7 @@ async fn watch(lock: &mut Transaction<'static, Postgres>) -> Result<(), Trouble>
     }
 }
 
-/// Undoes the youngest deed of a process that is dead, or forgets the process if there is none.
+/// Undoes the youngest deed of a dead process, or forgets the process if it has no deeds. Returns
 /// `false` if no process is dead.
 async fn undo_one(pool: &PgPool, machines: Machines) -> Result<bool, Trouble> {
     let mut tx = pool.begin().await?;
@@ -150,14 +150,14 @@ async fn undo_one(pool: &PgPool, machines: Machines) -> Result<bool, Trouble> {
     Ok(true)
 }
 
-/// A machine, which is given back in any case. Its value is the number.
+/// A rented machine, which is given back in any case. The value is its number.
 #[async_context]
 async fn rented(journal: Journal) -> Result<i64, Trouble> {
     let insert = "INSERT INTO journal_deeds (process) VALUES ($1) RETURNING number";
     let insert = sqlx::query_scalar(insert).bind(journal.process);
     let number: i64 = insert.fetch_one(&journal.pool).await?;
     if let Err(error) = journal.machines.rent(number).await {
-        // The request may have arrived. Where this fails too, the row stays for the next start.
+        // The request may have arrived. If this fails too, the row stays for the next start.
         let _ = give_back(&journal, number).await;
         return Err(error.into());
     }

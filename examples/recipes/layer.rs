@@ -1,11 +1,12 @@
 //! A context around each request of an axum router, as a layer.
 //!
-//! What it lends goes to the handlers as an extension. An answer with a server error fails the
-//! body, so that the context sees it; the client still gets the answer. An exit that fails makes a
-//! 500 of an answer that was good: nobody is told that something is done which is not.
+//! The handlers get the value of the context as an extension. An answer with a server error fails
+//! the body, so that the context sees the failure; the client still gets the answer. If the exit
+//! fails, a good answer becomes a 500: no client must be told that something was done which was
+//! not.
 //!
-//! The exit has run before the answer's head is sent. For a context that has to be open until the
-//! body of the answer has been sent as well, see `body_scope.rs`.
+//! The exit has run before the head of the answer is sent. For a context that must stay open until
+//! the body of the answer has been sent as well, see `body_scope.rs`.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,10 +29,9 @@ struct RequestId(u32);
 
 #[derive(Debug)]
 enum Trouble {
-    /// The error of the body: an answer that counts as a failure. The answer itself is no error,
-    /// and could not be one, since it is not `Sync`.
+    /// The error of the body stands for an answer that counts as a failure. The answer itself
+    /// cannot be the error, because it is not `Sync`.
     Answer,
-    /// The log has no place left.
     Full,
 }
 
@@ -67,7 +67,7 @@ async fn layer(State(log): State<Log>, mut request: Request, next: Next) -> Resp
         .await;
     match (ended, answer) {
         (Ok(()) | Err(Failure::Body(_) | Failure::BodyAndExit { .. }), Some(answer)) => answer,
-        // The context could not be entered, or a good answer is not true any more.
+        // The context could not be entered, or a good answer is no longer true.
         (Err(failure), _) => {
             tracing::error!("{failure:?}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -98,7 +98,7 @@ async fn each_request_is_logged_with_its_end() {
     assert_eq!(get("/id").await.unwrap().status(), StatusCode::OK);
     let broken = get("/broken").await.unwrap();
     assert_eq!(broken.status(), StatusCode::BAD_GATEWAY);
-    // The handler said 200, and the exit failed.
+    // The handler answered 200, and then the exit failed.
     let last = get("/last").await.unwrap();
     assert_eq!(last.status(), StatusCode::INTERNAL_SERVER_ERROR);
     let slow = timeout(Duration::from_secs(1), get("/slow"));

@@ -1,8 +1,8 @@
-//! An exit whose spans belong to the trace of the request, also where the client has gone.
+//! An exit whose spans belong to the trace of the request, even if the client has gone.
 //!
-//! OpenTelemetry keeps the current context in a variable of the thread, for as long as a task is
-//! polled. An exit in the background is polled by a task of its own, and sees nothing of that
-//! variable. So the context that is entered carries the trace along.
+//! OpenTelemetry keeps the current context in a thread-local variable, for as long as a task is
+//! polled. An exit in the background is polled by a task of its own, which does not see that
+//! variable. Therefore the context carries the trace along.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt, Span as _, TraceContextExt, Tracer, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider, SpanData};
 
-/// The OpenTelemetry context that is current where enter begins.
+/// Carries the OpenTelemetry context that is current when enter begins.
 struct Trace;
 
 impl Carry for Trace {
@@ -29,7 +29,7 @@ impl Carry for Trace {
     }
 }
 
-/// A transaction, which traces how it ends.
+/// A transaction that traces how it ends.
 #[async_context]
 async fn transaction(tracer: Arc<SdkTracer>) -> Result<(), Infallible> {
     let ((), outcome) = yield_!(());
@@ -42,7 +42,7 @@ async fn transaction(tracer: Arc<SdkTracer>) -> Result<(), Infallible> {
     Ok(())
 }
 
-/// A tracer, and what keeps its spans for the tests.
+/// Returns a tracer, and the exporter that keeps its spans for the tests.
 fn tracer() -> (Arc<SdkTracer>, InMemorySpanExporter) {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder()
@@ -51,7 +51,7 @@ fn tracer() -> (Arc<SdkTracer>, InMemorySpanExporter) {
     (Arc::new(provider.tracer("recipe")), exporter)
 }
 
-/// What a request does: its span is current meanwhile.
+/// Runs the work of a request, with the span of the request as the current one.
 async fn request<F: Future>(tracer: &SdkTracer, work: F) -> F::Output {
     let span = tracer.start("request");
     work.with_context(Context::current_with_span(span)).await

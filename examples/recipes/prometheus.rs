@@ -1,5 +1,5 @@
-//! A page that Prometheus scrapes: how often each context was entered, how it ended, how long each
-//! part took; and beside it a page for operators, with what is open now.
+//! A page that Prometheus scrapes (how often each context was entered, how it ended, how long each
+//! part took), and a page for operators with what is open now.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 
-/// At the start of the program.
+/// Called at the start of the program.
 fn install() -> PrometheusHandle {
     let prometheus = PrometheusBuilder::new().install_recorder();
     observe::set_observer(observe::meter);

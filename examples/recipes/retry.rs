@@ -1,12 +1,12 @@
-//! A transaction that is tried again when the database says that another try may succeed.
+//! A transaction that is retried when the database says that another try may succeed.
 //!
 //! A serializable transaction may fail at any statement, and at its COMMIT, with an error that says
-//! so. Then all of it has to be run again: the statements have read what is not true any more. So
-//! the retry goes around the context *and* its body, and never into the body. The commit is in the
-//! exit, and its error is the error of the use, as that of a statement is. `backon` does the rest.
+//! so. Then all of it must run again, because the statements have read what is no longer true. So
+//! the retry goes around the context *and* its body, never inside the body. The commit is in the
+//! exit, and its error is an error of the use, like that of a statement. `backon` does the rest.
 //!
-//! The body must not do anything beside the transaction, such as sending a mail: the body may run
-//! several times.
+//! The body must not do anything outside the transaction, such as sending a mail, because the body
+//! may run several times.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn pauses() -> ExponentialBuilder {
         .with_jitter()
 }
 
-/// Runs the body in a serializable transaction, again and again where that may help.
+/// Runs the body in a serializable transaction, again and again while that may help.
 async fn serialized<R, B>(pool: PgPool, body: B) -> Result<R, sqlx::Error>
 where
     R: Send,
@@ -69,7 +69,7 @@ mod tests {
         PgPool::connect(&url).await.expect("the server answers")
     }
 
-    /// Where two withdrawals wait for each other, in their first tries.
+    /// A place where two withdrawals wait for each other, in their first tries.
     #[derive(Clone)]
     struct Meeting(Arc<Barrier>);
 
@@ -81,9 +81,9 @@ mod tests {
         }
     }
 
-    /// Withdraws from one of the two accounts of an owner, which may be below zero if the other one
-    /// makes up for that. Gives whether there was enough, and the number of tries and of bodies
-    /// that have completed.
+    /// Withdraws from one of the two accounts of an owner, which may be below zero if the other
+    /// account covers it. Returns whether there was enough, and the number of tries and of bodies
+    /// that completed.
     async fn withdraw(
         pool: PgPool,
         owner: i64,
@@ -113,8 +113,8 @@ mod tests {
         Ok((enough, count(tries), count(completed)))
     }
 
-    /// Both read before one of them writes, and both write before one of them commits. So one of
-    /// the two fails at its COMMIT, where all of its statements have succeeded.
+    /// Both transactions read before one of them writes, and both write before one of them commits.
+    /// So one of them fails at its COMMIT, after all its statements have succeeded.
     #[tokio::test]
     #[ignore = "needs PostgreSQL"]
     async fn a_commit_that_fails_to_serialize_runs_context_and_body_again_in_a_task() {
@@ -132,7 +132,7 @@ mod tests {
         let (one, two) = (task(1), task(2));
         let mut ended = [one.await.unwrap().unwrap(), two.await.unwrap().unwrap()];
         ended.sort_unstable();
-        // The one that has failed had completed its body. It has read again, and then there was not
+        // The one that failed had completed its body. It has read again, and then there was not
         // enough.
         assert_eq!(ended, [(false, 2, 2), (true, 1, 1)]);
 

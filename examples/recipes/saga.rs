@@ -1,22 +1,22 @@
-//! A journey that is booked at several services, all of it or nothing.
+//! A journey that is booked at several services: either all of it or nothing.
 //!
-//! No transaction spans the services. Each step that has succeeded is entered into a stack, and
-//! with it how to undo it: its compensation. When all steps have succeeded, the stack exits as
-//! completed, and nothing is undone. When one fails, panics, or the caller goes away, the steps
-//! before it are undone in reverse order.
+//! No transaction spans the services. Each step that succeeds is entered into a stack, together
+//! with its compensation, which undoes it. When all steps have succeeded, the stack exits as
+//! completed, and nothing is undone. If a step fails or panics, or the caller goes away, the
+//! earlier steps are undone in reverse order.
 //!
-//! This lasts as long as the process. What a process leaves that dies in the middle is the subject
-//! of `journal.rs`.
+//! This only works while the process lives. For what a process leaves behind when it dies, see
+//! `journal.rs`.
 
 use std::fmt::Debug;
 
 use async_context_manager::prelude::*;
 
-/// A step of a saga: a deed whose compensation runs unless the whole is completed.
+/// A step of a saga: a deed whose compensation runs unless the whole saga completes.
 ///
-/// The deed may have arrived although it has failed: its answer may have been lost. So the
-/// compensation of a step has to know from the deed's own number what to undo, and runs after a
-/// deed that failed as well.
+/// A deed that has failed may have been done, because its answer may have been lost. Therefore the
+/// compensation also runs after a deed that failed, and must know what to undo from the number of
+/// the deed.
 #[async_context]
 async fn step<T, E, D, U>(deed: D, undo: impl FnOnce() -> U + Send + 'static) -> Result<T, E>
 where
@@ -28,7 +28,7 @@ where
     let done = match deed.await {
         Ok(done) => done,
         Err(error) => {
-            // The deed's error is the one that counts.
+            // The caller must get the deed's error.
             let _ = undo().await;
             return Err(error);
         }
@@ -53,7 +53,7 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Refused(&'static str);
 
-    /// Services far away. A booking has a number, chosen by the caller, and is known by that.
+    /// Remote services. The caller chooses the number of a booking, by which the services know it.
     #[derive(Debug, Clone, Default)]
     struct Services(Arc<Mutex<State>>);
 

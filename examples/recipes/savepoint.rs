@@ -1,8 +1,8 @@
-//! A savepoint in a transaction: what fails inside of it is undone alone.
+//! A savepoint in a transaction: a failure inside it undoes only the savepoint.
 //!
-//! The savepoint borrows the transaction, and so can't live on in the background by itself: it is
-//! used with `with_scoped`. Given up in the middle, it is reported as `NotRun`, and undone with its
-//! transaction, whose exit does run.
+//! The savepoint borrows the transaction, and so cannot go on in the background by itself: it is
+//! used with `with_scoped`. If it is given up in the middle, that is reported as `NotRun`, and the
+//! savepoint is undone with its transaction, whose exit does run.
 
 use async_context_manager::prelude::*;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
@@ -12,7 +12,7 @@ type Tx = Transaction<'static, Sqlite>;
 
 #[async_context]
 async fn transaction(pool: SqlitePool) -> Result<Tx, sqlx::Error> {
-    // With PostgreSQL this has to be two awaits: see `transaction.rs`.
+    // With PostgreSQL, these must be two awaits: see `transaction.rs`.
     let tx = cancellable!(pool.begin()).await?;
     let (tx, outcome) = yield_!(tx);
     if outcome.is_completed() {

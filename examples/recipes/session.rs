@@ -1,5 +1,5 @@
-//! A session with another side, as over a WebSocket: a greeting, messages, and a farewell that says why
-//! it ends.
+//! A session with a peer, as over a WebSocket: a greeting, messages, and a farewell that says why
+//! the session ends.
 
 use std::io;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn session(mut stream: DuplexStream, user: &'static str) -> Result<DuplexS
     stream.shutdown().await
 }
 
-/// All that the other side hears.
+/// Everything that the peer hears.
 async fn heard(mut stream: DuplexStream) -> io::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;

@@ -1,10 +1,10 @@
-//! A fixture that all tests of a program share: a server that is started once, by the first test
-//! that needs it, and stopped when the last test has ended.
+//! A fixture that all tests of a program share: a server that the first test starts which needs it,
+//! and that stops when the last test has ended.
 //!
-//! `cargo test` has no place for code after the last test of a program, unless the program has a
-//! `main` of its own (`harness = false` in `Cargo.toml`). This one is as short as that can be. All
-//! tests run on one runtime: what is bound to a runtime, such as a server's task, would end with
-//! the test that started it. At the end `drained` closes what lingers.
+//! With `cargo test`, code after the last test of a program needs a `main` of its own
+//! (`harness = false` in `Cargo.toml`). This `main` is as short as possible. All tests run on one
+//! runtime: otherwise what is bound to a runtime, such as a server's task, would end with the test
+//! that started it. At the end, `drained` closes what lingers.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 static STOPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// A server that says hello. In its place could be a container, or a database.
+/// A server that says hello. A container or a database could take its place.
 #[async_context]
 async fn server() -> io::Result<SocketAddr> {
     STARTED.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ async fn server() -> io::Result<SocketAddr> {
     Ok(())
 }
 
-/// Without `linger` it would be closed whenever no test uses it.
+/// Without `linger`, the server would stop whenever no test uses it.
 static SERVER: LazyLock<Shared<SocketAddr, io::Error>> =
     LazyLock::new(|| shared(server).linger(Duration::MAX));
 

@@ -1,10 +1,10 @@
-//! A streaming answer of axum, straight from a context: rows that are read from a cursor in a
-//! transaction, while they are sent.
+//! A streaming answer of axum, straight from a context: rows are read from a cursor in a
+//! transaction while they are sent.
 //!
-//! The transaction ends with the answer: it commits when all rows have been sent, and rolls back
-//! when one of them fails, or the client has gone. Nothing is read that is not sent, and memory
-//! does not grow with the number of rows. An error after the first row can't change the status any
-//! more: the answer is cut short, which the client sees.
+//! The transaction ends with the answer: it commits when all rows have been sent, and rolls back if
+//! a row fails, or if the client has gone. Only rows that are sent are read, and memory does not
+//! grow with the number of rows. An error after the first row cannot change the status any more:
+//! the answer is cut short, which the client sees.
 
 use async_context_manager::{detached, prelude::*};
 use axum::Router;
@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 
 #[async_context]
 async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
-    // With PostgreSQL this has to be two awaits: see `transaction.rs`.
+    // With PostgreSQL, these must be two awaits: see `transaction.rs`.
     let tx = cancellable!(pool.begin()).await?;
     let (tx, outcome) = yield_!(tx);
     if outcome.is_completed() {
@@ -29,7 +29,6 @@ async fn transaction(pool: SqlitePool) -> Result<Transaction<'static, Sqlite>, s
     }
 }
 
-/// Notes the export, and sends the rows.
 async fn export(State(pool): State<SqlitePool>) -> Body {
     let lines = transaction(pool).stream(async |tx, items| {
         sqlx::query("INSERT INTO exports DEFAULT VALUES")

@@ -1,4 +1,4 @@
-//! A directory that goes with its body, however that ends.
+//! A directory that is removed with its body, however the body ends.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ async fn temporary_directory() -> io::Result<PathBuf> {
     let directory = TempDir::new()?;
     let path = directory.path().to_owned();
     let (_path, _outcome) = yield_!(path);
-    // `TempDir` would do it in its `Drop`, but block the runtime, and keep an error to itself.
+    // The `Drop` of `TempDir` would remove it too, but would block the runtime, and hide an error.
     task::spawn_blocking(|| directory.close()).await?
 }
 

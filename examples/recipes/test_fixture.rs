@@ -1,4 +1,5 @@
-//! A database for a test: made for it, removed when it passes, and kept, to look into, when it fails.
+//! A database for a test: created for the test, removed if it passes, and kept for inspection if it
+//! fails.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
-/// A pool, and where its file is.
+/// A pool, and the path of its file.
 struct Database {
     pool: SqlitePool,
     path: PathBuf,

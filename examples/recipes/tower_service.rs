@@ -1,4 +1,5 @@
-//! A context around each call of a `tower` service: here a permit, given back however the call ends.
+//! A context around each call of a `tower` service: here a permit, which is returned however the
+//! call ends.
 
 use std::pin::Pin;
 use std::sync::Arc;

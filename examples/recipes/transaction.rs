@@ -1,19 +1,19 @@
 //! A transaction on a connection of a pool, with sqlx and with tokio-postgres.
 //!
 //! Enter waits twice, and the two waits differ. The wait for a connection is a place in a queue: a
-//! caller that goes away has nothing to undo, so the wait is `cancellable!`. Without the mark, each
-//! caller that has given up still takes its turn, and does a `BEGIN` and a `ROLLBACK` before the
-//! next live one. The `BEGIN` may have been carried out although nobody has read the answer. So
-//! `BEGIN` is not marked: it goes on in the background until there is an answer, and then the exit
+//! caller that goes away has nothing to undo, so this wait is `cancellable!`. Without the mark,
+//! each caller that has given up would still take its turn, with a `BEGIN` and a `ROLLBACK`, before
+//! the next caller. The `BEGIN` may have been carried out even if nobody has read the answer. So
+//! `BEGIN` is not marked: it goes on in the background until it is answered, and then the exit
 //! rolls back.
 //!
-//! sqlx's `pool.begin()` is both waits in one, and can be marked only as a whole. That is wrong
-//! with PostgreSQL: when `begin` is dropped in the middle, sqlx 0.9.0 puts the connection back into
+//! sqlx's `pool.begin()` combines both waits, and can be marked only as a whole. With PostgreSQL,
+//! that is wrong: when `begin` is dropped in the middle, sqlx 0.9.0 puts the connection back into
 //! the pool with an open transaction (<https://github.com/transact-rs/sqlx/issues/4393>).
 
-/// sqlx. The functions are the same for MariaDB, with `MySqlPool`. With `PgPool`, take the
-/// statement `"SELECT; COMMIT"` as the other driver does below: where a statement has failed, and
-/// the body has ignored that, PostgreSQL rolls back and answers the `COMMIT` with success.
+/// sqlx. The functions are the same for MariaDB, with `MySqlPool`. With `PgPool`, use the statement
+/// `"SELECT; COMMIT"`, as the other driver does below: if a statement has failed, and the body has
+/// ignored that, PostgreSQL rolls back and answers the `COMMIT` with success.
 mod with_sqlx {
     use async_context_manager::prelude::*;
     use sqlx::pool::PoolConnection;
@@ -33,7 +33,7 @@ mod with_sqlx {
             "ROLLBACK"
         };
         if let Err(error) = db.execute(end).await {
-            // The transaction may be open still: the next user must not get this connection.
+            // The transaction may still be open: the next user must not get this connection.
             db.close_on_drop();
             return Err(error);
         }
@@ -52,15 +52,15 @@ mod with_tokio_postgres {
         db.batch_execute("BEGIN").await?;
         let (db, outcome) = yield_!(db);
         let end = if outcome.is_completed() {
-            // PostgreSQL answers a `COMMIT` with success where a statement has failed before, and
-            // rolls back. The `SELECT` fails there, so that a body that ignores the error of a
-            // statement does not take its other changes for committed.
+            // If a statement has failed before, PostgreSQL rolls back, and still answers a `COMMIT`
+            // with success. The `SELECT` fails in that case, so that a body that ignored the error
+            // does not take its other changes for committed.
             "SELECT; COMMIT"
         } else {
             "ROLLBACK"
         };
         if let Err(error) = db.batch_execute(end).await {
-            // Out of the pool, and closed.
+            // Taken out of the pool, and closed.
             drop(Client::take(db));
             return Err(error.into());
         }
@@ -85,7 +85,8 @@ mod tests {
     use super::{with_sqlx, with_tokio_postgres};
     use crate::polls::poll_at_most;
 
-    /// The list of what is in the background is the process's: one test with sqlx at a time.
+    /// The list of what is in the background belongs to the process: only one test with sqlx at a
+    /// time.
     static ALONE: Mutex<()> = Mutex::const_new(());
 
     async fn one_connection(url: &str) -> SqlitePool {
@@ -125,7 +126,8 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_gives_up_at_any_poll_leaves_no_transaction_open() {
         let _alone = ALONE.lock().await;
-        // In a file: sqlx closes a connection if its caller leaves while the pool looks at it.
+        // A file, because sqlx closes a connection if its caller leaves while the pool checks it,
+        // and a database in memory would be lost.
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}/numbers?mode=rwc", folder.path().display());
         let pool = one_connection(&url).await;
@@ -138,7 +140,7 @@ mod tests {
             let before = numbers(&pool).await;
             let ended = poll_at_most(polls, insert).await;
             detached::drain().await;
-            // Would fail in an open transaction.
+            // This would fail in an open transaction.
             let mut db = pool.acquire().await.unwrap();
             db.execute("BEGIN; ROLLBACK").await.unwrap();
             drop(db);
@@ -148,7 +150,7 @@ mod tests {
                 assert_eq!(added, 1);
                 return;
             }
-            // Given up in the exit, it is committed all the same.
+            // The caller may have left during the exit, which commits all the same.
             assert!(added <= 1);
         }
     }
@@ -164,7 +166,7 @@ mod tests {
             .with(async |db| db.execute("INSERT INTO parts VALUES (7)").await);
         let error = failed.await.unwrap_err().to_string();
         assert!(error.contains("FOREIGN KEY"), "{error}");
-        // A new connection, to a new database in memory: the table has gone.
+        // A new connection has a new database in memory: the table is gone.
         assert!(pool.execute("SELECT * FROM parts").await.is_err());
     }
 
@@ -177,7 +179,7 @@ mod tests {
 
     async fn is_in_a_transaction(pool: &Pool) -> Result<bool, PoolError> {
         let db = pool.get().await?;
-        // Is refused where there is no transaction.
+        // Refused unless there is a transaction.
         let refused = db.batch_execute("SAVEPOINT probe").await;
         let error = refused.err().and_then(|error| error.code().cloned());
         Ok(error != Some(SqlState::NO_ACTIVE_SQL_TRANSACTION))

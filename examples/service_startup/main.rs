@@ -1,10 +1,10 @@
 //! A service that starts up, serves one request, and is stopped at each of ten moments.
 //!
-//! The service holds a temporary directory, an SQLite pool in that directory, now and then a
+//! The service holds a temporary directory, an SQLite pool in that directory, in some runs a
 //! metrics file, a listener and some background tasks. `shutdown::run` ends the service, and waits
-//! until all of these are closed. Each run is a process of its own. It prints as a tree what was
+//! until all of these are closed. Each run is a process of its own, and prints as a tree what was
 //! opened and closed. The program ends with the exit code 0 only if nothing was left open in any
-//! run. The service is here; what watches a run is in `run.rs`.
+//! run. The service is in this file; `run.rs` watches a run.
 //!
 //! ```sh
 //! cargo run --example service_startup
@@ -55,8 +55,9 @@ async fn directory(run: Arc<Run>) -> Result<PathBuf, AnyError> {
 async fn database(run: Arc<Run>, path: PathBuf) -> Result<SqlitePool, AnyError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
-        // A task that is aborted in a statement leaves it to a thread of sqlx, which the pool does
-        // not wait for. It must not make a journal in a directory that is being removed.
+        // A task that is aborted in a statement leaves the statement to a thread of sqlx, which the
+        // pool does not wait for. That thread must not create a journal in a directory that is
+        // being removed.
         .journal_mode(SqliteJournalMode::Memory)
         .create_if_missing(true);
     run.pass(1).await;
@@ -79,7 +80,7 @@ async fn database(run: Arc<Run>, path: PathBuf) -> Result<SqlitePool, AnyError> 
 async fn metrics_file(run: Arc<Run>, path: PathBuf) -> Result<File, AnyError> {
     run.pass(2).await;
     let file = File::create(path).await?;
-    // It drops after the file, as the locals of a function do.
+    // Drops after the file, as the locals of a function do.
     let is_open = Arc::new(());
     run.opens("metrics", {
         let is_open = Arc::downgrade(&is_open);
@@ -150,7 +151,7 @@ async fn serve_one_request(run: &Arc<Run>) -> Result<(), AnyError> {
     )
 }
 
-/// A background task: writes what it gets to the database, until no more can come.
+/// A background task: writes what it receives to the database, until no more can come.
 async fn keep_journal(pool: SqlitePool, mut lines: mpsc::Receiver<String>) -> Result<(), AnyError> {
     while let Some(line) = lines.recv().await {
         let insert = sqlx::query("INSERT INTO requests VALUES (?)").bind(line);
@@ -159,8 +160,8 @@ async fn keep_journal(pool: SqlitePool, mut lines: mpsc::Receiver<String>) -> Re
     Ok(())
 }
 
-/// Another one: the client, over loopback. A service that is stopped hangs up, and that is no
-/// error.
+/// Another background task: the client, over loopback. If the service is stopped, it hangs up, and
+/// that is no error.
 async fn ask(run: Arc<Run>, address: SocketAddr) -> Result<(), AnyError> {
     let answer: Result<String, AnyError> = async {
         let mut service = TcpStream::connect(address).await?;
@@ -184,8 +185,8 @@ async fn read_line(stream: &mut TcpStream) -> Result<String, AnyError> {
     }
 }
 
-/// Runs the service, and ends it at its moment, as a signal would. Whether nothing is left is what
-/// the exit code says.
+/// Runs the service, and ends it at its moment, as a signal would. The exit code says whether
+/// nothing is left.
 async fn run_and_check(stopped_at: Option<usize>) -> ExitCode {
     static REPORTS: AtomicUsize = AtomicUsize::new(0);
     report::set_hook(|report| {
@@ -225,7 +226,7 @@ async fn run_and_check(stopped_at: Option<usize>) -> ExitCode {
 }
 
 /// Runs the service once for each moment, and once to its end: each time in a process of its own,
-/// since a program ends only once.
+/// because a program ends only once.
 fn run_all() -> Result<ExitCode, AnyError> {
     let mut is_clean = true;
     for moment in (0..MOMENTS.len()).map(Some).chain([None]) {

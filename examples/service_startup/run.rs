@@ -1,12 +1,12 @@
-//! What watches a run of the service: it stops it at its moment, draws the tree, and finds what is
-//! still open.
+//! Watches a run of the service: stops it at its moment, draws the tree, and finds what is still
+//! open.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_context_manager::{Outcome, shutdown};
 
-/// When the service is stopped; in every second run it has a metrics file.
+/// The moments at which the service is stopped. In every second run it has a metrics file.
 pub(crate) const MOMENTS: [&str; 10] = [
     "while the directory is made",
     "while the database opens",
@@ -36,13 +36,13 @@ type IsClosed = Box<dyn Fn() -> bool + Send>;
 pub(crate) struct Tree {
     pub(crate) lines: Vec<String>,
     open: Vec<&'static str>,
-    /// The name of each thing that was opened, and whether it is closed.
+    /// The names of what was opened, and whether it is closed.
     checks: Vec<(&'static str, IsClosed)>,
     out_of_order: bool,
 }
 
 impl Run {
-    /// If this is the moment, the service is told to end, and is dropped here. What goes on in the
+    /// If this is the moment, tells the service to end, so that it is dropped here. What is in the
     /// background goes on.
     pub(crate) async fn pass(&self, moment: usize) {
         if self.stopped_at == Some(moment) {
@@ -80,7 +80,7 @@ impl Run {
         task.await
     }
 
-    /// What is still open, or went wrong, after all.
+    /// What is still open, or went wrong, at the end.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let tree = self.tree();
         let open = tree.checks.iter().filter(|(_, is_closed)| !is_closed());

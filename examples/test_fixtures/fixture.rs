@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 pub(crate) type AnyError = Box<dyn Error + Send + Sync>;
 
-/// An empty SQLite database in a temporary directory. It lends the URL.
+/// An empty SQLite database in a temporary directory. The value is its URL.
 #[async_context]
 pub(crate) async fn file_database() -> Result<String, AnyError> {
     let directory = TempDir::with_prefix("fixture-")?;
@@ -22,13 +22,13 @@ pub(crate) async fn file_database() -> Result<String, AnyError> {
     Ok(())
 }
 
-/// One more empty database on the server of this URL. It lends the URL.
+/// An additional, empty database on the server of this URL. The value is the URL of the database.
 #[async_context]
 pub(crate) async fn server_database(server: String) -> Result<String, AnyError> {
     install_default_drivers();
     let mut options: AnyConnectOptions = server.parse()?;
     let mut connection = options.connect().await?;
-    // No other test takes the same, nor what a process that was killed has left.
+    // No other test uses this name, nor a process that was killed.
     let name = format!("fixture_{:016x}", RandomState::new().hash_one(()));
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::raw_sql(create).execute(&mut connection).await?;
@@ -36,7 +36,7 @@ pub(crate) async fn server_database(server: String) -> Result<String, AnyError> 
     options.database_url.set_path(&name);
     let (_, _) = yield_!(options.database_url.into());
 
-    // PostgreSQL does not drop a database that somebody is connected to, unless it is told to.
+    // PostgreSQL drops a database that somebody is connected to only by force.
     let force = match connection.backend_name() {
         "PostgreSQL" => "WITH (FORCE)",
         _ => "",

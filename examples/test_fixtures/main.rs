@@ -1,5 +1,5 @@
-//! Fixtures of tests as contexts: each test has an empty database of its own, which is dropped after it, also
-//! when the test fails or panics.
+//! Fixtures of tests as contexts: each test has an empty database of its own, which is dropped
+//! after the test, even if it fails or panics.
 //!
 //! ```text
 //! $ cargo run --example test_fixtures 2> /dev/null
@@ -8,10 +8,10 @@
 //! the test that panics: panicked; its database is gone
 //! ```
 //!
-//! A fixture is a function: what a test needs is made above its `yield_!`, and removed below, with awaits on
-//! both sides. That is what a `Drop` can't do, and what a framework's `before` and `after` do somewhere else
-//! than where the test is written. Fixtures use fixtures (here the shop, which needs a database), and a test
-//! takes the one that it needs, by `#[within]` or by `with`:
+//! A fixture is a function: it makes what a test needs above its `yield_!`, and removes it below,
+//! with awaits on both sides. A `Drop` cannot do that, and the `before` and `after` of a test
+//! framework are not where the test is. Fixtures use fixtures (here the shop, which needs a
+//! database), and a test takes the one that it needs, by `#[within]` or by `with`:
 //!
 //! ```text
 //! #[within(shop() => shop)]
@@ -23,16 +23,17 @@
 //! }
 //! ```
 //!
-//! The shop is in `shop.rs`; the databases are in `fixture.rs`, one in a file and one on a PostgreSQL or MariaDB
-//! server, which the tests of the other examples use; the tests are in `tests/test_fixtures.rs`.
+//! The shop is in `shop.rs`. The databases are in `fixture.rs`: one in a file, and one on a
+//! PostgreSQL or MariaDB server, which the tests of the other examples use. The tests are in
+//! `tests/test_fixtures.rs`.
 //!
 //! ```sh
 //! cargo run --example test_fixtures   # three tests, of which two go wrong, and what is left of them
 //! cargo test --test test_fixtures
 //! ```
 //!
-//! A test whose process is killed, by its runner's time limit, leaves its database behind. Nobody stumbles over
-//! that: each database has a name of its own.
+//! A test whose process is killed, for instance by a time limit, leaves its database behind. That
+//! disturbs no other test, because each database has a name of its own.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A shop to be tested, and its fixture.
+//! A shop to test, and its fixture.
 
 use async_context_manager::prelude::*;
 use sqlx::AnyPool;
@@ -22,7 +22,7 @@ pub(crate) async fn shop() -> Result<AnyPool, AnyError> {
     Guard::close(database).await
 }
 
-/// What is tested. `false` if there is no such item any more.
+/// The code under test. Returns `false` if there is no such item any more.
 pub(crate) async fn buy(shop: &AnyPool, item: &str) -> Result<bool, AnyError> {
     let delete = sqlx::query("DELETE FROM items WHERE name = $1").bind(item);
     Ok(delete.execute(shop).await?.rows_affected() == 1)

@@ -1,10 +1,9 @@
-//! A server for tests that is told to stop: it runs beside the body of the test, and ends
-//! gracefully with it.
+//! A server for tests that runs beside the body of the test, and ends gracefully with it.
 //!
 //! The body asks a question that takes a while to answer, and ends without waiting for the answer.
-//! The server accepts nothing more then, answers what it was asked, and closes; the caller goes on
-//! when all of that is over. The server is in `server.rs`: no task is spawned that somebody has to
-//! stop, and no token is passed by hand.
+//! The server then accepts nothing more, answers what it was asked, and closes; the caller goes on
+//! when all of that is over. The server is in `server.rs`. It spawns no task that must be stopped,
+//! and passes no token by hand.
 //!
 //! ```text
 //! $ cargo run --example test_server
@@ -28,7 +27,7 @@ use tokio::sync::Notify;
 
 use server::{Answer, server};
 
-/// Shouts back, and takes its time.
+/// Shouts back, after a while.
 #[derive(Clone, Default)]
 struct Shouts {
     is_asked: Arc<Notify>,

@@ -1,4 +1,4 @@
-//! A server for tests, which is told to stop.
+//! A server for tests that ends gracefully.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,16 +11,16 @@ use tokio::net::{TcpListener, TcpStream};
 /// How long connections may take to end when they are told to.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What the server says to a line.
 pub(crate) trait Answer: Clone + Send + Sync + 'static {
     fn answer(&self, question: &str) -> impl Future<Output = String> + Send;
 }
 
-/// A server that answers line by line, while the body runs. The value is its address.
+/// A server that answers line by line while the body runs. The value is its address.
 ///
 /// It accepts connections beside the body, so that a listener that fails ends the body. When the
-/// body has ended, no more are accepted, and the connections are told to stop: each answers what it
-/// was asked before, and closes. Nothing of the server is left when the caller goes on.
+/// body has ended, no more connections are accepted, and the existing ones are told to stop: each
+/// of them answers what it was asked before, and closes. Nothing of the server is left when the
+/// caller goes on.
 #[async_context]
 pub(crate) async fn server<A: Answer>(answer: A) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -46,7 +46,7 @@ async fn serve(client: TcpStream, answer: impl Answer, told: Told) -> io::Result
     let (questions, mut answers) = client.into_split();
     let mut questions = BufReader::new(questions).lines();
     loop {
-        // What was asked already is answered, also when the server has been told.
+        // A question that was already sent must be answered, even if the server was told to stop.
         let question = tokio::select! {
             biased;
             question = questions.next_line() => question?,

@@ -1,4 +1,4 @@
-//! The program `atomic_file`, run as a user runs it, and killed; and its context, dropped at every poll.
+//! Runs the program `atomic_file` as a user runs it, and kills it. Drops its context at every poll.
 
 #![forbid(unsafe_code)]
 
@@ -43,14 +43,13 @@ impl Desk {
         Ok(fs::read_to_string(self.target())? == OLD)
     }
 
-    /// The program, waiting for what is to be written.
+    /// The program, waiting for input.
     fn writer(&self) -> Result<Child, Box<dyn Error>> {
         let mut program = example::program("atomic_file");
         let program = program.arg(self.target()).stdin(Stdio::piped());
         Ok(program.stderr(Stdio::piped()).spawn()?)
     }
 
-    /// The temporary files.
     fn temporary(&self) -> Result<Vec<PathBuf>, Box<dyn Error>> {
         let mut found = Vec::new();
         for file in fs::read_dir(self.0.path())? {
@@ -62,7 +61,7 @@ impl Desk {
         Ok(found)
     }
 
-    /// Waits until that much is in the temporary file.
+    /// Waits until this much is in the temporary file.
     fn wait_for(&self, written: usize) -> Tested {
         let begun = Instant::now();
         loop {
@@ -77,7 +76,7 @@ impl Desk {
     }
 }
 
-/// A mebibyte, in pieces that can be told apart.
+/// A mebibyte, in pieces that can be distinguished.
 fn pieces() -> Vec<String> {
     let piece = |number| format!("{number:>7}\n").repeat(8192);
     (0..16).map(piece).collect()
@@ -161,7 +160,7 @@ fn ctrl_c_in_the_middle_leaves_the_old_file_alone() -> Tested {
     let kill = format!("kill -s INT {}", writer.id());
     let mut shell = std::process::Command::new("sh");
     assert!(shell.args(["-c", &kill]).status()?.success());
-    // `wait` would close it, and the end of the input is the end of the body.
+    // `wait` would close stdin, and the end of the input is the end of the body.
     let stdin = writer.stdin.take();
     assert_eq!(writer.wait()?.code(), Some(130));
     drop(stdin);
@@ -186,8 +185,8 @@ fn a_writer_that_is_killed_while_it_writes_leaves_the_old_file() -> Tested {
     Ok(())
 }
 
-/// It is killed at 150 moments from the end of its input on: before, while and after it brings the file to
-/// disk and renames it.
+/// The program is killed at 150 moments from the end of its input on: before, while and after it
+/// writes the file to disk and renames it.
 #[test]
 fn a_writer_that_is_killed_while_it_replaces_leaves_one_whole_file() -> Tested {
     let pieces = pieces();

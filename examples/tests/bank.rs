@@ -1,4 +1,4 @@
-//! The contexts of `transfer_funds` around its database, dropped in the middle of what they do.
+//! Tests the contexts of `transfer_funds` around its database, dropped in the middle of their work.
 
 #![forbid(unsafe_code)]
 
@@ -55,7 +55,6 @@ struct Brake {
 }
 
 impl Brake {
-    /// The brake, and what SQLite has to call back.
     fn new() -> (Self, impl FnMut() -> bool + Send + 'static) {
         let stopped = Arc::new(Notify::new());
         let (go_on, wait) = mpsc::channel();
@@ -164,7 +163,7 @@ async fn the_writers_turn_is_not_given_back_before_a_transaction_cancelled_in_it
         brake.release();
         turn.await?;
 
-        // No drain: the turn's own end is enough.
+        // No drain is needed: the end of the writer's turn is enough.
         assert_eq!(bank.balances().await?, [(1, 1000), (2, 500)].into());
         assert_eq!(bank.open_transactions().await?, 0);
         transfer_and_check(bank).await
@@ -204,7 +203,7 @@ async fn a_transaction_that_stays_open_is_found() {
     let ended = database(None).with(async |bank| {
         bank.open_accounts(&accounts()).await?;
         assert_eq!(bank.open_transactions().await?, 0);
-        // Begun by hand, with no context that would end it.
+        // Begun by hand, so no context ends it.
         bank.pool.acquire().await?.run("BEGIN IMMEDIATE").await?;
         assert_eq!(bank.open_transactions().await?, 1);
         Ok(())

@@ -1,4 +1,4 @@
-//! The program `database_pool`, run as a user runs it, and its contexts on servers.
+//! Tests the program `database_pool`, run as a user runs it, and its contexts on servers.
 
 #![forbid(unsafe_code)]
 
@@ -84,13 +84,14 @@ fn help_tells_of_every_option_and_a_wrong_one_is_refused() {
     );
 }
 
-/// Asks for three numbers that nobody has asked for before, by statements with values, and gets them.
+/// Asks for three numbers that nobody has asked for before, by statements with values, and gets
+/// these numbers.
 async fn asks(lent: &mut Lent, first: usize) -> Result<(), sqlx::Error> {
     for number in first..first + 3 {
         let number = i64::try_from(number).expect("it is small");
-        // Each question is a new one, which has to be prepared.
+        // Each question is new, so it must be prepared.
         let question = match lent.connection().backend_name() {
-            // It numbers its placeholders; and it does not know of what type these are.
+            // PostgreSQL numbers its placeholders, and does not know the type of these.
             "PostgreSQL" => {
                 format!("SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT) + 1 -- {number}")
             }
@@ -105,13 +106,13 @@ async fn asks(lent: &mut Lent, first: usize) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Gives up after 0, 1, 2, … polls, and says how many there were. The next one gets answers to its own
-/// questions each time.
+/// Gives up after 0, 1, 2, … polls, and returns how many there were. Each time, the next user must
+/// get the answers to its own questions.
 async fn nobody_gets_the_answers_of_another(url: &str) -> Result<usize, AnyError> {
     let one = pool(url.into(), 1).err_into::<AnyError>();
     one.with(async |pool| {
         for polls in 0.. {
-            // The whole use of the connection, and a statement alone, in a body that goes on.
+            // First the whole use of the connection, then only a statement, in a body that goes on.
             let first = 10 * polls;
             let uses = connection(pool.clone()).with(async |lent| asks(lent, first).await);
             let ended = poll_at_most(polls, uses).await;
@@ -163,15 +164,15 @@ async fn nobody_gets_the_answers_of_another_in_mariadb() -> Result<(), AnyError>
     Ok(())
 }
 
-/// What is different on the two servers.
+/// What differs between the two servers.
 struct Server {
     url: String,
     own_id: &'static str,
     lock: &'static str,
-    /// Waits for what another session has locked by that.
+    /// Waits for what another session has locked by `lock`.
     wait_for_lock: &'static str,
     unlock: &'static str,
-    /// How many sessions wait.
+    /// Counts the sessions that wait.
     waiting: &'static str,
     kill: fn(i64) -> String,
 }
@@ -215,7 +216,7 @@ async fn id_of_next(pool: &AnyPool, server: &Server) -> Result<i64, sqlx::Error>
     next.await
 }
 
-/// A pool of one connection to a fresh database, and a connection of the test's own.
+/// A pool with one connection to an empty database, and a connection of the test's own.
 async fn on(
     server: &Server,
     body: impl AsyncFnOnce(&AnyPool, &mut AnyConnection) -> Result<(), AnyError>,
@@ -233,7 +234,7 @@ async fn on(
         .await
 }
 
-/// Given up while the server works on its statement, a connection is not lent again.
+/// A connection that is given up while the server works on its statement is not lent again.
 async fn is_closed_in_the_middle_of_a_statement(server: Server) -> Result<(), AnyError> {
     on(&server, async |pool, own| {
         let first = id_of_next(pool, &server).await?;
@@ -270,7 +271,7 @@ async fn is_closed_in_the_middle_of_a_statement(server: Server) -> Result<(), An
     .await
 }
 
-/// Killed by the server, a connection fails whoever has it, and nobody after that.
+/// A connection that the server kills fails its current user, and no later one.
 async fn is_not_lent_again_when_it_is_dead(server: Server) -> Result<(), AnyError> {
     on(&server, async |pool, own| {
         let mut kill = async |id| {
@@ -287,7 +288,7 @@ async fn is_not_lent_again_when_it_is_dead(server: Server) -> Result<(), AnyErro
         let next = id_of_next(pool, &server).await?;
         assert_ne!(next, killed);
 
-        // In the pool, where nobody has it.
+        // The connection is in the pool, where nobody uses it.
         kill(next).await?;
         assert_ne!(id_of_next(pool, &server).await?, next);
         assert_eq!(pool.size(), 1);

@@ -1,5 +1,5 @@
-//! The program `distributed_lock`, run as a user runs it. What its lock promises is shown by the
-//! tests of the package `async-context-leases`.
+//! Tests the program `distributed_lock`, run as a user runs it. The tests of the package
+//! `async-context-leases` show what its lock promises.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ fn help_tells_of_each_option() {
     example::has_help("distributed_lock", &options);
 }
 
-/// The lines with a `#` for each number, in alphabetical order: the workers end in any.
+/// The lines with a `#` for each number, sorted: the workers may end in any order.
 fn forms(text: &str) -> Vec<String> {
     let form = |line: &str| {
         line.chars().fold(String::new(), |mut form, c| {
@@ -52,7 +52,7 @@ fn forms(text: &str) -> Vec<String> {
 #[ignore = "needs Redis"]
 fn it_prints_what_its_docs_show() -> Tested {
     let output = program()
-        // Longer than a process may stand still on a busy machine: then no lock is lost.
+        // Longer than a process may stand still on a busy machine, so no lock is lost.
         .args(["--kill", "--lease", "5000", "--redis-url", &redis_url()])
         .output()?;
     let (stdout, stderr) = printed(&output);
@@ -87,7 +87,7 @@ async fn ctrl_c_leaves_nothing_on_redis() -> Tested {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    // All are at work when the counter has moved.
+    // All workers are running once the counter has moved.
     let mut redis = server.connection()?;
     while redis.keys::<_, Vec<String>>("*:counter")?.is_empty() {
         tokio::task::yield_now().await;
@@ -99,7 +99,7 @@ async fn ctrl_c_leaves_nothing_on_redis() -> Tested {
     assert_eq!(BufReader::new(stdout).lines().next_line().await?, None);
 
     let left: Vec<String> = redis.keys("*")?;
-    // The lock of a process that was killed, for as long as its lease lasts.
+    // The lock of a process that was killed stays as long as its lease lasts.
     for lock in left {
         assert!(lock.ends_with(":lease"), "{lock}");
         let lease: i64 = redis.pttl(lock)?;

@@ -1,4 +1,4 @@
-//! The export, with clients that hang up in the middle.
+//! Tests the export, with clients that hang up in the middle.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what does not work fails the test")]
@@ -26,13 +26,13 @@ const REQUESTS: i64 = 2_000;
 const ROWS: i64 = 2_500;
 const CONNECTIONS: u32 = 8;
 
-/// The body of an answer of its own connection.
+/// Returns the body of an answer on a connection of its own.
 async fn get(address: SocketAddr, number: i64, rows: i64) -> Incoming {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
-    // It ends with the body.
+    // The connection ends with the body.
     tokio::spawn(connection);
     let request = Request::get(format!("/exports/{number}/{rows}")).header("host", "test");
     let request = request.body(Empty::<Bytes>::new()).unwrap();
@@ -48,7 +48,7 @@ fn hangs_up(number: i64) -> bool {
 
 async fn client(address: SocketAddr, number: i64) {
     if hangs_up(number) {
-        // No client would come to its end.
+        // No client could read this to its end.
         let mut body = get(address, number, i64::MAX).await;
         assert!(body.frame().await.unwrap().is_ok());
     } else {
@@ -60,7 +60,7 @@ async fn client(address: SocketAddr, number: i64) {
     }
 }
 
-/// In kilobytes.
+/// The memory of this process, in kilobytes.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
@@ -70,7 +70,7 @@ fn memory() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Each transaction ends as its client has seen it, the pool stays whole, and so it does when it is
+/// Each transaction ends as its client has seen it, and the pool remains intact, even if it is
 /// replaced a hundred times meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
@@ -78,7 +78,7 @@ async fn each_export_ends_as_its_client_has_seen_it() {
     report::set_hook(|report| panic!("{report}"));
     let name = format!("export_{}", std::process::id());
     let url = servers::url_of("DATABASE_URL");
-    // A schema and a name of its own.
+    // Each test has a schema and an application name of its own.
     let own_url = format!("{url}?application_name={name}&options[search_path]={name}");
     let admin = PgPool::connect(&url).await.unwrap();
     let create = format!("CREATE SCHEMA {name}; CREATE TABLE {name}.exports (number bigint)");

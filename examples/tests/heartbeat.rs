@@ -1,4 +1,4 @@
-//! The connection of `heartbeat`, on a server that answers, and behind a relay that loses the
+//! Tests the connection of `heartbeat`, on a server that answers, and behind a relay that loses the
 //! answers.
 
 #![forbid(unsafe_code)]
@@ -25,7 +25,7 @@ use servers::url_of;
 
 type Tested = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// What has not come by then hangs.
+/// What takes longer than this hangs.
 const WATCHDOG: Duration = Duration::from_mins(2);
 
 const PULSE: Pulse = Pulse {
@@ -33,7 +33,7 @@ const PULSE: Pulse = Pulse {
     patience: Duration::from_mins(1),
 };
 
-/// So many beats have come back.
+/// Waits until this number of beats has come back.
 async fn beats(connection: &mut Connection, number: u64) {
     let beaten = connection.beats.wait_for(|beats| *beats >= number);
     beaten.await.expect("the heartbeat goes on");
@@ -95,7 +95,7 @@ async fn a_server_whose_answers_stop_ends_the_body() -> Tested {
         Ok(timeout(WATCHDOG, used).await)
     });
     let result = used.await??;
-    // Once: the exit does not wait for a server that is silent, and adds nothing.
+    // Only once: the exit does not wait for a silent server, and adds no error.
     assert!(
         matches!(
             result,

@@ -20,7 +20,7 @@ fn what_is_opened_is_closed_also_where_another_one_fails() {
         };
         assert_eq!(count(": closing, "), count(": closed") + rude, "{timeline}");
         assert_eq!(count("the caller has "), 1, "{timeline}");
-        // Of two errors the caller gets one, and the hook the other.
+        // If there are two errors, the caller gets one, and the hook the other.
         assert_eq!(count("reported: "), rude / 2, "{timeline}");
     }
 }

@@ -30,7 +30,8 @@ fn the_service_leaves_nothing_open_whenever_it_is_stopped() {
         "{printed}"
     );
 
-    // One whole tree: stopped while a request waits for its answer, with a metrics file.
+    // One whole tree: the service is stopped while a request waits for its answer, with a metrics
+    // file.
     let (_, run) = printed
         .split_once("stopped before the request is answered:\n")
         .expect("it is one of the moments");

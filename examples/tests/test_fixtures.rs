@@ -1,5 +1,5 @@
-//! Tests with the fixtures of `test_fixtures`; the fixtures under tests that fail, panic and are given up; and
-//! the program itself.
+//! Tests with the fixtures of `test_fixtures`, tests that fail, panic or are given up while they
+//! use the fixtures, and a test of the program itself.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +30,7 @@ async fn an_item_is_sold_once() -> Result<(), AnyError> {
     Ok(())
 }
 
-/// It has a shop of its own: the lamp is there, whatever other tests have bought.
+/// This test has a shop of its own: the lamp exists, whatever other tests have bought.
 #[within(shop() => shop)]
 #[tokio::test]
 async fn only_what_is_there_is_sold() -> Result<(), AnyError> {
@@ -39,7 +39,6 @@ async fn only_what_is_there_is_sold() -> Result<(), AnyError> {
     Ok(())
 }
 
-/// Two shops in one test.
 #[tokio::test]
 async fn shops_do_not_share_their_lamps() -> Result<(), AnyError> {
     async_with!(one = shop(), other = shop() => {
@@ -48,8 +47,8 @@ async fn shops_do_not_share_their_lamps() -> Result<(), AnyError> {
     })
 }
 
-/// Uses the fixture in a test that passes, one that fails, one that panics, and one that is given up. Gives
-/// the four URLs that it lent.
+/// Uses the fixture in a test that passes, a test that fails, a test that panics, and a test that
+/// is given up. Returns the four URLs that the fixture lent.
 async fn used_in_every_way<C>(fixture: impl Fn() -> C) -> Result<Vec<String>, AnyError>
 where
     C: AsyncContext<Value = String, Error = AnyError, Verdict = ()> + 'static,
@@ -62,7 +61,7 @@ where
         let mut connection = AnyConnection::connect(url).await?;
         let write = "CREATE TABLE notes (id BIGINT); INSERT INTO notes VALUES (1)";
         sqlx::raw_sql(write).execute(&mut connection).await?;
-        // It stays open until the test has ended.
+        // Stays open until the test has ended.
         Ok::<_, AnyError>(connection)
     };
 

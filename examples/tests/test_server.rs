@@ -1,4 +1,4 @@
-//! The server of `test_server`: what it owes to its clients when it is told to stop.
+//! Tests what the server of `test_server` owes to its clients when it is told to stop.
 
 #![forbid(unsafe_code)]
 
@@ -19,13 +19,13 @@ use tokio::time::timeout;
 
 use server::{Answer, server};
 
-/// A server of another test could take the address that a server has left: one test at a time.
+/// The server of another test could get the address that a server has left: one test at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// What has not come by then hangs.
+/// What takes longer than this hangs.
 const WATCHDOG: Duration = Duration::from_mins(2);
 
-/// Answers when it may.
+/// Answers once it may.
 #[derive(Clone, Default)]
 struct Gated {
     is_asked: Arc<Notify>,
@@ -49,7 +49,7 @@ async fn what_was_asked_before_the_server_was_told_to_stop_is_answered() -> io::
         let mut client = TcpStream::connect(*address).await?;
         client.write_all(b"one\ntwo\n").await?;
         is_asked.notified().await;
-        // The first answer may come when the server has been told.
+        // The first answer may only come once the server has been told to stop.
         tokio::spawn(async move {
             gate.notify_one();
             is_asked.notified().await;
@@ -71,7 +71,7 @@ async fn a_client_that_asks_nothing_does_not_keep_the_server() -> io::Result<()>
     let (is_asked, gate) = (gated.is_asked.clone(), gated.gate.clone());
     let used = server(gated).with(async |address| {
         let mut client = TcpStream::connect(*address).await?;
-        // It has been accepted.
+        // The connection has been accepted.
         client.write_all(b"one\n").await?;
         is_asked.notified().await;
         gate.notify_one();

@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "what it prints has real times in it")]
 mod example;
 
-/// Without what the layer measures itself, in brackets: that is real time.
+/// Removes what the layer measures itself, in brackets: that is real time.
 fn without_real_time(printed: &str) -> String {
     let lines = printed.lines().map(|line| {
         let rest = line.split_once(" [ ").zip(line.split_once("% ]"));

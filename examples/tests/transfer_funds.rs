@@ -40,7 +40,7 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
-/// A directory with input files in it, and a place for a database.
+/// A directory with input files, and a place for a database.
 struct Desk(TempDir);
 
 impl Desk {
@@ -62,7 +62,7 @@ impl Desk {
         format!("sqlite://{}", self.path("bank.db").display())
     }
 
-    /// The program with three accounts of Ada, Bea and Carla, and these transfers.
+    /// The program, with three accounts of Ada, Bea and Carla, and these transfers.
     fn program(&self, transfers: &str) -> Result<Command, Box<dyn Error>> {
         let mut program = program();
         program
@@ -75,8 +75,8 @@ impl Desk {
         Ok(program)
     }
 
-    /// What the database file says after the run: the sum of the balances, and the length of the
-    /// journal.
+    /// What the database file contains after the run: the sum of the balances, and the length of
+    /// the journal.
     async fn books(&self) -> Result<(i64, i64), sqlx::Error> {
         let mut connection = SqliteConnection::connect(&self.url()).await?;
         let sums = "SELECT (SELECT sum(balance) FROM accounts), (SELECT count(*) FROM journal)";
@@ -86,7 +86,6 @@ impl Desk {
     }
 }
 
-/// What the program printed.
 struct Printed {
     stdout: String,
     stderr: String,
@@ -100,7 +99,7 @@ impl Printed {
         }
     }
 
-    /// Of a run that ends well: the last line says so.
+    /// For a run that ends well: the last line says so.
     #[track_caller]
     fn balanced(output: Output) -> Self {
         let status = output.status;
@@ -126,12 +125,12 @@ impl Printed {
             .map(|row| row.1)
             .sum();
         assert_eq!(listed, printed.count("all"), "{stdout}");
-        // Neither the planned panics nor others are told of.
+        // No panic is printed, planned or not.
         assert!(!stderr.contains("panicked at"), "{stderr}");
         printed
     }
 
-    /// Of a run that is refused: it prints no result, and exits with this code.
+    /// For a run that is refused: it prints no result, and exits with this code.
     #[track_caller]
     fn refused(output: Output, code: i32) -> Self {
         let status = output.status;
@@ -170,7 +169,7 @@ impl Printed {
 #[test]
 fn a_run_without_arguments_loses_nothing() -> Tested {
     let desk = Desk::new()?;
-    // From a directory with nothing in it, which is also the one for temporary files.
+    // Run in an empty directory, which is also the one for temporary files.
     let output = program()
         .current_dir(desk.0.path())
         .env("TMPDIR", desk.0.path())
@@ -195,7 +194,7 @@ fn a_run_without_arguments_loses_nothing() -> Tested {
             .stderr
             .ends_with("and 25 more; --verbose names them all\n")
     );
-    // The database has gone, with its directory.
+    // The database is gone, with its directory.
     assert_eq!(fs::read_dir(desk.0.path())?.count(), 0);
     Ok(())
 }
@@ -229,7 +228,7 @@ fn no_time_limit_loses_anything_wherever_it_cuts() -> Tested {
 #[tokio::test]
 async fn bad_rows_are_named_and_the_rest_goes_on() -> Tested {
     let desk = Desk::new()?;
-    // With a byte order mark, both kinds of line break, empty lines, and quotes.
+    // A byte order mark, both kinds of line breaks, empty lines, and quotes.
     let transfers = "\u{feff}id,from,to,amount,note\r\n\
         1,1,2,100,\"rent, for May\"\r\n\
         \r\n\
@@ -247,7 +246,8 @@ async fn bad_rows_are_named_and_the_rest_goes_on() -> Tested {
         11,1,1,100,\n\
         12,1,9,100,\n\
         13,9,1,100,\n";
-    // By this seed none of them is slow, and by this limit none is so by chance.
+    // With this seed none of them is planned to be slow, and with this limit none is slow by
+    // chance.
     let patient = ["--seed", "5", "--time-limit", "60000"];
     let printed = Printed::balanced(desk.program(transfers)?.args(patient).output()?);
 
@@ -464,8 +464,8 @@ fn help_tells_of_every_option_and_a_wrong_one_is_refused() -> Tested {
     Ok(())
 }
 
-/// The program stops in the middle, for sure: it tells of each transfer, and the pipe that nobody
-/// reads from until the signal is sent has no room for all that it has to tell.
+/// The signal certainly comes in the middle: the program prints a line for each transfer, and the
+/// pipe, which is not read until the signal is sent, has no room for all lines.
 #[cfg(unix)]
 async fn interrupted_by(signal: &str) -> Tested {
     use std::fmt::Write as _;

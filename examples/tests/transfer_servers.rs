@@ -1,5 +1,5 @@
-//! The transfers of `transfer_funds` on PostgreSQL and MariaDB: given up at any moment, and with the
-//! server's end of their connections killed.
+//! Tests the transfers of `transfer_funds` on PostgreSQL and MariaDB: given up at any moment, and
+//! with the server's end of their connections killed.
 //!
 //! Each test has a database of its own on the server of `DATABASE_URL` or `MYSQL_URL`.
 
@@ -53,13 +53,14 @@ const CENTS: i64 = 10_000;
 const TRANSFERS: usize = 10_000;
 const AT_A_TIME: usize = 32;
 
-/// As many polls as the longest transfers need here; a transfer that is given up, is so before.
+/// As many polls as the longest transfers need here: a transfer that is given up is given up
+/// before.
 const POLLS: std::ops::Range<usize> = 0..14;
 
-/// Reports, and exits in the background, are the process's: one test at a time.
+/// Reports, and exits in the background, belong to the process: one test at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// What was reported, but for what is said about every transfer that is given up.
+/// The reports, except those about each transfer that was given up.
 static REPORTS: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
 
 fn note(report: &Report) {
@@ -74,15 +75,15 @@ fn reported() -> Vec<String> {
     std::mem::take(&mut *reports)
 }
 
-/// What came of a transfer.
+/// What the caller of a transfer was told.
 enum Told {
     Kind(Kind),
     Error(sqlx::Error),
-    /// It was given up: nobody has been told.
+    /// Nothing: the transfer was given up.
     Nothing,
 }
 
-/// A bank on the server of this variable, with its accounts open.
+/// Opens a bank on the server of this variable, with its accounts.
 async fn on_server(
     variable: &str,
     is_relayed: bool,
@@ -109,12 +110,12 @@ async fn on_server(
         })
         .await
     });
-    // Far more than it takes: nothing may hang.
+    // Far more than the test takes, so that nothing can hang.
     let ended = tokio::time::timeout(Duration::from_mins(10), ended).await;
     ended.expect("it ends").expect("nothing fails");
 }
 
-/// One of the transfers: all is decided by its number.
+/// Returns one of the transfers, and its random numbers, both determined by its number.
 fn order(number: usize) -> (Transfer, SmallRng) {
     let mut random = SmallRng::seed_from_u64(number as u64);
     let from = random.random_range(0..ACCOUNTS);
@@ -151,7 +152,7 @@ async fn storm(bank: &Bank, kill_at_each: Option<usize>) -> Result<BTreeMap<i64,
                     return told;
                 }
                 if kill_at_each.is_some_and(|each| number % each == each - 1) {
-                    // It may be its own connection that is chosen by another killer.
+                    // Another killer may choose its own connection.
                     let _ = kill_one(&bank).await;
                 }
                 let (transfer, mut random) = order(number);
@@ -173,7 +174,7 @@ async fn storm(bank: &Bank, kill_at_each: Option<usize>) -> Result<BTreeMap<i64,
     Ok(told)
 }
 
-/// Kills the server's end of some connection of the bank's.
+/// Kills the server's end of a connection of the bank.
 async fn kill_one(bank: &Bank) -> Result<(), sqlx::Error> {
     let mut killer = bank.pool.acquire().await?;
     match killer.lent() {
@@ -202,7 +203,8 @@ async fn kill_one(bank: &Bank) -> Result<(), sqlx::Error> {
     }
 }
 
-/// The books hold together, agree with what was told, and every connection of the pool answers.
+/// Checks that the books balance, agree with what was told, and that every connection of the pool
+/// answers.
 async fn check(bank: &Bank, told: &BTreeMap<i64, Told>) -> Result<(), AnyError> {
     assert_eq!(bank.open_transactions().await?, 0);
 
@@ -233,7 +235,7 @@ async fn check(bank: &Bank, told: &BTreeMap<i64, Told>) -> Result<(), AnyError> 
     Ok(())
 }
 
-/// Sums up what came of the transfers, and what was reported meanwhile.
+/// Counts what the callers were told, and returns the reports made meanwhile.
 fn sum_up(told: &BTreeMap<i64, Told>) -> (usize, usize, usize, Vec<String>) {
     let count = |is: fn(&Told) -> bool| told.values().filter(|told| is(told)).count();
     let answers = count(|told| matches!(told, Told::Kind(_)));
@@ -266,9 +268,9 @@ async fn ten_thousand_transfers_and_a_killer(variable: &str) {
         let told = storm(bank, Some(100)).await?;
         check(bank, &told).await?;
         let (answers, errors, _, reports) = sum_up(&told);
-        // A connection that is killed between two transfers is replaced without a word.
+        // A connection that is killed between two transfers is replaced silently.
         assert!(errors > 0 && answers > TRANSFERS / 3);
-        // An exit fails that has no connection any more: but each comes to its end.
+        // An exit without a connection fails, but each exit ends.
         for report in reports {
             let is_of_an_error = ["EnterFailed", "ExitFailed", "BodyFailed"]
                 .iter()
@@ -292,7 +294,7 @@ async fn ten_thousand_transfers_and_a_killer(variable: &str) {
     .await;
 }
 
-/// The same transfer, dropped after 0, 1, 2, … polls, until it comes to its end.
+/// Drops the same transfer after 0, 1, 2, … polls, until it ends by itself.
 async fn one_transfer_dropped_everywhere(variable: &str) {
     on_server(variable, true, async |bank| {
         let mut told = BTreeMap::new();
@@ -316,7 +318,7 @@ async fn one_transfer_dropped_everywhere(variable: &str) {
     .await;
 }
 
-/// The program, as a user runs it; once more, it does not touch what it has left.
+/// Runs the program as a user runs it. When it runs again, it does not touch what it has left.
 async fn the_program(variable: &str) {
     let mut program = std::env::current_exe().expect("a test knows its own path");
     program.pop();

@@ -1,4 +1,4 @@
-//! The program `web_service`, run as a user runs it, and asked by clients of which many hang up.
+//! Tests the program `web_service`, run as a user runs it, with clients of which many hang up.
 
 #![cfg(unix)]
 #![forbid(unsafe_code)]
@@ -28,7 +28,7 @@ const REQUESTS: i64 = 1_000;
 const CLIENTS: i64 = 32;
 const STOCK: i64 = 1_000_000;
 
-/// Far longer than anything takes that comes to its end.
+/// Far longer than anything takes that ends at all.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The built program. `cargo test` and `cargo nextest run` build a package's examples before they
@@ -43,7 +43,7 @@ fn program() -> Command {
     Command::new(path)
 }
 
-/// A service that is running. It is killed if a test forgets it, or fails.
+/// A running service. It is killed if a test forgets it, or fails.
 struct Service {
     process: Child,
     stdout: BufReader<ChildStdout>,
@@ -85,7 +85,7 @@ impl Service {
         Ok(())
     }
 
-    /// Waits for its end, which leaves nothing undone.
+    /// Waits for the end of the service, which leaves nothing undone.
     async fn ended(mut self) -> Result<(), AnyError> {
         let waited = tokio::task::spawn_blocking(move || {
             let mut rest = String::new();
@@ -100,7 +100,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It has ended already, where all went well.
+        // If all went well, it has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -135,12 +135,11 @@ async fn answer(client: &mut TcpStream) -> Result<(u16, String), AnyError> {
 enum Known {
     Taken,
     Refused(u16),
-    /// It has hung up.
+    /// Nothing: the client has hung up.
     Nothing,
 }
 
-/// One client: all it does is decided by the number, but for the moment at which the service
-/// notices.
+/// One client. Its number decides everything that it does, but not when the service notices.
 async fn client(address: SocketAddr, number: i64) -> Result<Known, AnyError> {
     let mut random = SmallRng::seed_from_u64(number.unsigned_abs());
     let hangs_up = random.random_bool(0.3);
@@ -161,7 +160,7 @@ async fn client(address: SocketAddr, number: i64) -> Result<Known, AnyError> {
         });
     }
     if random.random_bool(0.1) {
-        // In the middle of the answer.
+        // The client is in the middle of the answer.
         client.read_u8().await?;
     } else {
         for _ in 0..random.random_range(0..3_000) {
@@ -171,7 +170,7 @@ async fn client(address: SocketAddr, number: i64) -> Result<Known, AnyError> {
     Ok(Known::Nothing)
 }
 
-/// The numbers of the committed orders, when no transaction is open any more.
+/// The numbers of the committed orders, once no transaction is open any more.
 async fn committed(url: &str) -> Result<BTreeSet<i64>, AnyError> {
     let mut connection = AnyConnection::connect(url).await?;
     if connection.backend_name() == "PostgreSQL" {
@@ -190,7 +189,7 @@ async fn committed(url: &str) -> Result<BTreeSet<i64>, AnyError> {
             yield_now().await;
         }
     } else {
-        // Only one that nobody ends keeps us from beginning one.
+        // This only fails if nobody ends an open transaction.
         sqlx::raw_sql("PRAGMA busy_timeout = 60000; BEGIN IMMEDIATE; ROLLBACK")
             .execute(&mut connection)
             .await?;
@@ -233,7 +232,7 @@ async fn orders_agree_with_answers(url: &str) -> Result<(), AnyError> {
     let unknown = of(|known| *known == Known::Nothing);
 
     let committed_at_first = committed(url).await?;
-    // As many at once as the service has connections, and more: none of them is lost.
+    // More requests at once than the service has connections: none of them is lost.
     let mut more = JoinSet::new();
     for number in REQUESTS..REQUESTS + CLIENTS {
         more.spawn(async move { answer(&mut connect(address, number, "").await?).await });
@@ -261,7 +260,7 @@ async fn orders_agree_with_answers(url: &str) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// Stopped while some handlers hang, and some clients have not asked for anything.
+/// Stops the service while some handlers hang, and while some clients have not sent a request.
 async fn stops_within_its_limit(url: &str) -> Result<(), AnyError> {
     sqlx::any::install_default_drivers();
     let limit = Duration::from_secs(4);
@@ -273,7 +272,7 @@ async fn stops_within_its_limit(url: &str) -> Result<(), AnyError> {
     let mut silent = TcpStream::connect(address).await?;
     let mut half = TcpStream::connect(address).await?;
     half.write_all(b"POST /orders/3 HTTP/1.1\r\nHo").await?;
-    // It is open in the database.
+    // The transaction is open in the database.
     hangs_in_a_transaction(url).await?;
 
     service.terminate()?;

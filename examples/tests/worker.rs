@@ -1,7 +1,7 @@
-//! The program `worker`, run as a user runs it: stopped and started all the time, and with a NATS
-//! that is stopped and started.
+//! Tests the program `worker`, run as a user runs it: stopped and started all the time, and with a
+//! NATS that is stopped and started.
 //!
-//! `JOBS=10000 STARTS=1000 RESTARTS=50` makes them as long as one likes.
+//! `JOBS=10000 STARTS=1000 RESTARTS=50` makes the tests longer.
 
 #![cfg(unix)]
 #![forbid(unsafe_code)]
@@ -34,7 +34,7 @@ use nats_server::{Relay, Server};
 type AnyError = Box<dyn Error + Send + Sync>;
 type Tested = Result<(), AnyError>;
 
-/// Far longer than anything takes that comes to its end.
+/// Far longer than anything takes that ends at all.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 fn number(variable: &str, default: u64) -> Result<u64, AnyError> {
@@ -44,7 +44,7 @@ fn number(variable: &str, default: u64) -> Result<u64, AnyError> {
     }
 }
 
-/// That of the one that is there.
+/// The URL of the existing NATS.
 fn nats_url() -> String {
     let url = std::env::var("NATS_URL");
     url.unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned())
@@ -58,7 +58,7 @@ fn signal(name: &str, process: u32) -> Tested {
     Ok(())
 }
 
-/// A queue, and all that its workers print: in one file, in the order in which they print it.
+/// A queue, and the output of all its workers, in one file and in the order of printing.
 struct Scene {
     directory: TempDir,
     nats_url: String,
@@ -84,7 +84,7 @@ impl Scene {
         Ok(jetstream::new(async_nats::connect(&self.nats_url).await?))
     }
 
-    /// Jobs of all lengths, of which some fail at first, and some take longer than NATS waits.
+    /// Adds jobs of all lengths. Some of them fail at first, and some take longer than NATS waits.
     async fn add_jobs(&self) -> Result<Stream, AnyError> {
         let jetstream = self.jetstream().await?;
         let config = Config {
@@ -140,7 +140,6 @@ impl Scene {
         })
     }
 
-    /// Waits until no job is left in the queue.
     async fn all_done(&self) -> Tested {
         let jetstream = self.jetstream().await?;
         let begun = Instant::now();
@@ -168,25 +167,24 @@ impl Worker<'_> {
         signal(name, self.process.id().ok_or("it was not waited for")?)
     }
 
-    /// Waits for its end, and gives its exit code.
+    /// Waits for the worker to end, and returns its exit code.
     async fn ended(mut self) -> Result<Option<i32>, AnyError> {
         let status = timeout(PATIENCE, self.process.wait()).await??;
-        // From now on, what it had is nobody's.
+        // From now on, nobody has the jobs of this worker.
         writeln!(self.scene.file("log")?, "{}: gone", self.name)?;
         Ok(status.code())
     }
 }
 
-/// What the workers have done, by what they have printed.
+/// What the workers have done, according to their output.
 #[derive(Debug, Default)]
 struct Done {
     begun: u64,
     failed: u64,
     given_back: u64,
     lost: u64,
-    /// With their worker.
+    /// The number of jobs that ended with their worker.
     gone: u64,
-    /// How often each job was completed.
     completed: BTreeMap<u64, u64>,
 }
 
@@ -268,7 +266,7 @@ async fn storm(scene: &Arc<Scene>, starts: u64, twice: bool) -> Result<Ends, Any
                 let count = match worker.ended().await? {
                     Some(0) => &ends.in_order,
                     Some(124) => &ends.dropped,
-                    // By the second signal; or by the first one, before it listened.
+                    // By the second signal, or by the first one before the worker listened.
                     Some(143) | None => &ends.at_once,
                     other => return Err(format!("it ended with {other:?}").into()),
                 };
@@ -283,7 +281,7 @@ async fn storm(scene: &Arc<Scene>, starts: u64, twice: bool) -> Result<Ends, Any
     Arc::try_unwrap(ends).map_err(|_| "a slot is left".into())
 }
 
-/// Workers that nobody stops do what is left.
+/// Starts workers that nobody stops, to do what is left.
 async fn finish(scene: &Scene) -> Tested {
     let workers = [
         scene.start(PATIENCE)?,
@@ -298,8 +296,8 @@ async fn finish(scene: &Scene) -> Tested {
     Ok(())
 }
 
-/// NATS would give a job to another worker after an hour: so each job that was not done was given
-/// back.
+/// Here NATS would give a job to another worker only after an hour: so each job that was not done
+/// was given back.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs NATS"]
 async fn workers_that_are_told_to_end_all_the_time_give_back_what_they_have_not_done() -> Tested {
@@ -376,7 +374,7 @@ async fn workers_go_on_when_their_nats_was_restarted() -> Tested {
     for restart in 1..=restarts {
         sleep(Duration::from_millis(700)).await;
         nats.stop()?;
-        // Now and then for longer than a job stays with its worker.
+        // Now and then for longer than NATS leaves a job with its worker.
         let down = if restart % 2 == 0 { 2500 } else { 100 };
         sleep(Duration::from_millis(down)).await;
         nats.start_again()?;
@@ -398,12 +396,12 @@ async fn workers_go_on_when_their_nats_was_restarted() -> Tested {
         begun.elapsed(),
     );
     assert_eq!((done.given_back, done.gone), (0, 0));
-    // The first one, at the latest in the second restart.
+    // The first job, at the latest in the second restart.
     assert!(done.lost > 0);
     Ok(())
 }
 
-/// A worker that hears nothing of a NATS that was restarted.
+/// A worker that hears nothing from a NATS that was restarted.
 async fn cut_off() -> Tested {
     let mut nats = Server::start()?;
     let relay = Relay::before(&nats).await?;
@@ -415,7 +413,7 @@ async fn cut_off() -> Tested {
     while !scene.read("log")?.contains("begins") {
         sleep(Duration::from_millis(10)).await;
     }
-    // Late in a second, which NATS will remember as its beginning.
+    // Late in a second: NATS will only remember the beginning of that second.
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let part = Duration::from_nanos(now.subsec_nanos().into());
     sleep(Duration::from_millis(1950).saturating_sub(part)).await;
@@ -429,15 +427,15 @@ async fn cut_off() -> Tested {
         worker.signal("TERM")?;
     }
     assert_eq!(other.ended().await?, Some(0));
-    // It could not tell NATS of its end.
+    // The worker could not tell NATS that it ended.
     cut_off.ended().await?;
     let done = Done::of(&scene)?;
     assert_eq!((done.begun, done.lost, done.repeated()), (2, 1, 0));
     Ok(())
 }
 
-/// NATS looks for such jobs at a moment of its own choice after a restart: several of them, so that
-/// one would see a worker that keeps its job for too long.
+/// After a restart, NATS looks for such jobs at a moment of its own choice. So there are several
+/// jobs, to detect a worker that keeps its job for too long.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs NATS"]
 async fn a_worker_that_nats_does_not_answer_lets_its_job_go_before_another_worker_has_it() -> Tested

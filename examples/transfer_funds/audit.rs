@@ -1,4 +1,5 @@
-//! Do the books balance? The database's own word, against all that the program believes.
+//! Checks whether the books balance: compares the database with everything that the program
+//! believes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +7,6 @@ use std::fmt;
 use crate::bank::{Account, Bank, Transfer};
 use crate::table::{Kind, Table};
 
-/// What an audit found.
 #[derive(Debug)]
 pub(crate) struct Audit {
     before: i128,
@@ -17,8 +17,8 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// Looks at the bank when all transfers have ended. `opened` is what its accounts began with,
-    /// and `rows` the number of rows that the table has to account for.
+    /// Checks the bank when all transfers have ended. `opened` is what its accounts began with, and
+    /// `rows` the number of rows that the table must account for.
     pub(crate) async fn of(
         bank: &Bank,
         opened: &[Account],
@@ -98,7 +98,7 @@ impl Audit {
 }
 
 impl fmt::Display for Audit {
-    /// The last line of the program.
+    /// Writes the last line of the program.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             before,
@@ -113,7 +113,7 @@ impl fmt::Display for Audit {
     }
 }
 
-/// The balances that the journal leads to.
+/// The balances that result from the journal.
 fn replay(opened: &[Account], journal: &BTreeMap<i64, Transfer>) -> BTreeMap<i64, i128> {
     let mut balances: BTreeMap<_, _> = opened
         .iter()

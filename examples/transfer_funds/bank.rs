@@ -1,7 +1,7 @@
 //! The bank: a database, and the contexts that keep it whole.
 //!
-//! There are four of them, each one function, and each undoes what it did, whatever happens while
-//! it is open: [`database`], [`writers_turn`], [`transaction`] and [`savepoint`].
+//! There are four contexts, each of them one function, and each undoes what it did, whatever
+//! happens while it is open: [`database`], [`writers_turn`], [`transaction`] and [`savepoint`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ const SQLITE_SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// PostgreSQL and MariaDB understand it.
+/// For PostgreSQL and MariaDB.
 const SERVER_SCHEMA: &str = "
     CREATE TABLE accounts (
         id      BIGINT PRIMARY KEY,
@@ -70,7 +70,7 @@ pub(crate) struct Account {
     pub(crate) balance: i64,
 }
 
-/// An order to move money, and a row of the journal once that is done.
+/// An order to move money, and a row of the journal once the money is moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Transfer {
     pub(crate) id: i64,
@@ -103,8 +103,8 @@ pub(crate) enum DatabaseError {
     Directory(#[from] std::io::Error),
 }
 
-/// Opens the bank's database: the user's own, or one in a temporary directory that lasts as long as
-/// the context.
+/// Opens the bank's database: the user's own, or a database in a temporary directory that lasts as
+/// long as the context.
 #[async_context]
 pub(crate) async fn database(url: Option<DatabaseUrl>) -> Result<Bank, DatabaseError> {
     let mut directory = None;
@@ -130,14 +130,14 @@ pub(crate) async fn database(url: Option<DatabaseUrl>) -> Result<Bank, DatabaseE
     Ok(())
 }
 
-/// One writer's turn. SQLite has one writer at a time; those who queue here get their turns in
-/// order and at once, where those who run into its lock sleep and try again. On a server each
-/// connection is one.
+/// One writer's turn. SQLite has one writer at a time. Writers that queue here get their turns in
+/// order and without delay, while writers that run into SQLite's lock would sleep and try again. On
+/// a server, each connection has a turn.
 #[async_context]
 pub(crate) async fn writers_turn(bank: Bank) -> Result<OwnedSemaphorePermit, sqlx::Error> {
-    // Who gives up waiting has nothing to undo.
+    // A caller that gives up waiting has nothing to undo.
     let turn = cancellable!(bank.writers.acquire_owned()).await;
-    // It would be closed.
+    // Fails only if the semaphore is closed.
     let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
     let (turn, _) = yield_!(turn);
     drop(turn);
@@ -158,16 +158,16 @@ pub(crate) async fn transaction(bank: Bank) -> Result<Connection, sqlx::Error> {
     } else {
         tx.rollback().await
     };
-    // Also where that has failed: the connection is closed then, and its transaction with it.
+    // Even if that has failed: then the connection is closed, and its transaction with it.
     bank.open.fetch_sub(1, Ordering::Relaxed);
     ended
 }
 
-/// A part of a transaction, which is undone alone if the body fails or panics: the transaction can go
+/// A part of a transaction that is undone alone if the body fails or panics: the transaction can go
 /// on without it.
 ///
-/// It borrows the transaction, so it is used by `with_scoped`. When that is dropped, there is nobody to
-/// undo the part, and no need to: the transaction around it is undone as a whole.
+/// It borrows the transaction, so it is used by `with_scoped`. If that is dropped, no code is left
+/// to undo the part, and none is needed: the transaction around it is undone as a whole.
 #[async_context]
 pub(crate) async fn savepoint<'tx>(
     tx: &'tx mut Connection,
@@ -183,7 +183,7 @@ pub(crate) async fn savepoint<'tx>(
     }
 }
 
-/// Looks at the user's database before anything is written to it.
+/// Checks the user's database before anything is written to it.
 async fn open(url: DatabaseUrl) -> Result<Pool, DatabaseError> {
     let advice = match &url.options {
         Options::Sqlite(_) => "Is it an SQLite file in a directory that you can write to?",
@@ -208,7 +208,7 @@ async fn open(url: DatabaseUrl) -> Result<Pool, DatabaseError> {
     Err(refused)
 }
 
-/// The number of its tables, and SQLite's file.
+/// The number of its tables, and the path of SQLite's file.
 async fn look_into(pool: &Pool) -> Result<(i64, Option<String>), sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let question = match connection.lent() {
@@ -233,7 +233,7 @@ async fn look_into(pool: &Pool) -> Result<(i64, Option<String>), sqlx::Error> {
 pub(crate) struct Bank {
     pub(crate) pool: Pool,
     writers: Arc<Semaphore>,
-    /// Transactions that were entered, and not exited yet.
+    /// The number of transactions that were entered, and not exited yet.
     open: Arc<AtomicUsize>,
 }
 
@@ -254,7 +254,7 @@ impl Bank {
         })
     }
 
-    /// All of the accounts, or none.
+    /// Opens all of the accounts, or none.
     pub(crate) async fn open_accounts(&self, accounts: &[Account]) -> Result<(), sqlx::Error> {
         let insert = "INSERT INTO accounts (id, owner, balance) VALUES (?, ?, ?)";
         transaction(self.clone())
@@ -268,7 +268,6 @@ impl Bank {
             .await
     }
 
-    /// Has the transfer been committed?
     pub(crate) async fn has_in_journal(&self, transfer: &Transfer) -> Result<bool, sqlx::Error> {
         let question = "SELECT id FROM journal WHERE id = ?";
         let mut connection = self.pool.acquire().await?;
@@ -276,7 +275,7 @@ impl Bank {
         Ok(!found.is_empty())
     }
 
-    /// Why the transfer was refused, if that has been committed.
+    /// Why the transfer was refused, if that refusal has been committed.
     pub(crate) async fn refusal(&self, transfer: &Transfer) -> Result<Option<String>, sqlx::Error> {
         let question = "SELECT reason FROM refusals WHERE id = ?";
         let mut connection = self.pool.acquire().await?;
@@ -313,13 +312,14 @@ impl Bank {
         Ok(rows.await?.into_iter().collect())
     }
 
-    /// How many transactions are open, by our own count and by the database's word, whichever is more.
+    /// How many transactions are open, by our own count or according to the database, whichever is
+    /// more.
     ///
-    /// To be called when no work is under way: it takes every connection that the pool can have.
+    /// Must be called when no work is running: it takes every connection that the pool can have.
     pub(crate) async fn open_transactions(&self) -> Result<usize, sqlx::Error> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            // A connection that somebody has kept makes this fail, by the pool's time limit.
+            // If somebody has kept a connection, this fails after the pool's time limit.
             connections.push(self.pool.acquire().await?);
         }
         let inside = match connections[0].lent() {
@@ -344,11 +344,11 @@ impl Bank {
 async fn open_in_sqlite(connections: &mut [Connection]) -> Result<usize, sqlx::Error> {
     let mut inside = 0;
     for connection in &mut *connections {
-        // The one thing that keeps SQLite from beginning is a transaction that has begun.
+        // Only an open transaction keeps SQLite from beginning another one.
         inside += usize::from(!can_run("BEGIN; ROLLBACK", connection).await?);
     }
     if inside == 0 && !can_run("BEGIN EXCLUSIVE; ROLLBACK", &mut connections[0]).await? {
-        // A writer whose connection is none of ours.
+        // Another writer, on a connection that is not ours.
         inside = 1;
     }
     Ok(inside)
@@ -365,8 +365,8 @@ async fn can_run(
     }
 }
 
-/// A connection that is closed in the middle of a statement has not gone before the server has ended that
-/// statement, and rolled back.
+/// If a connection is closed in the middle of a statement, it is open on the server until that has
+/// ended the statement, and rolled back.
 async fn open_on_server(
     connections: &mut [Connection],
     question: &'static str,
@@ -385,14 +385,14 @@ async fn open_on_server(
     }
 }
 
-/// Keeps both accounts for this transaction, if they are there. Always in the same order: of two
-/// transfers that need the same accounts, none waits for the other and is waited for.
+/// Locks both accounts for this transaction, if they exist. The order is always the same, so two
+/// transfers that need the same accounts cannot wait for each other.
 pub(crate) async fn lock_accounts(
     tx: &mut Connection,
     transfer: &Transfer,
 ) -> Result<bool, sqlx::Error> {
     let question = if tx.is_sqlite() {
-        // It has locked all there is.
+        // SQLite has already locked everything.
         "SELECT id FROM accounts WHERE id IN (?, ?)"
     } else {
         "SELECT id FROM accounts WHERE id IN (?, ?) ORDER BY id FOR UPDATE"
@@ -402,7 +402,7 @@ pub(crate) async fn lock_accounts(
     Ok(found.len() == 2)
 }
 
-/// Takes the money from the debtor. `false` if there is too little.
+/// Takes the money from the debtor. Returns `false` if there is too little.
 pub(crate) async fn debit(tx: &mut Connection, transfer: &Transfer) -> Result<bool, sqlx::Error> {
     let update = "UPDATE accounts SET balance = balance - ? WHERE id = ? AND balance >= ?";
     let Transfer { amount, from, .. } = *transfer;
@@ -410,7 +410,7 @@ pub(crate) async fn debit(tx: &mut Connection, transfer: &Transfer) -> Result<bo
     Ok(tx.execute(update, &values).await? == 1)
 }
 
-/// Brings the money to the creditor. `false` if it would be more than an account can hold.
+/// Adds the money to the creditor. Returns `false` if it would be more than an account can hold.
 pub(crate) async fn credit(tx: &mut Connection, transfer: &Transfer) -> Result<bool, sqlx::Error> {
     let update = "UPDATE accounts SET balance = balance + ?
         WHERE id = ? AND balance <= 9223372036854775807 - ?";
@@ -419,7 +419,6 @@ pub(crate) async fn credit(tx: &mut Connection, transfer: &Transfer) -> Result<b
     Ok(tx.execute(update, &values).await? == 1)
 }
 
-/// Writes down what was done.
 pub(crate) async fn note_in_journal(
     tx: &mut Connection,
     transfer: &Transfer,
@@ -442,7 +441,6 @@ pub(crate) async fn note_in_journal(
     tx.execute(insert, &values).await.map(drop)
 }
 
-/// Writes down why nothing was done.
 pub(crate) async fn note_refusal(
     tx: &mut Connection,
     transfer: &Transfer,

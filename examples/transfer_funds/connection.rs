@@ -1,9 +1,9 @@
 //! A connection to SQLite, PostgreSQL or MariaDB, lent from a pool.
 //!
-//! It goes back to the pool only when nothing about it is in doubt: every statement has got its answer,
-//! and no transaction is open. Any other is closed, whatever way it is left by. Who gives up in the middle
-//! of a statement leaves half of an answer on the wire; and of the three drivers, the one for MariaDB
-//! would take it for the answer to the next question.
+//! A connection goes back to the pool only if nothing about it is in doubt: every statement was
+//! answered, and no transaction is open. Any other connection is closed, however its user left it.
+//! A user that gives up in the middle of a statement leaves half of an answer on the wire, and the
+//! driver for MariaDB would take that for the answer to the next question.
 
 use std::time::Duration;
 
@@ -17,13 +17,12 @@ use sqlx::{AssertSqlSafe, FromRow, MySql, Postgres, Sqlite};
 
 use crate::database_url::Options;
 
-/// More than one writer at a time SQLite does not have; the others are for readers.
+/// SQLite has only one writer at a time; the other connections are for readers.
 pub(crate) const CONNECTIONS: u32 = 8;
 
 /// For a database that other programs use as well.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_secs(5);
 
-/// One for each database.
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
@@ -38,7 +37,7 @@ pub(crate) enum Lent {
     MariaDb(PoolConnection<MySql>),
 }
 
-/// The same code for each database, compiled three times.
+/// Compiles the same code three times, once for each kind of database.
 macro_rules! each {
     ($of:ident: $lent:expr, $one:ident => $code:expr) => {
         match $lent {
@@ -56,7 +55,7 @@ impl Pool {
                 let options = options
                     .create_if_missing(true)
                     .journal_mode(SqliteJournalMode::Wal)
-                    // With WAL this is safe against a crash of the program.
+                    // With WAL, this survives a crash of the program.
                     .synchronous(SqliteSynchronous::Normal)
                     .busy_timeout(PATIENCE_WITH_OTHERS);
                 let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS);
@@ -86,7 +85,6 @@ impl Pool {
         })
     }
 
-    /// Waits until every connection is back and closed.
     pub(crate) async fn close(&self) {
         each!(Self: self, pool => pool.close().await);
     }
@@ -111,7 +109,7 @@ impl<'a> From<&'a str> for Value<'a> {
     }
 }
 
-/// A row of each database.
+/// A row of any of the databases.
 pub(crate) trait Row:
     for<'r> FromRow<'r, SqliteRow>
     + for<'r> FromRow<'r, PgRow>
@@ -130,12 +128,11 @@ impl<T> Row for T where
 {
 }
 
-/// A connection that is lent from the pool.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// There until it is closed.
+    /// `Some` until it is closed.
     lent: Option<Lent>,
-    /// A statement has begun, and the database's answer is not there, or not all of it.
+    /// `true` if a statement has begun, and the database's answer has not been read to the end.
     in_statement: bool,
     in_transaction: bool,
 }
@@ -155,7 +152,6 @@ macro_rules! bound {
 }
 
 impl Connection {
-    /// The driver's own.
     pub(crate) fn lent(&mut self) -> &mut Lent {
         self.lent.as_mut().expect("it is closed by its owner alone")
     }
@@ -164,7 +160,7 @@ impl Connection {
         matches!(self.lent, Some(Lent::Sqlite(_)))
     }
 
-    /// Statements without values.
+    /// Runs statements without values.
     pub(crate) async fn run(&mut self, statements: &'static str) -> Result<(), sqlx::Error> {
         self.in_statement = true;
         let done = each!(Lent: self.lent(), lent => {
@@ -173,7 +169,7 @@ impl Connection {
         self.answered(done)
     }
 
-    /// A statement with a value for each `?`. Gives the number of rows that it changed.
+    /// Runs a statement with a value for each `?`. Returns the number of rows that it changed.
     pub(crate) async fn execute(
         &mut self,
         statement: &'static str,
@@ -188,7 +184,7 @@ impl Connection {
         self.answered(done)
     }
 
-    /// A question with a value for each `?`. Gives its rows.
+    /// Runs a query with a value for each `?`. Returns its rows.
     pub(crate) async fn fetch<T: Row>(
         &mut self,
         question: &'static str,
@@ -204,7 +200,8 @@ impl Connection {
 
     pub(crate) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         self.in_transaction = true;
-        // In SQLite a plain `BEGIN` would take the lock with the first write, which may be too late for it.
+        // In SQLite, a plain `BEGIN` would take the lock only with the first write, which may then
+        // fail.
         let begin = if self.is_sqlite() {
             "BEGIN IMMEDIATE"
         } else {
@@ -213,7 +210,7 @@ impl Connection {
         self.run(begin).await
     }
 
-    /// Commits, unless a statement was given up in the middle: what that has done nobody knows.
+    /// Commits, unless a statement was given up in the middle, because its effect is unknown.
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         if self.in_statement {
             self.close().await?;
@@ -225,7 +222,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Rolls back: by a statement, or by the closing of a connection that none can be sent to.
+    /// Rolls back, by a statement or, if none can be sent, by closing the connection.
     pub(crate) async fn rollback(mut self) -> Result<(), sqlx::Error> {
         if self.in_statement {
             return self.close().await;
@@ -242,7 +239,7 @@ impl Connection {
         }
     }
 
-    /// An error that the database itself sends is an answer; any other is not.
+    /// An error that the database itself sends is an answer. Any other error is not.
     fn answered<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         self.in_statement = !matches!(result, Ok(_) | Err(sqlx::Error::Database(_)));
         result
@@ -263,7 +260,7 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Back to the pool, which looks whether it is still alive; or not, if there is a doubt.
+    /// Returns it to the pool, which checks whether it is still alive, unless it is in doubt.
     fn drop(&mut self) {
         if let Some(lent) = &mut self.lent
             && (self.in_statement || self.in_transaction)

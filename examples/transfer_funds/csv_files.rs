@@ -1,5 +1,5 @@
-//! The two input files. A file that can't be trusted as a whole is refused, by name and line; a bad
-//! row among good transfers is told apart, and the others count.
+//! The two input files. A file that cannot be trusted as a whole is refused, by name and line. A
+//! bad row among good transfers is reported, and the other rows count.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +13,6 @@ use thiserror::Error;
 
 use crate::bank::{Account, Transfer};
 
-/// Why a whole file is refused.
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
     #[error("can't read {}: {error}", path.display())]
@@ -26,7 +25,7 @@ pub(crate) enum FileError {
     },
 }
 
-/// A row that does not say what to do.
+/// A row that is not a transfer.
 #[derive(Debug)]
 pub(crate) struct BadRow {
     pub(crate) line: u64,
@@ -39,7 +38,7 @@ impl fmt::Display for BadRow {
     }
 }
 
-/// A file's name, for messages, and what is in it.
+/// The content of a file, with its name for messages.
 #[derive(Debug)]
 pub(crate) struct CsvFile {
     pub(crate) name: String,
@@ -47,7 +46,7 @@ pub(crate) struct CsvFile {
 }
 
 impl CsvFile {
-    /// One that is part of the program.
+    /// A file that is part of the program.
     pub(crate) fn built_in(name: &str, text: &'static str) -> Self {
         Self {
             name: name.into(),
@@ -66,8 +65,8 @@ impl CsvFile {
         })
     }
 
-    /// All accounts. One bad row makes the file as a whole a bad one: a bank that forgets an
-    /// account is not to be opened.
+    /// All accounts. One bad row makes the whole file bad: a bank must not be opened with an
+    /// account missing.
     pub(crate) fn accounts(&self) -> Result<Vec<Account>, FileError> {
         let mut accounts = Vec::new();
         let mut lines = HashMap::new();
@@ -82,7 +81,7 @@ impl CsvFile {
         Ok(accounts)
     }
 
-    /// Every row, in order: a transfer, or what is wrong with it.
+    /// Every row, in order: a transfer, or what is wrong with the row.
     pub(crate) fn transfers(&self) -> Result<Vec<Result<Transfer, BadRow>>, FileError> {
         let mut lines = HashMap::new();
         let headers = ["id,from,to,amount,note", "id,from,to,amount"];
@@ -113,7 +112,7 @@ impl CsvFile {
         let (mut line, mut counted) = (1, 0);
         for record in reader.records() {
             let record = record.map_err(|error| self.malformed(line, error.to_string()))?;
-            // The reader says where it began to look for the record, which may be some empty lines,
+            // The reader says where it began to look for the record. That may be some empty lines,
             // or half a line break, too early.
             let begun = record.position().map_or(0, csv::Position::byte);
             let rest = &text[usize::try_from(begun).unwrap_or(text.len())..];
@@ -122,7 +121,7 @@ impl CsvFile {
             counted = start;
 
             if record.iter().any(|field| field.contains(['\r', '\n'])) {
-                // The rows that are inside of the quotes by mistake would be lost without a word.
+                // The rows that are inside the quotes by mistake would be lost silently.
                 let problem = "a quoted field goes on in the next line; is a `\"` missing?";
                 return Err(self.malformed(line, problem.into()));
             }
@@ -200,7 +199,7 @@ fn integer(what: &str, field: &str) -> Result<i64, String> {
         })
 }
 
-/// The number of the line that begins, or goes on, after this text.
+/// The number of the line that begins, or continues, after this text.
 fn line_at(before: &[u8]) -> u64 {
     1 + line_breaks(before)
 }

@@ -1,4 +1,4 @@
-//! Where the user wants the bank to be: a file, or a database on a server.
+//! The user's choice of a place for the bank: a file, or a database on a server.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
-/// A database of the user's to keep the bank in. It prints without its password.
+/// A database of the user for the bank. It prints without its password.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseUrl {
     shown: String,
     pub(crate) options: Options,
 }
 
-/// How to connect to one of the three.
+/// How to connect to one of the three kinds of databases.
 #[derive(Debug, Clone)]
 pub(crate) enum Options {
     Sqlite(SqliteConnectOptions),

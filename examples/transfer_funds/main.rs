@@ -1,5 +1,5 @@
-//! Bank transfers, thousands of them and many at a time, against a real database: and whatever is
-//! thrown at them, not one cent and not one open transaction is lost.
+//! Thousands of bank transfers, many at a time, against a real database: whatever goes wrong, not
+//! one cent and not one open transaction is lost.
 //!
 //! ```text
 //! $ cargo run --example transfer_funds
@@ -24,10 +24,10 @@
 //! total before = 35905807, total after = 35905807, open transactions = 0
 //! ```
 //!
-//! The rows that it rejects at first are bad on purpose.
+//! The rows that it rejects first are bad on purpose.
 //!
-//! By default the database is an SQLite file in a temporary directory. It may as well be an empty
-//! one on a PostgreSQL or MariaDB server:
+//! By default the database is an SQLite file in a temporary directory. It can also be an empty
+//! database on a PostgreSQL or MariaDB server:
 //!
 //! ```text
 //! $ createdb bank
@@ -47,24 +47,24 @@
 //! }
 //! ```
 //!
-//! Inside of it the money is moved in a savepoint, which is a context as well, one that borrows the
-//! transaction: when the transfer is refused, that part is undone, and the transaction goes on and
-//! puts the refusal into the books.
+//! Inside it, the money is moved in a savepoint. That is a context as well, which borrows the
+//! transaction: if the transfer is refused, that part is undone, and the transaction goes on and
+//! writes the refusal into the books.
 //!
-//! Whoever uses it (see `transfer.rs`) writes the block, and nothing about how it may end. It ends
-//! in every way there is:
+//! The code that uses it (see `transfer.rs`) is a block that does not care how it may end. It ends
+//! in every possible way:
 //!
 //! - some transfers are refused, because there is too little money: an error;
 //! - some hit a slow check, between the debit and the credit, and their time limit drops them: a
-//!   cancellation, which nobody waits for;
+//!   cancellation, whose exit nobody waits for;
 //! - some panic, at the same place;
 //! - and Ctrl-C aborts all those that have begun, wherever they stand. Try it. `shutdown::run`
-//!   tells of it, and a second Ctrl-C ends the program at once.
+//!   tells the program to end, and a second Ctrl-C ends it at once.
 //!
-//! The last line is the proof. The totals come from the balances; `audit.rs` replays the journal,
-//! which each transaction writes to as well, and compares it with the table, transfer by transfer;
-//! and the database is asked whether there is a transaction open. If anything does not fit, the
-//! program says what, and does not exit with 0.
+//! The last line is the proof. The totals come from the balances. `audit.rs` replays the journal,
+//! which each transaction also writes to, and compares it with the table, transfer by transfer. It
+//! also asks the database whether a transaction is open. If anything does not fit, the program says
+//! what, and does not exit with 0.
 //!
 //! | file | subject |
 //! | --- | --- |
@@ -135,7 +135,7 @@ enum Error {
 async fn main() -> Ended<ExitCode> {
     let options = Options::parse();
     trouble::silence_planned_panics();
-    // Boxed: it is large, and `run` moves it.
+    // Boxed, because the future is large, and `run` moves it.
     shutdown::run(Box::pin(app(options))).await
 }
 
@@ -199,12 +199,12 @@ async fn run(mut options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// What goes wrong where nobody waits for it any more is told as ever, and counted.
+/// Prints and counts what goes wrong where nobody waits for it any more.
 fn count_failed_exits() -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
     report::set_hook(move |report| {
-        // A transfer that was given up. It is in the table as that.
+        // The others are about transfers that were given up, and the table already has those.
         if !transfer::is_of_one_given_up(report) && !trouble::is_planned(report) {
             counter.fetch_add(1, Ordering::Relaxed);
             eprintln!("error: {report}");
@@ -224,7 +224,7 @@ fn name_bad_rows<T>(file: &str, rows: &[Result<T, BadRow>], all: bool) {
     }
 }
 
-/// None where nobody would see it, or where it would end up in a file.
+/// Hidden if nobody would see it, or if it would end up in a file.
 fn progress_bar(length: usize) -> ProgressBar {
     if io::stderr().is_terminal() && io::stdout().is_terminal() {
         ProgressBar::new(length as u64)

@@ -5,7 +5,6 @@ use std::fmt;
 
 use crate::bank::Transfer;
 
-/// What became of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Transferred,
@@ -17,11 +16,11 @@ pub(crate) enum Kind {
     MalformedRow,
     TimedOut,
     Panicked,
-    /// By an error, or a panic, that nobody planned.
+    /// The transfer failed by an error, or a panic, that was not planned.
     Failed,
-    /// It had begun when the user wanted to stop.
+    /// The transfer had begun when the user stopped the program.
     Interrupted,
-    /// It had not.
+    /// The transfer had not begun then.
     NotRun,
 }
 
@@ -43,14 +42,13 @@ impl Kind {
         }
     }
 
-    /// Those that a transfer is refused by, with an entry in the books.
+    /// The kinds of refusals, which have an entry in the books.
     const REFUSALS: [Self; 3] = [
         Self::TooLittleMoney,
         Self::TooMuchMoney,
         Self::UnknownAccount,
     ];
 
-    /// The refusal with this label.
     pub(crate) fn refused(label: &str) -> Option<Self> {
         Self::REFUSALS
             .into_iter()
@@ -58,11 +56,10 @@ impl Kind {
     }
 }
 
-/// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: BTreeMap<Kind, Row>,
-    /// By number, to be compared with what the database says.
+    /// By number, to be compared with the database.
     pub(crate) transferred: BTreeMap<i64, Transfer>,
     pub(crate) refused: BTreeMap<i64, Kind>,
 }
@@ -85,7 +82,6 @@ impl Table {
         }
     }
 
-    /// A row that never became a transfer.
     pub(crate) fn add_malformed_row(&mut self) {
         self.rows.entry(Kind::MalformedRow).or_default().count += 1;
     }
@@ -109,7 +105,7 @@ impl fmt::Display for Table {
         )?;
         for (kind, row) in &self.rows {
             let cents = match kind {
-                // There is no amount, or none that means anything.
+                // There is no amount, or no meaningful one.
                 Kind::MalformedRow | Kind::InvalidAmount => "-".into(),
                 _ => grouped(row.cents),
             };
@@ -120,7 +116,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// A number as people read it: `1,234,567`.
+/// Formats a number for people: `1,234,567`.
 pub(crate) fn grouped(number: impl fmt::Display) -> String {
     let number = number.to_string();
     let (sign, digits) = match number.strip_prefix('-') {

@@ -13,22 +13,20 @@ use crate::table::{Kind, Table};
 use crate::transfer::{by_the_books, transfer};
 use crate::trouble::{Trouble, is_planned_panic, troubles};
 
-/// How the transfers are run.
 #[derive(Debug)]
 pub(crate) struct Traffic<'a> {
     pub(crate) bank: &'a Bank,
     pub(crate) workers: usize,
     pub(crate) seed: u64,
-    /// How long a transaction may take.
     pub(crate) time_limit: Duration,
     pub(crate) progress: &'a ProgressBar,
     pub(crate) verbose: bool,
 }
 
-/// A transfer that is worth a try, and what is in store for it.
+/// A transfer that can be tried, and the trouble that is planned for it.
 type Order = (Transfer, Option<Trouble>);
 
-/// Transfers under way: their tasks, and what each of these is to do.
+/// The running transfers: their tasks, and the transfer of each task.
 #[derive(Debug, Default)]
 struct Running {
     tasks: JoinSet<Result<Kind, sqlx::Error>>,
@@ -36,8 +34,8 @@ struct Running {
 }
 
 impl Traffic<'_> {
-    /// Runs the transfers until all have ended, or the program is told to end. No transaction is
-    /// under way any more when this returns.
+    /// Runs the transfers until all have ended, or until the program is told to end. No transaction
+    /// is running any more when this returns.
     pub(crate) async fn run(
         self,
         rows: Vec<Result<Transfer, BadRow>>,
@@ -70,7 +68,7 @@ impl Traffic<'_> {
         Ok(table)
     }
 
-    /// Notes the rows that nothing can come of, and gives the others.
+    /// Counts the rows that cannot be tried, and returns the others.
     fn sort_out(&self, rows: Vec<Result<Transfer, BadRow>>, table: &mut Table) -> Vec<Order> {
         let mut orders = Vec::new();
         let mut troubles = troubles(self.seed);
@@ -101,8 +99,8 @@ impl Traffic<'_> {
     /// Drops the transfers wherever they stand. Their contexts exit in the background.
     async fn stop(&self, mut running: Running, table: &mut Table) -> Result<(), sqlx::Error> {
         running.tasks.abort_all();
-        // An aborted task has dropped what it holds only once it is joined; and only then do the
-        // contexts in it count as detached.
+        // An aborted task has dropped what it holds only once it is joined. Only then do its
+        // contexts count as detached.
         while let Some(ended) = running.tasks.join_next_with_id().await {
             self.settle(ended, &mut running.transfers, table);
         }
@@ -114,8 +112,8 @@ impl Traffic<'_> {
         Ok(())
     }
 
-    /// Notes what became of a task's transfer. One whose task was aborted stays with those running:
-    /// the task can't tell.
+    /// Counts what became of a task's transfer. The transfer of an aborted task stays in `running`,
+    /// because the task cannot tell.
     fn settle(
         &self,
         ended: Result<(task::Id, Result<Kind, sqlx::Error>), JoinError>,
@@ -150,7 +148,7 @@ impl Traffic<'_> {
         self.progress.inc(1);
     }
 
-    /// A line on stderr that the progress bar does not run over.
+    /// Writes a line to stderr that the progress bar does not overwrite.
     fn say(&self, line: &str) {
         self.progress.suspend(|| eprintln!("{line}"));
     }

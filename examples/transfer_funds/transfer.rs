@@ -12,7 +12,7 @@ use crate::connection::Connection;
 use crate::table::Kind;
 use crate::trouble::Trouble;
 
-/// Why the body of a transaction ends without its money transferred.
+/// Why the body of a transaction ends without having transferred its money.
 #[derive(Debug, Error)]
 enum Refused {
     #[error("{}", .0.label())]
@@ -21,15 +21,16 @@ enum Refused {
     Database(#[from] sqlx::Error),
 }
 
-/// Is this about a transfer that was given up, and whose caller did not wait for its end: by the refusal
-/// of a part, or inside of a part, which is undone with the whole?
+/// Returns `true` if the report is about a transfer that was given up, and whose caller did not
+/// wait for its end. It is about a part of the transfer: its refusal, or that the part was dropped.
+/// The part is undone with the whole.
 pub(crate) fn is_of_one_given_up(report: &Report) -> bool {
     let refused = report.error().and_then(BodyError::downcast_ref);
     matches!(refused, Some(Refused::By(_)))
         || report.kind() == ReportKind::NotRun && report.context().ends_with("::savepoint")
 }
 
-/// One transfer, from the first look at it until its transaction has ended.
+/// Runs one transfer, from the first look at it until its transaction has ended.
 pub(crate) async fn transfer(
     bank: &Bank,
     transfer: &Transfer,
@@ -45,7 +46,7 @@ pub(crate) async fn transfer(
                     .await;
                 match moved {
                     Ok(()) => Ok(Kind::Transferred),
-                    // The money is back, and the transaction goes on: it has something to tell.
+                    // The part is undone, and the transaction goes on, to record the refusal.
                     Err(Refused::By(kind)) => {
                         bank::note_refusal(tx, transfer, kind.label()).await?;
                         Ok(kind)
@@ -64,8 +65,8 @@ pub(crate) async fn transfer(
             Kind::Failed => Err(error),
             kind => Ok(kind),
         },
-        // Contexts exit in reverse order, also those that nobody waits for: the turn was not given
-        // back before the transaction had ended. So the books' answer is final by now.
+        // Contexts exit in reverse order, also in the background: the turn was not given back
+        // before the transaction had ended. So the answer of the books is final by now.
         Err(_elapsed) => by_the_books(bank, transfer, Kind::TimedOut).await,
     }
 }
@@ -91,8 +92,8 @@ async fn move_money(
     Ok(())
 }
 
-/// Who gives up in the middle of a commit, or loses the connection there, does not know what came of it.
-/// The books do: if they have nothing of the transfer, it is the given kind.
+/// A caller that gives up in the middle of a commit, or loses the connection there, does not know
+/// the result. The books do: if they have no entry for the transfer, it is of the given kind.
 pub(crate) async fn by_the_books(
     bank: &Bank,
     transfer: &Transfer,

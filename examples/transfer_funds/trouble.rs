@@ -1,4 +1,4 @@
-//! What goes wrong in the middle of a transfer, after the debit and before the credit, on purpose.
+//! Planned trouble in the middle of a transfer, after the debit and before the credit.
 
 use std::any::Any;
 use std::panic;
@@ -8,12 +8,12 @@ use async_context_manager::report::Report;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// What is in store for a transfer.
+/// The trouble planned for a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// A check takes far longer than a transfer may.
+    /// A check that takes far longer than a transfer may.
     SlowCheck,
-    /// The code has a bug.
+    /// A bug in the code.
     Panic,
 }
 
@@ -36,22 +36,22 @@ pub(crate) fn troubles(seed: u64) -> impl Iterator<Item = Option<Trouble>> {
     })
 }
 
-/// What a panic says that is part of the show.
+/// The message of a planned panic.
 const PLANNED: &str = "a planned panic";
 
-/// Is this what such a panic left?
+/// Returns `true` for the payload of a planned panic.
 pub(crate) fn is_planned_panic(payload: &(dyn Any + Send)) -> bool {
     payload.downcast_ref() == Some(&PLANNED)
 }
 
-/// Is this of such a panic, whose task is gone?
+/// Returns `true` for a report of a planned panic whose task is gone.
 pub(crate) fn is_planned(report: &Report) -> bool {
     report
         .panic()
         .is_some_and(|panic| panic.message() == PLANNED)
 }
 
-/// Keeps the planned panics from filling the terminal. All others are told as ever.
+/// Keeps the planned panics out of the terminal. All others are printed as usual.
 pub(crate) fn silence_planned_panics() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {

@@ -1,4 +1,4 @@
-//! A web service with one transaction a request: committed if the handler completes, and rolled
+//! A web service with one transaction per request: committed if the handler completes, and rolled
 //! back if it fails, panics, takes too long, or loses its client.
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //! listening on http://127.0.0.1:3000
 //! ```
 //!
-//! And in another terminal:
+//! In another terminal:
 //!
 //! ```text
 //! $ curl -X POST localhost:3000/orders/1
@@ -25,11 +25,11 @@
 //! orders: 1; pieces left: 99
 //! ```
 //!
-//! Ctrl-C ends the service, with the exit code 0 after the last exit. `shutdown::run` does that,
-//! and the handlers and the server only ask it whether the service is to end.
+//! Ctrl-C ends the service, with the exit code 0 after the last exit. `shutdown::run` does that.
+//! The handlers and the server only ask whether the service must end.
 //!
-//! The handler is in `shop.rs`: it is the body of a transaction, and has nothing to say about how
-//! it ends.
+//! The handler is in `shop.rs`. It is the body of a transaction, and does not decide how the
+//! transaction ends.
 //!
 //! ```text
 //! transaction(shop.pool).err_into().with(async |tx| {
@@ -41,23 +41,24 @@
 //! })
 //! ```
 //!
-//! A client that hangs up is the case that is easily forgotten. The server then drops the handler's
-//! future, wherever it stands, and nobody is there who could roll back: what a `Drop` can do is to
-//! ask for it, and hope that the connection is used again soon. Here the exit of the transaction
-//! goes on in the background and is waited for, at the latest when the service stops.
+//! A client that hangs up is easily forgotten. The server then drops the handler's future, wherever
+//! it stands, and no code is left to roll back: a `Drop` can only ask for it, and hope that the
+//! connection is used again soon. Here the exit of the transaction goes on in the background, and
+//! is waited for at the latest when the service stops.
 //!
-//! An answer of 200 means that the order is committed, and any other that it is rolled back; also
-//! the one after the time limit, since that is for the work alone, and never cuts an exit off. Only
-//! a client that does not wait for its answer can't know, nor can one whose order the database
-//! itself failed to commit. It may ask once more: an order has a number.
+//! An answer of 200 means that the order is committed, and any other answer means that it is rolled
+//! back. This also holds for the answer after the time limit, because the limit covers only the
+//! work, and never cuts off an exit. There are two exceptions: a client that does not wait for its
+//! answer, and a client whose order the database itself failed to commit. Such a client may ask
+//! again, because an order has a number.
 //!
-//! The service ends in four steps, each with a quarter of `--shutdown-limit`: it accepts no more
-//! requests, and lets those that are running come to their ends; it ends those that have not, and
-//! answers them with 503; it closes its pool; it waits for what is left in the background. A client
-//! that keeps a connection open and asks for nothing is not waited for.
+//! The service ends in four steps, each with a quarter of `--shutdown-limit`. It accepts no more
+//! requests, and lets the running ones end. It ends those that are left, and answers them with 503.
+//! It closes its pool. It waits for what is left in the background. A client that keeps a
+//! connection open without a request is not waited for.
 //!
-//! `?then=` asks for trouble: `fail`, `panic` or `hang`, after the order was written and before it
-//! is paid.
+//! `?then=` causes trouble: `fail`, `panic` or `hang`, after the order was written and before it is
+//! paid.
 
 #![forbid(unsafe_code)]
 
@@ -109,7 +110,7 @@ struct Options {
     shutdown_limit: u64,
 }
 
-/// A panic has an answer as well. By then the transaction of the request has ended.
+/// Answers a panic as well. By then, the transaction of the request has ended.
 async fn with_panics_answered(request: Request, next: Next) -> Response {
     let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     handled.unwrap_or_else(|_| {
@@ -118,7 +119,7 @@ async fn with_panics_answered(request: Request, next: Next) -> Response {
     })
 }
 
-/// Serves until the service is to end, and then for two parts of the limit at the most.
+/// Serves until the service must end, and then for at most two parts of the limit.
 async fn serve(listener: TcpListener, shop: Shop) -> io::Result<()> {
     let patience = shop.patience;
     let app = Router::new()
@@ -129,7 +130,7 @@ async fn serve(listener: TcpListener, shop: Shop) -> io::Result<()> {
     let server = axum::serve(listener, app).with_graceful_shutdown(shutdown::told());
     tokio::select! {
         ended = server.into_future() => ended,
-        // Who has not got an answer by then has not asked for anything.
+        // A client without an answer by then has not sent a request.
         () = told_for(2 * patience) => Ok(()),
     }
 }

@@ -14,16 +14,15 @@ use sqlx::{AnyConnection, AnyPool, Executor as _};
 use thiserror::Error;
 use tokio::time::sleep;
 
-/// What each request needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Shop {
     pub(crate) pool: AnyPool,
     pub(crate) time_limit: Duration,
-    /// How long a request may go on when the service is to end.
+    /// How long a request may go on after the service was told to end.
     pub(crate) patience: Duration,
 }
 
-/// Why an order is not taken.
+/// Why an order is refused.
 #[derive(Debug, Error)]
 pub(crate) enum Refused {
     #[error("sold out")]
@@ -59,7 +58,7 @@ impl IntoResponse for Refused {
 #[async_context]
 pub(crate) async fn database(url: String, stock: i64) -> Result<AnyPool, sqlx::Error> {
     install_default_drivers();
-    // SQLite has one writer at a time, who has not to wait for a lock if there is one connection.
+    // SQLite has one writer at a time. With one connection, no writer has to wait for the lock.
     let connections = if url.starts_with("sqlite:") { 1 } else { 8 };
     // A database in memory lives as long as its connection.
     let options = AnyPoolOptions::new().idle_timeout(None).max_lifetime(None);
@@ -80,7 +79,7 @@ pub(crate) async fn database(url: String, stock: i64) -> Result<AnyPool, sqlx::E
 /// cancelled.
 #[async_context]
 async fn transaction(pool: AnyPool) -> Result<PoolConnection<Any>, sqlx::Error> {
-    // A place in a queue can be given up. `BEGIN` goes on to its end.
+    // A place in a queue may be given up. `BEGIN` must go on to its end.
     let mut db = cancellable!(pool.acquire()).await?;
     db.execute("BEGIN").await?;
 
@@ -107,7 +106,8 @@ pub(crate) async fn order(
     transaction(shop.pool)
         .err_into()
         .with(async |db| {
-            // Here, and not around the transaction: nobody answers before that has ended.
+            // In the body, not around the transaction: the answer must not be sent before the
+            // transaction has ended.
             tokio::select! {
                 placed = place(db, number, then.as_deref()) => placed,
                 () = sleep(shop.time_limit) => Err(Refused::TooSlow),
@@ -118,7 +118,7 @@ pub(crate) async fn order(
     Ok(format!("order {number} is taken\n"))
 }
 
-/// Waits until the service has been told to end, and then for so long.
+/// Waits until the service has been told to end, and then for this time.
 pub(crate) async fn told_for(time: Duration) {
     shutdown::told().await;
     sleep(time).await;

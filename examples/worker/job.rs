@@ -1,4 +1,4 @@
-//! A job: taken from the queue, kept while it is worked on, and answered by how that has ended.
+//! A job: taken from the queue, kept while it runs, and answered according to how it ended.
 
 use std::time::Duration;
 
@@ -9,22 +9,19 @@ use tokio::time::{Instant, sleep};
 
 use crate::queue::Queue;
 
-/// Between two attempts to take a job.
+/// The pause between two attempts to take a job.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What there is to do.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) number: u64,
-    /// How long it takes.
     pub(crate) time: Duration,
-    /// It fails so often before it succeeds.
     pub(crate) failures: u64,
-    /// How often it has been begun by now, by whomever.
+    /// How often any worker has begun the job by now.
     pub(crate) attempt: u64,
 }
 
-/// Why a job has not been done, or could not be answered for.
+/// Why a job was not done, or could not be answered.
 #[derive(Debug, Error)]
 pub(crate) enum JobError {
     #[error("this is no job: `{0}`")]
@@ -38,7 +35,7 @@ pub(crate) enum JobError {
 }
 
 impl Job {
-    /// It is the text `NUMBER MILLISECONDS [FAILURES]`.
+    /// Parses the text `NUMBER MILLISECONDS [FAILURES]`.
     fn of(message: &Message) -> Result<Self, JobError> {
         let text = String::from_utf8_lossy(&message.payload);
         let malformed = || JobError::Malformed(text.to_string());
@@ -58,26 +55,26 @@ impl Job {
     }
 }
 
-/// A job of the queue: acknowledged if its body completes, and given back if not.
+/// A job of the queue: acknowledged if its body completes, and given back otherwise.
 #[async_context(struct = Taken)]
 pub(crate) async fn job(queue: Queue) -> Result<Job, JobError> {
     let (message, asked) = loop {
         let asked = Instant::now();
-        // Whoever gives up here leaves the rest to the background. A job that comes all the same is
-        // given back at once, and not when NATS misses its worker.
+        // Not `cancellable!`: if the caller gives up here, this goes on in the background. A job
+        // that still arrives is then given back at once, and NATS need not miss its worker first.
         match queue.pull().await {
             Ok(Some(message)) => break (message, asked),
             Ok(None) => {}
-            // It connects anew by itself.
+            // The client connects again by itself.
             Err(error) => eprintln!("{}: {error}", queue.name),
         }
-        // No job is on its way now.
+        // No job is on its way here.
         cancellable!(sleep(PAUSE)).await;
     };
     let job = match Job::of(&message) {
         Ok(job) => job,
         Err(error) => {
-            // Nobody else could do it either.
+            // No other worker could do the job either.
             queue.answer(&message, AckKind::Term).await?;
             return Err(error);
         }
@@ -90,12 +87,12 @@ pub(crate) async fn job(queue: Queue) -> Result<Job, JobError> {
     println!("{name}: job {number} ends: {outcome:?}");
     let answer = match outcome {
         Outcome::Completed => AckKind::Ack,
-        // It may be somebody else's by now, who must not be disturbed.
+        // The job may belong to another worker by now, who must not be disturbed.
         Outcome::Failed(error) if matches!(error.downcast_ref(), Some(JobError::Lost)) => {
             return Ok(());
         }
         Outcome::Failed(_) | Outcome::Panicked(_) => AckKind::Nak(Some(queue.retry_after)),
-        // The worker ends. The next one may have it at once.
+        // The worker ends. The next worker may have the job at once.
         _ => AckKind::Nak(None),
     };
     queue.answer(&message, answer).await?;

@@ -1,9 +1,9 @@
 //! A worker that takes jobs from NATS JetStream, eight at a time. A job is acknowledged when it has
-//! succeeded, and given back to the queue when it has failed, or was cancelled. At a signal, the
+//! succeeded, and given back to the queue when it has failed or was cancelled. At a signal, the
 //! worker takes no more jobs, and ends in order.
 //!
-//! It needs a NATS with JetStream: `nats-server -js`. Then, with twenty jobs to begin with, of
-//! which each takes half a second, and with Ctrl-C after a second:
+//! It needs a NATS with JetStream: `nats-server -js`. Here is a run with twenty jobs, each of which
+//! takes half a second, and with Ctrl-C after a second:
 //!
 //! ```text
 //! $ cargo run --example worker -- --name A --add 20 --time 500
@@ -20,10 +20,10 @@
 //! A: job 16 ends: Completed
 //! ```
 //!
-//! Several workers share one queue: run it in several terminals. Kill one of them by `kill -9`, and
-//! the jobs that it had come back to the others when NATS has heard nothing of it for `--ack-wait`.
+//! Several workers share one queue: run the program in several terminals. If one of them is killed
+//! by `kill -9`, the others get its jobs when NATS has heard nothing of these for `--ack-wait`.
 //!
-//! A job is one context (see `job.rs`), and all that can go wrong with it is told there:
+//! A job is one context (see `job.rs`), which handles everything that can go wrong with the job:
 //!
 //! ```text
 //! #[async_context]
@@ -44,12 +44,12 @@
 //! | NATS confirms nothing for most of `--ack-wait` | its body drops, before NATS gives the job to another worker |
 //! | a second signal, `kill -9`, a power cut | NATS gives it to another worker after `--ack-wait` |
 //!
-//! A job may so be done twice, one time after the other: when its acknowledgement does not arrive.
-//! No queue can rule that out. But no two workers do it at the same time, as long as NATS itself is
-//! stopped and not killed, and forgets nothing.
+//! A job may therefore be done twice, one time after the other, if its acknowledgement does not
+//! arrive. No queue can rule that out. But no two workers do a job at the same time, as long as
+//! NATS itself is stopped and not killed, and forgets nothing.
 //!
-//! The exit code tells how the worker has ended: 0 if all jobs that it had came to their ends, 124
-//! if some had to be dropped, 125 if some could not be given back.
+//! The exit code tells how the worker ended: 0 if all its jobs ended by themselves, 124 if some had
+//! to be dropped, 125 if some could not be given back.
 
 #![forbid(unsafe_code)]
 
@@ -69,7 +69,7 @@ use crate::queue::Queue;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How many jobs are under way at the same time.
+/// How many jobs run at the same time.
 const AT_ONCE: usize = 8;
 
 /// Takes jobs from a queue in NATS JetStream, eight at a time, until a signal comes.
@@ -110,7 +110,7 @@ struct Options {
     retry_after: u64,
 }
 
-/// The work itself, which knows nothing of queues and signals.
+/// The work itself, which knows nothing about queues and signals.
 async fn work(job: &Job) -> Result<(), JobError> {
     sleep(job.time).await;
     if job.failures >= job.attempt {
@@ -119,7 +119,7 @@ async fn work(job: &Job) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Does a job that was taken. However this ends, or is dropped, the job's exit answers NATS.
+/// Does a job that was taken. However this ends, or if it is dropped, the job's exit answers NATS.
 async fn finish(job: Result<Guard<Taken>, JobError>) -> Result<(), JobError> {
     let mut job = job?;
     let done = Guard::run(&mut job, async |job| work(job).await).await;
@@ -147,15 +147,15 @@ async fn app(options: Options) -> Result<(), AnyError> {
                 };
                 let name = queue.name.clone();
                 slot.spawn(async move {
-                    // One that fails is none of the others' business.
+                    // A failed job must not end the others.
                     if let Err(error) = finish(job).await {
                         eprintln!("{name}: {error}");
                     }
                     Ok(())
                 });
             }
-            // Until the jobs that are under way have ended. The body waits, and not the exit of the
-            // group: a body that is dropped after the grace drops its tasks, and an exit goes on.
+            // Waits until the running jobs have ended. The body must wait, not the exit of the
+            // group: a body that is dropped after the grace drops its tasks, while an exit goes on.
             let mut free = Vec::new();
             while free.len() < AT_ONCE {
                 free.push(jobs.reserve().await);
@@ -169,6 +169,6 @@ async fn app(options: Options) -> Result<(), AnyError> {
 async fn main() -> Ended<Result<(), AnyError>> {
     let options = Options::parse();
     let times = Times::new().grace(Duration::from_millis(options.grace));
-    // Boxed: it is large, and `run` moves it.
+    // Boxed, because the future is large, and `run` moves it.
     times.run(Box::pin(app(options))).await
 }

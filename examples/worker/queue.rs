@@ -1,4 +1,4 @@
-//! The queue of jobs: a stream of NATS JetStream, and one consumer, which all workers share.
+//! The queue of jobs: a stream of NATS JetStream with one consumer, which all workers share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +16,16 @@ use crate::{AnyError, Options};
 /// How long a worker waits for a job before it asks again.
 const PULL: Duration = Duration::from_secs(1);
 
-/// How long NATS may take to an answer. All jobs are answered for within what a program has to
-/// drain.
+/// How long NATS may take to confirm an answer. All jobs are answered within the time that a
+/// program has to drain.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A NATS that was restarted knows only the second in which it last heard of a job: it may give the
-/// job to another worker so much earlier.
+/// A NATS that was restarted only remembers the second in which it last heard of a job. It may give
+/// the job to another worker that much earlier.
 const ROUNDED: Duration = Duration::from_secs(1);
 
-/// What each job needs of the queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
-    /// That of the worker.
     pub(crate) name: Arc<str>,
     pub(crate) retry_after: Duration,
     ack_wait: Duration,
@@ -37,7 +35,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Makes what there is not yet.
+    /// Creates what does not exist yet.
     pub(crate) async fn open(options: &Options) -> Result<Self, AnyError> {
         let client = ConnectOptions::new()
             .request_timeout(Some(ANSWER))
@@ -49,7 +47,7 @@ impl Queue {
             .await?;
         let stream = stream::Config {
             name: options.queue.clone(),
-            // What is acknowledged is removed.
+            // Removes jobs that were acknowledged.
             retention: RetentionPolicy::WorkQueue,
             ..stream::Config::default()
         };
@@ -76,7 +74,6 @@ impl Queue {
         })
     }
 
-    /// Adds a job.
     pub(crate) async fn add(&self, text: String) -> Result<(), AnyError> {
         let jetstream = jetstream::new(self.client.clone());
         let added = jetstream.publish(self.subject.clone(), text.into()).await?;
@@ -84,7 +81,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Asks for one job. No more: a job that nobody works on yet would wait in vain for an answer.
+    /// Asks for one job. Not for more: NATS would wait in vain for an answer about a job that
+    /// nobody works on yet.
     pub(crate) async fn pull(&self) -> Result<Option<Message>, AnyError> {
         let batch = self.jobs.batch().max_messages(1);
         let wait = PULL.min(self.ack_wait / 4);
@@ -92,30 +90,31 @@ impl Queue {
         messages.next().await.transpose()
     }
 
-    /// Tells NATS, and waits until it has understood.
+    /// Answers NATS, and waits for the confirmation.
     pub(crate) async fn answer(&self, message: &Message, answer: AckKind) -> Result<(), JobError> {
         let Some(of_the_job) = message.reply.clone() else {
             return Err(JobError::Answer("it is not of a queue".into()));
         };
-        // Not `Message::double_ack_with`, which takes "nobody is listening" for an answer: that is
-        // what comes while a server starts.
+        // Not `Message::double_ack_with`, which takes "nobody is listening" for a confirmation: a
+        // server that is starting sends that.
         let understood = self.client.request(of_the_job, answer.into()).await;
         understood.map_err(async_nats::Error::from)?;
         Ok(())
     }
 
-    /// Runs beside the body of a job: tells NATS that the job is still being worked on, and ends the
-    /// body before NATS may give the job to another worker, because NATS has confirmed nothing since
-    /// `since`.
+    /// Runs beside the body of a job: tells NATS that somebody still works on the job. If NATS
+    /// confirms nothing, ends the body before NATS may give the job to another worker. `since` is
+    /// when NATS last heard of the job.
     pub(crate) async fn keep(&self, message: &Message, mut since: Instant) -> Result<(), JobError> {
         let ours = self.ack_wait.saturating_sub(ROUNDED) * 3 / 4;
         loop {
             let asked = Instant::now();
-            // An answer that a stopped server still owed never comes: each question has its own time.
+            // If the server was stopped, the answer to an earlier question never comes: each
+            // question needs its own time.
             let told = timeout(ours / 3, self.answer(message, AckKind::Progress));
             match timeout_at(since + ours, told).await {
                 Ok(Ok(Ok(()))) => since = asked,
-                // A server that is starting, say.
+                // For instance, a server that is starting.
                 Ok(_) => {}
                 Err(_) => return Err(JobError::Lost),
             }

@@ -1,4 +1,4 @@
-//! The context: waits for a lease, renews it, and releases it.
+//! The context that waits for a lease, renews it, and releases it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,17 +16,16 @@ use crate::error::LeaseError;
 use crate::lease::Lease;
 use crate::store::Store;
 
-/// Unless the user says otherwise.
 pub(crate) const TTL: Duration = Duration::from_secs(10);
 
-/// No instant overflows with this, and no store refuses it.
+/// With this limit, no instant overflows, and no store refuses the time.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A lease of that name, as a context: waits until nobody else has the lease, renews it beside the
 /// body, and releases it in the exit.
 ///
-/// Who waits is not in a queue: who asks at the right moment is next.
+/// Waiting holders do not form a queue: the first to ask once the lease is free gets it.
 ///
 /// ```
 /// use async_context_leases::{MemoryStore, Store, lease};
@@ -59,7 +58,7 @@ pub fn lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
     }
 }
 
-/// The same as [`lease`], but does not wait: [`LeaseError::Held`] if somebody else has the lease.
+/// Like [`lease`], but does not wait: [`LeaseError::Held`] if somebody else has the lease.
 ///
 /// ```
 /// use async_context_leases::{LeaseError, MemoryStore, try_lease};
@@ -78,7 +77,7 @@ pub fn try_lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
     lease(store, name).wait_at_most(Duration::ZERO)
 }
 
-/// A lease that is not held yet: a context, made by [`lease`] or [`try_lease`].
+/// A lease that is not held yet: a context, which [`lease`] or [`try_lease`] returns.
 ///
 /// ```
 /// use async_context_leases::{Acquire, MemoryStore, lease};
@@ -99,14 +98,15 @@ pub fn try_lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
 /// # Errors
 ///
 /// The enter fails with [`Held`](LeaseError::Held), [`Store`](LeaseError::Store) or
-/// [`NoAnswer`](LeaseError::NoAnswer), the body with [`Lost`](LeaseError::Lost). A release that
-/// fails is the error of the exit; the lease then ends after its ttl. A lease that was lost is not
-/// released.
+/// [`NoAnswer`](LeaseError::NoAnswer), the body with [`Lost`](LeaseError::Lost). If the release
+/// fails, the exit returns the error, and the lease ends after its ttl. If the store no longer has
+/// the lease, the exit of a completed body fails with `Lost`. A lease that was lost in the body is
+/// not released.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped ends on the spot. A request that is on its way then comes to its end, and
-/// the lease that it may have got is released.
+/// A wait that is dropped ends on the spot. If a request is on its way, it runs to its end, and a
+/// lease that it got is released.
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub struct Acquire<S> {
     store: Arc<S>,
@@ -120,17 +120,16 @@ pub struct Acquire<S> {
     held: Option<watch::Sender<Instant>>,
 }
 
-/// What a store has granted.
 #[derive(Debug, Clone, Copy)]
 struct Granted {
     token: u64,
     sure_until: Instant,
 }
 
-/// One request for a lease: `None` if others have it.
+/// One request for a lease. Gives `None` if others have the lease.
 ///
-/// Nobody who gives up waiting has anything to undo. A request that is on its way then comes to its
-/// end in the background, and gives back what it has got.
+/// A caller that gives up waiting has nothing to undo. A request that is on its way runs to its end
+/// in the background, and releases a lease that it got.
 #[async_context]
 async fn attempt<S: Store>(
     store: Arc<S>,
@@ -144,11 +143,11 @@ async fn attempt<S: Store>(
             Ok(Some(Granted { token, sure_until }))
         }
         Ok(Err(error)) => Err(LeaseError::Store(error)),
-        // An answer that comes too late is none.
+        // An answer that comes too late counts as no answer.
         Ok(Ok(Some(_))) | Err(_) => Err(LeaseError::NoAnswer),
     };
     if granted.is_err() {
-        // Whether the lease was granted, nobody knows. Where this fails as well, it ends by its
+        // The lease may have been granted. If this release fails as well, the lease ends by its
         // ttl.
         let _ = timeout(claim.ttl / 10, store.release(&claim)).await;
     }
@@ -171,8 +170,8 @@ impl<S> fmt::Debug for Acquire<S> {
 }
 
 impl<S: Store> Acquire<S> {
-    /// How long the lease outlives a holder that has died: ten seconds, unless this says otherwise.
-    /// A third of it passes between two renewals.
+    /// Sets how long the lease outlives a holder that has died; the default is ten seconds. The
+    /// lease is renewed every third of this time.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, Store, lease};
@@ -189,10 +188,11 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// How long before the end of the lease the holder gives up: a tenth of the ttl, unless this
-    /// says otherwise.
+    /// Sets how long before the end of the lease the holder gives up; the default is a tenth of the
+    /// ttl.
     ///
-    /// The margin is for the body's drop, and for clocks that do not run at the same speed.
+    /// The margin leaves time for the body to drop, and for clocks that do not run at the same
+    /// speed.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};
@@ -213,7 +213,7 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// Limits how long the enter waits for others: [`LeaseError::Held`] after that.
+    /// Limits how long the enter waits for others. After that, it fails with [`LeaseError::Held`].
     ///
     /// ```
     /// # use async_context_leases::{LeaseError, MemoryStore, lease};
@@ -233,8 +233,9 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// Changes the pauses between two looks at a lease that others have: the first one, which
-    /// doubles from look to look, and the longest. Each is made shorter at random, by up to a half.
+    /// Sets the pauses between two requests for a lease that others have: the first pause, which
+    /// doubles from request to request, and the longest. Each is shortened at random, by up to a
+    /// half.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};
@@ -253,8 +254,8 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// Chooses the pauses by this number: for a test that is the same in each run. Two holders of
-    /// one lease need two numbers.
+    /// Seeds the random pauses, so that a test is the same in each run. Two holders of one lease
+    /// need different seeds.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, lease};
@@ -282,7 +283,7 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// The same terms, for another holder.
+    /// Returns a context on the same terms, for another holder.
     pub(crate) fn again(&mut self) -> Self {
         Self {
             jitter: SmallRng::from_rng(&mut self.jitter),
@@ -298,13 +299,13 @@ impl<S: Store> Acquire<S> {
         self.longest_pause
     }
 
-    /// How long the holder is sure of a lease, from before the request was sent.
+    /// How long the holder is sure of a lease, counted from before the request was sent.
     fn sure_for(&self) -> Duration {
         let margin = self.margin.unwrap_or(self.claim.ttl / 10);
         self.claim.ttl.saturating_sub(margin)
     }
 
-    /// Asks once. `None` if others have the lease.
+    /// Returns `None` if others have the lease.
     async fn ask(&mut self) -> Result<Option<Lease>, LeaseError<S::Error>> {
         let attempt = attempt(Arc::clone(&self.store), self.claim.clone(), self.sure_for());
         let granted = attempt.with(async |granted| Ok(*granted)).await?;
@@ -315,11 +316,10 @@ impl<S: Store> Acquire<S> {
         }))
     }
 
-    /// The pause before the next look.
     fn next_pause(&mut self) -> Result<Duration, LeaseError<S::Error>> {
         let now = Instant::now();
         if let (None, Some(patience)) = (self.waits_until, self.patience) {
-            // The patience begins with the first look, which has just been taken.
+            // The patience begins with the first request, which has just been made.
             self.waits_until = Some(now + patience);
         }
         let pause = self.pause.mul_f64(self.jitter.random_range(0.5..1.0));
@@ -334,7 +334,7 @@ impl<S: Store> Acquire<S> {
     /// Renews the lease until the holder can no longer be sure of it.
     async fn keep(&mut self) -> Result<(), LeaseError<S::Error>> {
         let Some(held) = &self.held else {
-            return Ok(()); // it was not entered
+            return Ok(()); // not entered
         };
         let pause = self.claim.ttl / 3;
         let mut next = Instant::now() + pause;
@@ -345,7 +345,7 @@ impl<S: Store> Acquire<S> {
             if sure_until <= sent {
                 break;
             }
-            // A request that is not answered does not keep the next one from being sent.
+            // A request without an answer must not keep the next one from being sent.
             let limit = sure_until.min(sent + pause);
             match timeout_at(limit, self.store.renew(&self.claim)).await {
                 Ok(Ok(true)) => {
@@ -356,20 +356,21 @@ impl<S: Store> Acquire<S> {
                 Ok(Err(_)) | Err(_) => next = Instant::now() + pause / 10,
             }
         }
-        // It is gone, and so the exit does not release it.
+        // The lease is gone, so the exit must not release it.
         held.send_replace(Instant::now());
         self.held = None;
         Err(LeaseError::Lost)
     }
 
-    /// Gives the lease back, if it is still there.
+    /// Releases the lease, unless it was lost.
     async fn give_back(self, outcome: &Outcome) -> Result<(), LeaseError<S::Error>> {
         if self.held.is_none() {
             return Ok(());
         }
         match timeout(self.claim.ttl, self.store.release(&self.claim)).await {
             Ok(Ok(true)) => Ok(()),
-            // To a body that did not complete it is no news that it was not alone.
+            // The body did not complete, so its caller need not learn that the lease was lost as
+            // well.
             Ok(Ok(false)) if !outcome.is_completed() => Ok(()),
             Ok(Ok(false)) => Err(LeaseError::Lost),
             Ok(Err(error)) => Err(LeaseError::Store(error)),
@@ -400,7 +401,7 @@ impl<S: Store> AsyncContext for Acquire<S> {
         self.give_back(outcome).await
     }
 
-    /// The same, with an enter that is `cancellable!`: by hand, that can't be said of an `enter`.
+    /// Makes the enter `cancellable!`, which a plain `enter` cannot be.
     async fn __coroutine(mut self, lender: Lender<Lease, Self::Error>) -> Result<(), Self::Error> {
         let lease = lender.cancellable(self.enter()).await?;
         let (_lease, outcome) = lender.yield_beside(lease, self.keep()).await;

@@ -1,4 +1,4 @@
-//! The context: an advisory lock of PostgreSQL, which a session holds.
+//! A context for an advisory lock of PostgreSQL, which a session holds.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const TRY: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
 
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended($1, 0))";
 
-/// By the session that has the lock, and so after the tokens of all holders before.
+/// Run by the session that has the lock, and so after the tokens of all earlier holders.
 const TOKEN: &str = "
     INSERT INTO async_context_leases AS lease (name, until, token) VALUES ($1, '-infinity', 1)
     ON CONFLICT (name) DO UPDATE SET token = lease.token + 1
@@ -29,20 +29,20 @@ const TOKEN: &str = "
 
 const SESSION: &str = "SELECT pg_backend_pid()";
 
-/// The code of the error by which PostgreSQL ends a wait that is as long as its `lock_timeout`.
+/// The error code by which PostgreSQL ends a wait after its `lock_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// No session of PostgreSQL can be told a longer time.
+/// PostgreSQL accepts no longer time for a session.
 const LONGEST_TTL: Duration = Duration::from_secs(20 * 24 * 60 * 60);
 
-/// For a holder that nobody lets do anything in time.
+/// Below this, a holder could do nothing in time.
 const SHORTEST_TTL: Duration = Duration::from_millis(100);
 
 /// An advisory lock of PostgreSQL, as a context: waits in the queue of the server, lends a
 /// [`Lease`], checks the session beside the body, and unlocks in the exit.
 ///
-/// The lock belongs to a session, and so each use has a connection of its own, made with these
-/// options. The tokens are in the tables of [`PostgresStore`](crate::PostgresStore), which
+/// The lock belongs to a session, so each use opens a connection of its own, with these options.
+/// The tokens are in the tables of [`PostgresStore`](crate::PostgresStore), which
 /// [`create_tables`](crate::PostgresStore::create_tables) creates.
 ///
 /// ```no_run
@@ -77,7 +77,7 @@ pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> Advis
     }
 }
 
-/// An advisory lock that is not held yet: a context, made by [`advisory_lock`].
+/// An advisory lock that is not held yet: a context, which [`advisory_lock`] returns.
 ///
 /// ```no_run
 /// use async_context_leases::{AdvisoryLock, advisory_lock};
@@ -100,37 +100,37 @@ pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> Advis
 /// # What ends it
 ///
 /// The session tells the server to end it when it has been idle for the [ttl](AdvisoryLock::ttl)
-/// (`idle_session_timeout`, which PostgreSQL has since version 14). Beside the body the holder asks
-/// for the number of its session, three times in a ttl. So the lock of a holder that was stopped or
-/// cut off ends by the server's clock. The holder counts the same time on its own clock, from
-/// before it has sent the request, less a margin, and ends the body with
-/// [`Lost`](LeaseError::Lost). The server ends the lock of a process that has died as soon as the
-/// server sees the connection closed, and not only after the ttl.
+/// (`idle_session_timeout`, in PostgreSQL since version 14). Beside the body, the holder asks for
+/// the number of its session three times in a ttl. So the lock of a holder that was stopped or cut
+/// off ends by the server's clock. The holder counts the same time on its own clock, from before it
+/// has sent the request, less a margin, and then ends the body with [`Lost`](LeaseError::Lost). If
+/// a process dies, the server ends its lock as soon as it sees the connection closed, without
+/// waiting for the ttl.
 ///
 /// # What it can do that a lease in a row can't
 ///
-/// Waiting takes no polling: the server has a queue, and who has waited longest is next. Whoever
-/// waits for longer than a ttl goes to the end of the queue, because a wait is asked for anew after
-/// that time: so a waiter finds out that the server is gone.
+/// Waiting needs no polling: the server has a queue, and the longest waiter is next. A waiter asks
+/// again after each ttl, to find out if the server is gone, and thereby goes to the end of the
+/// queue.
 ///
 /// # What it can't do behind a pooler
 ///
-/// A pooler in transaction mode, such as `PgBouncer`, hands out a session of the server for a
+/// A pooler in transaction mode, such as `PgBouncer`, assigns a session of the server for one
 /// transaction at a time. The lock stays with a session that the next client gets, and an unlock
 /// goes to another session. Two clients on one session both get the lock, because a session that
 /// has a lock gets the lock again. Give the address of the server itself, past the pooler.
 /// `PgBouncer` refuses the connection of this context, because of its startup options, unless
 /// `PgBouncer` was told to ignore them. A holder whose session changes gets
-/// [`Lost`](LeaseError::Lost), but two on one session can't be told. [`PostgresStore`] has none of
-/// these problems.
+/// [`Lost`](LeaseError::Lost), but two holders on one session cannot be detected. [`PostgresStore`]
+/// has none of these problems.
 ///
-/// Nor does a lock outlive a failover: a standby has none of the locks. After a failover to a
+/// The lock does not survive a failover: a standby has none of the locks. After a failover to a
 /// standby that was behind, the tokens may be old ones.
 ///
 /// # Names
 ///
-/// PostgreSQL has numbers for locks: a hash of 64 bits of the name. Locks of other programs in the
-/// same database may have the same number.
+/// PostgreSQL identifies a lock by a number: a 64-bit hash of the name. Locks of other programs in
+/// the same database may have the same number.
 ///
 /// # Errors
 ///
@@ -139,7 +139,7 @@ pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> Advis
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped closes its connection. The server looks once a second whether a waiting
+/// A wait that is dropped closes its connection. The server checks once a second whether a waiting
 /// session still has a client.
 ///
 /// [`PostgresStore`]: crate::PostgresStore
@@ -153,7 +153,6 @@ pub struct AdvisoryLock {
     held: Option<Held>,
 }
 
-/// The session that has the lock.
 struct Held {
     connection: PgConnection,
     process: i32,
@@ -170,7 +169,7 @@ impl fmt::Debug for AdvisoryLock {
 
 type Failed = LeaseError<sqlx::Error>;
 
-/// An answer that has not come by then is none.
+/// Waits for an answer, up to a limit.
 async fn answer<T>(
     limit: Duration,
     asked: impl Future<Output = Result<T, sqlx::Error>>,
@@ -180,8 +179,8 @@ async fn answer<T>(
 }
 
 impl AdvisoryLock {
-    /// How long the lock outlives a holder that was stopped or cut off: ten seconds, unless this
-    /// says otherwise.
+    /// Sets how long the lock outlives a holder that was stopped or cut off; the default is ten
+    /// seconds.
     ///
     /// ```no_run
     /// # use async_context_leases::advisory_lock;
@@ -200,8 +199,8 @@ impl AdvisoryLock {
         self
     }
 
-    /// How long before the end of the ttl the holder gives up: a tenth of the ttl, unless this says
-    /// otherwise.
+    /// Sets how long before the end of the ttl the holder gives up; the default is a tenth of the
+    /// ttl.
     ///
     /// ```no_run
     /// # use async_context_leases::advisory_lock;
@@ -222,8 +221,8 @@ impl AdvisoryLock {
         self
     }
 
-    /// Limits how long the enter waits for others: [`LeaseError::Held`] after that. With a limit of
-    /// zero the enter does not wait.
+    /// Limits how long the enter waits for others. After that, it fails with [`LeaseError::Held`].
+    /// With a limit of zero, the enter does not wait.
     ///
     /// ```no_run
     /// # use async_context_leases::{LeaseError, advisory_lock};
@@ -251,7 +250,7 @@ impl AdvisoryLock {
         self.ttl.saturating_sub(margin)
     }
 
-    /// A session that the server ends when nobody uses it.
+    /// Opens a session that the server ends when it is idle.
     async fn session(&self, longest_wait: Duration) -> Result<PgConnection, Failed> {
         let milliseconds = |time: Duration| time.as_millis().max(1).to_string();
         let server = self.server.clone().options([
@@ -282,18 +281,17 @@ impl AdvisoryLock {
                 .patience
                 .is_some_and(|patience| patience <= begun.elapsed())
             {
-                // Where this fails, the connection is closed all the same.
+                // If this fails, the drop closes the connection.
                 let _ = timeout(self.ttl, connection.close()).await;
                 return Err(LeaseError::Held);
             }
         }
     }
 
-    /// Waits for the lock, and takes a token.
     async fn take(&mut self) -> Result<Lease, Failed> {
         let mut connection = self.wait().await?;
-        // How long ago the lock was granted, nobody knows. From this request on the server counts
-        // anew; and if the session is there to answer it, the session has the lock.
+        // When the lock was granted is unknown. But the server counts the idle time anew from this
+        // request on, and a session that answers it still has the lock.
         let sure_until = Instant::now() + self.sure_for();
         let asked = sqlx::query_as(TOKEN).bind(&self.name);
         let answered = timeout_at(sure_until, asked.fetch_one(&mut connection)).await;
@@ -312,7 +310,7 @@ impl AdvisoryLock {
     async fn keep(&mut self) -> Result<(), Failed> {
         let (pause, sure_for) = (self.ttl / 3, self.sure_for());
         let Some(held) = &mut self.held else {
-            return Ok(()); // it was not entered
+            return Ok(()); // not entered
         };
         let mut next = Instant::now() + pause;
         loop {
@@ -322,7 +320,8 @@ impl AdvisoryLock {
             if sure_until <= sent {
                 break;
             }
-            // An answer that is late would be late on this connection for any other request, too.
+            // The time limit covers all that is left: on this connection, a late answer would delay
+            // every other request, too.
             let asked = sqlx::query_scalar::<_, i32>(SESSION).fetch_one(&mut held.connection);
             match timeout_at(sure_until, asked).await {
                 Ok(Ok(process)) if held.process == process => {
@@ -332,24 +331,24 @@ impl AdvisoryLock {
                 Ok(Ok(_) | Err(_)) | Err(_) => break,
             }
         }
-        // The connection is closed with it.
+        // This also closes the connection.
         held.sure_until.send_replace(Instant::now());
         self.held = None;
         Err(LeaseError::Lost)
     }
 
-    /// Unlocks, and closes the connection.
     async fn give_back(self, outcome: &Outcome) -> Result<(), Failed> {
         let Some(Held { mut connection, .. }) = self.held else {
             return Ok(());
         };
         let asked = sqlx::query_scalar(UNLOCK).bind(&self.name);
         let unlocked = answer(self.ttl, asked.fetch_one(&mut connection)).await;
-        // With the session the lock ends in any case.
+        // The lock ends with the session in any case.
         let closed = answer(self.ttl, connection.close()).await;
         match unlocked? {
             true => closed,
-            // To a body that did not complete it is no news that it was not alone.
+            // The body did not complete, so its caller need not learn that the lock was lost as
+            // well.
             false if !outcome.is_completed() => Ok(()),
             false => Err(LeaseError::Lost),
         }
@@ -373,7 +372,7 @@ impl AsyncContext for AdvisoryLock {
         self.give_back(outcome).await
     }
 
-    /// The same, with an enter that is `cancellable!`: by hand, that can't be said of an `enter`.
+    /// Makes the enter `cancellable!`, which a plain `enter` cannot be.
     async fn __coroutine(mut self, lender: Lender<Lease, Self::Error>) -> Result<(), Self::Error> {
         let lease = lender.cancellable(self.take()).await?;
         let (_lease, outcome) = lender.yield_beside(lease, self.keep()).await;

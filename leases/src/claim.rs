@@ -1,11 +1,11 @@
-//! What a holder, or a process that wants to be one, tells a store.
+//! What a holder tells a store.
 
 use std::time::Duration;
 
-/// What a [`Store`](crate::Store) is told of one use of a lease: its name, who asks, and for how
-/// long.
+/// What a [`Store`](crate::Store) is told about one use of a lease: its name, its holder, and for
+/// how long.
 ///
-/// A claim is made anew for each use. So two uses in one process are two holders.
+/// Each use makes a new claim, so two uses in one process are two holders.
 ///
 /// ```
 /// use async_context_leases::Claim;
@@ -24,7 +24,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A claim of a new holder, whose name is random.
+    /// Returns a claim of a new holder, with a random name.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -64,7 +64,7 @@ impl Claim {
         &self.holder
     }
 
-    /// How long the lease lasts from the moment that the store grants or renews it.
+    /// How long the lease lasts after the store grants or renews it.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// What goes wrong with a lease. `E` is the error of the [`Store`](crate::Store).
+/// What can go wrong with a lease. `E` is the error of the [`Store`](crate::Store).
 ///
 /// ```
 /// use async_context_leases::{LeaseError, MemoryStore, lease, try_lease};
@@ -20,13 +20,13 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LeaseError<E> {
-    /// Others have the lease, and had it for as long as the caller was willing to wait.
+    /// Others had the lease for as long as the caller was willing to wait.
     #[error("others hold the lease")]
     Held,
-    /// The holder can no longer be sure that the lease is its own. The body was ended.
+    /// The holder can no longer be sure of having the lease. The body was ended.
     #[error("the lease was lost before the work was done")]
     Lost,
-    /// The store has not answered in time.
+    /// The store did not answer in time.
     #[error("the store of the lease has not answered in time")]
     NoAnswer,
     /// The store failed.

@@ -17,9 +17,9 @@ impl EtcdStore {
 impl Store for EtcdStore {
     type Error = Error;
 
-    /// A lease of etcd has no name. What it is for is a key that etcd removes with the lease.
+    /// A lease of etcd has no name. The name is a key that etcd removes together with the lease.
     async fn acquire(&self, claim: &Claim) -> Result<Option<u64>, Error> {
-        // Saves the lease, where somebody else has the key.
+        // Saves a lease of etcd if somebody else has the key.
         if self.read(claim.name()).await?.is_some() {
             return Ok(None);
         }
@@ -36,7 +36,7 @@ impl Store for EtcdStore {
             leases.revoke(lease).await?;
             return Ok(None);
         }
-        // The number of this change to the whole of etcd. It only grows.
+        // The number of this change in the history of etcd, which only grows.
         let revision = taken.header().map_or(0, ResponseHeader::revision);
         Ok(u64::try_from(revision).ok())
     }
@@ -46,7 +46,7 @@ impl Store for EtcdStore {
         let Some(key) = key.filter(|key| key.value() == claim.holder().as_bytes()) else {
             return Ok(false);
         };
-        // Nobody else uses this holder's lease of etcd. If it has ended since, this fails.
+        // Only this holder uses the lease of etcd. If the lease has ended, the call fails.
         let mut leases = self.client.lease_client();
         let (mut keeper, mut answers) = leases.keep_alive(key.lease()).await?;
         keeper.keep_alive().await?;
@@ -54,7 +54,7 @@ impl Store for EtcdStore {
         Ok(answer.is_some_and(|answer| answer.ttl() > 0))
     }
 
-    /// The lease of etcd has nothing more to remove then, and ends after its ttl.
+    /// The lease of etcd then has no key to remove, and ends after its ttl.
     async fn release(&self, claim: &Claim) -> Result<bool, Error> {
         let is_ours = Compare::value(claim.name(), CompareOp::Equal, claim.holder());
         let delete = TxnOp::delete(claim.name(), None);

@@ -10,10 +10,10 @@ use crate::store::Store;
 
 /// Runs the work whenever this process leads, until the work ends by itself.
 ///
-/// Waits until this process has the lease of that name, and calls the work. When the leadership is
-/// lost, the work is dropped, and called again when this process leads again. A store that fails is
-/// asked again, after a pause. The work is cloned for each term: a closure that owns only clones of
-/// handles is `Clone`. For other terms there is [`Acquire::leading`].
+/// Waits until this process has the lease of that name, and calls the work. If the leadership is
+/// lost, the work is dropped, and is called again when this process leads again. If the store
+/// fails, it is asked again after a pause. The work is cloned for each term: a closure that owns
+/// only clones of handles is `Clone`. For other terms there is [`Acquire::leading`].
 ///
 /// ```
 /// use async_context_leases::{MemoryStore, leading};
@@ -37,12 +37,13 @@ use crate::store::Store;
 ///
 /// # Errors
 ///
-/// Those that the work ends with, other than [`LeaseError::Lost`]. A release that fails after the
-/// work is a [report](async_context_manager::report): the result of the work counts.
+/// The errors that the work ends with, other than [`LeaseError::Lost`]. If the release after the
+/// work fails, that is [reported](async_context_manager::report), and the result of the work
+/// counts.
 ///
 /// # Cancel safety
 ///
-/// Dropped, it drops the work, and the lease is released.
+/// Dropping it drops the work, and releases the lease.
 pub async fn leading<S, R, W>(
     store: S,
     name: impl Into<String> + Send,
@@ -57,8 +58,8 @@ where
 }
 
 impl<S: Store> Acquire<S> {
-    /// The same as the function [`leading`], on these terms. Where there is a
-    /// [limit](Acquire::wait_at_most) and others lead for longer, fails with [`LeaseError::Held`].
+    /// Like the function [`leading`], on the terms of this context. Fails with [`LeaseError::Held`]
+    /// if there is a [limit](Acquire::wait_at_most) and others lead for longer.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, lease};
@@ -74,7 +75,7 @@ impl<S: Store> Acquire<S> {
     ///
     /// # Errors
     ///
-    /// As the function has them; and [`LeaseError::Held`].
+    /// As for the function, and [`LeaseError::Held`].
     pub async fn leading<R, W>(mut self, work: W) -> Result<R, LeaseError<S::Error>>
     where
         R: Send,
@@ -95,7 +96,8 @@ impl<S: Store> Acquire<S> {
                 ) => {}
                 Err(failure) => return Err(failure.into_primary()),
             }
-            // Not in a hot loop, where the store fails, or loses the lease, at once.
+            // Without this pause, the loop would be hot if the store fails, or loses the lease, at
+            // once.
             sleep_until(begun + self.longest_pause()).await;
         }
     }

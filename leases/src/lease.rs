@@ -1,9 +1,9 @@
-//! The lease, while it is held.
+//! A lease that is held.
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A lease, while it is held: what the body borrows.
+/// A lease that is held: the value that the body borrows.
 ///
 /// ```
 /// use async_context_leases::{MemoryStore, lease};
@@ -31,11 +31,11 @@ impl Lease {
         Self { token, sure_until }
     }
 
-    /// The fencing token: a number that is higher than those of all holders before.
+    /// The fencing token: a number that is higher than those of all earlier holders.
     ///
-    /// Whatever the lease protects has to remember the highest token that it has seen, and to
-    /// refuse a write that comes with a lower one. Without that, a process that was stopped can
-    /// write after its lease was over, before its body ends.
+    /// What the lease protects must remember the highest token that it has seen, and refuse a write
+    /// with a lower one. Otherwise a process that was stopped can still write when its lease is
+    /// over and its body has not ended yet.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};
@@ -51,7 +51,7 @@ impl Lease {
         self.token
     }
 
-    /// The moment until which nobody else can have the lease. Each renewal moves it on.
+    /// The moment until which nobody else can have the lease. Each renewal moves it.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};
@@ -73,7 +73,7 @@ impl Lease {
     /// Returns `true` if nobody else can have the lease now, by the monotonic clock of this
     /// process.
     ///
-    /// A body that has computed for long without an await can ask before it writes.
+    /// A body that has computed for a long time without an await can call this before it writes.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};

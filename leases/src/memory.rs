@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep};
 use crate::claim::Claim;
 use crate::store::Store;
 
-/// A store in the memory of one process: for tests of what uses leases.
+/// A store in the memory of one process: for tests of code that uses leases.
 ///
-/// Its clock is tokio's. Under paused time a test is the same in each run. A clone is the same
+/// Its clock is tokio's, so under paused time a test is the same in each run. A clone is the same
 /// connection to the same server; [`connect`](MemoryStore::connect) makes another connection, for
-/// what plays another process. Connections can be slow, cut, or refused.
+/// the part that plays another process. Connections can be slow, cut, or refused.
 ///
 /// ```
 /// use async_context_leases::{LeaseError, MemoryStore, lease};
@@ -58,11 +58,10 @@ pub struct MemoryStore {
 #[error("the store can't be reached")]
 pub struct Unreachable;
 
-/// A lease, as the server knows it.
 #[derive(Default)]
 struct Entry {
     token: u64,
-    /// Who has the lease, and until when.
+    /// The holder of the lease, and when the lease ends.
     held: Option<(String, Instant)>,
 }
 
@@ -75,7 +74,6 @@ impl Entry {
 
 type Delays = Box<dyn FnMut() -> (Duration, Duration) + Send>;
 
-/// What a connection is like.
 #[derive(Default)]
 struct Link {
     state: State,
@@ -95,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl MemoryStore {
-    /// A new server, and a connection to it.
+    /// Creates a new server, and a connection to it.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -113,7 +111,7 @@ impl MemoryStore {
         }
     }
 
-    /// Another connection to the same server, in good order.
+    /// Returns another, intact connection to the same server.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store, Unreachable};
@@ -135,7 +133,7 @@ impl MemoryStore {
         }
     }
 
-    /// From now on, requests and answers on this connection get lost: nothing is answered, and
+    /// Makes requests and answers on this connection get lost from now on: nothing is answered, and
     /// nothing fails.
     ///
     /// ```
@@ -154,7 +152,7 @@ impl MemoryStore {
         lock(&self.link).state = State::Cut;
     }
 
-    /// From now on, requests on this connection fail with [`Unreachable`], and do not arrive.
+    /// Makes requests on this connection fail with [`Unreachable`] from now on, without arriving.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store, Unreachable};
@@ -170,7 +168,7 @@ impl MemoryStore {
         lock(&self.link).state = State::Refused;
     }
 
-    /// From now on, this connection is in good order again. What got lost stays lost.
+    /// Repairs the connection. What got lost stays lost.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -187,8 +185,8 @@ impl MemoryStore {
         lock(&self.link).state = State::Good;
     }
 
-    /// From now on, each request on this connection takes as long as the function says: the way to
-    /// the server, and the way back.
+    /// Makes each request on this connection take as long as the function says: the way to the
+    /// server, and the way back.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -208,8 +206,8 @@ impl MemoryStore {
         lock(&self.link).delays = Some(Box::new(delays));
     }
 
-    /// The server loses the lease of that name, whoever has it. Its next token still is a higher
-    /// one.
+    /// Makes the server lose the lease of that name, whoever has it. The next token is still a
+    /// higher one.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store, lease};
@@ -229,7 +227,7 @@ impl MemoryStore {
         }
     }
 
-    /// A request on its way to the server, what it does there, and its answer.
+    /// Sends a request to the server, lets the server handle it, and returns the answer.
     async fn request<R>(
         &self,
         name: &str,
@@ -246,7 +244,7 @@ impl MemoryStore {
         Ok(answer)
     }
 
-    /// One way.
+    /// Takes a message one way.
     async fn pass(&self, time: Duration) -> Result<(), Unreachable> {
         if !time.is_zero() {
             sleep(time).await;

@@ -10,14 +10,14 @@ use thiserror::Error;
 use crate::claim::Claim;
 use crate::store::Store;
 
-/// Leases in a key-value bucket of NATS JetStream: a key for each, which the server removes when
-/// nobody has written it for the `max_age` of the bucket.
+/// Leases in a key-value bucket of NATS JetStream. Each lease is a key, which the server removes
+/// when nobody has written it for the `max_age` of the bucket.
 ///
 /// Create the bucket with the ttl of the leases as its `max_age`. Leases of another ttl belong in
-/// another bucket. (async-nats' `create_key_value` needs NATS 2.10 or later. Whoever makes the
-/// bucket's stream in another way can use an older server.) A lease with a longer ttl is refused
-/// with [`NatsError::TtlTooLong`]. A lease with a shorter ttl works, but outlives a holder that has
-/// died by the `max_age`.
+/// another bucket. A lease with a longer ttl is refused with [`NatsError::TtlTooLong`]. A lease
+/// with a shorter ttl works, but if its holder dies, it lasts until the `max_age`. (async-nats'
+/// `create_key_value` needs NATS 2.10 or later. If the bucket's stream is created in another way,
+/// an older server works.)
 ///
 /// ```no_run
 /// use async_context_leases::{NatsStore, lease};
@@ -45,42 +45,42 @@ use crate::store::Store;
 ///
 /// # Whose clock decides
 ///
-/// The server's. The server stamps each message when the server stores the message, and removes the
+/// The server's clock. The server stamps each message when it stores the message, and removes the
 /// message when the stamp is older than the `max_age`. No client reads a time that another client
-/// has written. In a cluster that is the clock of the leader of the bucket's stream; after an
-/// election the new leader compares the old leader's stamps with its own clock. Both are wall
-/// clocks: a server whose clock is set forward ends leases early by as much. The margin of the
-/// lease has to cover what the clocks of the servers may differ by.
+/// has written. In a cluster, the clock is that of the leader of the bucket's stream; after an
+/// election, the new leader compares the old leader's stamps with its own clock. Both are wall
+/// clocks: if a server's clock is set forward, leases end early by as much. The margin of the lease
+/// must cover the difference between the clocks of the servers.
 ///
 /// # What is atomic
 ///
 /// JetStream has no scripts. Each write names the revision of the key that it replaces, and the
 /// server refuses the write if there is another revision by now. So a request that arrives late, or
-/// twice, changes nothing. All reads go to the leader of the stream, and not to a replica that may
-/// be behind.
+/// twice, changes nothing. All reads go to the leader of the stream, not to a replica that may be
+/// behind.
 ///
 /// # The token
 ///
 /// The token is the revision of the write that took the lease. A revision is a number in the
-/// sequence of the whole bucket: the tokens of one name grow, and have gaps. They are lost with the
+/// sequence of the whole bucket, so the tokens of one name grow, with gaps. They are lost with the
 /// bucket. Do not delete a bucket whose tokens protect something.
 ///
 /// # What a bucket can't promise
 ///
 /// - A bucket in memory (`StorageType::Memory`) on one server forgets leases and tokens in a
 ///   restart.
-/// - A bucket on disk on one server outlives a restart and a kill. After a power cut it may have
+/// - A bucket on disk on one server survives a restart and a kill. After a power cut it may have
 ///   forgotten the writes of the last minutes: NATS syncs its files every two minutes, unless
 ///   `sync_interval` says otherwise (`always`, from NATS 2.10 on). Then a lease may be held twice,
 ///   and tokens may be given out again.
-/// - A bucket with three replicas outlives the loss of one server. A cut of power at all of them is
-///   as above.
-/// - A mirror of a bucket is behind. Take the bucket itself.
+/// - A bucket with three replicas survives the loss of one server. A power cut at all of them has
+///   the same effect as at one server.
+/// - A mirror of a bucket is behind. Use the bucket itself.
 ///
 /// # Names
 ///
-/// A name may be any text. In the key, all but letters, digits, `-` and `_` is written as `=` and
-/// two hexadecimal digits for each byte.
+/// A name may be any text. In the key, each byte other than a letter, digit, `-` or `_` is written
+/// as `=` and two hexadecimal digits.
 #[derive(Debug, Clone)]
 pub struct NatsStore {
     bucket: kv::Store,
@@ -108,15 +108,15 @@ pub struct NatsStore {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NatsError {
-    /// The bucket keeps its keys for ever. The lease of a holder that has died would never end.
+    /// The bucket keeps its keys for ever: the lease of a holder that has died would never end.
     #[error("the bucket {0} has no max_age: a lease in it would never end")]
     NoMaxAge(String),
     /// The bucket would remove the lease before the holder expects its end.
     #[error("a lease of {ttl:?} does not fit into a bucket with a max_age of {max_age:?}")]
     TtlTooLong {
-        /// That of the lease.
+        /// The ttl of the lease.
         ttl: Duration,
-        /// That of the bucket.
+        /// The `max_age` of the bucket.
         max_age: Duration,
     },
     /// A read failed.
@@ -127,7 +127,6 @@ pub enum NatsError {
     Write(#[from] UpdateError),
 }
 
-/// What a key says.
 struct Entry {
     revision: u64,
     /// `None` if the key was deleted.
@@ -140,8 +139,8 @@ struct Held {
 }
 
 impl Entry {
-    /// The value is the holder. A renewal writes the token as well, because the revision is then a
-    /// later one.
+    /// The value is the holder. A renewal also writes the token, because the revision of the
+    /// renewal is a later one.
     fn parse(revision: u64, value: &[u8]) -> Self {
         if value.is_empty() {
             let held = None;
@@ -156,16 +155,15 @@ impl Entry {
         Self { revision, held }
     }
 
-    /// The token, if it is this claim that has the lease.
+    /// Returns the token if this claim has the lease.
     fn token_of(&self, claim: &Claim) -> Option<u64> {
         let held = self.held.as_ref()?;
         (held.holder == claim.holder()).then_some(held.token)
     }
 }
 
-/// The key for the lease of that name.
 fn key(name: &str) -> String {
-    // A key has at least one character.
+    // The prefix also keeps the key from being empty.
     let mut key = String::from("lease=");
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
@@ -177,7 +175,7 @@ fn key(name: &str) -> String {
     key
 }
 
-/// `None` if somebody else has written the key in the meantime.
+/// Returns `None` if somebody else has written the key in the meantime.
 fn written<T>(result: Result<T, UpdateError>) -> Result<Option<T>, NatsError> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -187,7 +185,7 @@ fn written<T>(result: Result<T, UpdateError>) -> Result<Option<T>, NatsError> {
 }
 
 impl NatsStore {
-    /// A store that keeps its leases in this bucket, and nothing else is in there.
+    /// Returns a store that keeps its leases in this bucket. The bucket must hold nothing else.
     ///
     /// ```no_run
     /// # use async_context_leases::{NatsStore, Store};
@@ -233,7 +231,7 @@ impl NatsStore {
         self.max_age
     }
 
-    /// What the leader of the bucket's stream has.
+    /// Reads from the leader of the bucket's stream.
     async fn read(&self, key: &str) -> Result<Option<Entry>, NatsError> {
         let subject = format!("{}{key}", self.bucket.prefix);
         let message = self.bucket.stream.get_last_raw_message_by_subject(&subject);
@@ -265,8 +263,8 @@ impl Store for NatsStore {
 
     async fn renew(&self, claim: &Claim) -> Result<bool, NatsError> {
         let key = key(claim.name());
-        // Between the read and the write a renewal of the same holder may arrive that had been
-        // given up on its way. Then the lease is still the holder's.
+        // Between the read and the write, an earlier renewal of the same holder may arrive, which
+        // the holder had given up. Then the lease is still the holder's.
         while let Some(entry) = self.read(&key).await? {
             let Some(token) = entry.token_of(claim) else {
                 break;

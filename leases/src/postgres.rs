@@ -50,16 +50,17 @@ const PASS: &str = "
     ON CONFLICT (resource) DO UPDATE SET token = EXCLUDED.token WHERE fence.token <= EXCLUDED.token
 ";
 
-/// Leases on PostgreSQL: a row for each, which holds the token, the holder, and the end by the
+/// Leases on PostgreSQL. Each lease is a row, which holds the token, the holder, and the end by the
 /// server's clock.
 ///
-/// Each request is one statement. No session is held, so that a pooler in transaction mode does no
-/// harm. A row stays when its lease is over, because it keeps the token. Where there is no pooler,
-/// [`advisory_lock`](crate::advisory_lock) waits in a queue of the server instead of asking again.
+/// Each request is one statement. No session is held, so a pooler in transaction mode does no harm.
+/// A row stays when its lease is over, because it keeps the token. Without a pooler,
+/// [`advisory_lock`](crate::advisory_lock) can wait in a queue of the server instead of asking
+/// again.
 ///
-/// The server's clock is a wall clock. A server whose clock is set forward ends leases early by as
-/// much. After a failover to a standby that was behind, leases and tokens are those of before:
-/// where that matters, let the server wait for the standby (`synchronous_standby_names`).
+/// The server's clock is a wall clock: if it is set forward, leases end early by as much. After a
+/// failover to a standby that was behind, leases and tokens are old ones. If that matters, let the
+/// server wait for the standby (`synchronous_standby_names`).
 ///
 /// ```no_run
 /// use async_context_leases::{PostgresStore, lease};
@@ -81,10 +82,10 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// A store that takes a connection from this pool for each request.
+    /// Returns a store that takes a connection from this pool for each request.
     ///
-    /// Keep the pool apart from that of the work. A body that has all the connections would keep
-    /// its own lease from being renewed.
+    /// Use another pool for the work. A body that holds all connections of this pool would keep its
+    /// own lease from being renewed.
     ///
     /// ```no_run
     /// # use async_context_leases::{PostgresStore, Store};
@@ -100,7 +101,7 @@ impl PostgresStore {
         Self { pool }
     }
 
-    /// Creates the tables `async_context_leases` and `async_context_fences`, unless they are there.
+    /// Creates the tables `async_context_leases` and `async_context_fences`, unless they exist.
     ///
     /// ```no_run
     /// # use async_context_leases::PostgresStore;
@@ -116,10 +117,11 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// Those of the server.
+    /// The errors of the server.
     pub async fn create_tables(&self) -> Result<(), sqlx::Error> {
         let mut tx = self.pool.begin().await?;
-        // Two that create a table at once would fail: the lock lets them in one by one.
+        // Two sessions that create a table at the same time would fail: the lock lets one after the
+        // other in.
         (&mut *tx)
             .execute("SELECT pg_advisory_xact_lock(hashtext('async_context_leases'))")
             .await?;
@@ -128,10 +130,10 @@ impl PostgresStore {
     }
 }
 
-/// The fence: returns `true` if nobody with a higher token has passed it for this resource.
+/// The fence. Returns `true` if nobody with a higher token has passed it for this resource.
 ///
 /// Call it first, in the transaction that writes. The row stays locked until that transaction ends,
-/// so that an older holder's write is either before this one, or refused.
+/// so that an older holder's write comes either before this one, or is refused.
 ///
 /// ```no_run
 /// use async_context_leases::pass_fence;
@@ -149,7 +151,7 @@ impl PostgresStore {
 ///
 /// # Errors
 ///
-/// Those of the server.
+/// The errors of the server.
 pub async fn pass_fence<'c>(
     connection: impl Executor<'c, Database = Postgres>,
     resource: &str,

@@ -36,16 +36,16 @@ const CURRENT: &str = "
     return false
 ";
 
-/// Leases on one Redis: a key with an expiry for each, and a counter of tokens that has none.
+/// Leases on one Redis. Each lease is a key with an expiry, and a counter of tokens without one.
 ///
 /// A single Redis that restarts without its data, or fails over to a replica that is behind,
-/// forgets who holds what, and may count its tokens from an old number. No client can make that
-/// good: where it matters, let Redis write each command to disk before it answers
-/// (`appendfsync always`), or use another store. The clock that ends a key is the server's wall
-/// clock: a server whose clock is set forward ends leases early by as much.
+/// forgets who holds what, and may count its tokens from an old number. No client can repair that.
+/// If it matters, let Redis write each command to disk before it answers (`appendfsync always`), or
+/// use another store. The clock that ends a key is the server's wall clock: if that is set forward,
+/// leases end early by as much.
 ///
-/// `C` is a connection that can be cloned, such as redis' `ConnectionManager`. Give it a timeout
-/// for its answers that is well below the ttl.
+/// `C` is a connection that can be cloned, such as redis' `ConnectionManager`. Set its response
+/// timeout well below the ttl.
 ///
 /// ```no_run
 /// use async_context_leases::{RedisStore, lease};
@@ -66,7 +66,7 @@ pub struct RedisStore<C> {
 }
 
 impl<C> RedisStore<C> {
-    /// A store that sends its requests through this connection.
+    /// Returns a store that sends its requests through this connection.
     ///
     /// ```no_run
     /// # use async_context_leases::{RedisStore, Store};
@@ -89,7 +89,7 @@ impl<C> fmt::Debug for RedisStore<C> {
     }
 }
 
-/// The script itself, not its hash: so it is one request, done or not. The braces put both keys on
+/// Sends the script itself, not its hash: then it is a single request. The braces put both keys on
 /// one node of a cluster.
 fn eval(script: &str, name: &str) -> Cmd {
     let mut command = redis::cmd("EVAL");

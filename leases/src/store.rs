@@ -5,23 +5,23 @@ use std::future::Future;
 
 use crate::claim::Claim;
 
-/// Where leases are kept: four requests to something that all processes share.
+/// The place where leases are kept: four requests to something that all processes share.
 ///
-/// [`MemoryStore`](crate::MemoryStore) is one for tests. Those for servers are behind features.
+/// [`MemoryStore`](crate::MemoryStore) is a store for tests. The stores for servers are behind
+/// features.
 ///
 /// # What the implementer owes
 ///
-/// 1. Each request is decided by the server in one step: a script, a transaction, a
-///    compare-and-swap.
-/// 2. A lease ends by the clock of the server, at the earliest [`ttl`](Claim::ttl) after the server
-///    received the request. No clock of a client takes part.
-/// 3. The token of a lease grows with each new holder. It outlives releases, ends and restarts.
+/// 1. The server must decide each request in one step: a script, a transaction, a compare-and-swap.
+/// 2. A lease must end by the clock of the server, at the earliest [`ttl`](Claim::ttl) after the
+///    server received the request. The clocks of clients must not matter.
+/// 3. The token of a lease must grow with each new holder, and survive releases, ends and restarts.
 /// 4. A request may be dropped at any moment, and may then have arrived or not.
 ///
 /// # How to write a store
 ///
-/// Four methods, and mostly a compare-and-swap. This is a whole one, for etcd, by the crate
-/// `etcd-client`. The build of that crate needs `protoc`. So the tests of this package compile and
+/// A store is four methods, usually with a compare-and-swap. This is a complete store for etcd, by
+/// the crate `etcd-client`. The build of that crate needs `protoc`, so the tests of this package
 /// run the store with a small fake of the crate and of etcd.
 ///
 /// ```ignore
@@ -38,7 +38,8 @@ pub trait Store: Send + Sync + 'static {
     /// The error of a request.
     type Error: Error + Send + Sync + 'static;
 
-    /// Grants the lease if nobody has it, and gives its token. `None` if another holder has it.
+    /// Grants the lease if nobody has it, and returns its token. Returns `None` if another holder
+    /// has it.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};
@@ -56,8 +57,8 @@ pub trait Store: Send + Sync + 'static {
         claim: &Claim,
     ) -> impl Future<Output = Result<Option<u64>, Self::Error>> + Send;
 
-    /// Lets the lease last for another ttl from now on. `false` if the claim does not have it any
-    /// more.
+    /// Makes the lease last for another ttl from now on. Returns `false` if the claim no longer has
+    /// it.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};
@@ -73,7 +74,7 @@ pub trait Store: Send + Sync + 'static {
     /// ```
     fn renew(&self, claim: &Claim) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Ends the lease, if the claim has it. `false` if the claim does not have it any more.
+    /// Ends the lease, if the claim has it. Returns `false` if the claim no longer has it.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};
@@ -89,8 +90,8 @@ pub trait Store: Send + Sync + 'static {
     /// ```
     fn release(&self, claim: &Claim) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Looks up the token of whoever has the lease now. `None` if nobody has. For people,
-    /// monitoring and tests: the answer may be old when it arrives.
+    /// Returns the token of the current holder, or `None` if nobody has the lease. For people,
+    /// monitoring and tests: the answer may be outdated when it arrives.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};

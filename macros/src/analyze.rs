@@ -1,4 +1,5 @@
-//! What is wrong with the function, and what its return type says. After this nothing can fail.
+//! Finds what is wrong with the function, and reads its return type. After this pass nothing can
+//! fail.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -12,11 +13,11 @@ use crate::input::{Body, Input};
 use crate::nameable;
 use crate::paths::{self, Found};
 
-/// What the expansion needs to know besides the function itself.
+/// What the expansion must know besides the function itself.
 pub(crate) struct Analysis {
     pub(crate) returns: Returns,
     pub(crate) found: Found,
-    /// The context can be the struct that `struct = Name` asks for.
+    /// `true` if the context can be the struct that `struct = Name` asks for.
     pub(crate) is_nameable: bool,
 }
 
@@ -66,11 +67,11 @@ fn check_qualifiers(signature: &Signature, errors: &mut Errors) {
 pub(crate) struct Returns {
     pub(crate) value: TokenStream,
     pub(crate) error: TokenStream,
-    /// The same where `impl Trait` can't be written: `_` then.
+    /// The value type where `impl Trait` is not allowed: `_` in that case.
     pub(crate) value_in_body: TokenStream,
     pub(crate) error_in_body: TokenStream,
     pub(crate) is_valid: bool,
-    /// Where the type is written: what rustc has to say about the context is said there.
+    /// Where the type is written: rustc's messages about the context must point there.
     pub(crate) start: Span,
     pub(crate) end: Span,
 }
@@ -145,7 +146,8 @@ impl Returns {
         }
     }
 
-    /// Not a `Result`: types with which the callers of the function still compile, as far as can be.
+    /// For a type that is not a `Result`: types with which the callers of the function still
+    /// compile, as far as possible.
     fn unknown(value: TokenStream, (start, end): (Span, Span)) -> Self {
         let error = quote!(::core::convert::Infallible);
         Self {
@@ -186,7 +188,7 @@ pub(crate) fn type_arguments(ty: &Type) -> Option<(&Type, &Type)> {
     }
 }
 
-/// Can it be told from here that the type is no `Result`, whatever the aliases?
+/// Returns `true` if the syntax shows that the type is not a `Result`, whatever the aliases are.
 pub(crate) fn is_no_result(ty: &Type) -> bool {
     match ty {
         Type::Paren(inner) => is_no_result(&inner.elem),
@@ -197,7 +199,7 @@ pub(crate) fn is_no_result(ty: &Type) -> bool {
     }
 }
 
-/// Types that are no alias of `Result`, so that the macro itself can say so.
+/// Types that are never an alias of `Result`, so that the macro itself can report them.
 fn is_well_known(ty: &Type) -> bool {
     const NAMES: [&str; 26] = [
         "bool", "char", "str", "String", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16",

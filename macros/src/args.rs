@@ -11,14 +11,12 @@ use crate::errors::{self, Errors};
 /// `#[async_context(suppress, struct = Name, crate = path)]`.
 pub(crate) struct Args {
     pub(crate) suppress: bool,
-    /// The struct that the context is to be.
     pub(crate) named: Option<Named>,
     /// How the expansion names the crate `async_context_manager`.
     pub(crate) krate: TokenStream,
     has_crate: bool,
 }
 
-/// `struct = Name`.
 pub(crate) struct Named {
     pub(crate) keyword: Token![struct],
     pub(crate) name: Ident,
@@ -45,7 +43,7 @@ impl Args {
         args
     }
 
-    /// Lets what rustc has to say about the crate's types point there.
+    /// Makes messages of rustc about the crate's types point to this place.
     pub(crate) fn point_at(&mut self, span: Span) {
         if !self.has_crate {
             let at = Span::call_site().located_at(span);
@@ -98,7 +96,7 @@ impl Args {
     }
 }
 
-/// `name`, `name = value` or `name(value)`, whatever the value is.
+/// `name`, `name = value` or `name(value)`, with any value.
 struct Arg {
     name: Ident,
     has_equals: bool,

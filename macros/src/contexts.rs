@@ -1,5 +1,5 @@
-//! `contexts!`: functions that yield with the keyword. Tokens of a macro are no Rust yet, so that the
-//! keyword, which is unstable elsewhere, is as good as any other word in here.
+//! `contexts!`: functions that yield with the keyword. The tokens of a macro are not parsed as
+//! Rust, so the keyword, which is unstable elsewhere, can be used here.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, TokenStreamExt};
@@ -11,7 +11,7 @@ use crate::context;
 use crate::errors::Errors;
 use crate::input::{self, Input};
 
-/// Expands each of the functions, and leaves alone what is no function.
+/// Expands each of the functions, and leaves other items alone.
 pub(crate) fn contexts(items: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let mut output = TokenStream::new();
@@ -44,7 +44,8 @@ fn next(items: ParseStream<'_>, errors: &mut Errors) -> syn::Result<TokenStream>
     }
 }
 
-/// `#[async_context(suppress)]` on a function inside only brings arguments.
+/// Takes the arguments of `#[async_context(suppress)]` on a function inside: the attribute has no
+/// other purpose there.
 fn take_args(function: &mut Input) -> TokenStream {
     let mut args = TokenStream::new();
     function.attrs.retain(|attr| {

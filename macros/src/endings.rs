@@ -2,7 +2,7 @@
 
 use syn::{Expr, Ident, Macro, Stmt};
 
-/// May it be left out by a `#[cfg]`?
+/// Returns `true` if a `#[cfg]` may remove the statement.
 pub(crate) fn is_conditional(stmt: &Stmt) -> bool {
     let attrs = match stmt {
         Stmt::Local(local) => &local.attrs,
@@ -18,7 +18,7 @@ pub(crate) fn is_conditional(stmt: &Stmt) -> bool {
     attrs.iter().any(|attr| attr.path().is_ident("cfg"))
 }
 
-/// Is it made from `Err(…)`, or by snafu's `.fail()`?
+/// Returns `true` if the expression is made from `Err(…)`, or by snafu's `.fail()`.
 pub(crate) fn is_error(expr: &Expr) -> bool {
     match expr {
         Expr::Paren(inner) => is_error(&inner.expr),
@@ -51,14 +51,13 @@ fn last_names(expr: &Expr) -> Option<(Option<&Ident>, &Ident)> {
     Some((names.next(), last))
 }
 
-/// Does control never come back from this macro?
 pub(crate) fn is_leaving(mac: &Macro) -> bool {
     const LEAVING: [&str; 5] = ["panic", "unreachable", "todo", "unimplemented", "bail"];
     let name = mac.path.segments.last().map(|segment| &segment.ident);
     name.is_some_and(|name| LEAVING.iter().any(|leaving| name == leaving))
 }
 
-/// What the function ends with, where it is `Ok(…)`.
+/// The value inside the `Ok(…)` that the function ends with.
 pub(crate) fn ok_value(expr: &Expr) -> Option<&Expr> {
     let Expr::Call(call) = expr else { return None };
     let (_, name) = last_names(&call.func)?;
@@ -70,7 +69,7 @@ pub(crate) fn is_unit(expr: &Expr) -> bool {
     matches!(expr, Expr::Tuple(tuple) if tuple.elems.is_empty())
 }
 
-/// Is it `Suppression::Suppress` or `Suppression::Propagate`?
+/// Returns `true` for `Suppression::Suppress` and `Suppression::Propagate`.
 pub(crate) fn is_suppression(expr: &Expr) -> bool {
     last_names(expr).is_some_and(|(module, _)| module.is_some_and(|module| module == "Suppression"))
 }

@@ -1,6 +1,7 @@
-//! Every message of the crate, and the collector that lets an item report all of its errors at once.
+//! All messages of the crate, and the collector with which all errors of an item are reported at
+//! once.
 //!
-//! A message says what is wrong, then, on a line of its own, what to write instead.
+//! A message says what is wrong, and then, on a line of its own, what to write instead.
 
 use std::fmt::Display;
 
@@ -8,7 +9,6 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{Error, Macro, Token};
 
-/// The errors found so far.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<Error>);
 
@@ -25,7 +25,6 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// One `compile_error!` for each of them.
     pub(crate) fn into_tokens(self) -> TokenStream {
         self.0.iter().map(Error::to_compile_error).collect()
     }
@@ -43,7 +42,7 @@ fn message(what: impl Display, help: impl Display) -> String {
     format!("{what}\nhelp: {help}")
 }
 
-// The attribute and what it is on.
+// The attribute and its item.
 
 pub(crate) fn unknown_argument(argument: Span) -> Error {
     at(
@@ -259,13 +258,13 @@ pub(crate) fn no_yield_outside_of_macros(name: impl ToTokens, word: &str) -> Err
     )
 }
 
-/// A yield, as an error points at it.
+/// A yield, with what an error about it needs.
 #[derive(Clone)]
 pub(crate) struct Yield {
     pub(crate) tokens: TokenStream,
     /// `yield_!` or `yield`.
     pub(crate) word: &'static str,
-    /// The name of the macro, where it is called by its name alone.
+    /// The name of the macro, if it is called by its name alone.
     pub(crate) name: Option<Ident>,
 }
 
@@ -379,7 +378,7 @@ pub(crate) fn yield_inside(one: &Yield, place: Place) -> Error {
     )
 }
 
-/// Where a yield has no business.
+/// A place where a yield is not allowed.
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
     Loop,
@@ -424,7 +423,7 @@ pub(crate) fn raw_yield(name: impl ToTokens) -> Error {
     )
 }
 
-// What an exit ends with.
+// The end of an exit.
 
 pub(crate) fn no_suppression(unit: impl ToTokens) -> Error {
     over(

@@ -1,4 +1,4 @@
-//! What a function becomes: the same signature, and one call of the runtime.
+//! The output for a function: the same signature, and one call of the runtime.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, format_ident, quote, quote_spanned};
@@ -81,14 +81,14 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         }
         Body::Unparsed { brace, tokens, .. } => {
             let mut body = Group::new(Delimiter::Brace, Rewrite::ToCalls.rewrite_tokens(tokens));
-            // Where it is being typed, rustc has missed something before the last brace. It does so again, and
-            // reports it once, if it is the same brace.
+            // While the code is being typed, rustc has already reported a missing token before the
+            // last brace. It reports that only once if the brace has the same span.
             body.set_span(brace.span.close());
             (brace, Vec::new(), body.into_token_stream())
         }
     };
     let lender = lender_at(Span::call_site());
-    // Closures and blocks that move what they name get a copy of the reference.
+    // Closures and blocks that move what they name get a copy of this reference.
     let shared = found
         .has_nested_cancellable
         .then(|| quote!(let #lender = &#lender;));
@@ -97,7 +97,8 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
     let verdict = verdict(args);
     let imports = imports(found);
     let (value, error) = (&returns.value_in_body, &returns.error_in_body);
-    // What rustc has to say points at the `async`, the return type and the body, not at the attribute.
+    // Messages of rustc must point to the `async`, the return type and the body, not to the
+    // attribute.
     let at_return = Span::call_site().located_at(returns.start);
     let at_async = Span::call_site().located_at(signature.asyncness.span());
     let arguments = quote_spanned!(at_async=> async move |#lender|);
@@ -133,7 +134,7 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
     assemble(function, args, analysis)
 }
 
-/// What goes around the function's code.
+/// The parts around the function's code.
 struct Code<'a> {
     krate: &'a TokenStream,
     found: &'a Found,
@@ -146,7 +147,7 @@ struct Code<'a> {
 }
 
 impl Code<'_> {
-    /// The body, in such a form that rustc judges whether each path yields once.
+    /// The body, in a form in which rustc checks that each path yields once.
     fn judged(
         &self,
         captures: &TokenStream,
@@ -193,7 +194,7 @@ impl Code<'_> {
         }
     }
 
-    /// The name pins the type: else rustc blames the whole body for a wrong value at its end.
+    /// The name pins the type: otherwise rustc blames the whole body for a wrong value at its end.
     fn with_its_end(&self, body: TokenStream, results: &judge::Returns<'_>) -> TokenStream {
         let Self {
             krate,
@@ -215,7 +216,7 @@ impl Code<'_> {
     }
 }
 
-/// The function that returns its context, or the struct that is one.
+/// Returns the function that returns the context, with the struct if there is one.
 pub(crate) fn assemble(function: Function<'_>, args: &Args, analysis: &Analysis) -> TokenStream {
     if let (Some(named), true) = (&args.named, analysis.is_nameable) {
         return named::write(named, &args.krate, function);
@@ -237,8 +238,9 @@ pub(crate) fn assemble(function: Function<'_>, args: &Args, analysis: &Analysis)
     }
 }
 
-/// The function needs no import of the macros that were rewritten, but the user was right to write
-/// it: it counts as used. This call of the macro expands to nothing.
+/// The function no longer needs the imports of the macros that were rewritten, but the user was
+/// right to write them. This call of the macro, which expands to nothing, makes an import count as
+/// used.
 pub(crate) fn imports(found: &Found) -> TokenStream {
     let imports = found.imports.iter().map(|name| {
         let at_name = Span::call_site().located_at(name.span());
@@ -247,7 +249,7 @@ pub(crate) fn imports(found: &Found) -> TokenStream {
     imports.collect()
 }
 
-/// What an exit says by `Ok`.
+/// The type of an exit's `Ok`.
 pub(crate) fn verdict(args: &Args) -> TokenStream {
     let krate = &args.krate;
     if args.suppress {
@@ -257,7 +259,8 @@ pub(crate) fn verdict(args: &Args) -> TokenStream {
     }
 }
 
-/// The signature of the function that returns the context, and how its arguments get inside.
+/// The signature of the function that returns the context, and the code that moves its arguments
+/// inside.
 pub(crate) struct Header {
     pub(crate) signature: Signature,
     pub(crate) captures: TokenStream,
@@ -267,7 +270,7 @@ impl Header {
     pub(crate) fn new(signature: &Signature, args: &Args, returns: &Returns) -> Self {
         let mut signature = signature.clone();
         let names: Vec<_> = signature.inputs.iter().filter_map(name).collect();
-        // Names that are the same to us may be different to rustc: those of macros, and our own.
+        // Names that look the same may differ for rustc: those from macros, and our own.
         let is_ambiguous = |name: &Ident| {
             let is_own = name == yields::LENDER || name.to_string().starts_with("__context");
             is_own || names.iter().filter(|&it| it == name).count() > 1
@@ -302,7 +305,7 @@ impl Header {
 }
 
 /// Moves an argument into the generator, used or not, so that it drops when it would drop in an
-/// `async fn`. The pattern moves along; its name stays in the signature where it has one.
+/// `async fn`. A pattern moves inside as well; if it is a name, the signature keeps the name.
 fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bool) -> TokenStream {
     match input {
         // Input:  &self
@@ -314,11 +317,11 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
         }
         FnArg::Typed(argument) => {
             let attrs = argument.attrs.clone();
-            // What is expected is found where the argument is used: inside.
+            // An `expect` must be where the argument is used, which is inside.
             argument.attrs.retain(|attr| !has_expect(attr));
             let pat = argument.pat.clone();
             let name = plain_name(&pat);
-            // To lints, a call has an effect, where a name that begins so has none.
+            // Wrapped in a call: for lints, a call has an effect, and a plain `_name` has none.
             let is_underscored = name.is_some_and(|name| name.to_string().starts_with('_'));
             let value = |outer: &Ident| {
                 if is_underscored {
@@ -331,7 +334,8 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
                 // Input:  mut url: Url
                 // Output: let mut url = url;
                 //
-                // The outer one is of this crate, so that lints see nothing of the user's shadowed.
+                // The outer name belongs to this crate, so that lints do not report that a name of
+                // the user's is shadowed.
                 let outer = ours(name);
                 *argument.pat = Pat::Verbatim(outer.to_token_stream());
                 let value = value(&outer);
@@ -351,10 +355,10 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
     }
 }
 
-/// A name of the user's, as one of this crate.
+/// Turns a name of the user's into one of this crate.
 fn ours(name: &Ident) -> Ident {
     let span = Span::mixed_site().located_at(name.span());
-    // In the edition of this crate it is a keyword, and in the user's it may be a name.
+    // In the edition of this crate it is a keyword. In the user's edition it may be a name.
     if name == "gen" {
         return Ident::new_raw("gen", span);
     }
@@ -393,7 +397,7 @@ fn invented_name(index: usize, argument: &mut PatType) -> Ident {
     name
 }
 
-/// Whether the argument is there at all.
+/// The conditions under which the argument exists.
 fn conditions(attrs: &[Attribute]) -> Vec<&Attribute> {
     let is_condition =
         |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");

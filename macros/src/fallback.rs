@@ -1,6 +1,6 @@
-//! What a function with errors becomes: its signature and its body are still there, so that its
-//! callers compile, its names count as used, and an editor can complete what is being typed. It adds
-//! no error of its own.
+//! The output for a function with errors. Its signature and its body remain, so that its callers
+//! compile, its names count as used, and an editor can complete what is being typed. The output
+//! adds no error of its own.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -64,7 +64,7 @@ pub(crate) fn fallback(
                 let mut nothing = nothing;
                 nothing.visit_stmt_mut(stmt);
             }
-            // A body that ends without a value is not worth an error of its own.
+            // If the body ends without a value, that must not be reported as an error of its own.
             let end = (!has_value(&stmts)).then(|| quote!(return ::core::result::Result::Ok(());));
             (attrs, quote!(#(#stmts)* #end))
         }

@@ -1,8 +1,9 @@
-//! Whatever is written, the macros don't panic, and what they give is Rust.
+//! Tests that the macros never panic, and that their output is Rust, whatever the input is.
 //!
-//! The functions of the corpus and of the programs in `ui-tests`, with some of their tokens taken away,
-//! doubled, swapped or replaced, and tokens at random. `PROPTEST_CASES=100000 cargo test --release -p
-//! async-context-manager-macros fuzz` tries more of them than the usual run.
+//! The input is functions of the corpus and of the programs in `ui-tests`, with some of their
+//! tokens removed, doubled, swapped or replaced, and random tokens.
+//! `PROPTEST_CASES=100000 cargo test --release -p async-context-manager-macros fuzz` tries more
+//! inputs than the usual run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,12 @@ use syn::{Attribute, ImplItemFn, ItemFn, TraitItemFn};
 
 use crate::input::{Body, Input};
 
-/// What the corpus has for the macros to take.
+/// The parts of the corpus that are input of the macros.
 #[derive(Default)]
 struct Corpus {
     functions: Vec<TokenStream>,
-    /// Of the attributes on them.
     args: Vec<TokenStream>,
-    /// What is in a `contexts!`.
+    /// The content of `contexts!`.
     items: Vec<TokenStream>,
 }
 
@@ -33,7 +33,7 @@ impl Corpus {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui-tests");
         for file in rust_files(&tests) {
             let text = fs::read_to_string(&file).expect("a file of the corpus");
-            // Some are no Rust on purpose.
+            // Some programs are not Rust on purpose.
             if let Ok(file) = syn::parse_file(&text) {
                 corpus.visit_file(&file);
             }
@@ -97,7 +97,7 @@ pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What happens to a token, somewhere in the tree: `at` is its place, counted through all groups.
+/// A change of a token, somewhere in the tree: `at` is its position, counted through all groups.
 #[derive(Debug, Clone)]
 enum Change {
     Delete(Index),
@@ -105,7 +105,7 @@ enum Change {
     Swap(Index),
     Replace(Index, TokenTree),
     Insert(Index, TokenTree),
-    /// Takes a group's delimiters away, or gives a token some.
+    /// Removes a group's delimiters, or adds delimiters to a token.
     Regroup(Index, Delimiter),
 }
 
@@ -261,7 +261,6 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// One of these, with some changes.
 fn changed(originals: Vec<TokenStream>) -> impl Strategy<Value = TokenStream> {
     let changes = proptest::collection::vec(change(), 0..6);
     (any::<Index>(), changes).prop_map(move |(which, changes)| {
@@ -281,13 +280,13 @@ fn args(corpus: &Corpus) -> impl Strategy<Value = TokenStream> {
 fn functions(corpus: &Corpus) -> impl Strategy<Value = TokenStream> {
     prop_oneof![
         8 => changed(corpus.functions.clone()),
-        // A whole signature with a random body.
+        // A complete signature with a random body.
         2 => tokens().prop_map(|body| quote!(async fn context(id: u32) -> Result<u32, String> { #body })),
         1 => tokens(),
     ]
 }
 
-/// The seed is the same in each run.
+/// Runs the test with the same seed in each run.
 fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value)) {
     let config = Config {
         failure_persistence: None,
@@ -311,15 +310,15 @@ fn names(tokens: &TokenStream, name: &str) -> bool {
     })
 }
 
-/// Is it an item that stands alone, or in a trait or an `impl`?
+/// Returns `true` if this is an item that stands alone, or in a trait or an `impl`.
 fn is_rust(tokens: &TokenStream) -> bool {
     syn::parse2::<syn::File>(tokens.clone()).is_ok()
         || syn::parse2::<syn::ItemTrait>(quote!(trait Trait { #tokens })).is_ok()
         || syn::parse2::<syn::ItemImpl>(quote!(impl Type { #tokens })).is_ok()
 }
 
-/// A function with errors keeps its name for its callers. What was no Rust before can't be after, but
-/// it comes with an error, or was left to rustc.
+/// A function with errors must keep its name for its callers. Input that is not Rust may give
+/// output that is not Rust, but then with an error, unless rustc reports it.
 fn check(item: &TokenStream, output: &TokenStream) {
     if let Ok(input) = syn::parse2::<Input>(item.clone()) {
         let name = input.signature.ident.to_string();

@@ -1,4 +1,4 @@
-//! The function that the attribute is on, as it was written.
+//! The function under the attribute, as it was written.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -18,15 +18,14 @@ pub(crate) struct Input {
 }
 
 pub(crate) enum Body {
-    /// `;`: a method that the implementers of its trait write.
+    /// `;`: a method without a body, which the implementers of its trait write.
     Missing(Token![;]),
     Parsed {
         brace: Brace,
-        /// `#![…]` at the beginning of the body.
         attrs: Vec<Attribute>,
         stmts: Vec<Stmt>,
     },
-    /// Not Rust: it is being typed, or its syntax is newer than this parser.
+    /// Not parsed: the code is being typed, or its syntax is newer than this parser.
     Unparsed {
         brace: Brace,
         tokens: TokenStream,
@@ -78,13 +77,13 @@ fn parse_stmts(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, Vec<Stmt>
     ))
 }
 
-/// Is it an attribute of this crate, under whatever path?
+/// Returns `true` for an attribute of this crate, under any path.
 pub(crate) fn is_named(attr: &Attribute, name: &str) -> bool {
     let last = attr.path().segments.last();
     last.is_some_and(|segment| segment.ident == name)
 }
 
-/// Takes the crate's own attributes away, which can't be on a context as well.
+/// Removes the crate's own attributes, which cannot be on a context as well.
 pub(crate) fn remove_own(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
     attrs.retain(|attr| {
         let error = if is_named(attr, "async_context") {
@@ -99,7 +98,7 @@ pub(crate) fn remove_own(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
     });
 }
 
-/// Why an item is not an [`Input`], where its kind says so.
+/// Says why an item is not an [`Input`], if its kind tells.
 pub(crate) fn why_not(item: &Item, name: &str) -> Option<syn::Error> {
     let (keyword, found) = match item {
         Item::Impl(item) => (item.impl_token.to_token_stream(), "an `impl` block"),
@@ -117,7 +116,7 @@ pub(crate) fn why_not(item: &Item, name: &str) -> Option<syn::Error> {
     Some(errors::not_a_function(keyword, name, found))
 }
 
-/// The same where the item is not parsed yet; `error` says why it is not an [`Input`].
+/// As `why_not`, for an item that is not parsed yet; `error` says why it is not an [`Input`].
 pub(crate) fn why_not_tokens(item: &TokenStream, name: &str, error: syn::Error) -> syn::Error {
     let item = syn::parse2::<Item>(item.clone()).ok();
     item.and_then(|item| why_not(&item, name)).unwrap_or(error)

@@ -1,9 +1,10 @@
-//! What lets rustc judge whether every path yields once, where a macro hides what it does.
+//! Code that lets rustc check that every path yields once, where a macro hides what it does.
 //!
 //! - A variable without a value, which the yield assigns and the end of the code reads. rustc
-//!   refuses an end without a yield (E0381), a second yield (E0384), and one in a closure (E0594).
-//! - Where a macro before the yield may return, a type that only what follows the yield has: a
-//!   `return Ok(())` in that macro has another one (E0308).
+//!   refuses an end without a yield (E0381), a second yield (E0384), and a yield in a closure
+//!   (E0594).
+//! - If a macro before the yield may return, a type that only results after the yield have: a
+//!   `return Ok(())` in that macro has another type (E0308).
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -12,12 +13,10 @@ use syn::{Expr, ExprReturn, Item, Macro};
 
 use crate::endings;
 
-/// The variable.
 pub(crate) fn yielded_at(span: Span) -> Ident {
     Ident::new("__context_yielded", Span::mixed_site().located_at(span))
 }
 
-/// Reads the variable.
 pub(crate) fn read_at(span: Span, krate: &TokenStream) -> TokenStream {
     let yielded = yielded_at(span);
     quote_spanned!(yielded.span()=> #krate::generator::has_yielded(#yielded);)
@@ -25,11 +24,11 @@ pub(crate) fn read_at(span: Span, krate: &TokenStream) -> TokenStream {
 
 /// The results that a function's own code returns.
 pub(crate) struct Returns<'a> {
-    /// Each of them comes after the yield, as far as rustc sees.
+    /// `true` if each of them reads the variable, so that rustc checks that it comes after the
+    /// yield.
     pub(crate) are_read: bool,
-    /// Each of them has the type that only what follows the yield has.
+    /// `true` if each of them has the type that only results after the yield have.
     pub(crate) are_typed: bool,
-    /// The path of the runtime.
     pub(crate) krate: &'a TokenStream,
 }
 
@@ -55,12 +54,12 @@ impl Returns<'_> {
     }
 }
 
-/// Gives a result the type that only what follows the yield has.
+/// Gives a result the type that only results after the yield have.
 pub(crate) fn after_yield(krate: &TokenStream, result: impl ToTokens) -> TokenStream {
     quote!(#krate::generator::after_yield(#result))
 }
 
-/// The result that has this type.
+/// The type that only results after the yield have.
 pub(crate) fn after_yield_type(
     krate: &TokenStream,
     verdict: &TokenStream,
@@ -69,8 +68,8 @@ pub(crate) fn after_yield_type(
     quote!(::core::result::Result<#krate::generator::AfterYield<#verdict>, #error>)
 }
 
-/// Pins the type of what is returned, as the first `return` of the code: else rustc takes that of
-/// the user's first `return`, and blames the others.
+/// Pins the type of what is returned, as the first `return` of the code: otherwise rustc takes the
+/// type of the user's first `return`, and blames the others.
 pub(crate) fn pin(krate: &TokenStream, result: &TokenStream, span: Span) -> TokenStream {
     let here = Span::mixed_site().located_at(span);
     let exit = Ident::new("exit", here);
@@ -84,7 +83,7 @@ pub(crate) fn pin(krate: &TokenStream, result: &TokenStream, span: Span) -> Toke
 impl VisitMut for Returns<'_> {
     fn visit_expr_mut(&mut self, expr: &mut Expr) {
         match expr {
-            // Their `return` is their own.
+            // A `return` in these does not return from the function.
             Expr::Closure(_) | Expr::Async(_) | Expr::Const(_) => {}
             expr => {
                 visit_mut::visit_expr_mut(self, expr);
@@ -104,7 +103,7 @@ pub(crate) fn may_return(mac: &Macro) -> bool {
     !name.is_some_and(is_known) || has_return(mac.tokens.clone())
 }
 
-/// A `return` among the tokens of a macro, or another macro that may return.
+/// Returns `true` if the tokens of a macro contain a `return`, or another macro that may return.
 pub(crate) fn has_return(tokens: TokenStream) -> bool {
     let mut last = None;
     for token in tokens {
@@ -128,7 +127,8 @@ pub(crate) fn has_return(tokens: TokenStream) -> bool {
     false
 }
 
-/// Macros that everybody knows: of `std`, and what writes logs, makes values, or joins futures.
+/// Well-known macros that do not return: those of `std`, and those that write logs, make values, or
+/// join futures.
 fn is_known(name: &Ident) -> bool {
     const KNOWN: [&str; 51] = [
         "anyhow",

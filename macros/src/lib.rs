@@ -1,9 +1,9 @@
-//! The macros of `async-context-manager`, which re-exports them: depend on that crate, not on this.
+//! The macros of `async-context-manager`. Depend on that crate, which re-exports them, not on this
+//! one.
 //!
 //! A function goes through three passes: `input` (what was written), `analyze` (what is wrong with
-//! it), `expand` (what it becomes). After `analyze` nothing can fail. A function with errors takes
-//! the way of `fallback`: it comes out with its signature, so that nothing else in the crate
-//! breaks.
+//! it), `expand` (what it becomes). After `analyze` nothing can fail. A function with errors goes
+//! through `fallback` instead, which keeps its signature, so that nothing else in the crate breaks.
 
 #![forbid(unsafe_code)]
 
@@ -35,11 +35,11 @@ use crate::args::Args;
 use crate::errors::Errors;
 use crate::input::Input;
 
-/// Makes an async context out of an `async fn` that yields once.
+/// Turns an `async fn` that yields once into an async context.
 ///
-/// The code up to `yield_!` enters: it opens what is to be lent. `yield_!(value)`
-/// lends the value to the caller's block, and evaluates to `(value, &Outcome)` when that has ended,
-/// whether it completed, failed, panicked or was cancelled. The rest exits.
+/// The code up to `yield_!` is the enter: it opens what the context lends. `yield_!(value)` lends
+/// the value to the caller's body. When the body has completed, failed, panicked or been cancelled,
+/// `yield_!` evaluates to `(value, &Outcome)`. The rest of the code is the exit.
 ///
 /// ```ignore
 /// use async_context_manager::prelude::*;
@@ -65,34 +65,35 @@ use crate::input::Input;
 ///     .await?;
 /// ```
 ///
-/// The return type is that of the *yielded* value, as in `Result<Value, Error>`, or any alias of it
-/// such as `io::Result<Value>`; the function itself ends with `Result<(), Error>`. Called, it
-/// returns an `impl AsyncContext<Value = Value, Error = Error, Verdict = ()>`, and nothing has run.
-/// The arguments are kept, used or not, until the exit has ended, and drop as those of an `async
-/// fn`.
+/// The return type names the *yielded* value, as in `Result<Value, Error>`, or any alias of it such
+/// as `io::Result<Value>`. The function itself ends with `Result<(), Error>`. A call returns an
+/// `impl AsyncContext<Value = Value, Error = Error, Verdict = ()>`, and runs nothing yet. The
+/// arguments are kept, used or not, until the exit has ended, and drop as those of an `async fn`
+/// do.
 ///
-/// It takes owned arguments (`String`, `Arc<…>`) where it can: a context that borrows from its
-/// caller is for `with_scoped` alone, which can't exit it when it is dropped.
+/// Take owned arguments (`String`, `Arc<…>`) if possible. A context that borrows from its caller
+/// can only be used by `with_scoped`, which cannot exit the context when it is dropped.
 ///
-/// It may be a function, a method with any receiver, or a method of a trait with or without a body
-/// (a trait whose methods take `&self` needs the supertrait `Sync`).
+/// The function may be a free function, a method with any receiver, or a method of a trait with or
+/// without a body. (A trait whose methods take `&self` needs the supertrait `Sync`.)
 ///
 /// # Where the yield stands
 ///
-/// Every path through the function either passes the one yield, or ends with an error: by `?`, by
-/// `return Err(…)` or a last `Err(…)`, or by a macro such as `panic!` or `bail!`. The yield stands
-/// in the function's own code: in blocks, and in a branch whose siblings end with an error, but in
-/// no loop, closure, `async` block, nested function, `else` of a `let`, or other macro. Anything
-/// else is a compile error.
+/// Every path through the function must either pass the one yield, or end with an error: by `?`, by
+/// `return Err(…)` or a last `Err(…)`, or by a macro such as `panic!` or `bail!`. The yield must
+/// stand in the function's own code. It may be in blocks, and in a branch whose siblings end with
+/// an error. It must not be in a loop, closure, `async` block, nested function, `else` of a `let`,
+/// or another macro. Anything else is a compile error.
 ///
-/// A macro of yours before the yield may leave by an error. A `return Ok(())` in it does not
-/// compile, with "expected `AfterYield<()>`, found `()`" (unless another such macro follows after
-/// the yield: there, both may return whatever they want, and to leave before the yield is a panic).
+/// A macro of your own before the yield may leave by an error. A `return Ok(())` in it does not
+/// compile, with "expected `AfterYield<()>`, found `()`". The exception is a function with another
+/// such macro after the yield: there, both may return anything, and leaving before the yield is a
+/// panic.
 ///
 /// # After the yield
 ///
-/// A `?` after the yield skips the steps of the exit that follow it. Where all of them matter, run
-/// each before looking at what it returned:
+/// A `?` after the yield skips the later steps of the exit. If all of them matter, run each before
+/// you look at the results:
 ///
 /// ```ignore
 /// let ((file, lock), _) = yield_!((file, lock));
@@ -111,10 +112,10 @@ use crate::input::Input;
 ///
 /// # A name for the context
 ///
-/// The context of a function has a type that nobody can write. Under `struct = Name`, the attribute
-/// writes a struct of that name, with the function's visibility, docs and generics. The struct
-/// implements `AsyncContext`, and the function returns it: a type for the fields of a struct, for a
-/// trait's associated type, for signatures.
+/// The type of a function's context cannot be written. With `struct = Name`, the attribute declares
+/// a struct of that name, with the function's visibility, docs and generics. The struct implements
+/// `AsyncContext`, and the function returns it. It can be the type of a struct's field, a trait's
+/// associated type, or a part of a signature.
 ///
 /// ```ignore
 /// #[async_context(struct = Connection)]
@@ -131,16 +132,16 @@ use crate::input::Input;
 /// ```
 ///
 /// The struct holds the arguments, and is as large as they are. Used by `with` or `guard`, it costs
-/// what any context costs; a call of `enter` by hand puts its code into a box.
+/// the same as any context. A call of `enter` by hand boxes its code.
 ///
 /// The function may have type parameters, and one named lifetime, which bounds them; without a
-/// lifetime, the bound is `'static`. It is a free function. For a method, for arguments of type
-/// `impl Trait`, and for several lifetimes there is `boxed()`, which gives a `BoxContext`.
+/// lifetime, the bound is `'static`. It must be a free function. For a method, for arguments of
+/// type `impl Trait`, and for several lifetimes, use `boxed()`, which returns a `BoxContext`.
 ///
 /// # Errors
 ///
-/// All mistakes of a function are reported at once, each with what to write instead, and callers of
-/// the function still compile.
+/// All mistakes in a function are reported at once, each with what to write instead. Callers of the
+/// function still compile.
 #[proc_macro_attribute]
 pub fn async_context(
     args: proc_macro::TokenStream,
@@ -149,10 +150,10 @@ pub fn async_context(
     attribute(args.into(), &item.into()).into()
 }
 
-/// Takes functions like those under [`#[async_context]`](macro@async_context), which yield with the
-/// keyword.
+/// Takes functions like those under [`#[async_context]`](macro@async_context) that yield with the
+/// keyword `yield`.
 ///
-/// `yield value` means the same as `yield_!(value)`, which works here as well.
+/// `yield value` means the same as `yield_!(value)`, which is also allowed here.
 ///
 /// ```ignore
 /// use async_context_manager::contexts;
@@ -173,17 +174,17 @@ pub fn async_context(
 /// }
 /// ```
 ///
-/// It may stand wherever functions may, in an `impl` block or a trait as well.
+/// The macro may stand wherever functions may, also in an `impl` block or a trait.
 ///
 /// # Errors
 ///
-/// As under `#[async_context]`; what is no function does not belong in here.
+/// As under `#[async_context]`. Only functions are allowed inside.
 #[proc_macro]
 pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
     contexts::contexts(items.into()).into()
 }
 
-/// Runs an `async fn` inside of a context: its body becomes the context's body.
+/// Runs an `async fn` inside a context: its body becomes the context's body.
 ///
 /// ```ignore
 /// use async_context_manager::prelude::*;
@@ -195,14 +196,14 @@ pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
 /// }
 /// ```
 ///
-/// The context is made and entered when the function is awaited, and may use the arguments. What it
-/// lends has the name, or pattern, after `=>`, which may be left out. Several attributes nest: the
-/// first is the outermost, and those below it may use what it lends. Attributes that take the
-/// `async` away, such as `#[tokio::test]`, stand below.
+/// The context is created and entered when the function is awaited, and may use the arguments. The
+/// value has the name, or pattern, after `=>`, which is optional. Several attributes nest: the
+/// first is the outermost, and those below it may use what it lends. Attributes that remove the
+/// `async`, such as `#[tokio::test]`, must stand below.
 ///
 /// # Options
 ///
-/// They follow after a comma: `#[within(transaction(pool.clone()) => tx, local)]`.
+/// Options follow after a comma: `#[within(transaction(pool.clone()) => tx, local)]`.
 ///
 /// - `local`: uses `with_local`, for a function whose future is not `Send`.
 /// - `crate = path`: the path of `async_context_manager`, for a crate that renames or re-exports
@@ -210,11 +211,12 @@ pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
 ///
 /// # Errors
 ///
-/// A context that borrows does not work here, because the function's future may be dropped: that is
-/// what `with_scoped` is for.
+/// A context that borrows is not allowed, because the function's future may be dropped: use
+/// `with_scoped` for such a context.
 ///
-/// The function returns a `Result` with the error of the context. A context that suppresses needs
-/// [`with`](https://docs.rs/async-context-manager), since it may leave no value to return.
+/// The function must return a `Result` with the error of the context. For a context that
+/// suppresses, use [`with`](https://docs.rs/async-context-manager) instead, because there may be no
+/// value to return.
 #[proc_macro_attribute]
 pub fn within(
     args: proc_macro::TokenStream,

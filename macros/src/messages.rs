@@ -1,6 +1,7 @@
-//! What the macros say of the programs in `ui-tests`: of the wrong ones, what their `.stderr` has, at the
-//! same places; of the right ones, nothing. `ui-tests` takes a minute, and also has what rustc adds. Then, what
-//! they say of what no program there has.
+//! Tests what the macros say about the programs in `ui-tests`. About a wrong program, they must say
+//! what its `.stderr` contains, at the same places; about a right program, nothing. (`ui-tests`
+//! takes a minute, and also contains what rustc adds.) Then tests what they say about cases that no
+//! program there has.
 
 use std::fs;
 use std::path::Path;
@@ -13,21 +14,23 @@ use syn::{Attribute, ImplItemFn, Item, Macro, Meta, TraitItemFn};
 use crate::fuzz::rust_files;
 use crate::input::is_named;
 
-/// What is said there is said at the attribute, which has no arguments, or after another macro.
+/// The messages of these programs have no place of their own: they are at an attribute without
+/// arguments, or after another macro.
 const WITHOUT_A_PLACE: [&str; 2] = ["within/no-arguments.rs", "within/below-tokio-test.rs"];
 
-/// The messages of a program's contexts, each with its place: `what\nhelp: how at line:column`.
+/// The messages about a program's contexts, each with its place: `what\nhelp: how at line:column`.
 #[derive(Default)]
 struct Said(Vec<String>);
 
 impl Said {
-    /// Expands what is under one of the crate's attributes: the first expands the others.
+    /// Expands an item that is under an attribute of the crate: the first attribute expands the
+    /// others.
     fn expand<T: ToTokens + Clone>(&mut self, item: &T, attrs: fn(&mut T) -> &mut Vec<Attribute>) {
         let mut item = item.clone();
         let attrs = attrs(&mut item);
         let is_ours =
             |attr: &Attribute| is_named(attr, "async_context") || is_named(attr, "within");
-        // `#[cfg(any())]`: rustc takes the item away.
+        // rustc removes an item under `#[cfg(any())]`.
         let is_absent = |attr: &Attribute| attr.to_token_stream().to_string().contains("cfg (any");
         let Some(at) = attrs.iter().position(is_ours) else {
             return;
@@ -49,7 +52,6 @@ impl Said {
         });
     }
 
-    /// Finds each `compile_error! { "message" }`.
     fn find(&mut self, output: TokenStream) {
         let mut start = None;
         for token in output {
@@ -100,7 +102,6 @@ impl Visit<'_> for Said {
     }
 }
 
-/// The errors that rustc printed.
 fn printed(stderr: &str) -> Vec<String> {
     let mut messages = Vec::new();
     let mut lines = stderr.lines().peekable();
@@ -118,7 +119,7 @@ fn printed(stderr: &str) -> Vec<String> {
     messages
 }
 
-/// Is it one of this crate's, and not of rustc, of syn or of the runtime's `yield_!`?
+/// Returns `true` for a message of this crate, not of rustc, of syn or of the runtime's `yield_!`.
 fn is_ours(message: &str) -> bool {
     message.contains("\nhelp: ") && !message.contains("works only in the own code")
 }
@@ -136,7 +137,7 @@ fn the_macros_say_what_the_programs_in_ui_tests_expect() {
         let program = fs::read_to_string(&path).expect("a program");
         let stderr = fs::read_to_string(path.with_extension("stderr")).unwrap_or_default();
         let Ok(file) = syn::parse_file(&program) else {
-            continue; // No Rust, on purpose.
+            continue; // Not Rust, on purpose.
         };
         if WITHOUT_A_PLACE.iter().any(|name| path.ends_with(name)) {
             continue;
@@ -151,9 +152,9 @@ fn the_macros_say_what_the_programs_in_ui_tests_expect() {
     assert!(wrong > 80, "the wrong programs are there");
 }
 
-// What no program in `ui-tests` has.
+// Cases that no program in `ui-tests` has.
 
-/// What is wrong, without its place and the help.
+/// The message, without its place and the help.
 fn wrong(output: TokenStream) -> Vec<String> {
     let mut said = Said::default();
     said.find(output);
@@ -166,7 +167,7 @@ fn wrong_in(args: TokenStream, body: &TokenStream) -> Vec<String> {
     wrong(crate::attribute(args, &function))
 }
 
-/// What a `macro_rules!` makes of its `$expr` or `$ty`.
+/// What a `macro_rules!` turns its `$expr` or `$ty` into.
 fn fragment(tokens: TokenStream) -> Group {
     Group::new(Delimiter::None, tokens)
 }

@@ -1,4 +1,4 @@
-//! What keeps the context of a function from being a struct, as `struct = Name` asks.
+//! Finds what keeps the context of a function from being a struct, as `struct = Name` asks.
 
 use quote::ToTokens;
 use syn::visit::{self, Visit};
@@ -13,7 +13,7 @@ use crate::input::{Body, Input};
 pub(crate) fn check(input: &Input, errors: &mut Errors) {
     let signature = &input.signature;
     if let Some(error) = not_free(signature, &input.body) {
-        // There would be no end of what else a method has that a struct can't.
+        // Everything else that a method has and a struct cannot have would add errors without end.
         errors.push(error);
         return;
     }
@@ -41,7 +41,8 @@ pub(crate) fn check(input: &Input, errors: &mut Errors) {
     }
 }
 
-/// An attribute sees its function alone: of a method without a receiver, only a `Self` tells.
+/// An attribute sees only its function: in a method without a receiver, only a `Self` shows that it
+/// is a method.
 fn not_free(signature: &Signature, body: &Body) -> Option<syn::Error> {
     match body {
         Body::Missing(semi) => return Some(errors::struct_of_a_trait(semi)),
@@ -57,7 +58,6 @@ fn not_free(signature: &Signature, body: &Body) -> Option<syn::Error> {
     place.map(errors::struct_of_a_method)
 }
 
-/// Finds a `Self`.
 struct SelfType<'a>(Option<&'a Path>);
 
 impl<'a> Visit<'a> for SelfType<'a> {
@@ -69,7 +69,7 @@ impl<'a> Visit<'a> for SelfType<'a> {
     }
 }
 
-/// Finds what a field can't have in its type.
+/// Finds what must not occur in the type of a field.
 struct Search<'e> {
     errors: &'e mut Errors,
     is_argument: bool,
@@ -99,7 +99,7 @@ impl Visit<'_> for Search<'_> {
         }
     }
 
-    // What is elided in there is a lifetime of each call.
+    // An elided lifetime in there belongs to each call.
     fn visit_type_fn_ptr(&mut self, _: &TypeFnPtr) {}
     fn visit_parenthesized_generic_arguments(&mut self, _: &ParenthesizedGenericArguments) {}
 }

@@ -1,4 +1,5 @@
-//! What a function under `struct = Name` becomes: a struct of that name, which is its context.
+//! The output for a function under `struct = Name`: a struct of that name, which is the function's
+//! context.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -16,15 +17,14 @@ use crate::args::Named;
 pub(crate) struct Function<'a> {
     pub(crate) attrs: &'a [Attribute],
     pub(crate) vis: &'a Visibility,
-    /// As it was written.
     pub(crate) signature: &'a Signature,
-    /// What returns the context. Its arguments have the names that the code of `context` has.
+    /// The function that returns the context. Its arguments have the names that the code of
+    /// `context` uses.
     pub(crate) header: Signature,
     pub(crate) returns: &'a Returns,
     pub(crate) verdict: TokenStream,
-    /// The name in reports.
     pub(crate) name: TokenStream,
-    /// What stands before the context: attributes, and imports that count as used.
+    /// Attributes, and imports that must count as used. They are written before the context.
     pub(crate) before: TokenStream,
     pub(crate) context: TokenStream,
 }
@@ -103,7 +103,7 @@ pub(crate) fn write(named: &Named, krate: &TokenStream, function: Function<'_>) 
     let lender = Ident::new("lender", Span::mixed_site());
     let shown = name.unraw().to_string();
     let result = quote!(::core::result::Result<#verdict, #error>);
-    // What rustc has to say about the code's future points at the type that the function returns.
+    // Messages of rustc about the code's future must point to the type that the function returns.
     let at_return = Span::call_site().located_at(returns.start);
     let future = quote_spanned! {at_return=>
         impl ::core::future::Future<Output = #result> + ::core::marker::Send
@@ -173,7 +173,8 @@ fn arrow(header: &Signature) -> Token![->] {
     }
 }
 
-/// Bounds each type parameter, where it has bounds already: clippy wants them in one place.
+/// Bounds each type parameter in the place where it already has bounds: clippy wants all bounds in
+/// one place.
 fn bind(generics: &mut Generics, lifetime: &Lifetime) {
     let Generics {
         params,
@@ -200,7 +201,6 @@ fn bind(generics: &mut Generics, lifetime: &Lifetime) {
     }
 }
 
-/// The generics of the `impl`.
 fn for_impl<'a>(
     generics: &Generics,
     types: impl Iterator<Item = &'a Type>,
@@ -209,7 +209,7 @@ fn for_impl<'a>(
     let mut generics = generics.clone();
     let mut predicates = Vec::new();
     if let Some(param) = generics.lifetimes().next() {
-        // A lifetime that stands in one place alone is one that lints want to be elided.
+        // Lints want a lifetime to be elided if it is only used once.
         let bound = TypeParamBound::Lifetime(param.lifetime.clone());
         predicates.push(predicate(Type::Verbatim(quote!(Self)), bound));
     }
@@ -224,8 +224,9 @@ fn for_impl<'a>(
     generics
 }
 
-/// What of the arguments is not `Send` is said here, once, and at its type. Else it would be said of
-/// each method of the context. (Of types with parameters rustc believes it, and looks no further.)
+/// Reports an argument that is not `Send` once, at its type. Otherwise rustc would report it for
+/// each method of the context. (If a type has parameters, rustc takes this bound as given, and
+/// checks no further.)
 fn send(ty: &Type) -> WherePredicate {
     let at_type = Span::call_site().located_at(ty.span());
     let send = quote_spanned!(at_type=> ::core::marker::Send);
@@ -242,7 +243,7 @@ fn predicate(ty: Type, bound: TypeParamBound) -> WherePredicate {
     })
 }
 
-/// The names of the arguments, inside of the function.
+/// The names of the arguments inside the function.
 fn values(header: &Signature) -> Vec<TokenStream> {
     let typed = header.inputs.iter().filter_map(|input| match input {
         FnArg::Typed(argument) => Some(argument.pat.to_token_stream()),
@@ -251,7 +252,7 @@ fn values(header: &Signature) -> Vec<TokenStream> {
     typed.collect()
 }
 
-/// A type parameter may stand in the function's code alone.
+/// A type parameter may occur only in the function's code.
 fn phantoms(generics: &Generics) -> (Vec<TokenStream>, Vec<TokenStream>) {
     let phantom = |TypeParam { ident, .. }: &TypeParam| {
         (
@@ -262,14 +263,14 @@ fn phantoms(generics: &Generics) -> (Vec<TokenStream>, Vec<TokenStream>) {
     generics.type_params().map(phantom).unzip()
 }
 
-/// Where the attributes of the function go.
+/// The attributes of the function, by the item that they belong to.
 #[derive(Default)]
 struct Attributes<'a> {
-    /// Whether it is there at all.
+    /// Whether the item exists at all.
     conditions: Vec<&'a Attribute>,
     function: Vec<&'a Attribute>,
     name: Vec<TokenStream>,
-    /// Lints: the code is not in the function any more.
+    /// Lints, because the code is no longer in the function.
     code: Vec<&'a Attribute>,
 }
 
@@ -307,7 +308,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Lints that look at a function's signature, and at nothing that is in it.
+/// Lints that look only at a function's signature.
 const SIGNATURE_LINTS: [&str; 4] = [
     "too_many_arguments",
     "type_complexity",

@@ -1,10 +1,10 @@
-//! Does every path through the body yield exactly once?
+//! Checks that every path through the body yields exactly once.
 //!
-//! The rule: every path ends with an error, or passes the one yield once. A path ends with an error by
-//! `?`, by an expression made from `Err(…)` that is returned (with or without the word), or by a
-//! macro such as `panic!` or `bail!`. The yield stands in the function's own code, in no loop,
-//! closure, block with its own control flow, or other macro, so that nothing is left to find out at
-//! run time.
+//! The rule: every path either ends with an error, or passes the one yield once. A path ends with
+//! an error by `?`, by an expression made from `Err(…)` that is returned (with or without the
+//! word), or by a macro such as `panic!` or `bail!`. The yield must stand in the function's own
+//! code, outside loops, closures, blocks with their own control flow, and other macros, so that
+//! nothing is left to find out at run time.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -19,28 +19,28 @@ use crate::errors::{self, Errors, Place, Yield};
 use crate::judge;
 use crate::yields::{self, Hidden, Own, Yielded};
 
-/// What the analysis found out for the expansion.
+/// The results of the analysis that the expansion needs.
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each of them is a question that the expansion asks"
 )]
 pub(crate) struct Found {
-    /// The names of the crate's macros that the function uses by their imports.
+    /// The names of the crate's macros that the function calls by their imports.
     pub(crate) imports: Vec<Ident>,
-    /// The body holds what only adds errors of rustc to ours.
+    /// `true` if the body would only add errors of rustc to ours.
     pub(crate) is_unreadable: bool,
-    /// Control reaches the end of the body.
     pub(crate) ends_with_a_value: bool,
-    /// `cancellable!` in a closure or an `async` block, which may move what it names.
+    /// `true` if a `cancellable!` is in a closure or an `async` block, which may move what it
+    /// names.
     pub(crate) has_nested_cancellable: bool,
     pub(crate) has_yield: bool,
-    /// A path ends with an error before the yield, and rustc can't tell: `Err(…)` at the end of a
-    /// branch, or `Err(…)?`.
+    /// `true` if a path ends with an error before the yield, but rustc cannot tell: `Err(…)` at the
+    /// end of a branch, or `Err(…)?`.
     pub(crate) has_untold_error: bool,
-    /// There is a `return`, or a macro that may have one.
+    /// `true` if there is a `return`, or a macro that may have one.
     pub(crate) may_return: bool,
-    /// A macro that may return, whatever we can see.
+    /// `true` if a macro before the yield may return, as far as can be seen.
     pub(crate) may_return_before_the_yield: bool,
     pub(crate) may_return_after_the_yield: bool,
 }
@@ -55,7 +55,7 @@ impl Found {
     }
 }
 
-/// Checks the body of the function `name`. `word` is how this function would spell its yield.
+/// Checks the body of the function `name`. `word` is how this function spells its yield.
 pub(crate) fn check(
     body: &[Stmt],
     name: &Ident,
@@ -81,8 +81,9 @@ pub(crate) fn check(
     paths.finish(name)
 }
 
-/// The same for a body that is not parsed. Where it stands under the attribute, rustc has parsed it, or
-/// has said why not: it is code, if newer than this parser. What is in `contexts!` only we have seen.
+/// As `check`, for a body that is not parsed. Under the attribute, rustc has parsed the body or
+/// reported why not, so it may be code that is newer than this parser. The content of `contexts!`
+/// was seen only by this crate.
 pub(crate) fn check_tokens(
     body: &TokenStream,
     error: &syn::Error,
@@ -103,7 +104,7 @@ pub(crate) fn check_tokens(
         has_nested_cancellable,
         ends_with_a_value: true,
         has_yield,
-        // There may be some: nobody has looked.
+        // Nobody has looked, so there may be some.
         has_untold_error: true,
         may_return: judge::has_return(body.clone()),
         ..Found::default()
@@ -112,26 +113,25 @@ pub(crate) fn check_tokens(
     found
 }
 
-/// Does control reach the end of the body?
 pub(crate) fn ends_with_a_value(body: &[Stmt]) -> bool {
     let name = Ident::new("body", Span::call_site());
     check(body, &name, false, "yield_!", &mut Errors::default()).ends_with_a_value
 }
 
-/// How far the path has come that is walked now.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Position {
     has_yielded: bool,
-    /// The path has ended: what follows is not reached.
+    /// The path has ended: what follows is unreachable.
     has_left: bool,
 }
 
-/// What is around the code that is walked now.
+/// What is around the current code.
 #[derive(Clone, Copy, Default)]
 struct Inside {
     /// The innermost place that a yield must not be in.
     place: Option<Place>,
-    /// Code with a control flow of its own: it is only searched for what must not be there.
+    /// `true` in code with its own control flow, which is only searched for what is not allowed
+    /// there.
     is_foreign: bool,
     is_nested_function: bool,
 }
@@ -148,17 +148,18 @@ struct Paths<'e> {
     errors: &'e mut Errors,
     word: &'static str,
     suppresses: bool,
-    /// Was it an `Ok(Suppression::…)`, not an `Ok(())`, that was returned last?
+    /// `true` if the last return was an `Ok(Suppression::…)`, `false` if it was an `Ok(())`.
     returns_suppression: Option<bool>,
     here: Position,
     first: Option<Yield>,
-    /// An error about the place of a yield was pushed: no more of them about paths.
+    /// `true` once an error about the place of a yield was reported: errors about paths would only
+    /// repeat it.
     is_settled: bool,
-    /// A keyword `yield` in another macro: ours, where there is no other.
+    /// A keyword `yield` in another macro. It counts as ours if there is no other yield.
     hidden_keyword: Option<Yield>,
     inside: Inside,
     targets: Vec<Target>,
-    /// Ways out before the yield that are not errors. They matter where there is a yield.
+    /// Ways out before the yield that are not errors. They only matter if there is a yield.
     early_exits: Vec<TokenStream>,
     found: Found,
 }
@@ -179,14 +180,14 @@ impl Paths<'_> {
             None if self.is_settled => {}
             None if runs_off || !self.early_exits.is_empty() => {
                 self.errors.push(if self.found.may_return_before_the_yield {
-                    // rustc knows the keyword as another one, and would say so.
+                    // rustc knows the keyword with another meaning, and would complain about it.
                     self.found.is_unreadable |= word == "yield";
                     errors::no_yield_outside_of_macros(name, word)
                 } else {
                     errors::no_yield(name, word)
                 });
             }
-            // Every path fails: `todo!()`.
+            // Every path fails, as with `todo!()`.
             None => {}
             Some(one) => {
                 if runs_off && !self.is_settled {
@@ -201,7 +202,6 @@ impl Paths<'_> {
         self.found
     }
 
-    /// A yield is here, after its value was walked.
     fn meet(&mut self, one: Yield) {
         let error = match (&self.first, self.inside.place) {
             (_, Some(place)) => Some(errors::yield_inside(&one, place)),
@@ -213,7 +213,8 @@ impl Paths<'_> {
         if let Some(error) = error {
             self.errors.push(error);
             self.is_settled = true;
-            // What stands for it in the fallback can't be evaluated at compile time, nor reached.
+            // The expression that replaces the yield in the fallback can be neither evaluated at
+            // compile time nor unreachable.
             let is_const = matches!(self.inside.place, Some(Place::Const));
             self.found.is_unreadable |= is_const || self.here.has_left;
         }
@@ -254,7 +255,7 @@ impl Paths<'_> {
         }
     }
 
-    /// `is_tail`: the function returns what this evaluates to.
+    /// `is_tail` is `true` if the function returns the value of this expression.
     fn walk(&mut self, expr: &Expr, is_tail: bool) {
         match expr {
             Expr::Paren(inner) => self.walk(&inner.expr, is_tail),
@@ -329,13 +330,13 @@ impl Paths<'_> {
         }
     }
 
-    /// The path ends with an error here. To rustc it goes on.
+    /// The path ends with an error here. For rustc, it goes on.
     fn leave_untold(&mut self) {
         self.found.has_untold_error |= !self.here.has_yielded;
         self.here.has_left = true;
     }
 
-    /// What the function returns says whether it suppresses, where that can be read.
+    /// Checks that a returned `Ok(…)` fits the attribute's `suppress`, if its syntax tells.
     fn check_verdict(&mut self, result: &Expr) {
         let Some(value) = endings::ok_value(result) else {
             return;
@@ -351,9 +352,9 @@ impl Paths<'_> {
             return;
         };
         match self.returns_suppression.replace(suppresses) {
-            // rustc would add that the two differ.
+            // rustc would add that the two types differ.
             Some(other) if other != suppresses => self.found.is_unreadable = true,
-            // It is said once.
+            // Reported before.
             Some(_) => return,
             None => {}
         }
@@ -400,7 +401,7 @@ impl Paths<'_> {
         self.walk_branches(branches.arms.iter().map(|arm| Some(&*arm.body)), is_tail);
     }
 
-    /// One of them is taken; `None` is one that does nothing.
+    /// Walks branches of which one is taken; `None` stands for a branch that does nothing.
     fn walk_branches<'a>(
         &mut self,
         branches: impl IntoIterator<Item = Option<&'a Expr>>,
@@ -420,11 +421,10 @@ impl Paths<'_> {
         }
     }
 
-    /// Paths come together.
     fn join(&mut self, paths: impl IntoIterator<Item = Position>) -> Position {
         let mut live = paths.into_iter().filter(|path| !path.has_left).peekable();
         let Some(&first) = live.peek() else {
-            // We are at the end of the last of them.
+            // The current position is the end of the last path.
             return self.here;
         };
         let has_yielded = live.by_ref().fold((false, true), |(any, all), path| {
@@ -469,7 +469,7 @@ impl Paths<'_> {
         self.found.may_return |= !self.inside.is_foreign;
         if !self.inside.is_foreign && !self.here.has_yielded && !self.here.has_left {
             self.early_exits.push(exit.to_token_stream());
-            // rustc would only add that its type is wrong.
+            // rustc would only add that the type is wrong.
             self.found.is_unreadable |= exit.expr.is_none();
         }
         self.here.has_left = true;
@@ -490,7 +490,7 @@ impl Paths<'_> {
         self.here.has_left = true;
     }
 
-    /// Walks code of which the control flow is not the function's.
+    /// Searches code whose control flow is not the function's.
     fn search(&mut self, place: Place, inside: impl FnOnce(&mut Self)) {
         let around = self.inside;
         self.inside = Inside {
@@ -601,7 +601,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
 
     fn visit_item(&mut self, item: &'ast Item) {
         match item {
-            // What a macro is made of here may well be used here.
+            // A macro that is defined here is probably also used here.
             Item::Macro(item) => self.search_tokens(&item.mac.tokens),
             Item::Fn(function) if yields::is_context(&function.attrs) => {}
             Item::Const(_) | Item::Static(_) => {

@@ -1,5 +1,5 @@
-//! What the macros expand to, as text. `UPDATE_EXPECT=1 cargo test -p async-context-manager-macros`
-//! writes it anew.
+//! The expansions of the macros, as text.
+//! `UPDATE_EXPECT=1 cargo test -p async-context-manager-macros` updates them.
 
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 #![expect(clippy::too_many_lines, reason = "an expansion is in one piece")]
@@ -1521,7 +1521,7 @@ fn patterns_are_there_where_their_arguments_are() {
     );
 }
 
-/// The tokens: what is newer than the parser is no Rust to it.
+/// Compares tokens, because the parser does not accept what is newer than itself.
 fn check_tokens(output: &TokenStream, expected: &Expect) {
     expected.assert_eq(&output.to_string());
 }
@@ -1624,7 +1624,7 @@ fn within_pins_the_type_of_what_the_body_ends_with() {
     );
 }
 
-/// The head and the body of a function, as tokens: are all of these in there?
+/// Returns `true` if the tokens of the function contain all of these parts.
 fn has(output: &TokenStream, parts: &[TokenStream]) -> bool {
     let output = output.to_string();
     parts.iter().all(|part| output.contains(&part.to_string()))

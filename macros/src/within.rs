@@ -16,9 +16,8 @@ use crate::paths;
 struct Within {
     context: Expr,
     value: Pat,
-    /// The body is not `Send`.
     is_local: bool,
-    /// The path of the crate `async_context_manager`, where it is another one.
+    /// The path of the crate `async_context_manager`, if it is not the usual one.
     krate: Option<Path>,
 }
 
@@ -88,7 +87,7 @@ pub(crate) fn within(args: TokenStream, item: &TokenStream) -> TokenStream {
     expand(function, contexts, errors)
 }
 
-/// This attribute and those below it, the outermost first.
+/// Reads this attribute and those below it, the outermost first.
 fn read_contexts(
     args: TokenStream,
     attrs: &mut Vec<Attribute>,
@@ -156,11 +155,11 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
             attrs,
             stmts,
         } => (brace, attrs, pinned(&stmts, &signature.output)),
-        // rustc has seen it before, and has parsed it, or has said why not.
+        // rustc has parsed the body before, or has reported why not.
         Body::Unparsed { tokens, brace, .. } => (brace, Vec::new(), tokens),
     };
     let code = match errors {
-        // Without the context, the body has no name for what the context lends.
+        // Without the context, the body could not name what the context lends.
         Some(errors) => quote!(#errors ::core::unimplemented!()),
         None => contexts
             .into_iter()
@@ -182,7 +181,8 @@ fn inside(within: &Within, body: &TokenStream) -> TokenStream {
         is_local,
         krate,
     } = within;
-    // Everything that is said of the context is said at one place, and so only once.
+    // Messages about the context must all have the same place, because rustc then reports each only
+    // once.
     let at_context = Span::mixed_site().located_at(context.span());
     let name = Ident::new("__context", at_context);
     let krate = krate.as_ref().map_or_else(
@@ -197,13 +197,15 @@ fn inside(within: &Within, body: &TokenStream) -> TokenStream {
     }
 }
 
-/// The body, with a name of the right type for its value, so that a wrong value is blamed itself.
+/// The body, with a name of the right type for its value, so that a wrong value is reported where
+/// it stands.
 fn pinned(stmts: &[Stmt], output: &ReturnType) -> TokenStream {
     match output {
         ReturnType::Type(_, ty) if !has_impl_trait(ty) && paths::ends_with_a_value(stmts) => {
             let at_type = Span::mixed_site().located_at(ty.span());
             let result = Ident::new("__context_result", at_type);
-            // Whether the error is that of the context is between the context and the signature.
+            // Whether the error is that of the context is a matter of the context and the
+            // signature, not of the body.
             let ty = type_arguments(ty).map_or_else(
                 || quote!(#ty),
                 |(value, _)| quote!(::core::result::Result<#value, _>),

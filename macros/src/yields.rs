@@ -11,12 +11,12 @@ use crate::errors::{self, Yield};
 use crate::input::is_named;
 use crate::judge;
 
-/// Which of the crate's own macros a call is of.
+/// The crate's own macros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
     Yield,
     Cancellable,
-    /// Functions with the keyword, which the macro looks after itself.
+    /// Its functions use the keyword, and the macro rewrites them itself.
     Contexts,
 }
 
@@ -39,14 +39,13 @@ impl Own {
     }
 }
 
-/// Is it a nested function that is a context itself?
+/// Returns `true` for a nested function that is itself a context.
 pub(crate) fn is_context(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| is_named(attr, "async_context"))
 }
 
-/// The arguments of a yield.
 pub(crate) struct Yielded<T = Expr> {
-    /// `()` where there is none.
+    /// `()` if there is no value.
     pub(crate) value: T,
     pub(crate) beside: Option<T>,
 }
@@ -85,7 +84,6 @@ fn one_or_two(input: ParseStream<'_>) -> syn::Result<Yielded> {
     Ok(Yielded { value, beside })
 }
 
-/// The future of `cancellable!(future)`.
 pub(crate) fn cancellable_future(mac: &Macro) -> syn::Result<Expr> {
     one_expression
         .parse2(mac.tokens.clone())
@@ -109,20 +107,20 @@ fn is_punct(token: &TokenTree, punct: char) -> bool {
     matches!(token, TokenTree::Punct(found) if found.as_char() == punct)
 }
 
-/// The name of what the runtime hands to the generator, as messages of rustc have it.
+/// The name of the value that the runtime passes to the generator. It appears in messages of rustc.
 pub(crate) const LENDER: &str = "lender";
 
 pub(crate) fn lender_at(span: Span) -> Ident {
     Ident::new(LENDER, Span::mixed_site().located_at(span))
 }
 
-/// What the calls become.
+/// What the calls are replaced by.
 #[derive(Clone, Copy)]
 pub(crate) enum Rewrite<'a> {
     /// Calls of the runtime.
     ToCalls,
-    /// Expressions of the right types that compile wherever they are: the function has errors
-    /// already, and these must not add to them. Holds the path of the runtime.
+    /// Expressions of the right types that compile anywhere: the function already has errors, and
+    /// these must not add to them. Holds the path of the runtime.
     ToNothing(&'a TokenStream),
 }
 
@@ -135,7 +133,7 @@ impl Rewrite<'_> {
             // Input:  yield_!(value, beside)
             // Output: ({ __context_yielded = (); let end = lender.yield_beside(value, beside); end.await })
             //
-            // What is temporary in the value drops before the wait: a lock that it takes is not
+            // The temporaries in the value drop before the wait: a lock that the value takes is not
             // held while the body runs.
             Self::ToCalls => {
                 let lender = lender_at(span);
@@ -148,8 +146,7 @@ impl Rewrite<'_> {
                     }
                 };
                 let wait = quote_spanned!(span=> #end.await);
-                // Of the macro, and not of the user: no lint looks for parentheses that could be
-                // left out.
+                // Parentheses of the macro, not of the user: no lint may call them unnecessary.
                 let yielded = judge::yielded_at(span);
                 let block = quote_spanned!(here=> { #yielded = (); #call #wait });
                 quote_spanned!(here=> (#block))
@@ -180,7 +177,7 @@ impl Rewrite<'_> {
         match (argument, self) {
             (Ok(argument), _) => Some(argument),
             (Err(_), Self::ToNothing(_)) => Some(Expr::Verbatim(nothing)),
-            // `analyze` has refused it.
+            // `analyze` has already reported it.
             (Err(_), Self::ToCalls) => None,
         }
     }
@@ -192,7 +189,7 @@ impl Rewrite<'_> {
                 let mut yielded = match (Yielded::of(mac), *self) {
                     (Ok(yielded), _) => yielded,
                     (Err(_), Self::ToNothing(_)) => Yielded::nothing(),
-                    // `analyze` has refused it.
+                    // `analyze` has already reported it.
                     (Err(_), Self::ToCalls) => return None,
                 };
                 self.visit_expr_mut(&mut yielded.value);
@@ -225,7 +222,7 @@ impl Rewrite<'_> {
         Expr::Verbatim(self.yield_(yielded, expr.yield_token.span))
     }
 
-    /// The same where there is no syntax tree: in the tokens of other macros.
+    /// As above, in the tokens of other macros, where there is no syntax tree.
     pub(crate) fn rewrite_tokens(self, tokens: TokenStream) -> TokenStream {
         let mut output = TokenStream::new();
         for piece in pieces(tokens) {
@@ -301,7 +298,7 @@ impl VisitMut for Rewrite<'_> {
     fn visit_stmt_mut(&mut self, stmt: &mut Stmt) {
         let rewritten = match stmt {
             Stmt::Macro(call) => self.rewrite_macro(&call.mac).map(|expr| {
-                // `yield_! { value }` is a statement without its semicolon.
+                // `yield_! { value }` may be a statement without a semicolon.
                 let is_braced = matches!(call.mac.delimiter, syn::MacroDelimiter::Brace(_));
                 let semi = is_braced.then(<Token![;]>::default);
                 let expr = with_attributes(&call.attrs, expr);
@@ -354,8 +351,7 @@ enum Piece {
     Other(TokenTree),
 }
 
-/// The tokens, with the calls of the crate's own macros taken together. What is in groups is not
-/// looked at.
+/// The tokens, with each call of the crate's own macros as one piece. Groups are not searched.
 fn pieces(tokens: TokenStream) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = tokens.into_iter().peekable();
@@ -387,7 +383,7 @@ fn pieces(tokens: TokenStream) -> Vec<Piece> {
     pieces
 }
 
-/// Takes `path::to::`, which is in front of a name.
+/// Takes the `path::to::` in front of a name.
 fn take_path(pieces: &mut Vec<Piece>) -> Vec<TokenTree> {
     let mut start = pieces.len();
     let is_colon =
@@ -413,14 +409,14 @@ fn take_path(pieces: &mut Vec<Piece>) -> Vec<TokenTree> {
 pub(crate) struct Hidden {
     pub(crate) yields: Vec<Yield>,
     pub(crate) cancellables: Vec<Cancellable>,
-    /// The first word `yield`, which may well belong to the other macro.
+    /// The first word `yield`, which may belong to the other macro.
     pub(crate) keyword: Option<Yield>,
 }
 
-/// A `cancellable!`, as an error points at it.
+/// A `cancellable!`, with what an error about it needs.
 pub(crate) struct Cancellable {
     pub(crate) tokens: TokenStream,
-    /// The name of the macro, where it is called by its name alone.
+    /// The name of the macro, if it is called by its name alone.
     pub(crate) name: Option<Ident>,
 }
 
@@ -462,7 +458,7 @@ impl Hidden {
                 name,
             }),
             Own::Cancellable => self.cancellables.push(Cancellable { tokens, name }),
-            // What is in it is not ours.
+            // The content belongs to `contexts!`, which rewrites it itself.
             Own::Contexts => return,
         }
         self.search(arguments.stream());

@@ -1,4 +1,4 @@
-//! A timer that tells when the wait of an exit has lasted long, or the exit itself.
+//! A timer that tells when an exit, or its wait for others, has lasted too long.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, ready};
@@ -17,9 +17,9 @@ impl Alarm {
         report::wait_limit().map_or(Self(None), Self::after)
     }
 
-    /// Goes off after this time. Never, where there is no timer.
+    /// Returns an alarm that goes off after this time, or never, if there is no timer.
     pub(crate) fn after(limit: Duration) -> Self {
-        // A tokio runtime may have no timer, and that is no reason for a wait to fail.
+        // A wait must not fail because the tokio runtime has no timer.
         let timer = catch_unwind(AssertUnwindSafe(|| Timer::new(limit)));
         Self(timer.map_err(drop_payload).ok())
     }

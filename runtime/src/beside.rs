@@ -1,9 +1,10 @@
 //! What the code of a context runs beside the body: the second argument of
 //! [`yield_!`](crate::yield_), or [`AsyncContext::beside`](crate::AsyncContext::beside).
 //!
-//! It is a part of the code, which stands at its yield meanwhile. Whoever holds the context polls
-//! the code while something runs there, from the poll that yields to the begin of exit. What ends
-//! the body is left in the [`exchange`](crate::exchange), and the holder ends the body then.
+//! It is a part of the context's code, which meanwhile stands at its yield. The holder of the
+//! context polls the code while something runs there, from the poll that yields to the beginning of
+//! exit. What ends the body is put into the [`exchange`](crate::exchange), and then the holder ends
+//! the body.
 
 use std::any::type_name;
 use std::fmt;
@@ -21,8 +22,8 @@ use crate::order;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
-/// What runs beside the body: a future that gives `Result<(), E>`, with the error of the context.
-/// Implemented for all of them.
+/// What runs beside the body: a future with the output `Result<(), E>`, where `E` is the error of
+/// the context. Implemented for every such future.
 ///
 /// ```
 /// use async_context_manager::generator::Beside;
@@ -43,8 +44,8 @@ pub trait Beside<E>: Future<Output = Result<(), E>> {}
 impl<B, E> Beside<E> for B where B: Future<Output = Result<(), E>> {}
 
 impl<V, E> Lender<V, E> {
-    /// Lends the value to the body, and runs the future beside the body until exit begins. What the
-    /// future fails with ends the body.
+    /// Lends the value to the body, and runs the future beside the body until exit begins. An error
+    /// of the future ends the body.
     ///
     /// # Panics
     ///
@@ -64,7 +65,8 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// The same for something that goes on when it has ended the body, and may say so again.
+    /// As `yield_beside`, for a function that goes on after it has ended the body, and may fail
+    /// again.
     pub(crate) fn yield_beside_all<P>(&self, value: V, poll: P) -> YieldBeside<'_, V, E, PollFn<P>>
     where
         P: FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
@@ -80,8 +82,8 @@ impl<V, E> Lender<V, E> {
 }
 
 pin_project! {
-    /// The wait for the end of the body, with something beside the body: what
-    /// [`Lender::yield_beside`] gives.
+    /// The wait for the end of the body, with something that runs beside the body: the future that
+    /// [`Lender::yield_beside`] returns.
     ///
     /// ```
     /// use async_context_manager::generator::{YieldBeside, generator};
@@ -104,14 +106,15 @@ pin_project! {
     pub struct YieldBeside<'l, V, E, B> {
         #[pin]
         end: Yield<'l, V, E>,
-        // `None` when it has ended, or exit has begun.
+        // `None` when it has ended, or when exit has begun.
         #[pin]
         beside: Option<B>,
-        // Of the future. So this asks nothing of it: where it is no future, only the call is wrong.
+        // `B::poll`. With this, the struct needs no bound on `B`: if `B` is not a future, rustc
+        // reports only the call.
         poll: fn(Pin<&mut B>, &mut Context<'_>) -> Poll<Result<(), E>>,
-        // It is polled on when it has ended the body.
+        // `true` if it is polled again after it has ended the body.
         goes_on: bool,
-        // The wait for what the future has given up when it dropped.
+        // The wait for the contexts that the future gave up when it dropped.
         given_up: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     }
 }
@@ -157,8 +160,8 @@ where
         if this.beside.is_some() {
             stop(this.beside);
             link.stop_beside();
-            // What it has opened exits before this exit goes on. One for many has opened nothing
-            // itself.
+            // The contexts that the future has opened exit before this exit goes on. A future for
+            // several contexts has opened none itself.
             if !*this.goes_on {
                 let wait = order::what_this_exit_has_given_up(type_name::<B>());
                 *this.given_up = Some(Box::pin(wait));
@@ -172,7 +175,7 @@ where
     }
 }
 
-/// Drops what has run beside the body. A panic of that is reported: the exit goes on.
+/// Drops what has run beside the body. A panic in that drop is reported: the exit must go on.
 #[inline]
 fn stop<B>(mut beside: Pin<&mut Option<B>>) {
     if !needs_drop::<B>() {

@@ -1,16 +1,16 @@
-//! What a user gives to be called: bodies, and functions that close something.
+//! The functions that a user passes in: bodies, and functions that close something.
 
 use std::future::Future;
 
 /// A body: an `async` closure or function, as [`with`](crate::AsyncContextExt::with) takes it.
-/// Implemented for all of them: `F: AsyncFnOnce(T) -> R`.
+/// Implemented for every `F: AsyncFnOnce(T) -> R`.
 #[diagnostic::on_unimplemented(
     message = "a body is an `async` closure that gives a `Result` with the error of the context",
     label = "takes such a body",
     note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
 )]
 pub trait Body<T, R>: AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
-    /// What the body gives when it is called.
+    /// The future of a call of the body.
     type Future: Future<Output = R>;
 }
 
@@ -24,7 +24,7 @@ where
 }
 
 /// A body whose future is `Send`: an `async` closure or function, as
-/// [`with`](crate::AsyncContextExt::with) takes it. Implemented for all of them.
+/// [`with`](crate::AsyncContextExt::with) takes it. Implemented for every such `F`.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -55,7 +55,7 @@ pub trait SendBody<T, R>: Send + Body<T, R, Future: Send> {}
 impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 
 /// The body of a stream: an `async` closure or function, as
-/// [`stream_local`](crate::AsyncContextExt::stream_local) takes it. Implemented for all of them:
+/// [`stream_local`](crate::AsyncContextExt::stream_local) takes it. Implemented for every
 /// `F: AsyncFnOnce(V, I) -> R`.
 ///
 /// ```
@@ -86,7 +86,7 @@ impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
     note = "write `async |value, items|` and a block that ends with `Ok(())`; `.err_into::<Error>()` changes the error of the context"
 )]
 pub trait StreamBody<V, I, R>: AsyncFnOnce(V, I) -> R + FnOnce(V, I) -> Self::Future {
-    /// What the body gives when it is called.
+    /// The future of a call of the body.
     type Future: Future<Output = R>;
 }
 
@@ -101,7 +101,7 @@ where
 }
 
 /// The body of a stream whose future is `Send`: an `async` closure or function, as
-/// [`stream`](crate::AsyncContextExt::stream) takes it. Implemented for all of them.
+/// [`stream`](crate::AsyncContextExt::stream) takes it. Implemented for every such `F`.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -139,8 +139,8 @@ pub trait SendStreamBody<V, I, R>: Send + StreamBody<V, I, R, Future: Send> {}
 impl<F, V, I, R> SendStreamBody<V, I, R> for F where F: Send + StreamBody<V, I, R, Future: Send> {}
 
 /// A closing function for [`ExitStack::adopt`](crate::ExitStack::adopt) whose future is `Send`: an
-/// `async` closure or function of a value and the [`Outcome`](crate::Outcome). Implemented for all
-/// of them.
+/// `async` closure or function of a value and the [`Outcome`](crate::Outcome). Implemented for
+/// every such `F`.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -162,7 +162,7 @@ impl<F, V, I, R> SendStreamBody<V, I, R> for F where F: Send + StreamBody<V, I, 
 /// # }
 /// ```
 pub trait SendExit<V, O, R>: Send + AsyncFnOnce(V, O) -> R + FnOnce(V, O) -> Self::Future {
-    /// What the function gives when it is called.
+    /// The future of a call of the function.
     type Future: Future<Output = R> + Send;
 }
 

@@ -11,8 +11,8 @@ use crate::exchange::Mark;
 use crate::lender::Lender;
 
 pin_project! {
-    /// What [`cancellable!`](crate::cancellable) evaluates to: a future that gives what the one in
-    /// it gives.
+    /// What [`cancellable!`](crate::cancellable) evaluates to: a future with the output of the
+    /// future inside it.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -31,9 +31,9 @@ pin_project! {
     /// # }
     /// ```
     //
-    // A type of its own, and one that asks nothing of its parameters: where the argument is no
-    // future, only the call is wrong. An `async fn` would be wrong once more as a type, and once
-    // more where it is awaited.
+    // A type of its own without bounds on its parameters: if the argument is not a future, rustc
+    // reports only the call. With an `async fn`, rustc would also report its type, and the place
+    // where it is awaited.
     #[must_use = "a future does nothing unless it is awaited"]
     pub struct Cancellable<'l, V, E, F, T> {
         lender: &'l Lender<V, E>,
@@ -41,7 +41,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         poll: fn(Pin<&mut F>, &mut Context<'_>) -> Poll<T>,
-        // Dropped after the future: what that does in its drop may be given up as well.
+        // Dropped after the future: an await in the future's drop may be given up as well.
         mark: Option<Mark<'l, V>>,
     }
 }
@@ -85,7 +85,7 @@ impl<V, E, F, T> fmt::Debug for Cancellable<'_, V, E, F, T> {
 }
 
 impl<V, E> Lender<V, E> {
-    /// Marks an await of enter that is safe to give up: see [`cancellable!`](crate::cancellable).
+    /// Marks an await of enter that may be given up: see [`cancellable!`](crate::cancellable).
     pub fn cancellable<I, F, T>(&self, future: I) -> Cancellable<'_, V, E, F, T>
     where
         I: IntoFuture<IntoFuture = F, Output = T>,

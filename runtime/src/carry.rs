@@ -1,16 +1,16 @@
-//! What is attached to a task for a poll, and has to be there in an exit as well.
+//! Values that are attached to a task during a poll, and that an exit needs as well.
 
 use std::error::Error;
 use std::fmt;
 
 use tokio::task::LocalKey;
 
-/// Something that is attached to a task while it is polled, such as the value of a
-/// `tokio::task_local!`: what [`carry`](crate::AsyncContextExt::carry) takes.
+/// Something that is attached to a task while the task is polled, such as the value of a
+/// `tokio::task_local!`. [`carry`](crate::AsyncContextExt::carry) takes it.
 ///
-/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches the
-/// context for each poll. The recipe `open_telemetry.rs` in the repository has that implementation.
-/// Its shape is this:
+/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches that
+/// context for each poll. The recipe `open_telemetry.rs` in the repository has this implementation.
+/// Its shape is:
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, prelude::*, Carry};
@@ -29,7 +29,7 @@ use tokio::task::LocalKey;
 ///
 ///     fn attach<T>(carried: &u64, poll: impl FnOnce() -> T) -> T {
 ///         let outer = TRACE.replace(*carried);
-///         let polled = poll(); // a real one restores what was there also after a panic
+///         let polled = poll(); // a real one restores it after a panic, too
 ///         TRACE.set(outer);
 ///         polled
 ///     }
@@ -49,17 +49,18 @@ use tokio::task::LocalKey;
 /// # }
 /// ```
 pub trait Carry: Send + 'static {
-    /// What is attached.
+    /// The attached value.
     type Carried: Send + 'static;
 
-    /// What is attached now; `None` if nothing is. Called when enter begins.
+    /// Returns what is attached now, or `None` if nothing is attached. Called when enter begins.
     fn capture(self) -> Option<Self::Carried>;
 
-    /// Calls the function while this is attached, and then attaches what was there before.
+    /// Calls the function while the carried value is attached, and then restores what was attached
+    /// before.
     fn attach<T>(carried: &Self::Carried, poll: impl FnOnce() -> T) -> T;
 }
 
-/// The value of a `tokio::task_local!`, with a clone of it for each poll.
+/// Carries the value of a `tokio::task_local!`, with a clone of the value for each poll.
 impl<V: Clone + Send + 'static> Carry for &'static LocalKey<V> {
     type Carried = (Self, V);
 
@@ -73,7 +74,7 @@ impl<V: Clone + Send + 'static> Carry for &'static LocalKey<V> {
     }
 }
 
-/// What a context that [carries](crate::AsyncContextExt::carry) something fails with.
+/// The error of a context that [carries](crate::AsyncContextExt::carry) something.
 ///
 /// `From<E>` makes `?` work in the body.
 ///
@@ -90,7 +91,7 @@ impl<V: Clone + Send + 'static> Carry for &'static LocalKey<V> {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CarryError<E> {
-    /// There was nothing to carry when enter began.
+    /// Nothing was attached when enter began.
     NotSet,
     /// The context's own error, or the body's.
     Context(E),
@@ -112,7 +113,7 @@ impl<E: fmt::Display> fmt::Display for CarryError<E> {
 }
 
 impl<E: Error> Error for CarryError<E> {
-    /// What is behind the context's error: that one shows itself.
+    /// The source of the context's error, because `Display` already shows that error itself.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NotSet => None,

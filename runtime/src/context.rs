@@ -1,4 +1,4 @@
-//! The contract: what a context is, and what its exit may decide.
+//! The contract of a context, and what its exit may decide.
 
 use std::fmt;
 use std::future::Future;
@@ -8,10 +8,10 @@ use crate::outcome::Outcome;
 
 /// Something that is opened, lent to a body, and closed: `async with` for Rust.
 ///
-/// Most contexts are written as one function under [`#[async_context]`](crate::async_context). By
-/// hand, a context is a type with two `async fn`s, like a Python class with `__aenter__` and
-/// `__aexit__`. Either is used through [`AsyncContextExt`](crate::AsyncContextExt). The guide has a
-/// page on [contexts by hand](crate::guide::by_hand), and one on [the life of a
+/// Most contexts are written as one function under [`#[async_context]`](crate::async_context). A
+/// context can also be a type with two `async fn`s, like a Python class with `__aenter__` and
+/// `__aexit__`. Both kinds are used through [`AsyncContextExt`](crate::AsyncContextExt). The guide
+/// has a page on [contexts by hand](crate::guide::by_hand), and one on [the life of a
 /// context](crate::guide::cancellation).
 ///
 /// ```
@@ -48,26 +48,26 @@ use crate::outcome::Outcome;
 ///
 /// # What the implementer owes
 ///
-/// An enter that fails, or panics, has to have cleaned up after itself: exit runs only for an enter
-/// that gave a value. What its code has opened as contexts of their own, and given up, is exited by
-/// the crate, and the caller gets the error after that. Exit gets the value back and must not
-/// assume that the body left it untouched.
+/// An enter that fails or panics must have cleaned up after itself: exit runs only after an enter
+/// that returned a value. If that enter opened other contexts and gave them up, the crate exits
+/// them before the caller gets the error. Exit gets the value back, and must not assume that the
+/// body left it untouched.
 ///
 /// # What the caller owes
 ///
 /// [`AsyncContextExt`](crate::AsyncContextExt) keeps the protocol: enter once, exit once, whatever
-/// happens in between. Who calls `enter` and `exit` directly, for instance to build one context out
-/// of another, keeps it by hand, and a context that was entered but not exited reports
-/// [`NotRun`](crate::report::Kind::NotRun) where it can. Between the two,
-/// [`beside`](Self::beside) has to run.
+/// happens in between. Code that calls `enter` and `exit` directly, for instance to build one
+/// context out of another, must keep the protocol itself, and must run [`beside`](Self::beside)
+/// between the two. A context that was entered but not exited reports
+/// [`NotRun`](crate::report::Kind::NotRun) where it can.
 ///
 /// # Cancel safety
 ///
-/// Neither future is dropped half-way by this crate, with the exceptions that the user asks for
-/// ([`cancellable!`](crate::cancellable),
+/// This crate drops neither future half-way, with two exceptions. The user may ask for it: by
+/// [`cancellable!`](crate::cancellable),
 /// [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
-/// [`with_scoped`](crate::AsyncContextExt::with_scoped), a time limit) and the one that nobody can
-/// help: what a runtime that shut down has left behind is given up after some time, and reported as
+/// [`with_scoped`](crate::AsyncContextExt::with_scoped), or a time limit. And a future that was
+/// left behind by a runtime that shut down is given up after some time, and reported as
 /// [`Lost`](crate::report::Kind::Lost).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async context",
@@ -150,12 +150,12 @@ pub trait AsyncContext: Sized + Send {
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send;
 
     /// Runs beside the body, and may end it: renews a lease, sends heartbeats, watches for a
-    /// signal. Called once, after an enter that succeeded. A context that has nothing to do there
-    /// leaves this method out.
+    /// signal. Called once, after an enter that succeeded. A context with nothing to run beside its
+    /// body omits this method.
     ///
-    /// The future is polled in the task of the caller, together with the body, from the end of
-    /// enter to the begin of exit, and then dropped. What it means is the subject of [a page of the
-    /// guide](crate::guide::beside).
+    /// The future is polled in the caller's task, together with the body, from the end of enter to
+    /// the beginning of exit. Then it is dropped. The guide has a page on [what runs beside the
+    /// body](crate::guide::beside).
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -195,8 +195,8 @@ pub trait AsyncContext: Sized + Send {
     /// # Errors
     ///
     /// An error ends the body, as if the body had failed with it. `Ok(())` changes nothing for the
-    /// body. A context that is entered and exited by hand has to call this as well: one whose
-    /// `beside` was never called says so by a [report](crate::report::Kind::BesideNotRun).
+    /// body. Code that enters and exits a context by hand must call this method as well: a context
+    /// whose `beside` was never called [reports](crate::report::Kind::BesideNotRun) that.
     ///
     /// # Panics
     ///
@@ -211,8 +211,8 @@ pub trait AsyncContext: Sized + Send {
         std::any::type_name::<Self>()
     }
 
-    /// Enter and exit as one piece of code with a hole for the body: the form in which every
-    /// context is driven, because it can be handed over at any point.
+    /// Returns enter and exit as one piece of code with a hole for the body. Every context is
+    /// driven in this form, because it can be handed over at any point.
     #[doc(hidden)]
     fn __coroutine(
         mut self,
@@ -227,16 +227,16 @@ pub trait AsyncContext: Sized + Send {
 }
 
 /// What an exit decides about a failed body: `()` for a context that never suppresses, or
-/// [`Suppression`] for one that may. These two are all there are.
+/// [`Suppression`] for one that may. There are no other verdicts.
 ///
-/// The choice is in the type: using a context with the verdict `()` gives the body's result as it
-/// is, using one with the verdict `Suppression` gives an `Option` of it, so that nobody takes a
-/// result for granted that may be missing.
+/// The choice is in the type. Using a context with the verdict `()` gives the body's result as it
+/// is. Using a context with the verdict `Suppression` gives an `Option` of the result, so that
+/// nobody relies on a result that may be missing.
 ///
 /// ```
 /// use async_context_manager::{Suppression, Verdict};
 ///
-/// fn is_plain(_: <() as Verdict>::Output<u32>) -> u32 { 0 }                       // it is a `u32`
+/// fn is_plain(_: <() as Verdict>::Output<u32>) -> u32 { 0 }                       // a `u32`
 /// fn may_be_missing(_: <Suppression as Verdict>::Output<u32>) -> Option<u32> { None } // an `Option<u32>`
 /// assert_eq!(is_plain(1), 0);
 /// assert_eq!(may_be_missing(Some(1)), None);
@@ -247,7 +247,7 @@ pub trait AsyncContext: Sized + Send {
     note = "an exit returns `Ok(())`; one that may suppress errors has the verdict `Suppression`"
 )]
 pub trait Verdict: sealed::Sealed + Send + 'static {
-    /// What using the context gives for a body's `R`.
+    /// What using the context gives for a body's result `R`.
     type Output<R>;
 
     /// The verdict that changes nothing.

@@ -1,9 +1,9 @@
-//! Exits that go on in the background, because nobody waits for them any more.
+//! Exits that go on in the background, because their caller has gone away.
 //!
 //! When the future that uses a context is dropped (a timeout, a `select!`, an aborted task, a
-//! client that hung up), its coroutine is handed over to the tokio runtime that it was entered on,
-//! and exits there with [`Outcome::Cancelled`]. Whoever needs to know that this has happened, a
-//! `main` above all, waits for it:
+//! client that hung up), the context is handed over to the tokio runtime that it was entered on,
+//! and exits there with [`Outcome::Cancelled`]. Code that needs such exits to have ended, above all
+//! a `main`, waits for them:
 //!
 //! ```
 //! use async_context_manager::detached;
@@ -15,15 +15,15 @@
 //! }
 //! ```
 //!
-//! Detached exits keep their order: an exit begins when the exits that it has to wait for have
-//! ended. The guide has a page on [that order](crate::guide::order). An exit that has waited for
-//! ten seconds is reported, as [`LongWait`](Kind::LongWait).
+//! Detached exits keep their order: an exit begins when the exits that it must wait for have ended.
+//! The guide has a page on [that order](crate::guide::order). An exit that has waited for ten
+//! seconds is reported, as [`LongWait`](Kind::LongWait).
 //!
-//! What can't be handed over to its own runtime (there was none, or it has shut down) runs on a
-//! thread of this crate. After a shutdown, each exit has five seconds there, and an exit that has
-//! not ended by then is reported as [`Lost`](Kind::Lost). A process that ends does not wait for
-//! that thread: a `main` that builds its own runtime ends with [`drain_blocking`]. The guide has a
-//! page on [how a program ends](crate::guide::shutdown).
+//! An exit that cannot be handed over to its own runtime (there was none, or it has shut down) runs
+//! on a thread of this crate. After a shutdown, each exit has five seconds there, and an exit that
+//! has not ended by then is reported as [`Lost`](Kind::Lost). A process that ends does not wait for
+//! that thread: a `main` that builds its own runtime must end with [`drain_blocking`]. The guide
+//! has a page on [how a program ends](crate::guide::shutdown).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,21 +50,19 @@ use crate::panic::{Payload, catch, resume};
 use crate::report::{self, Kind, drop_quietly};
 use crate::roster::{Activity, Record, Seen, Snapshot};
 
-/// Contexts that are open, and that nobody uses.
+/// Contexts that are open but unused.
 static LINGERING: Mutex<BTreeMap<usize, Arc<dyn Lingering>>> = Mutex::new(BTreeMap::new());
 
 /// A context that stays open for a while after its last use.
 pub(crate) trait Lingering: Send + Sync {
-    /// Hands over its exit, if nobody uses it now.
+    /// Hands over the exit of the context, if nobody uses the context now.
     fn close(&self);
 }
 
-/// It may linger from now on.
 pub(crate) fn add_lingering(key: usize, make: impl FnOnce() -> Arc<dyn Lingering>) {
     lingering().entry(key).or_insert_with(make);
 }
 
-/// It lingers no more.
 pub(crate) fn remove_lingering(key: usize) {
     let removed = lingering().remove(&key);
     drop(removed);
@@ -75,14 +73,14 @@ fn lingering() -> MutexGuard<'static, BTreeMap<usize, Arc<dyn Lingering>>> {
 }
 
 fn close_lingering() {
-    // Closing them takes them out.
+    // `close` removes the context from the map, and so needs the lock.
     let all: Vec<_> = lingering().values().map(Arc::clone).collect();
     for lingering in all {
         lingering.close();
     }
 }
 
-/// How many exits are running in the background now.
+/// Returns the number of exits that are running in the background now.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -101,10 +99,11 @@ pub fn count() -> usize {
     door::count()
 }
 
-/// The contexts that go on in the background now, by name, with what they do and since when.
+/// Returns the contexts that go on in the background now, by name, with their activity and since
+/// when.
 ///
-/// A context is seen so from when it is given up until its exit has ended, without having to be
-/// [listed](crate::observe::set_listing) before. `Display` is for an operator.
+/// A context is in this list from when it is given up until its exit has ended, even without
+/// [`set_listing`](crate::observe::set_listing). The `Display` of the list is for an operator.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*};
@@ -132,31 +131,32 @@ pub fn list() -> Snapshot {
 
 /// Sets how many exits may be in the background before the next enters wait.
 ///
-/// A program that gives up faster than its exits end (a database that has gone, and requests that
-/// time out) has more and more of them, and of what they hold. With a limit of `n`, an enter waits
-/// while `n` exits are in the background, and those that wait are let in one after the other. There
-/// is no limit unless this is called; `usize::MAX` takes it away. Set it at the start of the
-/// program, before there are guards.
+/// If a program gives contexts up faster than their exits end (a database that has gone, and
+/// requests that time out), exits accumulate, with all that they hold. With a limit of `n`, an
+/// enter waits while `n` exits are in the background, and the enters that wait are let in one after
+/// the other. There is no limit unless this function is called; `usize::MAX` removes the limit. Set
+/// it at the start of the program, before there are guards.
 ///
-/// Nothing that a closing context could wait for is held back. So an enter waits only
+/// The limit must not hold back anything that a closing context could wait for. Therefore an enter
+/// waits only
 ///
-/// - outside of all contexts: not in an enter, a body or an exit, nor in a task of
+/// - outside all contexts: not in an enter, a body or an exit, nor in a task of
 ///   [`tasks`](crate::tasks);
-/// - in a task that has opened no guard that is still there;
+/// - in a task that has opened no guard which is still open;
 /// - on tokio.
 ///
-/// The limit is therefore one for the outermost contexts: those that a request, a job, a task
-/// begins with. Exits above the limit come from contexts that were open already.
+/// The limit is therefore one for the outermost contexts: those that a request, a job or a task
+/// begins with. Exits above the limit come from contexts that were already open.
 ///
-/// Two things are beyond what the crate can see: an exit that joins a task of `tokio::spawn` whose
-/// first context waits here, and an exit that needs what such a task holds by other means than a
-/// guard of its own, a lock say. So no enter waits for ever. After ten seconds, or what
-/// [`set_wait_limit`](report::set_wait_limit) says, it is reported as [`LongWait`](Kind::LongWait),
-/// and goes in. Exits that hang are ended by [`set_exit_limit`], and requests that wait by a time
-/// limit of theirs.
+/// The crate cannot see two kinds of waits: an exit may join a task of `tokio::spawn` whose first
+/// context waits here, or may need what such a task holds in another way than by a guard of its
+/// own, such as a lock. So no enter waits for ever. After ten seconds, or the time given to
+/// [`set_wait_limit`](report::set_wait_limit), the enter is reported as
+/// [`LongWait`](Kind::LongWait), and proceeds. To end exits that hang, use [`set_exit_limit`]. To
+/// end requests that wait, give them a time limit.
 ///
-/// An enter that waits has not begun. A limit on enter does not run meanwhile. Dropped, it leaves
-/// nothing behind.
+/// An enter that waits has not begun. A limit on enter does not run meanwhile. If the enter is
+/// dropped, it leaves nothing behind.
 ///
 /// ```
 /// use async_context_manager::{contexts::{defer, ready}, detached, prelude::*};
@@ -179,20 +179,22 @@ pub fn set_limit(exits: usize) {
     door::set_limit(exits);
 }
 
-/// The limit in milliseconds. The greatest number stands for none.
+/// The limit in milliseconds. The greatest number means that there is no limit.
 static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Sets how long an exit may take in the background.
 ///
 /// An exit that takes longer is given up, as by
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout), and reported as
-/// [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code: not the wait for the exits
-/// of others, and not what an enter takes that goes on in the background. Of a stack, each exit has
-/// the limit for itself. There is no limit unless this is called; `Duration::MAX` takes it away.
+/// [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code. It covers neither the wait
+/// for other exits nor an enter that goes on in the background. In a stack, the limit is for each
+/// exit separately. There is no limit unless this function is called; `Duration::MAX` removes the
+/// limit.
 ///
-/// An exit with a limit of its own keeps that one. An exit that is awaited has none by this: its
-/// error would have no type. The limit holds for exits that are in the background already, from
-/// their next step on. On a tokio runtime without a timer there is none.
+/// An exit with a limit of its own keeps that limit. An exit that is awaited has no limit by this
+/// function, because the error of such a limit would have no type. A new limit also holds for exits
+/// that are already in the background, from their next step on. On a tokio runtime without a timer,
+/// there is no limit.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -217,12 +219,13 @@ fn exit_limit() -> Option<Duration> {
     (millis != u64::MAX).then(|| Duration::from_millis(millis))
 }
 
-/// Gives up a context that goes on in the background: its code is dropped where it is. Returns
-/// `true` if it was in the background.
+/// Gives up a context that goes on in the background: its code is dropped where it stands. Returns
+/// `true` if the context was in the background.
 ///
-/// For an operator, or an end of the program, who has seen it hang. It is reported as
-/// [`Forced`](Kind::Forced). What was opened in its exit is let go, as where a time limit cuts it
-/// off. It drops on the thread that it runs on, and not before its code gives way.
+/// This is for an operator, or for the end of a program, when an exit hangs. The context is
+/// reported as [`Forced`](Kind::Forced). What was opened in its exit is let go, as when a time
+/// limit cuts the exit off. The context drops on the thread that it runs on, and only once its code
+/// yields to the runtime.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -246,14 +249,14 @@ pub fn force(seen: &Seen) -> bool {
 
 /// Waits until no exit is running in the background.
 ///
-/// Other parts of the program may hand over new ones meanwhile; they are waited for as well. What
-/// is still in use is not: a task that goes on, or one that was aborted and not joined, hands over
+/// Exits that other parts of the program hand over meanwhile are waited for as well. Contexts that
+/// are still in use are not: a task that goes on, or that was aborted and not joined, hands over
 /// its exits when it drops them. Join the tasks first.
 ///
 /// A [shared](crate::shared) context that [lingers](crate::Shared::linger) after its last use is
 /// closed at once.
 ///
-/// Inside of an enter or an exit it would wait for itself: don't call it there.
+/// Do not call it inside an enter or an exit: there it would wait for itself.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -270,16 +273,16 @@ pub fn force(seen: &Seen) -> bool {
 ///
 /// # Cancel safety
 ///
-/// Giving up waiting changes nothing about the exits.
+/// Dropping the future does not affect the exits.
 pub async fn drain() {
     door::none(close_lingering).await;
 }
 
-/// Waits as [`drain`] does, for no longer than `limit`, and says how many exits are left.
+/// Waits as [`drain`] does, for no longer than `limit`. Returns the number of exits that are left.
 ///
-/// What is left is reported by name, once for all: as [`Undrained`](Kind::Undrained).
+/// The exits that are left are reported by name, in one report: as [`Undrained`](Kind::Undrained).
 ///
-/// Call it on a tokio runtime with its timer enabled; elsewhere there is [`drain_blocking`].
+/// Call it on a tokio runtime with its timer enabled; elsewhere use [`drain_blocking`].
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -296,7 +299,7 @@ pub async fn drain() {
 ///
 /// # Panics
 ///
-/// Outside of a tokio runtime, or on one without a timer, as `tokio::time::timeout` does.
+/// Outside a tokio runtime, or on one without a timer, as `tokio::time::timeout` does.
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,
@@ -304,19 +307,20 @@ pub async fn drain_timeout(limit: Duration) -> usize {
     }
 }
 
-/// Reports what is left after a limit, and says how many exits that are.
+/// Reports the exits that are left after a limit, and returns their number.
 pub(crate) fn left() -> usize {
     report::undrained(list());
     count()
 }
 
-/// Blocks the thread as [`drain`] waits, for no longer than `limit`, and says how many are left.
+/// Blocks the thread as [`drain`] waits, for no longer than `limit`. Returns the number of exits
+/// that are left.
 ///
-/// What is left is reported, as by [`drain_timeout`].
+/// The exits that are left are reported, as by [`drain_timeout`].
 ///
-/// For a `main` whose runtime is gone. On a thread of a runtime that is still running the exits it
-/// would drive can't go on meanwhile, nor those on a current-thread runtime that nobody drives: use
-/// [`drain`] there.
+/// This is for a `main` whose runtime is gone. On a thread of a running runtime, call [`drain`]
+/// instead: exits that this thread would drive cannot go on while it is blocked. Nor can exits on a
+/// current-thread runtime that nobody drives.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -351,16 +355,16 @@ pub fn drain_blocking(limit: Duration) -> usize {
     0
 }
 
-/// Runs the future, and then waits as [`drain`] does: a `main` that is wrapped in it loses nothing
-/// that its future, or a task that has ended, has left behind. Also where the future panics: the
-/// panic goes on after the wait.
+/// Runs the future, and then waits as [`drain`] does. A `main` that is wrapped in it loses nothing
+/// that its future, or a task that has ended, has left behind. If the future panics, the panic goes
+/// on after the wait.
 ///
-/// Tasks that are still there when the future ends are not covered: join them before, or drop the
-/// runtime and then call [`drain_blocking`].
+/// Tasks that still run when the future ends are not covered: join them before, or drop the runtime
+/// and then call [`drain_blocking`].
 ///
-/// A signal such as Ctrl-C ends the process on the spot, unless the program handles it: let the
-/// future end at it, with a `select!` over `tokio::signal::ctrl_c()`, and everything that the
-/// `select!` drops is exited before `drained` returns.
+/// A signal such as Ctrl-C ends the process on the spot, unless the program handles it. Let the
+/// future end at the signal, with a `select!` over `tokio::signal::ctrl_c()`: then everything that
+/// the `select!` drops is exited before `drained` returns.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -380,9 +384,9 @@ pub fn drain_blocking(limit: Duration) -> usize {
 ///
 /// # Cancel safety
 ///
-/// Dropped, it drops the future; what that hands over goes on in the background.
+/// Dropping it drops the future. What the future hands over goes on in the background.
 pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    // In a box: the future of a whole program is large.
+    // Boxed, because the future of a whole program is large.
     let mut future = Box::pin(catch(future));
     async move {
         let ended = future.as_mut().await;
@@ -404,7 +408,7 @@ where
     let is_in_body = stage == Stage::Lent;
     let is_forgotten = is_in_body && !coroutine.link().has_value();
     if is_forgotten {
-        // A lease of it never came back: there is nothing to exit with.
+        // A lease of the value never came back: there is no value to exit with.
         report::plain(name, Kind::NotRun);
     }
     if is_forgotten || coroutine.is_cancellable() {
@@ -438,36 +442,34 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static, _name: &'static str, r
     runtime.spawn(task);
 }
 
-/// As a task of that name, for tokio-console.
+/// Names the task for tokio-console.
 #[cfg(all(tokio_unstable, feature = "tracing"))]
 fn spawn(task: impl Future<Output = ()> + Send + 'static, name: &'static str, runtime: &Handle) {
     let task = tokio::task::Builder::new()
         .name(name)
         .spawn_on(task, runtime);
-    // Where it could not be spawned, it has dropped, and its rescue has begun.
+    // If the task could not be spawned, it has dropped here, and its rescue has begun.
     drop(task);
 }
 
-/// What is left of a context, from wherever its holder left it. It counts as running until it
-/// drops, and drops in this order.
+/// The rest of a context, from where its holder left it. It counts as running until it drops. The
+/// fields drop in this order.
 struct Rest<V, D, E> {
     coroutine: Coroutine<V, Code<D, E>>,
-    /// Once its exit has begun.
+    /// `Some` once the exit has begun.
     begin: Option<Begin>,
-    /// While its exit has a limit, and waits for no other one.
+    /// `Some` while the exit has a limit, and waits for no other exit.
     alarm: Option<Alarm>,
-    /// Its entry in the roster.
     record: Arc<Record>,
     #[expect(dead_code, reason = "held for its drop")]
     counted: Counted,
 }
 
-/// How a context in the background has ended.
 enum Ended {
     Well,
-    /// By a panic of its code.
+    /// The code panicked.
     Panicked(Payload),
-    /// It goes on, and is to be given up.
+    /// The code has not ended, and must be given up.
     GivenUp(Kind),
 }
 
@@ -477,7 +479,7 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Goes on with it. Tells as well whether it waits for the exits of others. It does not panic.
+    /// Polls the context. Returns also whether it waits for other exits. Never panics.
     fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<Ended>, bool) {
         if self.record.poll_forced(cx).is_ready() {
             return (Poll::Ready(Ended::GivenUp(Kind::Forced)), false);
@@ -523,7 +525,7 @@ where
         }
     }
 
-    /// Drops it. A panic of its code is reported as of this kind.
+    /// Drops the context. A panic of its code is reported as `panicked`.
     fn end(mut self, ended: Ended, panicked: Kind) {
         let name = self.name();
         match ended {
@@ -532,7 +534,7 @@ where
             Ended::GivenUp(kind) => {
                 if let Some(begin) = self.begin.take() {
                     self.coroutine.place().cut_off(begin);
-                    // As where a limit of its own has cut it off.
+                    // To an observer, this is an exit that a limit of its own has cut off.
                     self.coroutine.place().watch().exited(true);
                 }
                 report::plain(name, kind);
@@ -546,7 +548,7 @@ where
     }
 }
 
-/// What a context that is this far is doing, in the background.
+/// What a context at this stage does in the background.
 fn activity(stage: Stage) -> Activity {
     match stage {
         Stage::Entering => Activity::Entering,
@@ -559,7 +561,7 @@ fn activity(stage: Stage) -> Activity {
     }
 }
 
-/// Enter, if it has not ended yet, and exit. Ready when there is nothing left to run.
+/// Runs enter, if it has not ended yet, and then exit. Ready when nothing is left to run.
 fn poll_code<V, D, E>(coroutine: &mut Coroutine<V, Code<D, E>>, cx: &mut Context<'_>) -> Poll<()>
 where
     D: Verdict,
@@ -572,7 +574,8 @@ where
                 report::error(coroutine.name(), Kind::EnterFailed, Arc::new(error));
                 return Poll::Ready(());
             }
-            // It has come to an await that may be given up, and nobody waits for what is behind it.
+            // The code has reached an await that may be given up, and nobody waits for the rest of
+            // enter.
             Poll::Pending if coroutine.is_cancellable() => return Poll::Ready(()),
             Poll::Pending => return Poll::Pending,
         }
@@ -588,7 +591,7 @@ where
     Poll::Ready(())
 }
 
-/// A detached exit as a task of the runtime that its context was entered on.
+/// A detached exit, as a task of the runtime that its context was entered on.
 struct Detached<V, D, E>(Option<Rest<V, D, E>>)
 where
     V: Send + 'static,
@@ -621,8 +624,8 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// A runtime that shuts down drops its tasks without a word. Also one that has shut down
-    /// already accepts the spawn, and drops the task at once.
+    /// A runtime that shuts down drops its tasks silently. A runtime that has shut down accepts a
+    /// spawn, and drops the task at once.
     fn drop(&mut self) {
         if let Some(rest) = self.0.take() {
             rescue(rest);
@@ -630,8 +633,8 @@ where
     }
 }
 
-/// One more try, on the thread of this crate. What has not begun yet, and what is not bound to the
-/// old runtime by a timer or a socket, comes to its end there.
+/// Tries once more, on the thread of this crate. An exit that has not begun yet, or that is not
+/// bound to the old runtime by a timer or a socket, can end there.
 fn rescue<V, D, E>(rest: Rest<V, D, E>)
 where
     V: Send + 'static,
@@ -644,7 +647,6 @@ where
         return drop_quietly(name, rest);
     };
     let rescued = async move {
-        // All of it moves in here.
         let mut rest = rest;
         loop {
             let mut has_waited = false;
@@ -657,7 +659,8 @@ where
             let ended = tokio::time::timeout(fallback::LIMIT, ended).await;
             match ended {
                 Ok(ended) => return rest.end(ended, Kind::Lost),
-                // Each exit that it waits for has a limit of its own: this one's begins after them.
+                // The exits that this one waits for have limits of their own. This one's limit
+                // begins after them.
                 Err(_) if has_waited => {}
                 Err(_) => {
                     report::plain(name, Kind::Lost);

@@ -1,22 +1,22 @@
-//! How many exits are in the background, and which enters wait until there are fewer.
+//! Counts the exits in the background, and decides which enters wait until there are fewer.
 //!
-//! The rules, with a limit of `n`:
+//! With a limit of `n`, the rules are:
 //!
 //! 1. An enter that comes to the door waits there if `n` exits are in the background.
-//! 2. It waits only where it holds up nothing: it is inside of no context, and its task has opened
-//!    no guard that is still there. So nothing waits here that a closing context could wait for:
-//!    not its exit, not what its exit opens, not the body around it, and no task of
+//! 2. An enter only waits where it holds up nothing: it is inside no context, and its task has
+//!    opened no guard that is still open. So nothing waits here that a closing context could wait
+//!    for: not its exit, not what its exit opens, not the body around it, and no task of
 //!    [`tasks`](crate::tasks). Nor does an enter wait whose code holds what a closing context may
-//!    need. Outside of tokio, where tasks can't be told apart, no enter waits.
-//! 3. Those that wait are let in while there are fewer, in the order in which they came: one for
-//!    each exit that ends, one for each enter that ends at this door, and `n` when there is no exit
+//!    need. Outside tokio, where tasks cannot be told apart, no enter waits.
+//! 3. Enters that wait are let in while there are fewer exits, in the order in which they came: one
+//!    for each exit that ends, one for each enter that ends at this door, and `n` when no exit is
 //!    left. So a crowd that has waited does not come in at once.
-//! 4. When a task comes to hold a guard, its enters that wait are let in: by rule 2.
-//! 5. An enter that has waited for as long as a wait may last before it is reported is reported,
-//!    and goes in. The rules above can't see all that an exit waits for (a task that it has spawned
-//!    and joins), nor whether one that was let in is polled: so nothing waits here for ever.
+//! 4. When a task comes to hold a guard, the task's waiting enters are let in, by rule 2.
+//! 5. An enter that has waited longer than the wait limit of reports is reported, and goes in. The
+//!    rules above cannot see everything that an exit waits for (a task that it has spawned and
+//!    joins), nor whether an enter that was let in is polled. So nothing waits here for ever.
 //!
-//! Locks: of the door, or of the tasks' guards, and none inside of the other.
+//! Locks: either the door's or that of the tasks, never one inside the other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,10 +31,10 @@ use crate::order::{self, Kind as Hold, Root};
 use crate::report;
 use crate::roster::{Seen, Snapshot};
 
-/// How many exits are in the background now.
+/// The number of exits in the background.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Wakes those who wait for none.
+/// Wakes the tasks that wait until no exit is in the background.
 static NONE: Notify = Notify::const_new();
 
 static LIMIT: AtomicUsize = AtomicUsize::new(NO_LIMIT);
@@ -46,34 +46,34 @@ static DOOR: Mutex<Door> = Mutex::new(Door {
     next: 0,
 });
 
-/// The tasks that hold guards, or have enters that wait, while there is a limit.
+/// The tasks that hold guards, or have waiting enters, while there is a limit.
 static TASKS: LazyLock<Mutex<Tasks>> = LazyLock::new(Default::default);
 
 type Tasks = HashMap<Root, Task>;
 
 struct Door {
-    /// Those that wait, in the order in which they came.
+    /// The enters that wait, in the order in which they came.
     waiting: BTreeMap<u64, Waker>,
-    /// The number of the next that comes.
+    /// The number of the next enter that waits.
     next: u64,
 }
 
 #[derive(Default)]
 struct Task {
     guards: usize,
-    /// Its enters that wait, by their number at the door.
+    /// The task's waiting enters, by their numbers at the door.
     waiting: BTreeMap<u64, Waker>,
 }
 
-/// How many exits are in the background now.
 pub(crate) fn count() -> usize {
     COUNT.load(Ordering::Acquire)
 }
 
-/// Waits until none is in the background. Does this before each look.
+/// Waits until no exit is in the background. Calls `before` before each check.
 pub(crate) async fn none(before: impl Fn()) {
     loop {
-        // Made before the look: an end after the look wakes it.
+        // Created before the check of the count: otherwise an end between the two would not wake
+        // it.
         let none = NONE.notified();
         before();
         if count() == 0 {
@@ -106,7 +106,7 @@ impl Drop for Counted {
     }
 }
 
-/// From now on, with so many exits in the background, enters wait.
+/// Makes enters wait from now on while this number of exits is in the background.
 pub(crate) fn set_limit(limit: usize) {
     LIMIT.store(limit, Ordering::Relaxed);
     observe::bound(limit != NO_LIMIT);
@@ -121,8 +121,8 @@ fn tasks() -> MutexGuard<'static, Tasks> {
     TASKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rule 3. An enter that comes meanwhile sees the new count, or is seen here: whoever has changed
-/// the count takes the lock after that.
+/// Rule 3. An enter that comes meanwhile either sees the new count or is seen here, because this
+/// takes the lock after the count has changed.
 fn let_in(most: usize) {
     let mut let_in = Vec::new();
     let mut door = door();
@@ -140,7 +140,7 @@ fn has_room() -> bool {
     count() < LIMIT.load(Ordering::Relaxed)
 }
 
-/// What watches a context whose enter begins here and now.
+/// Returns what watches a context whose enter begins here and now.
 #[inline]
 pub(crate) fn watch(name: &'static str, hold: Hold) -> Watch {
     Watch::begin(name, |is_listed, is_bounded| Extra {
@@ -149,7 +149,7 @@ pub(crate) fn watch(name: &'static str, hold: Hold) -> Watch {
     })
 }
 
-/// Rule 2: `None` where it is inside of a context, or outside of tokio.
+/// Rule 2: `None` inside a context, or outside tokio.
 fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
     let entrance = Entrance {
         root: order::root_outside_of_contexts()?,
@@ -161,11 +161,11 @@ fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
     Some(Box::new(entrance))
 }
 
-/// A context that comes to the door, goes in, and may be a guard then.
+/// The way of a context through the door. After that, the context may count as a guard.
 struct Entrance {
     root: Root,
     is_guard: bool,
-    /// It counts as a guard of its task.
+    /// `true` if it counts as a guard of its task.
     holds: bool,
     step: Step,
     alarm: Option<Alarm>,
@@ -173,13 +173,11 @@ struct Entrance {
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// It has not come yet.
+    /// The enter has not come to the door yet.
     Outside,
-    /// It waits, with this number.
     Waiting(u64),
-    /// It was let in, and its enter has not ended.
+    /// The enter was let in, and has not ended.
     Entering,
-    /// Its enter has ended.
     In,
 }
 
@@ -275,7 +273,7 @@ impl Entrance {
         Step::Entering
     }
 
-    /// It does not wait any more. If it was let in meanwhile, the next one may be, in its place.
+    /// Ends the wait. If the enter was let in meanwhile, it gives its turn to the next one.
     fn leave(&self, number: u64) {
         let waited = door().waiting.remove(&number);
         self.leave_task(number);

@@ -1,8 +1,9 @@
-//! What runs beside a body that nobody polls for us: who holds a guard, say, has the body.
+//! Polls what runs beside a body if the holder of the context does not: for instance under a guard,
+//! where the body is the holder's own code.
 //!
-//! A [`Driver`] polls it then: a task of the runtime, or the code of a stack or of a `join` that
-//! has many such contexts. The coroutine passes between the driver and the holder, who wants it for
-//! its exit:
+//! A [`Driver`] polls it then: a task of the runtime, or the code of a stack or a `join` that has
+//! many such contexts. The coroutine passes between the driver and the holder, who needs it for
+//! exit:
 //!
 //! | from | to | by |
 //! | --- | --- | --- |
@@ -11,8 +12,8 @@
 //! | `Here` | `Gone` | the holder, for exit; or it drops |
 //! | `Polled` | `Unwanted` | the holder drops: the driver drops the coroutine after the poll |
 //!
-//! Neither waits for the other in a lock: a holder who drops, or begins to exit, in the very poll
-//! that the driver is in does not wait for itself.
+//! Neither waits for the other while holding a lock. Otherwise a holder that drops, or begins to
+//! exit, in the driver's own poll would wait for itself.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -38,36 +39,35 @@ use crate::outcome::BodyError;
 use crate::report::{self, Kind, drop_quietly};
 use crate::scope::Live;
 
-/// Drives what runs beside one body, as long as there is something.
+/// Drives what runs beside one body, until it has ended.
 pub(crate) struct Driver(Box<dyn Drive>);
 
 /// A driver without the types of its context.
 trait Drive: Send {
     fn name(&self) -> &'static str;
 
-    /// Returns `true` if the holder has taken the coroutine, or does not want it any more.
+    /// Returns `true` if the holder has taken the coroutine, or no longer wants it.
     fn is_over(&self) -> bool;
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Driven;
 }
 
-/// What a poll of a [`Driver`] has come to.
 #[derive(Debug, Clone, Copy)]
 struct Driven {
-    /// It has ended the body.
     has_ended: bool,
-    /// There is nothing more to drive.
+    /// Nothing more is left to drive.
     is_done: bool,
 }
 
 impl Driver {
-    /// Makes it a task of this runtime, or of the thread of this crate where there is none.
+    /// Spawns the driver as a task of the current runtime, or of this crate's thread if there is
+    /// none.
     pub(crate) fn spawn(self) {
         Task(Some(self)).spawn(Handle::try_current().ok());
     }
 }
 
-/// A driver as a task. It moves on to the thread of this crate when its runtime shuts down.
+/// A driver as a task. If its runtime shuts down, it moves to the thread of this crate.
 struct Task(Option<Driver>);
 
 impl Task {
@@ -110,7 +110,8 @@ impl Drop for Task {
 #[derive(Default)]
 pub(crate) struct Drivers {
     list: Mutex<Vec<Driver>>,
-    /// There is something to look after. Read at each poll of the code that holds them.
+    /// `true` once there is something to look after. Read at each poll of the code that holds the
+    /// drivers.
     is_used: AtomicBool,
 }
 
@@ -120,7 +121,7 @@ impl Drivers {
         self.wants_a_look();
     }
 
-    /// From here on there is something to look after.
+    /// Records that there is something to look after from now on.
     pub(crate) fn wants_a_look(&self) {
         self.is_used.store(true, Ordering::Release);
     }
@@ -130,14 +131,14 @@ impl Drivers {
         self.is_used.load(Ordering::Acquire)
     }
 
-    /// Takes those of the others.
+    /// Takes over the drivers of the others.
     pub(crate) fn append(&self, others: &Self) {
         let others = mem::take(&mut *lock(&others.list));
         lock(&self.list).extend(others);
         self.wants_a_look();
     }
 
-    /// There is nothing more to drive: all contexts have ended.
+    /// All their contexts must have ended.
     pub(crate) fn clear(&self) {
         if self.is_used() {
             let drivers = mem::take(&mut *lock(&self.list));
@@ -145,7 +146,6 @@ impl Drivers {
         }
     }
 
-    /// All of them become tasks.
     pub(crate) fn spawn(&self) {
         if !self.is_used() {
             return;
@@ -160,7 +160,7 @@ impl Drivers {
         !self.is_used() || lock(&self.list).is_empty()
     }
 
-    /// Polls all. Returns `true` if one of them has ended its body.
+    /// Polls all drivers. Returns `true` if one of them has ended its body.
     #[inline]
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> bool {
         self.is_used() && self.poll_all(cx)
@@ -168,7 +168,7 @@ impl Drivers {
 
     #[cold]
     fn poll_all(&self, cx: &mut Context<'_>) -> bool {
-        // Without the lock: what they poll is the user's.
+        // Without the lock, because the drivers poll code of the user.
         let mut drivers = mem::take(&mut *lock(&self.list));
         let mut has_ended = false;
         drivers.retain_mut(|driver| {
@@ -182,7 +182,7 @@ impl Drivers {
         has_ended
     }
 
-    /// Runs the future, and drives meanwhile. `None` when one of them has ended its body first.
+    /// Runs the future, and drives meanwhile. `None` if a driver has ended its body first.
     pub(crate) async fn race<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
         poll_fn(|cx| match Pin::new(&mut future).poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -192,7 +192,6 @@ impl Drivers {
         .await
     }
 
-    /// Runs the future to its end, and drives meanwhile.
     pub(crate) async fn drive_while<F: Future + Unpin>(&self, mut future: F) -> F::Output {
         poll_fn(|cx| {
             let polled = Pin::new(&mut future).poll(cx);
@@ -205,7 +204,7 @@ impl Drivers {
     }
 }
 
-/// What the holder has of a context that is driven.
+/// The holder's access to a context that is driven.
 struct Holder<V, D, E>(Arc<Shared<V, D, E>>);
 
 struct Shared<V, D, E> {
@@ -216,15 +215,14 @@ struct Shared<V, D, E> {
 
 struct State<V, D, E> {
     coroutine: Where<V, D, E>,
-    /// How the body was ended, until the holder takes it.
     end: Option<End<BodyError>>,
-    /// There is nothing more to drive.
+    /// Nothing more is left to drive.
     is_done: bool,
     driver: Option<Waker>,
     holder: Option<Waker>,
 }
 
-/// The table is in the head of this file.
+/// The table is at the top of this file.
 enum Where<V, D, E> {
     Here(Coroutine<V, Code<D, E>>),
     Polled,
@@ -236,7 +234,7 @@ enum Where<V, D, E> {
 #[derive(Debug)]
 pub(crate) struct Ended {
     is_over: AtomicBool,
-    /// Somebody has got the error.
+    /// `true` once the user has received the error.
     is_given: AtomicBool,
     told: Notify,
 }
@@ -251,14 +249,14 @@ impl Ended {
     }
 
     pub(crate) async fn wait(&self) {
-        // It is told of what comes after this call.
+        // Created before the check of `is_over`: it only wakes for what is told later.
         let told = self.told.notified();
         if !self.is_over.load(Ordering::Acquire) {
             told.await;
         }
     }
 
-    /// The error is with the user, who ends the body with it now.
+    /// Records that the user has received the error, and ends the body with it.
     pub(crate) fn give(&self) {
         self.is_given.store(true, Ordering::Release);
     }
@@ -279,15 +277,15 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// For a holder who does not poll the body, of a context that has been entered: what runs
-    /// beside it is for the driver. `None` if there is nothing.
+    /// For a holder that does not poll the body. The context must have been entered. Returns a
+    /// driver for what runs beside the body, or `None` if there is nothing.
     #[inline]
     pub(crate) fn drive(&mut self) -> Option<(Driver, Arc<Ended>)> {
         self.is_accompanied().then(|| self.part_from_driver())
     }
 
-    /// What is left here has the place of the context among the others. Its exit takes the rest
-    /// back.
+    /// Leaves a coroutine here that keeps the place of the context among the others. Its exit takes
+    /// the original coroutine back.
     #[cold]
     fn part_from_driver(&mut self) -> (Driver, Arc<Ended>) {
         let mut driver = None;
@@ -345,7 +343,7 @@ where
         (driver, Arc::clone(&self.0.ended))
     }
 
-    /// How the body is to end.
+    /// Ready with the end of the body, or with `Ok` when nothing is left to drive.
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let mut state = self.0.state();
         if let Some(end) = state.end.take() {
@@ -359,7 +357,7 @@ where
         Poll::Pending
     }
 
-    /// The coroutine, for its exit: the driver ends.
+    /// Takes the coroutine, for its exit. The driver then ends.
     async fn take(self) -> Coroutine<V, Code<D, E>> {
         poll_fn(|cx| {
             let mut state = self.0.state();
@@ -411,7 +409,7 @@ impl<V, D, E> Shared<V, D, E> {
     }
 }
 
-/// A waker is the user's, and called without a lock.
+/// Must be called without a lock, because the waker may run code of the user.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();

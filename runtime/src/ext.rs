@@ -1,4 +1,4 @@
-//! What every context can do: the methods that use one, and those that change one.
+//! The methods of every context: those that use it, and those that change it.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::scope::{self, Live};
 use crate::stream::{self, Items};
 use crate::timeout_error::TimeoutError;
 
-/// Ways to use an [`AsyncContext`], and to change one before use. Implemented for all of them.
+/// Ways to use an [`AsyncContext`], and to change it before use. Implemented for every context.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -40,10 +40,11 @@ use crate::timeout_error::TimeoutError;
 pub trait AsyncContextExt: AsyncContext {
     /// Enters the context, runs the body with its value, and exits: `async with`.
     ///
-    /// The body may borrow from around it, and use `?`. The future is `Send`, and so the body has
-    /// to be, with its result: what a body holds across an await can be sent to another thread. One
-    /// that can't takes [`with_local`](Self::with_local). A function that takes a body bounds it by
-    /// [`SendBody`](crate::SendBody); a body that calls its own function needs a box, as the [guide
+    /// The body may borrow from its surroundings, and use `?`. The future is `Send`, and therefore
+    /// the body and its result must be `Send` as well: another thread must be able to take over
+    /// what the body holds across an await. For a body that is not `Send`, there is
+    /// [`with_local`](Self::with_local). A function that takes a body bounds it by
+    /// [`SendBody`](crate::SendBody). A body that calls its own function needs a box, as the [guide
     /// shows](crate::guide::faq).
     ///
     /// ```
@@ -56,7 +57,7 @@ pub trait AsyncContextExt: AsyncContext {
     /// let mut seen = Vec::new();
     /// let next = number()
     ///     .with(async |number| {
-    ///         seen.push(*number); // a borrow from around
+    ///         seen.push(*number); // a borrow from outside
     ///         tokio::task::yield_now().await;
     ///         Ok(*number + 1)
     ///     })
@@ -68,20 +69,21 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// The error of enter; else the body's; else the exit's. Where body and exit both fail, the
-    /// body's error is returned and the exit's is [reported](crate::report);
-    /// [`try_with`](Self::try_with) returns both. A context with the verdict
-    /// [`Suppression`](crate::Suppression) may turn a body's error into `Ok(None)`.
+    /// The error of enter, else the body's, else the exit's. If both body and exit fail, the body's
+    /// error is returned and the exit's is [reported](crate::report); [`try_with`](Self::try_with)
+    /// returns both. A context with the verdict [`Suppression`](crate::Suppression) may turn a
+    /// body's error into `Ok(None)`.
     ///
     /// # Panics
     ///
-    /// With the body's panic, after exit has run; else with that of enter or exit.
+    /// With the body's panic, after exit has run; else with the panic of enter or exit.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, nothing has happened. Dropped in enter, enter goes on in the
-    /// background and exit follows; dropped in the body, what the body holds drops first, and then
-    /// exit runs; dropped in exit, that same exit goes on. See [`detached`](crate::detached).
+    /// If the future is dropped before its first poll, nothing has happened. If it is dropped
+    /// during enter, enter goes on in the background and exit follows; during the body, what the
+    /// body holds drops first, and then exit runs; during exit, that same exit goes on. See
+    /// [`detached`](crate::detached).
     fn with<R, F>(
         self,
         body: F,
@@ -96,12 +98,12 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Like [`with`](Self::with), for a body that is not `Send`.
     ///
-    /// The future is `Send` whenever it can be, and the compiler finds that out by itself; but not
-    /// where the value's type has a lifetime in it, as a `&'static str` has, and the future is part
-    /// of a bigger one that has to be `Send`, such as a spawned task, an axum handler or a
-    /// generator. There it says that an "implementation of `AsyncFnOnce` is not general enough" (a
-    /// [limit of today's compiler]). `with` is free of that, because its signature says that the
-    /// future is `Send`.
+    /// The future is `Send` whenever it can be, and the compiler usually infers that. It cannot do
+    /// so if the value's type has a lifetime in it, as a `&'static str` has, and the future is part
+    /// of a bigger future that must be `Send`, such as a spawned task, an axum handler or a
+    /// generator. Then the compiler says that an "implementation of `AsyncFnOnce` is not general
+    /// enough" (a [limit of today's compiler]). `with` does not have that limit, because its
+    /// signature says that the future is `Send`.
     ///
     /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
     ///
@@ -141,7 +143,7 @@ pub trait AsyncContextExt: AsyncContext {
         scope::run(self, Live::new_inside, body, Failure::reporting)
     }
 
-    /// Like [`with`](Self::with), and tells all that went wrong, with its origin.
+    /// Like [`with`](Self::with), but returns all that went wrong, with its origin.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -222,7 +224,7 @@ pub trait AsyncContextExt: AsyncContext {
         scope::run(self, Live::new_inside, body, |_, result| result)
     }
 
-    /// Enters the context, and gives a guard that derefs to its value.
+    /// Enters the context, and returns a guard that dereferences to the value.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -258,7 +260,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// Dropped in enter, enter goes on in the background, and exit follows.
+    /// If the future is dropped during enter, enter goes on in the background, and exit follows.
     fn guard(self) -> impl Future<Output = Result<Guard<Self>, Self::Error>>
     where
         Self: 'static, // a context that borrows is for `with_scoped`
@@ -266,17 +268,17 @@ pub trait AsyncContextExt: AsyncContext {
         Guard::enter(self)
     }
 
-    /// Enters the context, and gives the items that the body sends, as a stream that owns the
+    /// Enters the context, and returns the items that the body sends, as a stream that owns the
     /// context.
     ///
-    /// For what is read from something that has to be closed: rows of a cursor in a transaction,
-    /// lines of a session, parts of a download. The stream can be returned, kept in a struct, or
-    /// sent as the body of a response, and the context lives as long as the stream. The guide has a
-    /// page on [streams and bodies](crate::guide::streams).
+    /// Use it to read from something that must be closed: rows of a cursor in a transaction, lines
+    /// of a session, parts of a download. The stream can be returned, kept in a struct, or sent as
+    /// the body of a response, and the context lives as long as the stream. The guide has a page on
+    /// [streams and bodies](crate::guide::streams).
     ///
     /// The body runs in the task that polls the stream, while the stream is polled. It is never
     /// more than one item ahead: [`send`](crate::Items::send) returns when its item was taken and
-    /// the next item is asked for. When the stream gives `None` the exit has ended.
+    /// the next item is asked for. When the stream gives `None`, the exit has ended.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -314,18 +316,19 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, nothing has happened. Dropped between two items, what the
-    /// body holds drops first, and then exit runs in the background, as
-    /// [`Cancelled`](crate::Outcome::Cancelled). So it does where a consumer takes only some of the
-    /// items: whoever wants the exit to see a completed body, and its error, polls until `None`. A
-    /// stream that nobody polls for a while stands still, and loses nothing. Its exit has the order
-    /// of a [guard's](Guard#order).
+    /// If the stream is dropped before its first poll, nothing has happened. If it is dropped
+    /// between two items, what the body holds drops first, and then exit runs in the background, as
+    /// [`Cancelled`](crate::Outcome::Cancelled). The same happens if a consumer takes only some of
+    /// the items: for the exit to see a completed body, and for its error to be returned, poll the
+    /// stream until `None`. A stream that nobody polls for a while stands still, and loses nothing.
+    /// Its exit has the order of a [guard's](Guard#order).
     ///
     /// # Comparison
     ///
-    /// In a `try_stream!` of the crate `async-stream` a `yield` can't be in the body of a `with`,
-    /// which is a closure. A guard can be there; but a `?` drops the guard, which then exits in the
-    /// background as cancelled, without the error, and after the stream has ended.
+    /// In a `try_stream!` of the crate `async-stream`, a `yield` cannot be in the body of a `with`,
+    /// because that body is a closure. A guard is possible, but a `?` drops the guard, whose
+    /// context then exits in the background as cancelled, without the error, and after the stream
+    /// has ended.
     #[cfg(feature = "stream")]
     fn stream<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Send + Unpin
     where
@@ -410,9 +413,10 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// **A drop is not covered**: what borrows can't go on in the background. Dropped between the
-    /// begin of enter and the end of exit, the context drops where it stands, and that is
-    /// [reported](crate::report::Kind::NotRun). Errors and panics are covered as in `with`.
+    /// **A drop is not covered**: a context that borrows cannot go on in the background. If the
+    /// future is dropped between the beginning of enter and the end of exit, the context drops
+    /// where it stands, and that is [reported](crate::report::Kind::NotRun). Errors and panics are
+    /// covered as in `with`.
     fn with_scoped<R, F>(
         self,
         body: F,
@@ -466,7 +470,7 @@ pub trait AsyncContextExt: AsyncContext {
         scope::run(self, scope::scoped, body, Failure::reporting)
     }
 
-    /// The same context with its errors converted, for a body that fails with `E`.
+    /// Returns the same context with its errors converted, for a body that fails with `E`.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -495,8 +499,8 @@ pub trait AsyncContextExt: AsyncContext {
         combine::err_into(self)
     }
 
-    /// The same context with its errors, of enter and of exit, mapped, for a body that fails with
-    /// `E`.
+    /// Returns the same context with its errors, of enter and of exit, mapped, for a body that
+    /// fails with `E`.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -521,16 +525,18 @@ pub trait AsyncContextExt: AsyncContext {
         combine::map_err(self, map)
     }
 
-    /// The same context, whose enter is given so much time.
+    /// Returns the same context with a time limit for its enter.
     ///
-    /// The body then fails with [`TimeoutError<Error>`](TimeoutError): a `?` converts, so a body
-    /// that ends in another result is `Ok(read(name).await?)`, not `read(name).await`.
+    /// The body then fails with [`TimeoutError<Error>`](TimeoutError). A `?` converts the error, so
+    /// a body that ends in a call with the context's own error is `Ok(read(name).await?)`, not
+    /// `read(name).await`.
     ///
-    /// The limit is for enter alone: body and exit take as long as they take. In Python,
-    /// `asyncio.timeout` around `__aenter__`, which cancels it.
+    /// The limit is for enter alone, not for body and exit. In Python, this is `asyncio.timeout`
+    /// around `__aenter__`, which cancels `__aenter__`.
     ///
-    /// An enter that is over its limit is not cut off: it goes on in the background, and exit
-    /// follows, as it does for a caller who goes away. The exits of contexts around wait for both.
+    /// An enter that exceeds its limit is not cut off: it goes on in the background, and exit
+    /// follows, as after a caller that goes away. The exits of the contexts around it wait for
+    /// both.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -560,8 +566,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has
-    /// begun then. Where there is no tokio runtime, the time is measured on a thread of this crate.
+    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does; the context's
+    /// own enter has not begun then. Without a tokio runtime, a thread of this crate measures the
+    /// time.
     fn enter_timeout(
         self,
         limit: Duration,
@@ -572,11 +579,11 @@ pub trait AsyncContextExt: AsyncContext {
         combine::enter_timeout(self, limit)
     }
 
-    /// The same context, whose body is given so much time.
+    /// Returns the same context with a time limit for its body.
     ///
-    /// When the time is over, the body drops, and contexts inside of it exit as cancelled. Exit
-    /// sees the error as that of the body, and the caller gets the error after exit. Enter and exit
-    /// take as long as they take. In Python, `asyncio.timeout` around the block.
+    /// When the time is over, the body drops, and the contexts inside it exit as cancelled. Exit
+    /// sees the error as that of the body, and the caller gets the error after exit. The limit does
+    /// not cover enter and exit. In Python, this is `asyncio.timeout` around the block.
     ///
     /// ```
     /// use async_context_manager::{Phase, prelude::*};
@@ -608,20 +615,20 @@ pub trait AsyncContextExt: AsyncContext {
         combine::body_timeout(self, limit)
     }
 
-    /// The same context, whose exit is given so much time. The time begins when the exit's own code
-    /// begins, after the exits that it has to wait for have ended. In Python, `asyncio.timeout`
-    /// around `__aexit__`.
+    /// Returns the same context with a time limit for its exit. The time begins when the exit's own
+    /// code begins, after the exits that it must wait for have ended. In Python, this is
+    /// `asyncio.timeout` around `__aexit__`.
     ///
-    /// An exit that is over its limit is dropped where it stands, and the exits of contexts around
-    /// go on. That is told once. The caller gets [`TimeoutError::Elapsed`], like any error of exit.
-    /// If the body's own error or panic goes to the caller, or if the caller has left, the limit is
+    /// An exit that exceeds its limit is dropped where it stands, and the exits of the contexts
+    /// around it go on. The caller gets [`TimeoutError::Elapsed`], like any error of exit. If the
+    /// body's own error or panic goes to the caller, or if the caller has left, the limit is
     /// [reported](crate::report) instead, as [`TimedOut`](crate::report::Kind::TimedOut).
     ///
     /// What the exit has opened until then goes on in the background. No other exit waits for it,
     /// and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that was opened
-    /// elsewhere, and that the exit was handed, keeps its order.
+    /// elsewhere and passed to the exit keeps its order.
     ///
-    /// If several contexts are one, such as a `Vec` or a [`join`](crate::join), those of their
+    /// If the context is made of several, as a `Vec` or a [`join`](crate::join) is, those of their
     /// exits that have begun are dropped. The others run in the background.
     ///
     /// ```
@@ -647,8 +654,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does: nothing has
-    /// begun then. Where there is no tokio runtime, the time is measured on a thread of this crate.
+    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does; the context's
+    /// own enter has not begun then. Without a tokio runtime, a thread of this crate measures the
+    /// time.
     fn exit_timeout(
         self,
         limit: Duration,
@@ -657,8 +665,8 @@ pub trait AsyncContextExt: AsyncContext {
         combine::exit_timeout(self, limit)
     }
 
-    /// The same context, whose exit's errors go to the [report hook](crate::report) only. Errors of
-    /// enter and of the body stay as they are. An exit that fails suppresses nothing.
+    /// Returns the same context, whose exit's errors go only to the [report hook](crate::report).
+    /// Errors of enter and of the body stay as they are. An exit that fails suppresses nothing.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -682,8 +690,8 @@ pub trait AsyncContextExt: AsyncContext {
         combine::ignore_exit_errors(self)
     }
 
-    /// The same context, whose whole enter is safe to give up: when its caller goes away in the
-    /// middle of it, the context is dropped on the spot instead of entered and exited in the
+    /// Returns the same context, whose whole enter may be given up: if its caller goes away during
+    /// enter, the context is dropped on the spot, instead of being entered and exited in the
     /// background. In a generator, [`cancellable!`](crate::cancellable) marks a single await.
     ///
     /// ```
@@ -710,7 +718,7 @@ pub trait AsyncContextExt: AsyncContext {
         combine::cancellable_enter(self)
     }
 
-    /// The same context as a type that can be named: for struct fields (a guard of it is a
+    /// Returns the same context as a type that can be named: for struct fields (its guard is a
     /// `Guard<BoxContext<V, E>>`), collections and recursion.
     ///
     /// ```
@@ -733,14 +741,14 @@ pub trait AsyncContextExt: AsyncContext {
         BoxContext::new(self)
     }
 
-    /// The same context, whose exit runs with what was attached to the task when it was entered:
-    /// the value of a `tokio::task_local!`, or anything else that is a [`Carry`].
+    /// Returns the same context, whose exit runs with what was attached to the task when the
+    /// context was entered: the value of a `tokio::task_local!`, or any other [`Carry`].
     ///
     /// An exit in the background runs in a task of its own, where a task-local has no value and
-    /// reading it panics. With `carry` the exit has the value in each place: awaited, in the
-    /// background, in a stack, and on the thread of the crate. So has the rest of an enter that
-    /// goes on in the background. A context that the code of this one opens is not covered: call
-    /// `carry` on that one as well.
+    /// reading it panics. With `carry`, the exit has the value wherever it runs: awaited, in the
+    /// background, in a stack, and on the thread of the crate. The rest of an enter that goes on in
+    /// the background has the value as well. A context that is opened by the code of this one is
+    /// not covered: call `carry` on that context as well.
     ///
     /// ```
     /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -764,8 +772,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// [`CarryError::NotSet`] of enter, if there is nothing to carry. The context's own errors are
-    /// in [`CarryError::Context`].
+    /// [`CarryError::NotSet`] from enter, if there is nothing to carry. The context's own errors
+    /// are in [`CarryError::Context`].
     fn carry<K: Carry>(
         self,
         key: K,
@@ -774,15 +782,15 @@ pub trait AsyncContextExt: AsyncContext {
         combine::carry(self, key)
     }
 
-    /// The same context, for which no other exit waits. Its own exit waits only for what is inside
-    /// of the context.
+    /// Returns the same context, for which no other exit waits. Its own exit waits only for what is
+    /// inside the context.
     ///
     /// This is for contexts that one task holds beside each other and that do not use each other,
     /// such as the sessions in a server's map. Without it, the exit of an older guard waits for the
     /// exit of a younger guard that the same task gave up before.
     ///
-    /// Contexts around do not wait for it either. Code that runs the context still awaits it, such
-    /// as a `with` or a stack, and so does [`drain`](crate::detached::drain).
+    /// The contexts around it do not wait for it either. Code that runs the context, such as a
+    /// `with` or a stack, still awaits it, and so does [`drain`](crate::detached::drain).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -810,24 +818,24 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// When the context is entered, if it was put [`inside`](Self::inside) of a guard as well.
+    /// When the context is entered, if it was also put [`inside`](Self::inside) a guard.
     fn independent(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
         combine::independent(self)
     }
 
-    /// The same context, inside of the guard's context as well as where it is opened. The exit of
-    /// the guard waits for this context if it has been given up, by whatever task, before that exit
+    /// Returns the same context, inside the guard's context as well as where it is opened. The exit
+    /// of the guard waits for this context if it was given up, by any task, before that exit
     /// begins.
     ///
-    /// This is for a context that uses what a guard holds, as a transaction uses its connection.
-    /// The guard is borrowed only for this call. Give this context up before the guard, in whatever
-    /// task: the exit of the guard, once it has begun, does not wait for what is still held inside
-    /// of it.
+    /// Use it for a context that uses what a guard holds, as a transaction uses its connection. The
+    /// guard is borrowed only for this call. Give this context up before the guard, in whatever
+    /// task: once the exit of the guard has begun, it does not wait for a context that is still
+    /// held inside the guard's.
     ///
-    /// A context may be put inside of several guards. When the context of such a guard has ended,
-    /// the contexts around that take its place.
+    /// A context may be put inside several guards. When the context of such a guard has ended, the
+    /// contexts around that guard take its place.
     ///
     /// ```
     /// # use async_context_manager::{detached, prelude::*};
@@ -856,7 +864,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// When the context is entered, if it is [`independent`](Self::independent) as well.
+    /// When the context is entered, if it is also [`independent`](Self::independent).
     fn inside<C>(self, guard: &Guard<C>) -> Inside<Self>
     where
         C: AsyncContext + 'static,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::report::{self, Failing, Kind, drop_quietly};
 
 /// What went wrong in a [`try_with`](crate::AsyncContextExt::try_with): each error, where it came
-/// from, and the body's value where it is the exit that failed.
+/// from, and the body's value if only the exit failed.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -26,14 +26,14 @@ pub enum Failure<R, E> {
     Enter(E),
     /// The body failed, and exit went well.
     Body(E),
-    /// Exit failed, after a body that gave `value`.
+    /// Exit failed, after a body that returned `value`.
     Exit {
         /// What the body returned.
         value: R,
         /// The exit's error.
         error: E,
     },
-    /// Both failed.
+    /// The body and then exit failed.
     BodyAndExit {
         /// The body's error: the primary one.
         body: E,
@@ -43,8 +43,8 @@ pub enum Failure<R, E> {
 }
 
 impl<R, E> Failure<R, E> {
-    /// The error that [`with`](crate::AsyncContextExt::with) returns: the body's where there is
-    /// one, else the only one. The rest is dropped.
+    /// The error that [`with`](crate::AsyncContextExt::with) returns: the body's if the body
+    /// failed, else the only one. The rest is dropped.
     ///
     /// ```
     /// use async_context_manager::Failure;
@@ -63,12 +63,12 @@ impl<R, E> Failure<R, E> {
 }
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Failure<R, E> {
-    /// What [`with`](crate::AsyncContextExt::with) makes of a result.
+    /// Turns a result into the one that [`with`](crate::AsyncContextExt::with) returns.
     pub(crate) fn reporting<T>(failing: Failing, result: Result<T, Self>) -> Result<T, E> {
         result.map_err(|failure| failure.into_primary_reporting(failing))
     }
 
-    /// The primary error; a second one is reported.
+    /// Returns the primary error; a second error is reported.
     fn into_primary_reporting(self, failing: Failing) -> E {
         match self {
             Self::BodyAndExit { body, exit } => {
@@ -130,9 +130,9 @@ impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StackFailure<R, E> {
-    /// What the body returned, where it was `Ok` and not suppressed.
+    /// What the body returned, if it was `Ok`. `None` if an error of the body was suppressed.
     pub value: Option<R>,
-    /// The body's error: the primary one where there is one.
+    /// The body's error. If there is one, it is the primary error.
     pub body: Option<E>,
     /// The exits that failed, in the order in which they ran.
     pub exits: Vec<FailedExit<E>>,
@@ -162,17 +162,17 @@ pub struct FailedExit<E> {
     pub context: &'static str,
     /// The exit's error.
     pub error: E,
-    /// As what it is reported, if it goes to nobody.
+    /// The kind of its report, if nobody gets the error.
     pub(crate) kind: Kind,
 }
 
 impl<R, E> StackFailure<R, E> {
-    /// There is a body's error, or at least one exit.
+    /// The caller must pass a body's error or at least one exit.
     pub(crate) fn new(value: Option<R>, body: Option<E>, exits: Vec<FailedExit<E>>) -> Self {
         Self { value, body, exits }
     }
 
-    /// All errors: the body's, where there is one, and then those of the exits, in order.
+    /// All errors: first the body's, if the body failed, and then those of the exits, in order.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -195,7 +195,7 @@ impl<R, E> StackFailure<R, E> {
 }
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> StackFailure<R, E> {
-    /// The primary error: the body's, else the first of an exit. The others are reported.
+    /// Returns the primary error: the body's, else that of the first exit. The others are reported.
     pub(crate) fn into_primary_reporting(self, context: &'static str) -> E {
         drop_quietly(context, self.value);
         let mut exits = self.exits.into_iter();

@@ -1,5 +1,5 @@
-//! The thread of this crate, for exits that have no other runtime: a current-thread tokio runtime,
-//! started when it is needed for the first time, and kept.
+//! The thread of this crate, for exits and timers that have no other runtime: a current-thread
+//! tokio runtime, which starts when it is first needed, and is kept.
 
 use std::cell::Cell;
 use std::future;
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 
-/// How long it is tried here to finish what a runtime that shut down has left behind.
+/// How long an exit that a shut-down runtime has left behind may run here.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// The runtime; `None` where the system has no thread for it, which the next call tries again.
+/// Returns the runtime, or `None` if the system has no thread for it. The next call then tries
+/// again.
 pub(crate) fn runtime() -> Option<Handle> {
     static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
 
@@ -29,7 +30,7 @@ thread_local! {
     static ARE_ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While it is there, the exits of a stack that is polled in this thread go on alone, each with a
+/// While this exists, the exits of a stack that is polled in this thread go on alone, each with a
 /// time limit of its own.
 pub(crate) struct EachAlone {
     before: bool,
@@ -54,15 +55,14 @@ impl Drop for EachAlone {
     }
 }
 
-/// Is this its thread?
 pub(crate) fn is_here() -> bool {
     IS_HERE.try_with(Cell::get).unwrap_or(false)
 }
 
 fn start() -> Option<Handle> {
     let (send, started) = mpsc::channel();
-    // The runtime is built on its own thread: where that can't be started, there is none to drop,
-    // which a thread of another runtime must not do.
+    // The runtime is built on its own thread. Then there is no runtime to drop if that thread
+    // cannot start; on a thread of another runtime, dropping one panics.
     let thread = thread::Builder::new().name("async-context-manager".into());
     let spawned = thread.spawn(move || {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {

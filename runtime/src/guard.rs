@@ -1,4 +1,4 @@
-//! A context in the caller's own frame, where `?`, `return` and `break` work as ever.
+//! A context in the caller's own frame, where `?`, `return` and `break` work as usual.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -19,8 +19,8 @@ use crate::report::drop_quietly;
 use crate::scope::{Accompanied, Held, Live};
 use crate::settle::{Body, Owed, unshare};
 
-/// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). It derefs to the
-/// value.
+/// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). The guard
+/// dereferences to the value.
 ///
 /// [`Guard::exit`], [`Guard::close`] and the others are associated functions, so that they never
 /// hide a method of the value.
@@ -43,17 +43,18 @@ use crate::settle::{Body, Owed, unshare};
 ///
 /// # Drop
 ///
-/// Dropped without one of these, by an early return, a `?`, a panic or because the future around
-/// it is dropped, it is exited in the background as [`Cancelled`](crate::Outcome::Cancelled).
-/// Whoever wants the exit to see an error passes it to [`Guard::exit`] or [`Guard::fail`].
+/// A guard that is dropped without one of these functions, by an early return, a `?`, a panic, or
+/// the drop of the future around it, is exited in the background as
+/// [`Cancelled`](crate::Outcome::Cancelled). For the exit to see an error, pass the error to
+/// [`Guard::exit`] or [`Guard::fail`].
 ///
 /// # Order
 ///
 /// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
 /// a guard begins when these have ended:
 ///
-/// - everything inside of its context that has been given up: what its enter and its exit have
-///   opened, and what was put [`inside`](crate::AsyncContextExt::inside) of it by name;
+/// - everything inside its context that has been given up: what its enter and its exit have opened,
+///   and what was put [`inside`](crate::AsyncContextExt::inside) it by name;
 /// - each younger context beside it that the same code gave up before it and that closes in the
 ///   background, and the younger contexts that the exits of these have left behind. *Younger* means
 ///   opened later. The same code is the same task, or the same exit.
@@ -66,13 +67,13 @@ use crate::settle::{Body, Owed, unshare};
 /// - exits that the same task awaits beside each other, as in
 ///   `join!(Guard::close(older), Guard::close(younger))`;
 /// - guards that different tasks give up;
-/// - guards outside of tokio that are not inside of any context;
+/// - guards outside tokio that are inside no context;
 /// - an [`independent`](crate::AsyncContextExt::independent) guard and its neighbours.
 ///
 /// The arms of a `join!` and the futures of a `FuturesUnordered` belong to the task that polls
-/// them. So an older guard in one arm waits for a younger one that another arm has dropped before.
-/// Where that is too slow, make the guards independent, or use
-/// [`with`](crate::AsyncContextExt::with), which never waits for what is beside it. The guide has a
+/// them. Therefore an older guard in one arm waits for a younger guard that another arm dropped
+/// before. If that is too slow, make the guards independent, or use
+/// [`with`](crate::AsyncContextExt::with), which never waits for its neighbours. The guide has a
 /// page on [the order](crate::guide::order).
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
 pub struct Guard<C: AsyncContext>
@@ -80,7 +81,7 @@ where
     C::Value: 'static,
 {
     held: Held<C::Value, Code<C::Verdict, C::Error>>,
-    /// Tells when the body was ended from beside, where there is something.
+    /// Tells when the body was ended from beside. `None` if nothing runs beside the body.
     ended: Option<Arc<Ended>>,
 }
 
@@ -98,7 +99,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         })
     }
 
-    /// The body ends, with the call. What came first counts: its result, or what ran beside it.
+    /// Ends the body. Whichever came first counts: its result, or the end that came from beside it.
     fn end<R>(&mut self, body: Body<R, C::Error>) -> Owed<R, C::Error> {
         let live = self.held.take_back();
         let body = match live.take_end() {
@@ -111,13 +112,14 @@ impl<C: AsyncContext + 'static> Guard<C> {
         live.end_with(body)
     }
 
-    /// For contexts that are put inside of it.
+    /// For contexts that are put inside this one.
     pub(crate) fn home(&self) -> Home {
         self.held.home()
     }
 
-    /// Exits the context; gives what [`with`](crate::AsyncContextExt::with) gives for a body that
-    /// returned this result. With the [`Outcome`] of another body, call [`exit_as`](Self::exit_as).
+    /// Exits the context. Returns what [`with`](crate::AsyncContextExt::with) returns for a body
+    /// with this result. To exit with the [`Outcome`] of another body, call
+    /// [`exit_as`](Self::exit_as).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -128,7 +130,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// # async fn main() -> io::Result<()> {
     /// let mut number = number().guard().await?;
     /// *number += 1;
-    /// let result = Ok(*number); // or an error, which exit then sees
+    /// let result = Ok(*number); // an `Err` would be seen by exit
     /// assert_eq!(Guard::exit(number, result).await?, 43);
     /// # Ok(())
     /// # }
@@ -136,9 +138,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The result's error; the exit's where the result is `Ok`. A second error is reported. Where
-    /// what runs [beside](crate::guide::beside) the body has ended the body before, its error takes
-    /// the place of the result's, which is reported, or of the result's value, which drops.
+    /// The result's error; the exit's if the result is `Ok`. A second error is reported. If the
+    /// body was ended from [beside](crate::guide::beside) before, the error from beside replaces
+    /// the result: an error in the result is reported, and a value in it drops.
     ///
     /// # Panics
     ///
@@ -146,8 +148,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// The body ends with the call itself. The exit goes on in the background when the future is
-    /// dropped, also before its first poll.
+    /// The body ends with the call itself. If the future is dropped, even before its first poll,
+    /// the exit goes on in the background.
     pub fn exit<R>(
         mut guard: Self,
         result: Result<R, C::Error>,
@@ -178,8 +180,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The exit's error, or the one that has ended the body from
-    /// [beside](crate::guide::beside) before.
+    /// The exit's error, or the one that ended the body from [beside](crate::guide::beside) before.
     ///
     /// # Panics
     ///
@@ -200,8 +201,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
 
     /// Exits the context with the outcome of another body: for a context that is built on this one.
     ///
-    /// The exit sees how the outer body ended. Its verdict and its error are the caller's to
-    /// return.
+    /// The exit sees how the outer body ended. The caller must return the exit's verdict and error.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -221,7 +221,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///     let mut tx = transaction().boxed().guard().await?;
     ///     tx.push(name);
     ///     let (tx, outcome) = yield_!(tx);
-    ///     Guard::exit_as(tx, outcome).await // a ROLLBACK, if the body of `tenant` has failed
+    ///     Guard::exit_as(tx, outcome).await // a ROLLBACK if the body of `tenant` has failed
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]
@@ -234,8 +234,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The exit's error. Where the other body has completed, and this one was ended from
-    /// [beside](crate::guide::beside), the error of that, unless the exit suppresses it.
+    /// The exit's error. If the other body has completed and this body was ended from
+    /// [beside](crate::guide::beside), the error from beside, unless the exit suppresses it.
     ///
     /// # Panics
     ///
@@ -243,11 +243,11 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// As [`Guard::exit`], unless the body has failed: its error belongs to another caller, who
-    /// must not wait for an exit in the background. So the exit is given up when the future is
+    /// As [`Guard::exit`], unless the body has failed. Then the error belongs to another caller,
+    /// who must not wait for an exit in the background. So the exit is given up when the future is
     /// dropped, for instance by a [limit](crate::AsyncContextExt::exit_timeout) on the outer exit,
-    /// and is [reported](crate::report::Kind::NotRun). An outer exit that goes on in the background
-    /// takes the future with it, and loses nothing.
+    /// and is [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background,
+    /// it takes the future with it, and nothing is lost.
     pub fn exit_as(
         mut guard: Self,
         outcome: &Outcome,
@@ -255,7 +255,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         let live = guard.held.take_back();
         let mut owed = None;
         match live.take_end() {
-            // The outer body knows nothing of it yet.
+            // The outer body does not know of this end yet.
             Some(end) if outcome.is_completed() => {
                 owed = Some(live.end_with(Body::<Infallible, _>::from(end)));
             }
@@ -285,9 +285,10 @@ impl<C: AsyncContext + 'static> Guard<C> {
         }
     }
 
-    /// Exits the context as failed with this error, and gives the error back: for an early return.
+    /// Exits the context as failed with this error, and returns the error: for an early return.
     ///
-    /// A guard that is left by `?` sees no error. It is exited in the background, as cancelled.
+    /// The exit of a guard that is left by `?` sees no error: it runs in the background, as
+    /// cancelled.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -318,7 +319,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Panics
     ///
-    /// If exit panics. The error is reported then.
+    /// If exit panics. The error is reported in that case.
     ///
     /// # Cancel safety
     ///
@@ -337,9 +338,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
         }
     }
 
-    /// Runs a part of the body: what it opens is inside of the guard's context.
+    /// Runs a part of the body. What the part opens is inside the guard's context.
     ///
-    /// The guard goes on afterwards, however the part ended.
+    /// The guard remains usable afterwards, however the part ended.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -358,8 +359,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// Those of the part. When what runs [beside](crate::guide::beside) the body ends the body, the
-    /// part drops, and the error of that is given out here, and not by the exit.
+    /// The part's error. If the body is ended from [beside](crate::guide::beside), the part drops,
+    /// and `run` returns the error from beside, which the exit then does not return.
     ///
     /// # Panics
     ///
@@ -367,7 +368,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops the part, and the guard is still there.
+    /// Dropped, the future drops the part. The guard remains usable.
     pub fn run<R, F>(
         guard: &mut Self,
         part: F,
@@ -393,11 +394,11 @@ impl<C: AsyncContext + 'static> Guard<C> {
         }
     }
 
-    /// Tells when the body was ended by what runs [beside](crate::guide::beside) it. A future that
-    /// belongs to nobody, for a `select!`, or for a task that has to know.
+    /// Waits until the body is ended from [beside](crate::guide::beside). The future borrows
+    /// nothing: it is for a `select!`, or for a task that must know of the end.
     ///
-    /// It never ends where there is nothing beside the body, and where the guard is gone before
-    /// that. The error is for [`run`](Self::run), or for [`exit`](Self::exit).
+    /// The future never ends if nothing runs beside the body, or if the guard is gone first. It
+    /// does not give the error: [`run`](Self::run) or [`exit`](Self::exit) returns that.
     ///
     /// ```
     /// use async_context_manager::prelude::*;

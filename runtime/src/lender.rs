@@ -1,4 +1,4 @@
-//! What the code of a context lends its value through.
+//! The means by which the code of a context lends its value.
 
 use std::fmt;
 use std::future::Future;
@@ -13,8 +13,8 @@ use crate::observe::Part;
 use crate::outcome::Outcome;
 use crate::report::Kind;
 
-/// Lends the value of a context to the body: what [`yield_!`](crate::yield_) and
-/// [`cancellable!`](crate::cancellable) are calls of. `E` is the error of the context.
+/// Lends the value of a context to the body. [`yield_!`](crate::yield_) and
+/// [`cancellable!`](crate::cancellable) are calls of its methods. `E` is the error of the context.
 pub struct Lender<V, E> {
     link: Link<V>,
     part: Part,
@@ -45,30 +45,30 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// For code whose error is another one. What ends the body from beside that code is in this
-    /// other error, until somebody makes it ours.
+    /// For code with another error type. What ends the body from beside that code has this other
+    /// error, until the code around it converts the error.
     pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {
         Lender::new(&self.link, self.part.clone())
     }
 
-    /// While the mark is there, a caller who gives up drops the context on the spot.
+    /// While the mark is alive, a caller that gives up drops the context on the spot.
     pub(crate) fn mark(&self) -> Mark<'_, V> {
         Mark::new(&self.link)
     }
 
-    /// Where exit fails, it is by the error of a part of it, which is reported so.
+    /// If exit fails, its error is that of a part, and is reported as `kind`.
     pub(crate) fn fail_as(&self, kind: Kind) {
         if kind == Kind::TimedOut {
             self.link.cut_off();
         }
     }
 
-    /// What watches the context, for a part of it that may go on alone.
+    /// What watches the context: for a part of the context that may go on alone.
     pub(crate) fn part(&self) -> &Part {
         &self.part
     }
 
-    /// For code around this one, which wants to know how far it got.
+    /// For code around this one, which must know how far this one got.
     pub(crate) fn link(&self) -> Link<V> {
         Arc::clone(&self.link)
     }
@@ -79,10 +79,10 @@ impl<V, E> Lender<V, E> {
     }
 }
 
-/// Why a value is there: it is what an enter ends with.
+/// Panic message: an enter that has ended has lent a value.
 pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
 
-/// The wait for the end of the body: what [`Lender::yield_`] gives.
+/// The wait for the end of the body: the future that [`Lender::yield_`] returns.
 ///
 /// ```
 /// use async_context_manager::generator::{Yield, generator};
@@ -99,11 +99,11 @@ pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
 /// # }
 /// ```
 //
-// The value is in the exchange: were it in here, what is large would be moved once more.
+// The value is in the exchange: if it were in here, a large value would be moved once more.
 #[must_use = "the context has no exit unless it is awaited"]
 pub struct Yield<'l, V, E> {
     pub(crate) lender: &'l Lender<V, E>,
-    /// The holder has not seen it yet.
+    /// `true` until the first poll, which tells the holder that the value was lent.
     pub(crate) is_new: bool,
 }
 

@@ -70,13 +70,13 @@ mod timeout_error;
 /// # }
 /// ```
 ///
-/// With a name, so that a struct can hold its guard:
+/// `struct = Name` names the type of the context, so that a struct can hold its guard:
 ///
 /// ```
 /// use async_context_manager::prelude::*;
 /// use std::io;
 ///
-/// /// A session, which is logged out at its end.
+/// /// A session, logged out at its end.
 /// #[async_context(struct = Session)]
 /// async fn log_in(user: String) -> io::Result<u32> {
 ///     let (_number, _outcome) = yield_!(user.len() as u32);
@@ -122,7 +122,7 @@ pub use async_context_manager_macros::async_context;
 /// ```
 #[cfg(feature = "macros")]
 pub use async_context_manager_macros::contexts;
-/// The attribute that runs a function inside of a context: a decorator.
+/// The attribute that runs a function inside a context: a decorator.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -185,8 +185,8 @@ pub use timeout_error::{Phase, TimeoutError};
 /// | [`shared`], [`keyed`] | opened by the first user, and closed by the last |
 /// | [`swappable`] | replaced while others use the old value |
 ///
-/// The functions are not in the [`prelude`], since other crates have functions of the same names.
-/// They stand in the root of the crate as well.
+/// The functions are also in the root of the crate. They are not in the [`prelude`], because other
+/// crates have functions of the same names.
 ///
 /// ```
 /// use async_context_manager::{contexts, prelude::*};
@@ -210,9 +210,8 @@ pub mod contexts {
     pub use crate::shared::{keyed, shared, swappable};
 }
 
-/// What most users need, by `use async_context_manager::prelude::*;`: traits, types, macros, and
-/// the module [`contexts`](mod@contexts), so that `contexts::ready(value)` works. There are no
-/// functions in the prelude.
+/// What most users need: traits, types, macros, and the module [`contexts`](mod@contexts), so that
+/// `contexts::ready(value)` works. The prelude holds no functions.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*};
@@ -234,7 +233,8 @@ pub mod prelude {
 
 /// Lends a value to the body, in a function under [`#[async_context]`](macro@async_context).
 ///
-/// Evaluates to `(value, &Outcome)`: the value goes out, comes back, and brings how the body ended.
+/// Evaluates to `(value, &Outcome)`: the body gives the value back, and the outcome tells how the
+/// body ended.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -253,9 +253,9 @@ pub mod prelude {
 /// # }
 /// ```
 ///
-/// A second argument is a future with `Result<(), Error>`, which runs beside the body. Its error
-/// ends the body, as if the body had failed with it. A page of the guide is about [what runs beside
-/// the body](crate::guide::beside).
+/// An optional second argument is a future with the output `Result<(), Error>`, which runs beside
+/// the body. Its error ends the body, as if the body had failed with it. The guide has a page on
+/// [what runs beside the body](crate::guide::beside).
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -285,7 +285,8 @@ pub mod prelude {
 #[cfg(feature = "macros")]
 #[macro_export]
 macro_rules! yield_ {
-    // What `#[async_context]` leaves of a call, so that its import counts as used.
+    // `#[async_context]` leaves this form of the call, so that the import of the macro counts as
+    // used.
     (@used) => {};
     ($($value:tt)*) => {
         ::core::compile_error!(
@@ -295,13 +296,14 @@ macro_rules! yield_ {
     };
 }
 
-/// Marks an await that is safe to give up, in the enter of a function under
+/// Marks an await that may be given up, in the enter of a function under
 /// [`#[async_context]`](macro@async_context): `cancellable!(future).await`.
 ///
-/// For an await that has nothing to undo, such as waiting for a lock that others hold. When the
-/// caller goes away in it, the function is dropped on the spot, with all its locals, instead of
-/// going on in the background; its own exit does not run. A guard among those locals drops, and its
-/// context exits in the background as cancelled. Anything else is closed by its `Drop` alone.
+/// Use it for an await that has nothing to undo, such as waiting for a lock that others hold. If
+/// the caller goes away during that await, the function is dropped on the spot, with all its
+/// locals, instead of going on in the background. Its own exit does not run. A guard among the
+/// locals drops, and its context exits in the background as cancelled. Every other local is closed
+/// by its `Drop` alone.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*};
@@ -327,7 +329,8 @@ macro_rules! yield_ {
 #[cfg(feature = "macros")]
 #[macro_export]
 macro_rules! cancellable {
-    // What `#[async_context]` leaves of a call, so that its import counts as used.
+    // `#[async_context]` leaves this form of the call, so that the import of the macro counts as
+    // used.
     (@used) => {};
     ($($future:tt)*) => {
         ::core::compile_error!(

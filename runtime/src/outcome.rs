@@ -1,4 +1,4 @@
-//! How a body ended, as its context's exit gets to see it.
+//! How a body ended, as the exit of its context sees it.
 
 use std::any::Any;
 use std::error::Error;
@@ -10,7 +10,8 @@ use crate::timeout_error::TimeoutError;
 
 /// How the body of a context ended.
 ///
-/// Exit receives it by reference and decides by it: commit or roll back, keep or throw away.
+/// Exit receives it by reference and decides by it whether to commit or roll back, to keep or throw
+/// away.
 ///
 /// ```
 /// use async_context_manager::Outcome;
@@ -29,7 +30,7 @@ use crate::timeout_error::TimeoutError;
 pub enum Outcome {
     /// The body returned `Ok`.
     Completed,
-    /// The body returned this error. It still goes to the caller: exit sees it, and can't lose it.
+    /// The body returned this error. Exit only sees the error, which still goes to the caller.
     Failed(BodyError),
     /// The body panicked. The panic goes on after all exits have run.
     Panicked(BodyPanic),
@@ -119,7 +120,7 @@ impl Outcome {
         matches!(self, Self::Cancelled)
     }
 
-    /// The body's error, where it failed.
+    /// The body's error, if the body failed.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -140,7 +141,7 @@ impl Outcome {
         }
     }
 
-    /// The body's panic, where it panicked.
+    /// The body's panic, if the body panicked.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -165,7 +166,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome of a body that has failed with this error: for tests of an exit.
+    /// The outcome of a body that failed with this error: for tests of an exit.
     ///
     /// ```
     /// use async_context_manager::Outcome;
@@ -183,7 +184,7 @@ impl Outcome {
         Self::Failed(BodyError::new(Arc::new(error)))
     }
 
-    /// The outcome of a body that has panicked with this message: for tests of an exit.
+    /// The outcome of a body that panicked with this message: for tests of an exit.
     ///
     /// ```
     /// use async_context_manager::Outcome;
@@ -196,10 +197,10 @@ impl Outcome {
         Self::Panicked(BodyPanic::new(&message.to_owned()))
     }
 
-    /// Those without contents, for whoever needs a reference and has no place to keep one.
+    /// For code that needs a reference and has no place to keep an outcome.
     pub(crate) const COMPLETED: &'static Self = &Self::Completed;
 
-    /// The same, of a body that was ended from beside.
+    /// Returns the same outcome, marked as that of a body that was ended from beside.
     pub(crate) fn marked_from_beside(self) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(BodyError(Arc::new(FromBeside(error.0)))),
@@ -221,10 +222,10 @@ impl Outcome {
 /// An error whose type the holder does not know: the body's, as an exit sees it, or the one in a
 /// [`Report`](crate::report::Report).
 ///
-/// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) ask for the error itself; where that
-/// is a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`, an `anyhow::Error`) or a
-/// [`TimeoutError`], they ask for the error inside it. For a type that is no [`Error`], such as a
-/// `String`, there is [`as_any`](Self::as_any).
+/// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) look at the error itself. If that is a
+/// [`TimeoutError`], a [`CarryError`] or a `Box<dyn Error + Send + Sync>` (or, with the feature
+/// `anyhow`, an `anyhow::Error`), they look at the error inside it as well. For a type that is not
+/// an [`Error`], such as a `String`, use [`as_any`](Self::as_any).
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -250,8 +251,8 @@ impl BodyError {
 
     /// Returns `true` if the body itself has not failed, and was ended with this error from
     /// [beside](crate::guide::beside): by the second argument of [`yield_!`](crate::yield_), or by
-    /// [`AsyncContext::beside`](crate::AsyncContext::beside), of this context or of one that the
-    /// body is inside of or made of.
+    /// [`AsyncContext::beside`](crate::AsyncContext::beside). The error may come from this context,
+    /// from one around the body, or from a part of this context.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -275,13 +276,13 @@ impl BodyError {
         (*self.0).is_from_beside()
     }
 
-    /// The error itself, for somebody who knows its type.
+    /// Returns the error itself. The caller must know its type.
     pub(crate) fn into_shared<E: Send + Sync + 'static>(self) -> Arc<E> {
         let error = self.0.into_any().downcast();
         error.expect("an error from beside has the error type of its context")
     }
 
-    /// The same, where this is the only handle to the error.
+    /// As [`into_shared`](Self::into_shared), for the only handle to the error.
     pub(crate) fn into_error<E: Send + Sync + 'static>(self) -> E {
         let error = Arc::into_inner(self.into_shared());
         error.expect("what has not ended a body yet was shown to nobody")
@@ -305,7 +306,7 @@ impl BodyError {
         (*self.0).type_name()
     }
 
-    /// Returns `true` if the error, or the error inside of its box, is a `T`.
+    /// Returns `true` if the error, or the error inside its box, is a `T`.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -327,7 +328,7 @@ impl BodyError {
         self.downcast_ref::<T>().is_some()
     }
 
-    /// The error, or the one inside its box, if it is a `T`.
+    /// The error, or the error inside its box, if it is a `T`.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -366,7 +367,7 @@ impl BodyError {
         None
     }
 
-    /// The error just as the body returned it, for types that are no [`Error`].
+    /// The error as the body returned it: for types that are not an [`Error`].
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -381,7 +382,7 @@ impl BodyError {
     /// ```
     #[must_use]
     pub fn as_any(&self) -> &(dyn Any + Send + Sync) {
-        // Not on the `Arc`, which is an `AnyError` as well.
+        // `self.0.as_any()` would take the `Arc` for the error: it is an `AnyError` as well.
         (*self.0).as_any()
     }
 }
@@ -392,7 +393,7 @@ impl fmt::Debug for BodyError {
     }
 }
 
-/// What a [`BodyError`] needs of an error, object-safe.
+/// The object-safe part of an error that a [`BodyError`] needs.
 trait AnyError: Send + Sync {
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     fn type_name(&self) -> &'static str;
@@ -422,8 +423,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
     }
 }
 
-/// An error that has ended the body from beside. It has no `Debug` of its own, so that it is no
-/// error of a user's.
+/// An error that has ended the body from beside. It has no `Debug` of its own, so that it cannot be
+/// taken for an error of a user.
 struct FromBeside(Arc<dyn AnyError>);
 
 impl AnyError for FromBeside {
@@ -448,7 +449,7 @@ impl AnyError for FromBeside {
     }
 }
 
-/// A panic, seen without its payload: that one stays with the runtime and resumes.
+/// A panic, seen without its payload. The runtime keeps the payload, and resumes the panic with it.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -480,8 +481,8 @@ impl BodyPanic {
         Self(Arc::from(message))
     }
 
-    /// The panic's message; `Box<dyn Any>`, as the standard library prints it, where the payload is
-    /// no string.
+    /// The panic's message, or `Box<dyn Any>`, as the standard library prints it, if the payload is
+    /// not a string.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};

@@ -1,4 +1,4 @@
-//! Panics that are caught, to go on later or to be reported.
+//! Panics that are caught, to be resumed later or reported.
 
 use std::any::Any;
 use std::future::Future;
@@ -8,16 +8,15 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// Runs the future, and catches its panic.
 pub(crate) fn catch<F: Future>(future: F) -> Catch<F> {
     Catch { future }
 }
 
 pin_project! {
-    /// See [`catch`]. No `async fn`: that would hold the future twice, and futures nest.
+    /// See [`catch`]. Not an `async fn`, which would hold the future twice, at each level of
+    /// nesting.
     pub(crate) struct Catch<F> {
         #[pin]
         future: F,
@@ -36,18 +35,18 @@ impl<F: Future> Future for Catch<F> {
     }
 }
 
-/// Goes on with a panic that was caught.
 #[inline]
 pub(crate) fn resume<T>(caught: Result<T, Payload>) -> T {
     caught.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
-/// Drops what belongs to a user, and catches a panic in its `Drop`.
+/// Drops a value of the user, and catches a panic in its `Drop`.
 pub(crate) fn drop_caught<T>(value: T) -> Result<(), Payload> {
     catch_unwind(AssertUnwindSafe(move || drop(value)))
 }
 
-/// Drops a payload. One that panics while it drops may do so for ever: its second is forgotten.
+/// Drops a payload. If that panics, the second payload is forgotten: payloads that panic in their
+/// drop could do so for ever.
 pub(crate) fn drop_payload(payload: Payload) {
     if let Err(second) = drop_caught(payload) {
         std::mem::forget(second);

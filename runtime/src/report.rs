@@ -1,9 +1,9 @@
-//! Where an error goes that nobody is left to receive: one hook for the whole program.
+//! One hook for the whole program: it receives the errors that have no caller left to go to.
 //!
-//! The caller of a context that was cancelled has gone away. When its rollback fails, there is no
-//! `Result` to put the error in; the hook gets it. The default hook writes one line to stderr, like
-//! the panic hook; with the feature `tracing` it emits an event of level `ERROR` instead, unless
-//! nothing in the program listens to events.
+//! The caller of a cancelled context has gone away. If the context's rollback fails, there is no
+//! `Result` to put the error in, so the hook gets the error. The default hook writes one line to
+//! stderr, like the panic hook. With the feature `tracing` it emits an event of level `ERROR`
+//! instead, unless nothing in the program listens to events.
 //!
 //! ```
 //! use async_context_manager::report;
@@ -12,13 +12,13 @@
 //! # report::reset_hook();
 //! ```
 //!
-//! Each error is either returned to a caller or reported, never both, and never neither. So a
-//! program whose time limits drop a `with` while its exit runs is told of the body's error, however
-//! ordinary it is, as [`BodyFailed`](Kind::BodyFailed). A hook may pass over the reports that it
-//! expects.
+//! Each error is either returned to a caller or reported, never both and never neither. So if a
+//! time limit drops a `with` while its exit runs, the body's error is reported as
+//! [`BodyFailed`](Kind::BodyFailed), however ordinary the error is. A hook may ignore the reports
+//! that it expects.
 //!
 //! Three kinds of reports are not about an error. [`LongWait`](Kind::LongWait) and
-//! [`LetGo`](Kind::LetGo) are about the order of exits, and [`Undrained`](Kind::Undrained) is about
+//! [`LetGo`](Kind::LetGo) are about the order of exits, and [`Undrained`](Kind::Undrained) lists
 //! what a drain has left.
 
 use std::fmt;
@@ -31,9 +31,9 @@ use crate::outcome::{BodyError, BodyPanic};
 use crate::panic::{Payload, drop_caught, drop_payload};
 use crate::roster::Snapshot;
 
-/// One thing that went wrong where nobody was left to receive it.
+/// Something that went wrong where nobody was left to receive it.
 ///
-/// `Display` gives it in one line, with the error as its `Debug` prints it.
+/// `Display` writes one line, with the error as its `Debug` prints it.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, report};
@@ -86,22 +86,23 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Enter failed after its caller had gone, or beside another enter that had failed before.
-    /// There is nothing to exit.
+    /// Enter failed after its caller had gone, or after another enter that ran at the same time had
+    /// failed. There is nothing to exit.
     EnterFailed,
     /// Exit failed, and its error has no caller: the body's error or panic goes to the caller, or
-    /// nobody waits.
+    /// the caller has gone.
     ExitFailed,
     /// Enter or exit panicked, and the panic has no caller: another panic goes to the caller, or
-    /// nobody waits. A user's `From` or `Drop` that panics there is a panic of that enter or exit.
+    /// the caller has gone. A panic in a user's `From` or `Drop` during enter or exit counts as a
+    /// panic of that enter or exit.
     Panicked,
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
-    /// the error that says so; or by the [limit for all](crate::detached::set_exit_limit). The
-    /// report has no error, and there is no report as `ExitFailed` beside it. Or tasks of
+    /// the error that says so; or by the [limit for all exits](crate::detached::set_exit_limit).
+    /// The report has no error, and there is no second report as `ExitFailed`. Or tasks of
     /// [`tasks`](crate::tasks()) were aborted after a body that completed, because their
     /// [grace](crate::TaskGroup::grace) was over.
     TimedOut,
-    /// A context in the background was given up, because the program asked for that by
+    /// A context in the background was given up, because the program called
     /// [`detached::force`](crate::detached::force).
     Forced,
     /// The runtime shut down under a detached exit, and the exit could not be finished elsewhere:
@@ -109,35 +110,36 @@ pub enum Kind {
     /// gone. Or the runtime shut down under a task of [`tasks`](crate::tasks) that was to be
     /// joined.
     Lost,
-    /// A context was dropped before its exit had ended, and it can't go on in the background. It
-    /// borrows, or it was entered by hand and never exited.
+    /// A context was dropped before its exit had ended, and cannot go on in the background, because
+    /// it borrows, or because it was entered by hand and never exited.
     NotRun,
     /// The body failed, but its error could not be returned: the caller was dropped during exit, or
     /// exit panicked.
     BodyFailed,
     /// The body panicked, but its panic could not go on: the caller was dropped during exit.
     BodyPanicked,
-    /// What runs [beside](crate::guide::beside) the body failed when the body had ended already, or
+    /// What ran [beside](crate::guide::beside) the body failed when the body had already ended, or
     /// beside a guard that was dropped without an exit.
     BesideFailed,
     /// A context that was entered by hand has something to run [beside](crate::guide::beside) its
-    /// body, and [`AsyncContext::beside`](crate::AsyncContext::beside) was not called on it. Its
+    /// body, but [`AsyncContext::beside`](crate::AsyncContext::beside) was not called on it. Its
     /// exit has run.
     BesideNotRun,
     /// The context was opened in an exit that its [time
-    /// limit](crate::AsyncContextExt::exit_timeout) has cut off. It goes on in the background, and
-    /// no other exit waits for it.
+    /// limit](crate::AsyncContextExt::exit_timeout) cut off. The context goes on in the background,
+    /// and no other exit waits for it.
     LetGo,
-    /// The exit of the context waits for another context, which [`waits_for`](Report::waits_for)
-    /// names, and has been waiting for longer than [`set_wait_limit`] allows. It goes on waiting.
-    /// So does an enter that has failed, and waits for a context that it had opened; and an enter
-    /// that has waited because there are [too many](crate::detached::set_limit) exits in the
-    /// background, of which the oldest is named; that enter goes on now. The guide says [which
-    /// waits never end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
+    /// The exit of the context has been waiting for another context, which
+    /// [`waits_for`](Report::waits_for) names, for longer than [`set_wait_limit`] allows. It goes
+    /// on waiting. The same is reported of an enter that has failed and waits for a context that it
+    /// had opened. It is also reported of an enter that has waited because there are [too
+    /// many](crate::detached::set_limit) exits in the background: the oldest of them is named, and
+    /// the enter goes on now. The guide says [which waits never
+    /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
-    /// A [drain with a limit](crate::detached::drain_timeout) is over, and exits are left in the
-    /// background. [`left`](Report::left) lists them; the report has the name of the oldest. They
-    /// go on.
+    /// The limit of a [drain](crate::detached::drain_timeout) is over, and exits are left in the
+    /// background. They go on. [`left`](Report::left) lists them; the report has the name of the
+    /// oldest.
     Undrained,
 }
 
@@ -201,7 +203,7 @@ impl Report {
         self.kind
     }
 
-    /// The error, where there is one.
+    /// The error, if the report has one.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, report};
@@ -230,7 +232,7 @@ impl Report {
         }
     }
 
-    /// The name of the context that is waited for. `None` unless this is a
+    /// The name of the context that this one waits for. `None` unless this is a
     /// [`LongWait`](Kind::LongWait).
     ///
     /// ```
@@ -271,7 +273,7 @@ impl Report {
         }
     }
 
-    /// The panic, where there was one.
+    /// The panic, if the report has one.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, report};
@@ -334,13 +336,14 @@ impl fmt::Display for Report {
 
 type Hook = Arc<dyn Fn(&Report) + Send + Sync>;
 
-/// The limit in milliseconds. The greatest number stands for never.
+/// The limit in milliseconds. The greatest number means that nothing is reported.
 static WAIT_LIMIT: AtomicU64 = AtomicU64::new(10_000);
 
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 
-/// Replaces the hook. It runs on whichever thread the trouble is on, at times inside of a `Drop`:
-/// it must not block for long. A hook that panics is caught, and the report is written to stderr.
+/// Replaces the hook. The hook runs on the thread where the trouble occurs, at times inside a
+/// `Drop`: it must not block for long. If the hook panics, the panic is caught, and the report is
+/// written to stderr.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, report};
@@ -364,7 +367,7 @@ pub fn set_hook(hook: impl Fn(&Report) + Send + Sync + 'static) {
     replace_hook(Some(Arc::new(hook)));
 }
 
-/// Goes back to the default hook.
+/// Restores the default hook.
 ///
 /// ```
 /// use async_context_manager::report;
@@ -376,13 +379,13 @@ pub fn reset_hook() {
     replace_hook(None);
 }
 
-/// Sets after which time a wait of one exit for other contexts is reported, as
+/// Sets the time after which an exit that waits for other contexts is reported, as
 /// [`LongWait`](Kind::LongWait).
 ///
-/// The limit is ten seconds unless this is called. `Duration::MAX` turns the reports off. A wait
-/// that has begun keeps the limit that it began with. An exit that waits for several contexts, one
-/// after the other, is reported once, with the context that it waits for when the time is over. On
-/// a tokio runtime without a timer nothing is reported.
+/// The limit is ten seconds unless this function is called. `Duration::MAX` turns the reports off.
+/// A wait that has begun keeps the limit that it began with. An exit that waits for several
+/// contexts, one after the other, is reported once, with the context that it waits for when the
+/// time is over. On a tokio runtime without a timer, nothing is reported.
 ///
 /// ```
 /// use async_context_manager::report;
@@ -405,12 +408,13 @@ pub(crate) fn wait_limit() -> Option<Duration> {
 fn replace_hook(hook: Option<Hook>) {
     let mut place = HOOK.write().unwrap_or_else(PoisonError::into_inner);
     let old = std::mem::replace(&mut *place, hook);
-    // What the old one holds may report, or set a hook, when it drops.
+    // The old hook may own values that report, or set a hook, when they drop.
     drop(place);
     drop(old);
 }
 
-/// Where an error of enter or exit is from, and as what it is reported, if nobody gets it.
+/// The context that an error of enter or exit comes from, and the kind of its report if nobody gets
+/// the error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Failing {
     pub(crate) context: &'static str,
@@ -433,7 +437,8 @@ pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
     error: Arc<E>,
 ) {
     if kind == Kind::TimedOut {
-        // The kind says it all: the error is the limit's own, or what that was converted to.
+        // The kind says everything: the error is that of the limit, or what that error was
+        // converted to.
         plain(context, kind);
         return drop_quietly(context, error);
     }
@@ -457,7 +462,6 @@ pub(crate) fn long_wait(context: &'static str, waits_for: &'static str) {
     send(context, Kind::LongWait, Cause::WaitsFor(waits_for));
 }
 
-/// What a drain has left, if anything.
 pub(crate) fn undrained(left: Snapshot) {
     if let Some(oldest) = left.first() {
         send(oldest.name(), Kind::Undrained, Cause::Left(left));
@@ -468,7 +472,7 @@ pub(crate) fn plain(context: &'static str, kind: Kind) {
     send(context, kind, Cause::None);
 }
 
-/// Panics in no case: neither the hook, nor the error, nor what they hold are ours.
+/// Never panics, although the hook, the error, and what they own are code of the user.
 fn send(context: &'static str, kind: Kind, cause: Cause) {
     let report = Report {
         context,
@@ -479,7 +483,7 @@ fn send(context: &'static str, kind: Kind, cause: Cause) {
     let Some(report) = tap::catch(report) else {
         return;
     };
-    // The lock is not held during the call: a hook may replace the hook.
+    // The lock must not be held during the call: a hook may replace the hook.
     let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner).clone();
     let told = catch_unwind(AssertUnwindSafe(|| match &hook {
         Some(hook) => hook(&report),
@@ -498,7 +502,7 @@ fn send(context: &'static str, kind: Kind, cause: Cause) {
 
 #[cfg(feature = "tracing")]
 fn tell(report: &Report) {
-    // Another crate may have turned the feature on, in a program that listens to no events.
+    // Another crate may have enabled the feature in a program that listens to no events.
     if tracing::level_filters::LevelFilter::current() == tracing::level_filters::LevelFilter::OFF {
         return write_line(report);
     }
@@ -524,7 +528,7 @@ fn write_line(report: &Report) {
 #[cfg(feature = "testing")]
 pub(crate) use tap::Tap;
 
-/// Reports that go to a test instead of the hook.
+/// Catches reports for a test, instead of the hook.
 #[cfg(feature = "testing")]
 mod tap {
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -535,7 +539,6 @@ mod tap {
 
     static TAPS: Mutex<Vec<Caught>> = Mutex::new(Vec::new());
 
-    /// While it is open, it catches all reports of the process.
     pub(crate) struct Tap(Caught);
 
     impl Tap {
@@ -556,7 +559,7 @@ mod tap {
         }
     }
 
-    /// Gives the report back if no tap is open.
+    /// Returns the report if no tap is open.
     pub(super) fn catch(report: Report) -> Option<Report> {
         let taps = lock(&TAPS);
         if taps.is_empty() {
@@ -574,17 +577,17 @@ mod tap {
     }
 }
 
-/// Drops what belongs to a user; a panic in its `Drop` is reported.
+/// Drops a value of the user; a panic in its `Drop` is reported.
 pub(crate) fn drop_quietly<T>(context: &'static str, value: T) {
     if let Err(payload) = drop_caught(value) {
         panic(context, Kind::Panicked, payload);
     }
 }
 
-/// What belongs to a user, beside something else that does: each may panic while both are dropped.
+/// A value of the user that drops together with another such value: each of them may panic.
 pub(crate) struct Apart<T> {
     context: &'static str,
-    /// `None` when it was taken, or drops.
+    /// `None` once the value was taken, or drops.
     value: Option<T>,
 }
 

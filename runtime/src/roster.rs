@@ -1,8 +1,8 @@
-//! The contexts that are open or closing, as an operator sees them.
+//! The contexts that are open or closing, for an operator.
 //!
-//! A [`Record`] stands in the roster from when it is made until it drops. Every exit in the
-//! background has one. A context that is open has one where the roster was [asked for](set_listing)
-//! when its enter began. Records hold nothing of the user's.
+//! A [`Record`] is in the roster from its creation until it drops. Every exit in the background has
+//! a record. An open context has a record if the roster was [on](set_listing) when its enter began.
+//! Records hold nothing of the user's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// All records, by their number. In parts, so that threads seldom meet at one lock.
+/// All records, by number. Divided into parts, so that threads seldom contend for a lock.
 static ROSTER: [Mutex<BTreeMap<u64, Weak<Record>>>; 16] =
     [const { Mutex::new(BTreeMap::new()) }; 16];
 
-/// The number of the next record.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What a context is doing.
@@ -61,30 +60,28 @@ impl fmt::Display for Activity {
     }
 }
 
-/// What a context is inside of, for the roster to ask.
+/// The contexts around a context, for the roster to ask.
 pub(crate) trait Around: Send + Sync {
-    /// The names of the nearest contexts around that have not ended, and whose names are known.
+    /// Returns the names of the nearest contexts around that have not ended, and whose names are
+    /// known.
     fn names(&self) -> Vec<&'static str>;
 }
 
-/// The entry of one context in the roster.
 pub(crate) struct Record {
     number: u64,
     name: &'static str,
-    /// When the record was made.
     opened: Instant,
     state: Mutex<State>,
 }
 
 struct State {
     activity: Activity,
-    /// When the activity began.
     since: Instant,
     waits_for: Option<&'static str>,
     is_detached: bool,
     around: Option<Arc<dyn Around>>,
     is_forced: bool,
-    /// Of the exit in the background, to be woken when it is forced.
+    /// The waker of the exit in the background, which is woken when the exit is forced.
     waker: Option<Waker>,
 }
 
@@ -121,7 +118,7 @@ impl Record {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It does this from now on; if it waits, for the context of that name.
+    /// Sets the activity, and the name of the context that this one waits for, if it waits.
     pub(crate) fn set(&self, activity: Activity, waits_for: Option<&'static str>) {
         let mut state = self.lock();
         if state.activity != activity {
@@ -140,7 +137,7 @@ impl Record {
         self.lock().is_detached = true;
     }
 
-    /// Somebody wants it to be given up. `false` if it is not in the background.
+    /// Asks for the context to be given up. Returns `false` if it is not in the background.
     fn force(&self) -> bool {
         let waker = {
             let mut state = self.lock();
@@ -156,7 +153,6 @@ impl Record {
         true
     }
 
-    /// Ready when it is to be given up.
     pub(crate) fn poll_forced(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.is_forced {
@@ -185,7 +181,7 @@ impl Record {
             inside_of: Vec::new(),
             record: Arc::downgrade(self),
         };
-        // Its locks come after no other.
+        // `names` takes locks: no other lock may be held meanwhile.
         drop(state);
         let inside_of = around.map_or_else(Vec::new, |around| around.names());
         Seen { inside_of, ..seen }
@@ -203,12 +199,12 @@ fn shard(number: u64) -> MutexGuard<'static, BTreeMap<u64, Weak<Record>>> {
     ROSTER[index].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A list of contexts, as they were at one moment, the oldest first. It derefs to a slice of
+/// A list of contexts, as they were at one moment, the oldest first. It dereferences to a slice of
 /// [`Seen`].
 ///
-/// The contexts go on meanwhile: each is seen at a moment of its own. `Display` gives a line for
-/// each of the twenty oldest contexts, and counts the others by name. `{:#}` gives a line for
-/// each.
+/// The contexts go on meanwhile, so each is seen at a slightly different moment. `Display` gives a
+/// line for each of the twenty oldest contexts, and counts the others by name. `{:#}` gives a line
+/// for each.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*};
@@ -236,27 +232,26 @@ fn shard(number: u64) -> MutexGuard<'static, BTreeMap<u64, Weak<Record>>> {
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot(Vec<Seen>);
 
-/// So many are shown one by one.
+/// How many contexts are shown one by one.
 const SHOWN: usize = 20;
 
 impl Snapshot {
-    /// All records of which this holds.
+    /// Takes all records for which the function returns `true`.
     pub(crate) fn take(is_asked_for: impl Fn(&Seen) -> bool) -> Self {
         let mut all = Vec::new();
         for number in 0..16 {
             let records: Vec<_> = shard(number).values().filter_map(Weak::upgrade).collect();
-            // Now: a moment before, what was made since would be older than no time at all.
+            // Read after the records were collected, so that none of them is newer.
             let now = Instant::now();
             let seen = records.iter().map(|record| record.see(now));
             all.extend(seen.filter(&is_asked_for));
-            // Not under the lock, which the drop of a record takes.
+            // Dropped here without the lock, because the drop of a record takes it.
             drop(records);
         }
         all.sort_by_key(|seen| seen.number);
         Self(all)
     }
 
-    /// All on one line.
     pub(crate) fn write_on_one_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, seen) in self.0.iter().take(SHOWN).enumerate() {
             let comma = if index == 0 { "" } else { "; " };
@@ -265,7 +260,7 @@ impl Snapshot {
         self.write_rest("; ", f)
     }
 
-    /// How many there are of each name that are not shown, the most frequent first.
+    /// Writes how many contexts of each name are not shown, the most frequent first.
     fn write_rest(&self, separator: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rest = self.0.get(SHOWN..).unwrap_or_default();
         if rest.is_empty() {
@@ -317,7 +312,7 @@ impl fmt::Display for Snapshot {
 
 /// One context in a [`Snapshot`], as it was at that moment.
 ///
-/// `Display` gives it in one line.
+/// `Display` writes one line.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*};
@@ -365,7 +360,7 @@ impl Seen {
         self.name
     }
 
-    /// What it was doing.
+    /// What the context was doing.
     ///
     /// ```
     /// use async_context_manager::{detached, observe::Activity};
@@ -378,7 +373,7 @@ impl Seen {
         self.activity
     }
 
-    /// For how long it had been doing that.
+    /// For how long the context had been doing that.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -392,8 +387,8 @@ impl Seen {
         self.lasts
     }
 
-    /// The time since its enter began. Where it was not [listed](crate::observe::set_listing) then:
-    /// the time since it was given up.
+    /// The time since its enter began. If the context was not [listed](crate::observe::set_listing)
+    /// then, the time since it was given up.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -406,7 +401,7 @@ impl Seen {
         self.age
     }
 
-    /// Returns `true` if it was going on in the background.
+    /// Returns `true` if the context was going on in the background.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -418,7 +413,7 @@ impl Seen {
         self.is_detached
     }
 
-    /// The name of the context that its exit was waiting for.
+    /// The name of the context that the exit was waiting for.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -434,11 +429,12 @@ impl Seen {
         self.waits_for
     }
 
-    /// The names of the contexts that it was directly inside of: none at the root of a task, and
-    /// several where it was put [`inside`](crate::AsyncContextExt::inside) of another one.
+    /// The names of the contexts that this one was directly inside of: none at the root of a task,
+    /// and several if it was put [`inside`](crate::AsyncContextExt::inside) another one.
     ///
-    /// Left out is what is neither [listed](crate::observe::set_listing) nor closing, and what has
-    /// not come to its first await: the name of the context around stands in its place.
+    /// Contexts that are neither [listed](crate::observe::set_listing) nor closing, or that have
+    /// not reached their first await, are left out: the name of the context around them stands in
+    /// their place.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, observe, prelude::*};
@@ -494,7 +490,7 @@ impl fmt::Debug for Record {
     }
 }
 
-/// A time as an operator reads it.
+/// A duration, formatted for an operator.
 struct Age(Duration);
 
 impl fmt::Display for Age {

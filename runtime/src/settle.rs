@@ -1,4 +1,4 @@
-//! What the caller gets: the table body × exit.
+//! What the caller gets, by how body and exit ended.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,11 +12,11 @@ use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
 use crate::report::{self, Failing, Kind, drop_quietly};
 
-/// How a body ended, with all it left.
+/// How a body ended, with its result.
 pub(crate) enum Body<R, E> {
     Completed(R),
     Failed(Arc<E>),
-    /// From beside.
+    /// The error came from beside the body.
     FailedBeside(Arc<E>),
     Panicked(Payload),
 }
@@ -33,7 +33,6 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         result.map_or_else(Self::Panicked, Self::of)
     }
 
-    /// The same, where its error has come from beside.
     pub(crate) fn marked_from_beside(self) -> Self {
         match self {
             Self::Failed(error) => Self::FailedBeside(error),
@@ -41,7 +40,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         }
     }
 
-    /// The body was ended from beside before it ended by itself: its own error is reported.
+    /// Replaces the result by the end from beside, which came first. The body's own error is
+    /// reported.
     pub(crate) fn ended_before(self, context: &'static str, end: End<BodyError>) -> Self {
         match self {
             Self::Failed(error) | Self::FailedBeside(error) => {
@@ -75,8 +75,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> From<End<BodyError>> for Body<R, 
     }
 }
 
-/// What a body left for the caller, while exit runs. Where the caller goes away, a panic is
-/// reported here; an error by the coroutine, whose exit may yet suppress it.
+/// What the body owes the caller while exit runs. If the caller goes away, a panic is reported
+/// here. An error is reported by the coroutine, whose exit may still suppress it.
 pub(crate) struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
     context: &'static str,
     body: Option<Body<R, E>>,
@@ -90,12 +90,11 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
         }
     }
 
-    /// For the one who settles it.
     pub(crate) fn take(mut self) -> Body<R, E> {
         self.body.take().expect("it is taken once")
     }
 
-    /// The table body × exit of the crate's documentation.
+    /// The table body × exit in the documentation of the crate.
     #[inline]
     pub(crate) fn settle<D: Verdict>(
         mut self,
@@ -155,7 +154,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> Owed<Infallible, E> {
-    /// The error of a body that has failed, whatever the exit says.
+    /// Returns the error of a body that has failed, whatever the exit returns.
     pub(crate) fn give_error_back<D>(
         self,
         failing: Failing,
@@ -190,7 +189,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     }
 }
 
-/// The caller has gone.
+/// Reports what is left after the caller has gone.
 #[cold]
 fn report_unsettled<R, E>(context: &'static str, body: Body<R, E>) {
     match body {
@@ -201,7 +200,7 @@ fn report_unsettled<R, E>(context: &'static str, body: Body<R, E>) {
     }
 }
 
-/// What went wrong in the exit after a panic of the body, which goes to the caller.
+/// Reports what went wrong in the exit after the body panicked. The caller gets the body's panic.
 fn report_exit<D, E: fmt::Debug + Send + Sync + 'static>(
     failing: Failing,
     exit: Result<Result<D, E>, Payload>,
@@ -213,8 +212,9 @@ fn report_exit<D, E: fmt::Debug + Send + Sync + 'static>(
     }
 }
 
-/// Exit had a share in the error, and has ended: with its coroutine, its share has dropped. (But
-/// for an exit that forgets, by `mem::forget`, the future of another exit that it calls by hand.)
+/// Exit shared the error, but has ended, and its share has dropped with its coroutine. (The
+/// exception is an exit that forgets, by `mem::forget`, the future of another exit that it calls by
+/// hand.)
 pub(crate) fn unshare<E>(error: Arc<E>) -> E {
     Arc::into_inner(error).expect("exit has ended, and dropped its share in the outcome")
 }

@@ -21,17 +21,17 @@
 //! | what happens | how long | exit code |
 //! | --- | --- | --- |
 //! | the app ends by itself | | its own: 0, or 1 for an error |
-//! | a signal (Ctrl-C, `SIGTERM`) [tells](told) it, and it ends | the [grace](Times::grace): 15 s | its own |
-//! | it does not end, and is dropped | | [`DROPPED`]: 124 |
+//! | a signal (Ctrl-C, `SIGTERM`) [tells](told) it, and the app ends | the [grace](Times::grace): 15 s | its own |
+//! | the app does not end, and is dropped | | [`DROPPED`]: 124 |
 //! | all exits in the background [drain](crate::detached::drain) | the [limit](Times::drain): 10 s | as above |
 //! | some are left, and are [reported](crate::report::Kind::Undrained) by name | | [`UNDRAINED`]: 125 |
 //! | a second signal | at once | 128 and the signal: 130, 143 |
 //! | the app panics | then all drains | 101 |
 //!
-//! What an orchestrator waits before it kills (Kubernetes: 30 s) has to be longer than both times.
+//! An orchestrator must wait longer than both times before it kills the process (Kubernetes: 30 s).
 //!
-//! Tasks of `tokio::spawn` that nobody joins end with the runtime: keep them in a group made by
-//! [`tasks`](crate::tasks), which the app's future owns.
+//! Tasks of `tokio::spawn` that nobody joins end with the runtime. Keep such tasks in a group made
+//! by [`tasks`](crate::tasks), which the app's future owns.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -54,12 +54,11 @@ use crate::time_limit::within;
 /// The exit code of a program whose app was dropped, because it had not ended after the grace.
 ///
 /// ```
-/// assert_eq!(async_context_manager::shutdown::DROPPED, 124); // as of `timeout`
+/// assert_eq!(async_context_manager::shutdown::DROPPED, 124); // as `timeout` does
 /// ```
 pub const DROPPED: u8 = 124;
 
-/// The exit code of a program that has left exits undone, because they had not ended within the
-/// limit.
+/// The exit code of a program that left exits behind, because they had not ended within the limit.
 ///
 /// ```
 /// assert_eq!(async_context_manager::shutdown::UNDRAINED, 125);
@@ -69,7 +68,7 @@ pub const UNDRAINED: u8 = 125;
 /// The name in reports.
 const NAME: &str = "async_context_manager::shutdown";
 
-/// Runs the whole program, and ends it in order, with the default [`Times`].
+/// Runs the whole program with the default [`Times`], and ends it in order.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, shutdown};
@@ -85,25 +84,26 @@ const NAME: &str = "async_context_manager::shutdown";
 /// }
 /// ```
 ///
-/// From its first poll on, a signal does not end the process on the spot any more: the first one
-/// tells, the second one ends it at once, by `std::process::exit`. That stays so when `run` has
-/// returned: then the first one ends the process, also where its runtime hangs in its own end.
+/// From the first poll of `run` on, a signal no longer ends the process on the spot: the first
+/// signal tells the app to end, and the second one ends the process at once, by
+/// `std::process::exit`. When `run` has returned, the first signal ends the process, even if its
+/// runtime hangs while it shuts down.
 ///
 /// # Panics
 ///
-/// If the app panics: with its panic, when all is drained.
+/// If the app panics: with its panic, after the drain.
 ///
 /// # Cancel safety
 ///
-/// Dropped, it drops the app, and does not wait.
+/// Dropping it drops the app, and does not wait.
 pub async fn run<F: Future>(app: F) -> Ended<F::Output> {
     Times::new().run(app).await
 }
 
-/// A token that tells when the program is to end: a future, cheap to clone and to keep.
+/// Returns a token that tells when the program must end: a future, cheap to clone and to keep.
 ///
-/// It is ready once a signal has come while [`run`] was running the program, or
-/// [`tell`] was called, and stays so.
+/// The future is ready once a signal has come while [`run`] was running the program, or once
+/// [`tell`] was called, and stays ready.
 ///
 /// ```
 /// use async_context_manager::shutdown;
@@ -129,7 +129,7 @@ pub fn told() -> Told {
     SIGNALS.told()
 }
 
-/// Tells the program to end, as the first signal does: from an endpoint for operators, say.
+/// Tells the program to end, as the first signal does: for instance from an endpoint for operators.
 ///
 /// ```
 /// use async_context_manager::shutdown;
@@ -159,7 +159,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// Returns `true` if the program is to end.
+    /// Returns `true` if the program must end.
     ///
     /// ```
     /// assert!(!async_context_manager::shutdown::told().is_told());
@@ -182,7 +182,8 @@ impl Future for Told {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let notify = &self.signals.change;
         loop {
-            // Made before the look: what is told after the look wakes it.
+            // Created before the check of `is_told`: otherwise a `tell` between the two would not
+            // wake it.
             let wait = self.wait.get_or_insert_with(|| Box::pin(notify.notified()));
             let woken = wait.as_mut().poll(cx).is_ready();
             if woken {
@@ -246,7 +247,7 @@ impl Times {
         }
     }
 
-    /// How long the app has, once it was told, before it is dropped.
+    /// Sets how long the app has, once it was told, before it is dropped.
     ///
     /// ```
     /// # use async_context_manager::shutdown::Times;
@@ -258,7 +259,7 @@ impl Times {
         self
     }
 
-    /// How long all exits in the background have, once the app has ended or was dropped.
+    /// Sets how long the exits in the background have, once the app has ended or was dropped.
     ///
     /// ```
     /// # use async_context_manager::shutdown::Times;
@@ -283,11 +284,11 @@ impl Times {
     ///
     /// # Panics
     ///
-    /// If the app panics: with its panic, when all is drained.
+    /// If the app panics: with its panic, after the drain.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops the app, and does not wait.
+    /// Dropping it drops the app, and does not wait.
     pub async fn run<F: Future>(self, app: F) -> Ended<F::Output> {
         listen();
         self.run_with(app, &SIGNALS).await
@@ -295,7 +296,7 @@ impl Times {
 
     async fn run_with<F: Future>(self, app: F, signals: &'static Signals) -> Ended<F::Output> {
         let _running = signals.begin();
-        // In a box: the future of a whole program is large.
+        // Boxed, because the future of a whole program is large.
         let mut app = Box::pin(catch(app));
         let mut told = signals.told();
         let first = poll_fn(|cx| match app.as_mut().poll(cx) {
@@ -304,7 +305,7 @@ impl Times {
         });
         let (how, output) = match first.await {
             Some(output) => (How::ByItself, Some(output)),
-            // It is not polled any more.
+            // Without a grace, the app is not polled again.
             None if self.grace.is_zero() => (How::Dropped, None),
             None => match within(self.grace, app.as_mut()).await {
                 Some(output) => (How::Told, Some(output)),
@@ -323,7 +324,7 @@ impl Times {
     }
 }
 
-/// How the app has ended.
+/// How the app ended.
 ///
 /// ```
 /// use async_context_manager::shutdown::{self, How};
@@ -338,15 +339,15 @@ impl Times {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum How {
-    /// It was not told to.
+    /// It was not told to end.
     ByItself,
-    /// It was told, and ended within the grace.
+    /// It was told to end, and ended within the grace.
     Told,
-    /// It was told, had not ended after the grace, and was dropped.
+    /// It was told to end, had not ended after the grace, and was dropped.
     Dropped,
 }
 
-/// How the program has ended: what `main` returns, so that the process has the right exit code.
+/// How the program ended. `main` returns it, so that the process has the right exit code.
 ///
 /// ```
 /// use async_context_manager::shutdown::{self, Ended};
@@ -369,7 +370,7 @@ pub struct Ended<T> {
 }
 
 impl<T> Ended<T> {
-    /// How the app has ended.
+    /// How the app ended.
     ///
     /// ```
     /// # use async_context_manager::shutdown::{self, How};
@@ -383,7 +384,7 @@ impl<T> Ended<T> {
         self.how
     }
 
-    /// How many exits were left in the background.
+    /// The number of exits that were left in the background.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -396,7 +397,7 @@ impl<T> Ended<T> {
         self.left
     }
 
-    /// What the app has returned. `None` if it was dropped.
+    /// What the app returned. `None` if it was dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -413,7 +414,7 @@ impl<T> Ended<T> {
 
 impl<T: Termination> Termination for Ended<T> {
     fn report(self) -> ExitCode {
-        // An error of the app is written to stderr in any case.
+        // Also called if exits are left: it writes an error of the app to stderr.
         let own = self.output.map(Termination::report);
         match own {
             _ if self.left > 0 => ExitCode::from(UNDRAINED),
@@ -423,23 +424,21 @@ impl<T: Termination> Termination for Ended<T> {
     }
 }
 
-/// What signals have come, and who is told.
 struct Signals {
     is_told: AtomicBool,
-    /// Wakes those who wait to be told.
     change: Notify,
-    /// How many programs run, which end when they are told.
+    /// The number of running programs that end when they are told.
     running: AtomicUsize,
 }
 
 static SIGNALS: Signals = Signals::new();
 
-/// What the process is to do at a signal.
+/// What the process must do at a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// It ends in order.
+    /// End in order.
     First,
-    /// It ends at once.
+    /// End at once.
     Second,
 }
 
@@ -470,7 +469,7 @@ impl Signals {
         Running(self)
     }
 
-    /// A signal has come. The first one tells, where a program runs that can end then.
+    /// Records a signal. The first one tells the programs to end, if one is running.
     fn signal(&self, has_signalled: &mut bool) -> At {
         let is_first = !std::mem::replace(has_signalled, true);
         if is_first && self.running.load(Ordering::Acquire) > 0 {
@@ -482,7 +481,6 @@ impl Signals {
     }
 }
 
-/// A program that ends when it is told.
 struct Running(&'static Signals);
 
 impl Drop for Running {
@@ -491,8 +489,8 @@ impl Drop for Running {
     }
 }
 
-/// From now on, signals are ours. They are waited for on the thread of this crate, so that the
-/// second one is seen wherever the program hangs.
+/// Takes the signals over from the operating system's defaults. The thread of this crate waits for
+/// them, so that the second signal is seen wherever the program hangs.
 fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
 
@@ -511,7 +509,7 @@ fn listen() {
     });
 }
 
-/// Obeys signals, which come by their number.
+/// Obeys the signals, which come by their numbers.
 async fn obey(mut source: impl Source, signals: &'static Signals, end_at_once: impl Fn(u8)) {
     let mut has_signalled = false;
     while let Some(signal) = source.next().await {
@@ -527,9 +525,7 @@ fn end_at_once(signal: u8) {
     process::exit(128 + i32::from(signal));
 }
 
-/// Where signals come from.
 trait Source: Send {
-    /// The number of the next one.
     fn next(&mut self) -> impl Future<Output = Option<u8>> + Send;
 }
 
@@ -589,7 +585,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// What is in the background is the process's: one test at a time.
+    /// The background belongs to the process: one test at a time.
     static ALONE: Mutex<()> = Mutex::new(());
 
     struct World {
@@ -606,7 +602,7 @@ mod tests {
     }
 
     impl World {
-        /// On a runtime: signals are obeyed there.
+        /// Must be called on a runtime, which then obeys the signals.
         fn new() -> Self {
             let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
             let signals: &'static Signals = Box::leak(Box::new(Signals::new()));

@@ -1,8 +1,8 @@
 //! A stream that owns a context: its items come from the body.
 //!
 //! The body is a part of the stream's own future, which runs while the stream is polled. An item
-//! goes from the body to the poll through one [`Slot`], and the poll takes it before it returns: so
-//! the slot is empty between two polls, and the body is never more than one item ahead.
+//! goes from the body to the poll through one [`Slot`]. The poll takes the item before it returns,
+//! so the slot is empty between two polls, and the body is never more than one item ahead.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -42,13 +42,14 @@ use crate::scope::{self, Live};
 /// ```
 pub struct Items<T>(Arc<Mutex<Slot<T>>>);
 
-/// What an item changes hands in.
+/// The place through which an item goes from the body to the poll.
 struct Slot<T> {
     item: Option<T>,
-    /// Of the stream's own poll, which polls the body again by itself.
+    /// The waker of the current poll of the stream. A part of the body with this waker is polled
+    /// again with the stream itself, and needs no `sender`.
     poller: Option<Waker>,
-    /// Of a part of the body that has to be polled when the item was taken, and that has a waker of
-    /// its own.
+    /// The waker of a part of the body that must be polled once the item was taken, and that has a
+    /// waker of its own.
     sender: Option<Waker>,
 }
 
@@ -61,8 +62,8 @@ impl<T> Items<T> {
         })))
     }
 
-    /// Gives the item to whoever polls the stream, and waits until the item was taken and the next
-    /// one is asked for.
+    /// Gives the item to the task that polls the stream, and waits until the item was taken and the
+    /// next item is asked for.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, prelude::*};
@@ -83,7 +84,7 @@ impl<T> Items<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before the item was taken, the item drops as well, and is not sent.
+    /// If the future is dropped before the item was taken, the item drops as well, and is not sent.
     pub fn send(&mut self, item: T) -> impl Future<Output = ()> + use<'_, T> {
         let mut sending = Sending {
             slot: &self.0,
@@ -119,7 +120,7 @@ impl<T> Items<T> {
     ///
     /// # Cancel safety
     ///
-    /// As [`send`](Self::send). The items that were taken have been sent.
+    /// As [`send`](Self::send). Items that were taken before have been sent.
     pub async fn send_all<E>(&mut self, stream: impl Stream<Item = Result<T, E>>) -> Result<(), E> {
         let mut stream = pin!(stream);
         while let Some(item) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
@@ -150,7 +151,7 @@ enum State<T> {
 impl<T> Sending<'_, T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut slot = lock(self.slot);
-        // Full before that, or after: then the poll of the stream that is going on empties it.
+        // If the slot is full, the poll of the stream that is going on empties it.
         if slot.item.is_none() {
             match mem::replace(&mut self.state, State::Taken) {
                 State::New(item) => {
@@ -186,17 +187,16 @@ impl<T> Slot<T> {
     }
 }
 
-/// A stream that owns a context.
 struct Streaming<T, F> {
-    /// The use of the context. `None` when it has ended, or panicked.
+    /// The future that uses the context. `None` when it has ended or panicked.
     run: Option<Pin<Box<F>>>,
     slot: Arc<Mutex<Slot<T>>>,
 }
 
-// Its future is in a box, and the items are not pinned.
+// The future is in a box, and the items are not pinned.
 impl<T, F> Unpin for Streaming<T, F> {}
 
-/// Uses the context, and gives what its body sends.
+/// Uses the context, and returns the items that its body sends.
 pub(crate) fn stream<C, T, B>(
     context: C,
     body: B,
@@ -209,7 +209,7 @@ where
     let slot = Arc::clone(&items.0);
     let run = scope::run(
         context,
-        // It is held between polls, and beside others.
+        // A stream is held between polls, beside other contexts, like a guard.
         |context| Live::new(context, Hold::Guard),
         async move |value: &mut C::Value| body(value, &mut items).await,
         Failure::reporting,
@@ -227,7 +227,7 @@ where
     type Item = Result<T, E>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // Out of its place: one that panics is not polled again.
+        // Taken out, so that a future that panics is not polled again.
         let Some(mut run) = self.run.take() else {
             return Poll::Ready(None);
         };
@@ -242,7 +242,7 @@ where
 }
 
 impl<T, F> Streaming<T, F> {
-    /// The item that was taken in the poll before is not the body's any more.
+    /// Wakes the part of the body whose item the previous poll took.
     fn begin(&self, waker: &Waker) {
         let mut slot = lock(&self.slot);
         match &mut slot.poller {

@@ -1,4 +1,5 @@
-//! Time limits for futures, on the timer of the runtime or, without one, of the crate's thread.
+//! Time limits for futures, on the timer of the runtime or, if there is no runtime, of this crate's
+//! thread.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -11,7 +12,7 @@ use tokio::time::{self, Instant};
 
 use crate::fallback;
 
-/// Runs the future for no longer than this: `None` if it has not ended by then.
+/// Runs the future for at most this time. Returns `None` if it has not ended by then.
 ///
 /// # Panics
 ///
@@ -26,7 +27,7 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     .await
 }
 
-/// Checks that there is a timer, before anything begins that would need a timer to end.
+/// Checks that there is a timer, before anything begins that needs a timer to end.
 ///
 /// # Panics
 ///
@@ -35,12 +36,12 @@ pub(crate) fn check_timer() {
     drop(Timer::new(Duration::ZERO));
 }
 
-/// A timer of the runtime that it is polled on; of the thread of this crate where there is none.
+/// A timer of the runtime that it is created on or, if there is none, of this crate's thread.
 pub(crate) struct Timer {
-    /// `None` for a limit so long that it never ends.
+    /// `None` if the limit is so long that it never ends.
     deadline: Option<Instant>,
     on_fallback: bool,
-    /// `None` if there is nothing that could measure time.
+    /// `None` if nothing can measure the time.
     sleep: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -64,12 +65,13 @@ impl Timer {
             return;
         };
         let _there = runtime.enter();
-        // Not slowed down by a future that uses up the task's budget in each poll.
+        // Must not be slowed down by a future that uses up the task's budget in each poll.
         self.sleep = Some(Box::pin(unconstrained(time::sleep_until(deadline))));
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The timer of a runtime that has shut down panics. Its exits have moved.
+        // The exit has moved to the thread of this crate: the timer of a runtime that has shut down
+        // panics.
         if fallback::is_here() != self.on_fallback {
             self.start();
         }

@@ -9,8 +9,9 @@ use std::time::Duration;
 /// [`body_timeout`](crate::AsyncContextExt::body_timeout) and
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout).
 ///
-/// `From<E>` makes `?` work in the body. Two limits give a `TimeoutError<TimeoutError<E>>`, which
-/// [`err_into::<TimeoutError<E>>()`](crate::AsyncContextExt::err_into) makes a plain `TimeoutError<E>` again.
+/// `From<E>` makes `?` work in the body. Two limits give a `TimeoutError<TimeoutError<E>>`;
+/// [`err_into::<TimeoutError<E>>()`](crate::AsyncContextExt::err_into) turns that into a plain
+/// `TimeoutError<E>`.
 ///
 /// ```
 /// use async_context_manager::{Phase, TimeoutError, prelude::*};
@@ -35,9 +36,9 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TimeoutError<E> {
-    /// The limit was over.
+    /// The time limit was exceeded.
     Elapsed {
-        /// What took too long.
+        /// The part that took too long.
         phase: Phase,
         /// The limit.
         after: Duration,
@@ -102,7 +103,7 @@ impl<E: fmt::Display> fmt::Display for TimeoutError<E> {
 }
 
 impl<E: Error> Error for TimeoutError<E> {
-    /// What is behind the context's error: that one shows itself.
+    /// The source of the context's error, because `Display` already shows that error itself.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Elapsed { .. } => None,

@@ -14,7 +14,7 @@ use crate::{Fact, Fault, Ledger, Seen, come_at, pause};
 pub enum End {
     /// With `Ok`.
     Ok,
-    /// With `Ok(Suppression::Suppress)`, where it may.
+    /// With `Ok(Suppression::Suppress)`, if it may suppress.
     Suppress,
     /// With this error.
     Fail(&'static str),
@@ -23,7 +23,7 @@ pub enum End {
 }
 
 impl End {
-    /// Ends so.
+    /// Ends in this way.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl End {
             Self::Ok => Ok(Suppression::Propagate),
             Self::Suppress => Ok(Suppression::Suppress),
             Self::Fail(error) => Err(Fault(error)),
-            // Not `panic!`, whose message would fill the tests' output.
+            // Not `panic!`, whose message would fill the output of the tests.
             Self::Panic(message) => std::panic::resume_unwind(Box::new(message)),
         }
     }
@@ -46,29 +46,29 @@ impl End {
 /// What runs beside a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Beside {
-    /// After so many turns it ends.
+    /// The number of polls after which it ends.
     pub turns: usize,
-    /// So. `None` for what goes on, unless something goes wrong there.
+    /// How it ends. `None` if it goes on, unless a fault occurs there.
     pub end: Option<End>,
 }
 
-/// What a context does. Each of enter and exit is pending twice, so that there is something to drop
-/// it in.
+/// What a context does. Enter and exit are each pending twice, so that the context can be dropped
+/// in them.
 #[derive(Debug, Clone)]
 pub struct Script {
     /// Its name in the ledger.
     pub name: &'static str,
-    /// Where it writes to.
+    /// The ledger that it writes to.
     pub ledger: Ledger,
     /// How enter ends.
     pub enter: End,
     /// How exit ends.
     pub exit: End,
-    /// What else goes wrong in it.
+    /// What else goes wrong in the context.
     pub faults: Faults,
-    /// The context of several that it is a member of: a stack, a `Vec`, a join.
+    /// The context that this one is a member of: a stack, a `Vec`, a join.
     pub of: Option<&'static str>,
-    /// What it runs beside the body. A context that has nothing there ignores it.
+    /// What it runs beside the body. A context without anything there ignores this.
     pub beside: Beside,
     /// How long its enter takes.
     pub enters_in: Duration,
@@ -77,7 +77,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// A context that does nothing but write.
+    /// Returns a script that only writes.
     #[must_use]
     pub fn new(name: &'static str, ledger: &Ledger) -> Self {
         Self {
@@ -93,19 +93,19 @@ impl Script {
         }
     }
 
-    /// With another end of enter.
+    /// Sets how enter ends.
     #[must_use]
     pub fn enter(self, enter: End) -> Self {
         Self { enter, ..self }
     }
 
-    /// With another end of exit.
+    /// Sets how exit ends.
     #[must_use]
     pub fn exit(self, exit: End) -> Self {
         Self { exit, ..self }
     }
 
-    /// With something beside the body that ends so, after some turns.
+    /// Sets what runs beside the body: after how many turns it ends, and how.
     #[must_use]
     pub fn beside(self, turns: usize, end: Option<End>) -> Self {
         Self {
@@ -114,7 +114,7 @@ impl Script {
         }
     }
 
-    /// As a member of this one.
+    /// Makes this a member of `of`.
     #[must_use]
     pub fn of(self, of: &'static str) -> Self {
         Self {
@@ -197,7 +197,7 @@ impl Script {
     }
 }
 
-/// Not at all, where there is nothing to wait for: also without a timer.
+/// Must not need a timer if there is nothing to wait for.
 async fn wait(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
@@ -209,7 +209,7 @@ async fn wait(time: Duration) {
 pub struct ByHand<D>(Script, std::marker::PhantomData<D>);
 
 impl<D> ByHand<D> {
-    /// A context with this script.
+    /// Returns a context with this script.
     #[must_use]
     pub fn new(script: Script) -> Self {
         Self(script, std::marker::PhantomData)

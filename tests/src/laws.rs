@@ -1,8 +1,8 @@
-//! The laws that every run of every program keeps, whatever goes wrong in it.
+//! The laws that every run of every program must keep, whatever goes wrong in it.
 //!
-//! They are checked on the facts of a ledger. A context's name is its path: `a/b` is inside of `a`,
+//! They are checked on the facts of a ledger. A context's name is its path: `a/b` is inside `a`,
 //! and no name occurs twice in a program. An error, or a panic, has the name of the place where it
-//! came up.
+//! occurred.
 
 use std::any::Any;
 
@@ -14,45 +14,45 @@ use crate::Fault;
 /// Something that happened in a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// Several contexts are used as one, in this way.
+    /// Several contexts are used as one, of this kind.
     Group(&'static str, Kind),
-    /// The enter of this context begins, as a member of a group or alone.
+    /// The enter of this context begins, alone or as a member of a group.
     Enter {
         /// Its path.
         name: &'static str,
         /// The group.
         of: Option<&'static str>,
     },
-    /// It has given a value.
+    /// Enter has returned a value.
     Entered(&'static str),
-    /// It has ended without one.
+    /// Enter has ended without a value.
     NotEntered(&'static str),
-    /// The body of this context, or group, has ended so. A body that was dropped has no such fact.
+    /// The body of this context, or group, has ended. A body that was dropped has no such fact.
     Body(&'static str, Seen),
     /// The body of this context, or group, was dropped.
     Dropped(&'static str),
     /// What runs beside the body of this context begins.
     Beside(&'static str),
-    /// It has ended the body so, unless that has ended before.
+    /// What runs beside the body has ended the body, unless that had ended before.
     EndedBeside(&'static str, Seen),
-    /// It has ended, or was dropped.
+    /// What runs beside the body has ended, or was dropped.
     NotBeside(&'static str),
-    /// Exit begins, and sees this.
+    /// Exit begins, and sees this outcome.
     Exit(&'static str, Seen),
-    /// Exit has ended so.
+    /// Exit has ended.
     Exited {
         /// The path.
         name: &'static str,
-        /// How.
+        /// How exit ended.
         result: Seen,
-        /// It says `Suppress`.
+        /// `true` if exit returned `Suppress`.
         suppresses: bool,
     },
     /// Exit was dropped half-way.
     Cut(&'static str),
-    /// An error came up.
+    /// An error occurred.
     Raised(&'static str),
-    /// A panic came up.
+    /// A panic occurred.
     Panicked(&'static str),
     /// The program's own code was told that an exit was cut off.
     ToldOfCut,
@@ -62,7 +62,7 @@ pub enum Fact {
     Over,
 }
 
-/// The ways in which several contexts are one.
+/// The ways in which several contexts can be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An `ExitStack`.
@@ -73,7 +73,7 @@ pub enum Kind {
     Together,
 }
 
-/// An outcome, or the end of something.
+/// An outcome, or how something ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// `Ok`.
@@ -87,7 +87,7 @@ pub enum Seen {
 }
 
 impl Seen {
-    /// What an exit gets to see.
+    /// Returns what an exit sees.
     #[must_use]
     pub fn of(outcome: &Outcome) -> Self {
         match outcome {
@@ -101,14 +101,14 @@ impl Seen {
         }
     }
 
-    /// The panic with this payload.
+    /// Returns the panic with this payload.
     #[must_use]
     pub fn panicked(payload: &(dyn Any + Send)) -> Self {
         let name = payload.downcast_ref::<&'static str>();
         Self::Panicked(name.copied().unwrap_or("not a name"))
     }
 
-    /// What is seen outside of something that ended so, after an exit in it that ended so.
+    /// Returns what is seen outside, after an inner exit has ended.
     fn after(self, exit: Self, suppresses: bool) -> Self {
         match (self, exit) {
             (Self::Failed(_), Self::Completed) if suppresses => Self::Completed,
@@ -119,25 +119,26 @@ impl Seen {
     }
 }
 
-/// What may be broken.
+/// The laws that a run may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Law {
-    /// Each enter that gave a value has exactly one exit, to its end; no other has any.
+    /// Each enter that returned a value has exactly one exit, which runs to its end. No other enter
+    /// has an exit.
     Once,
     /// An exit begins after the exits of all contexts inside have ended.
     Order,
-    /// Exit sees how the body really ended: by itself, or from beside.
+    /// Exit sees how the body really ended, by itself or from beside.
     Outcome,
-    /// What runs beside a body begins once, after enter, and has gone when exit begins.
+    /// What runs beside a body begins once, after enter, and is gone when exit begins.
     Beside,
-    /// Each error, and each panic, is returned, reported, suppressed, or dealt with by the program:
-    /// just one of these.
+    /// Each error, and each panic, is either returned, reported, suppressed, or dealt with by the
+    /// program: exactly one of these.
     Errors,
     /// Nothing is left in the background.
     Left,
 }
 
-/// The laws that a run breaks, each with what is wrong.
+/// Returns the laws that a run breaks, each with what is wrong.
 #[must_use]
 pub fn broken_laws<R: AsRef<Report>>(
     facts: &[Fact],
@@ -217,7 +218,7 @@ impl Run<'_> {
                 self.broken(Law::Once, format!("{name} has no single enter with an end"));
             }
             if name.starts_with("scoped") {
-                // One that borrows can't go on when it is dropped.
+                // A context that borrows cannot go on when it is dropped.
                 let is_dropped_in_enter = not_entered.is_some_and(|at| {
                     !matches!(self.facts[at - 1], Fact::Raised(_) | Fact::Panicked(_))
                 });
@@ -231,7 +232,7 @@ impl Run<'_> {
                 self.broken(Law::Once, what);
             }
         }
-        // Each is returned, or reported.
+        // Each cut-off is either returned or reported.
         let told = self.count(|fact| *fact == Fact::ToldOfCut);
         let expected = [
             (report::Kind::NotRun, not_run),
@@ -294,7 +295,7 @@ impl Run<'_> {
                 }
                 Some(_) | None => outcomes(before, name),
             };
-            // Those that had not begun when the caller went away are cancelled.
+            // Members that had not begun to exit when the caller went away are cancelled.
             let is_over = of.is_some() && before.contains(&Fact::Over);
             let may_be_cancelled = is_over && seen == Seen::Cancelled;
             if !expected.contains(&seen) && !may_be_cancelled {
@@ -323,9 +324,9 @@ impl Run<'_> {
         }
     }
 
-    /// What this member of the group may see when it exits after these facts. Where the body was
-    /// ended from beside a member, those inside of that see a cancellation, unless they are side by
-    /// side.
+    /// What this member of the group may see when it exits after these facts. If the body was ended
+    /// from beside a member, the members inside that one see a cancellation, unless they are side
+    /// by side.
     fn outcomes_in(&self, group: &str, name: &str, before: &[Fact]) -> Vec<Seen> {
         let kind = self.kind_of(group);
         let dropped = before
@@ -369,12 +370,12 @@ impl Run<'_> {
         self.entering().contains(&(name, Some(group)))
     }
 
-    /// What the next member of the group to exit has to see after these facts.
+    /// What the next member of the group to exit must see after these facts.
     fn outcome_in(&self, group: &str, before: &[Fact]) -> Seen {
         let kind = self.kind_of(group);
         let is_member = |name: &str| self.is_member(group, name);
         let entered_badly = || {
-            // An enter of a stack that fails is the body's to deal with.
+            // The body of a stack must deal with an enter that fails.
             if kind == Some(Kind::Stack) {
                 return None;
             }
@@ -398,7 +399,7 @@ impl Run<'_> {
         self.after_exits(group, seen, before, |_| false)
     }
 
-    /// What is seen after the exits of the members until then, without those that are left out.
+    /// What is seen after the exits of the members so far, without the members that are left out.
     fn after_exits(
         &self,
         group: &str,
@@ -447,7 +448,7 @@ impl Run<'_> {
         }
     }
 
-    /// Where errors and panics went.
+    /// Returns where errors and panics went.
     fn places(&self) -> Vec<&'static str> {
         let mut places = Vec::new();
         if let Seen::Failed(place) | Seen::Panicked(place) = self.ended {
@@ -483,7 +484,7 @@ impl Run<'_> {
     }
 }
 
-/// The context whose exit this ends.
+/// Returns the context whose exit this fact ends.
 fn ended(fact: &Fact) -> Option<&'static str> {
     match fact {
         Fact::Exited { name, .. } | Fact::Cut(name) => Some(name),
@@ -500,9 +501,9 @@ fn body(facts: &[Fact], label: &str) -> Option<Seen> {
 
 /// What the exit of this context may see after these facts.
 ///
-/// A body that was ended from beside was dropped, unless it is code that holds a guard: that ends
-/// its body itself, and what came first counts. What comes at the same time, in another thread, may
-/// come before or after.
+/// A body that was ended from beside was dropped, unless it is code that holds a guard: such code
+/// ends its body itself, and what came first counts. What happens at the same time in another
+/// thread may come before or after.
 fn outcomes(facts: &[Fact], label: &str) -> Vec<Seen> {
     let position = |is_it: &dyn Fn(&Fact) -> bool| facts.iter().position(is_it);
     let ended = facts.iter().enumerate().find_map(|(at, fact)| match fact {

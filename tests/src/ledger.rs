@@ -1,11 +1,11 @@
-//! What happened, line by line, and the laws that hold whatever happened.
+//! Records what happens, line by line, and checks the laws of nesting.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::{Fact, pause};
 
-/// The error of the tests.
+/// The error type of the tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault(pub &'static str);
 
@@ -17,12 +17,12 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// See [`Ledger::unless_over`].
+/// Returned by [`Ledger::unless_over`].
 #[derive(Debug)]
 pub struct Unless(Ledger, Option<Fact>);
 
 impl Unless {
-    /// It came to its end.
+    /// The part has ended by itself: the fact is not recorded.
     pub fn is_over(mut self) {
         self.1 = None;
     }
@@ -36,8 +36,8 @@ impl Drop for Unless {
     }
 }
 
-/// The lines that contexts and bodies write, and the same as facts for the laws. Clones write into the same
-/// ledger.
+/// The lines that contexts and bodies write, and the same events as facts for the laws. Clones
+/// write into the same ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     lines: Arc<Mutex<Vec<String>>>,
@@ -67,7 +67,8 @@ impl Ledger {
         self.facts.lock().expect("no test panics in here").clone()
     }
 
-    /// Records the fact when it drops, unless it is kept from it.
+    /// Returns a value that records the fact when it drops, unless [`is_over`](Unless::is_over) is
+    /// called.
     #[must_use]
     pub fn unless_over(&self, fact: Fact) -> Unless {
         Unless(self.clone(), Some(fact))
@@ -85,20 +86,20 @@ impl Ledger {
         self.lines.lock().expect("no test panics in here").clone()
     }
 
-    /// Has the line been written?
+    /// Returns `true` if the line was written.
     #[must_use]
     pub fn has(&self, line: &str) -> bool {
         self.lines().iter().any(|known| known == line)
     }
 
-    /// Waits for a line that has to come.
+    /// Waits until the line is written.
     pub async fn until(&self, line: &str) {
         while !self.has(line) {
             pause(1).await;
         }
     }
 
-    /// How many lines begin so?
+    /// The number of lines with this beginning.
     #[must_use]
     pub fn count(&self, start: &str) -> usize {
         self.lines()
@@ -107,7 +108,7 @@ impl Ledger {
             .count()
     }
 
-    /// A value that writes a line when it drops.
+    /// Returns a value that writes a line when it drops.
     #[must_use]
     pub fn on_drop(&self, line: &'static str) -> impl Drop + Send + use<> {
         struct OnDrop(Ledger, &'static str);
@@ -121,8 +122,9 @@ impl Ledger {
         OnDrop(self.clone(), line)
     }
 
-    /// Checks what holds for nested contexts however they end: each one that was entered is exited
-    /// once, an exit begins when all that was entered after it has been exited, and nothing is left.
+    /// Checks what holds for nested contexts however they end: each context that was entered is
+    /// exited once, an exit begins when everything that was entered after it has been exited, and
+    /// nothing is left.
     pub fn check_nesting(&self) {
         let mut open: Vec<&str> = Vec::new();
         let mut exiting: Vec<&str> = Vec::new();

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! What the integration tests are made of: a ledger, scripted contexts, runtimes to run them on.
+//! The parts of the integration tests: a ledger, scripted contexts, runtimes to run them on.
 
 #![expect(
     clippy::missing_panics_doc,

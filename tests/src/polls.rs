@@ -8,7 +8,7 @@ use async_context_manager::detached;
 
 use crate::{Ledger, Stage};
 
-/// Is pending for so many polls, on any executor.
+/// Is pending for this number of polls, on any executor.
 pub async fn pause(polls: usize) {
     let mut left = polls;
     poll_fn(|cx| {
@@ -22,8 +22,8 @@ pub async fn pause(polls: usize) {
     .await;
 }
 
-/// Polls the future so many times and then drops it, unless it has ended before. The executor has a
-/// turn after each poll.
+/// Polls the future this many times, and then drops it, unless it has ended before. The executor
+/// has a turn after each poll.
 pub async fn poll_times<F: Future>(future: F, polls: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     for _ in 0..polls {
@@ -35,8 +35,8 @@ pub async fn poll_times<F: Future>(future: F, polls: usize) -> Option<F::Output>
     None
 }
 
-/// Runs the program again and again, dropped after 0, 1, 2, … polls until it ends by itself, and
-/// hands each run to the check when nothing runs in the background any more.
+/// Runs the program again and again, dropped after 0, 1, 2, … polls, until it ends by itself.
+/// Passes each run to the check when nothing runs in the background any more.
 pub async fn cancel_at_every_poll<T>(
     stage: &Stage,
     program: impl AsyncFn(Ledger) -> T,

@@ -1,4 +1,4 @@
-//! What a program of the corpus is given: a ledger, and things that go wrong.
+//! What a program of the corpus gets: a ledger, and faults.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,14 +15,14 @@ use crate::{ByHand, End, Fact, Fault, Kind, Ledger, Script, Seen, generated, pau
 /// One run of one program.
 #[derive(Debug, Clone, Default)]
 pub struct Scene {
-    /// What happens in it.
+    /// What happens in the run.
     pub ledger: Ledger,
-    /// What goes wrong in it.
+    /// What goes wrong in the run.
     pub faults: Faults,
 }
 
 impl Scene {
-    /// A scene with a new ledger.
+    /// Returns a scene with a new ledger.
     #[must_use]
     pub fn new(faults: Faults) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Scene {
         }
     }
 
-    /// The script of a context with this path.
+    /// Returns the script of a context with this path.
     #[must_use]
     pub fn script(&self, name: &'static str) -> Script {
         Script {
@@ -40,7 +40,7 @@ impl Scene {
         }
     }
 
-    /// A generator with this path.
+    /// Returns a generator with this path.
     pub fn generator(
         &self,
         name: &'static str,
@@ -49,13 +49,13 @@ impl Scene {
         generated(self.script(name))
     }
 
-    /// A hand-written context with this path.
+    /// Returns a hand-written context with this path.
     #[must_use]
     pub fn by_hand(&self, name: &'static str) -> ByHand<()> {
         ByHand::new(self.script(name))
     }
 
-    /// One that is open already: its value and its exit are for an `adopt`, a `defer` or a
+    /// Returns an open context: its value and its exit are for an `adopt`, a `defer` or a
     /// `closing`.
     #[must_use]
     pub fn opened(&self, script: Script) -> ByHand<()> {
@@ -65,7 +65,7 @@ impl Scene {
         ByHand::new(script)
     }
 
-    /// Several contexts will be used as one.
+    /// Announces that several contexts will be used as one.
     #[must_use]
     pub fn group(&self, name: &'static str, kind: Kind) -> &'static str {
         self.ledger.record(Fact::Group(name, kind));
@@ -76,13 +76,13 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// If this is the run for it.
+    /// If the run lets this await fail.
     pub async fn step(&self, name: &'static str) -> Result<(), Fault> {
         pause(1).await;
         self.come("step", name, End::Ok)
     }
 
-    /// Ends so, unless something goes wrong before.
+    /// Ends as `end` says, unless something else goes wrong before.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// Its own.
+    /// The body's error.
     pub async fn body<R>(
         &self,
         label: &'static str,
@@ -114,7 +114,7 @@ impl Scene {
         ended.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
-    /// The body of this one has ended so, where it is no future of its own.
+    /// Records the end of a body that is not a future of its own.
     pub fn ended<R>(&self, label: &'static str, result: &Result<R, Fault>) {
         let seen = match result {
             Ok(_) => Seen::Completed,
@@ -123,7 +123,7 @@ impl Scene {
         self.ledger.record(Fact::Body(label, seen));
     }
 
-    /// The program deals with the error itself.
+    /// Records that the program deals with the error itself, and returns the value.
     pub fn handle<R>(&self, result: Result<R, Fault>) -> Option<R> {
         match result {
             Ok(value) => Some(value),
@@ -134,7 +134,7 @@ impl Scene {
         }
     }
 
-    /// A use of a context with one step, as a future that can be a part of a spawned task.
+    /// Uses a context with one step, as a future that can be a part of a spawned task.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Scene {
         self.by_hand(name).with(body).await
     }
 
-    /// The program deals with errors and panics itself.
+    /// Records that the program deals with errors and panics itself.
     pub async fn handle_all<R>(&self, future: impl Future<Output = Result<R, Fault>>) {
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(result) => drop(self.handle(result)),
@@ -156,7 +156,7 @@ impl Scene {
         }
     }
 
-    /// Uses the context of this path around this body.
+    /// Uses the context around this body.
     ///
     /// # Errors
     ///
@@ -176,8 +176,8 @@ impl Scene {
     }
 }
 
-/// Ends so at a place that may fail, and records what came up there. What is injected has the name
-/// of the place.
+/// Ends as `end` says, at a place that may fail, and records the error or panic. An injected fault
+/// has the name of the place.
 ///
 /// # Errors
 ///
@@ -207,7 +207,7 @@ pub fn come_at(
     end.come()
 }
 
-/// The same name, for ever. There are not many.
+/// Leaks the name, once for equal names. There are few of them.
 pub(crate) fn intern(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 

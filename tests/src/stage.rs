@@ -1,4 +1,5 @@
-//! Where a test runs: on each tokio runtime, alone in its process, with the reports caught.
+//! Where a test runs: on each tokio runtime, without other tests in the process, with the reports
+//! caught.
 
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,12 +8,12 @@ use async_context_manager::detached;
 use async_context_manager::report::{self, Kind, Report};
 use tokio::runtime::{Builder, Runtime};
 
-/// The hook and the count of detached exits are the process's: one test at a time.
+/// The hook and the count of detached exits belong to the process: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 static REPORTS: Mutex<Vec<(Kind, String)>> = Mutex::new(Vec::new());
 
-/// What a test gets.
+/// The value that each test gets.
 #[derive(Debug)]
 pub struct Stage {
     _alone: MutexGuard<'static, ()>,
@@ -20,7 +21,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Waits until no other test runs, and catches the reports from here on.
+    /// Waits until no other test runs, and catches the reports from then on.
     #[must_use]
     pub fn alone() -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,20 +40,20 @@ impl Stage {
         }
     }
 
-    /// The reports since the last call: kind and error, or panic message.
+    /// Takes the reports since the last call: kind and error, or panic message.
     #[must_use]
     pub fn reports(&self) -> Vec<(Kind, String)> {
         std::mem::take(&mut *reports())
     }
 
-    /// What a failing test prints about the run it was in.
+    /// Sets what a failing test prints about its run.
     pub fn context(&self, text: String) {
         *self.context.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 }
 
 impl Drop for Stage {
-    /// A report that no test has asked for is an error lost, or told twice.
+    /// A report that the test has not asked for is an error that was lost, or reported twice.
     fn drop(&mut self) {
         let left = self.reports();
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,8 +68,8 @@ impl Drop for Stage {
     }
 }
 
-/// Runs the test on both of tokio's runtimes, with the time paused where that is possible, and
-/// waits for what is left in the background.
+/// Runs the test on both of tokio's runtimes, with paused time where possible, and waits for what
+/// is left in the background.
 pub fn everywhere<T: AsyncFn(&Stage)>(test: T) {
     on_current_thread(&test);
     on_multi_thread(&test);
@@ -100,7 +101,7 @@ fn on(runtime: &Runtime, test: impl AsyncFn(&Stage)) {
     assert_eq!(detached::count(), 0);
 }
 
-/// Runs an ignored test of the program that this is called in, in a process of its own, and gives what it
+/// Runs an ignored test of the calling program, in a process of its own, and returns what that
 /// writes to stderr.
 #[must_use]
 pub fn in_a_process_of_its_own(test: &str) -> String {

@@ -1,7 +1,8 @@
-//! A process is killed at each of its steps: before a request of its own arrives, and after that.
+//! Kills a process at each of its steps: before each of its requests arrives, and after that.
 //!
-//! All that the process sends goes through the program of the test, which relays what is for
-//! PostgreSQL, and is the other service. `KILLS=200` sets how often a process is killed.
+//! Everything that the process sends goes through the program of the test, which relays the
+//! requests for PostgreSQL, and plays the other service. `KILLS=200` sets how often a process is
+//! killed.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,8 +15,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::*;
 
-/// The environment variable by which this program is one of the processes: the relay's port, the
-/// service's address, and the schema.
+/// The environment variable that makes this program one of the processes. It contains the relay's
+/// port, the service's address, and the schema.
 const VARIABLE: &str = "JOURNAL_PROCESS";
 
 fn database() -> PgConnectOptions {
@@ -24,7 +25,7 @@ fn database() -> PgConnectOptions {
     url.parse().expect("it is a URL of PostgreSQL")
 }
 
-/// Not a test: the program that the test starts.
+/// Not a test, but the program that the test starts.
 #[tokio::test]
 async fn one_of_the_processes() {
     let Ok(orders) = std::env::var(VARIABLE) else {
@@ -56,20 +57,20 @@ async fn one_of_the_processes() {
         .unwrap();
 }
 
-/// When the process is to be killed, and what the service knows.
+/// When the process must be killed, and what the service knows.
 #[derive(Default)]
 struct World {
-    /// The process that is to be killed, and after how many steps.
+    /// The process to kill, and after how many more steps.
     doomed: Option<(Child, u32)>,
     steps: u32,
     rented: BTreeSet<i64>,
     given_back: BTreeSet<i64>,
-    /// Requests to give back what was given back before.
+    /// The number of requests to give back what was given back before.
     repeats: u32,
 }
 
 impl World {
-    /// A request is about to arrive, or has just arrived.
+    /// Called when a request is about to arrive, or has just arrived.
     fn step(&mut self) {
         self.steps += 1;
         if let Some((process, left)) = &mut self.doomed {
@@ -85,13 +86,14 @@ impl World {
         matches!(self.doomed, Some((_, 0)))
     }
 
-    /// How many were given back twice since the last look.
+    /// Checks that everything was given back. Returns how often something was given back twice
+    /// since the last call.
     fn all_is_given_back(&mut self) -> u32 {
         assert!(self.rented.is_empty(), "{:?}", self.rented);
         std::mem::take(&mut self.repeats)
     }
 
-    /// Whether it was killed, if the process has ended.
+    /// Returns whether the process was killed, once it has ended.
     fn has_ended(&mut self) -> Option<bool> {
         let (process, left) = self.doomed.as_mut()?;
         let status = process.try_wait().unwrap()?;
@@ -108,7 +110,7 @@ impl World {
         } else if !self.given_back.insert(number) {
             self.repeats += 1;
         } else {
-            // Maybe it had never arrived that it was to be rented.
+            // The request to rent it may never have arrived.
             self.rented.remove(&number);
         }
         "yes\n"
@@ -117,8 +119,8 @@ impl World {
 
 type Shared = Arc<Mutex<World>>;
 
-/// Before the request, and after it. `None` if the process that sent it is dead by then, and so
-/// hears no answer.
+/// Takes a step before the request, and one after it. Returns `None` if the process that sent it is
+/// dead by then, and so hears no answer.
 fn arrive<R>(world: &Shared, act: impl FnOnce(&mut World) -> R) -> Option<R> {
     let mut world = world.lock().unwrap();
     if world.is_doom_over() {
@@ -198,7 +200,7 @@ impl Test {
             .unwrap()
     }
 
-    /// Runs a process, and kills it after so many steps. Returns `false` if it has ended before.
+    /// Runs a process, and kills it after this number of steps. Returns `false` if it ended before.
     async fn killed_after(&self, steps: u32) -> bool {
         {
             let mut world = self.world.lock().unwrap();
@@ -211,7 +213,7 @@ impl Test {
             }
             sleep(Duration::from_millis(2)).await;
         };
-        // The server has to see that its connections are gone.
+        // The server must notice that the connections are gone.
         let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
         loop {
             let sessions = sqlx::query_scalar(sessions).bind(&self.schema);
@@ -225,7 +227,7 @@ impl Test {
         was_killed
     }
 
-    /// Two processes that start at once, and end by themselves.
+    /// Starts two processes at once, which end by themselves.
     async fn two_start(&self) {
         let mut both = [self.process(), self.process()];
         for process in &mut both {
@@ -268,7 +270,7 @@ async fn what_a_process_leaves_that_is_killed_at_any_step_is_undone_by_the_next(
     let mut killed = 0;
     let mut round = 0;
     while killed < kills {
-        // All steps in turn, or, where there are fewer kills than steps, some of all parts.
+        // All steps in turn or, if there are fewer kills than steps, some steps of each part.
         let step = if kills < steps {
             1 + round * steps / kills
         } else {
@@ -278,12 +280,12 @@ async fn what_a_process_leaves_that_is_killed_at_any_step_is_undone_by_the_next(
         let is_left = !test.world.lock().unwrap().rented.is_empty();
         left[usize::from(is_left)] += 1;
         if round % 2 == 1 {
-            // The one that undoes this is killed, too.
+            // The process that undoes the deeds is killed, too.
             deaths += u32::from(test.killed_after(1 + round * 7 % steps).await);
         }
         test.two_start().await;
         let repeats = test.world.lock().unwrap().all_is_given_back();
-        // Only a process that has died can have asked without noting that.
+        // Only a process that died can have sent a request without noting it.
         assert!(repeats <= deaths, "{step}: {repeats} were undone twice");
         let rows = "SELECT (SELECT count(*) FROM journal_deeds)
             + (SELECT count(*) FROM journal_processes)";

@@ -1,4 +1,4 @@
-//! A program of this package, and what its doc comment says that it prints.
+//! Runs a program of this package, and compares its output with its doc comment.
 
 use std::process::{Command, Output};
 
@@ -23,7 +23,7 @@ pub(crate) fn printed(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// What is below `$ cargo run --example …` in the doc comment of this source.
+/// The output below `$ cargo run --example …` in the doc comment of this source.
 pub(crate) fn shown(source: &str) -> String {
     let docs = source.lines().map_while(|line| line.strip_prefix("//!"));
     docs.map(|line| line.strip_prefix(' ').unwrap_or(line))
@@ -33,7 +33,7 @@ pub(crate) fn shown(source: &str) -> String {
         .fold(String::new(), |shown, line| shown + line + "\n")
 }
 
-/// Runs the program as a user does who has read its doc comment, and expects what it says.
+/// Runs the program as its doc comment says, and expects the output that the comment shows.
 #[track_caller]
 pub(crate) fn prints_what_its_docs_show(name: &str, source: &str) -> String {
     let output = program(name).output().expect("the program runs");
@@ -44,7 +44,7 @@ pub(crate) fn prints_what_its_docs_show(name: &str, source: &str) -> String {
     stdout
 }
 
-/// Its `--help` says what it is for, and nothing else happens.
+/// Checks that `--help` says what the program is for, and does nothing else.
 #[track_caller]
 pub(crate) fn has_help(name: &str, words: &[&str]) {
     let output = program(name).arg("--help").output();

@@ -1,4 +1,4 @@
-//! A NATS of a test's own, which the test may stop and start again.
+//! A NATS of the test's own, which the test can stop and start again.
 
 use std::future::pending;
 use std::io::{self, BufRead as _, BufReader};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::{AnyError, PATIENCE, signal};
 
-/// A NATS with JetStream, which keeps what it has on disk.
+/// A NATS with JetStream, which keeps its data on disk.
 pub(crate) struct Server {
     directory: TempDir,
     port: u16,
@@ -24,7 +24,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// One that answers.
     pub(crate) fn start() -> Result<Self, AnyError> {
         let directory = TempDir::new()?;
         let port = free_port()?;
@@ -42,7 +41,6 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Stops it in order.
     pub(crate) fn stop(&mut self) -> Result<(), AnyError> {
         signal("TERM", self.process.id())?;
         self.process.wait()?;
@@ -71,14 +69,14 @@ impl Drop for Server {
     }
 }
 
-/// Stands between one worker and NATS, and can cut the worker off without a word to either.
+/// A relay between one worker and NATS, which can cut the worker off without telling either side.
 pub(crate) struct Relay {
     port: u16,
     silent: watch::Sender<bool>,
 }
 
 impl Relay {
-    /// Ends with the runtime.
+    /// The relay ends with the runtime.
     pub(crate) async fn before(server: &Server) -> io::Result<Self> {
         let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (port, server) = (listener.local_addr()?.port(), server.port);
@@ -130,8 +128,8 @@ fn greets(port: u16) -> bool {
     greeting.is_ok_and(|greeting| greeting.contains(r#""jetstream":true"#))
 }
 
-/// A port that the system gives to no client, and this program to no other server: it stays free
-/// while the server is down.
+/// A port that the system gives to no client, and this program to no other server, so that it stays
+/// free while the server is down.
 fn free_port() -> io::Result<u16> {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Giving up by a number of polls.
+//! Gives a future up after a number of polls.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Polls the future so many times at most, and then drops it where it stands.
+/// Polls the future at most this many times, and then drops it where it stands.
 pub(crate) async fn poll_at_most<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;

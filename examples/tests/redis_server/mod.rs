@@ -1,4 +1,4 @@
-//! The Redis that a test uses: the one that is there, or one of its own.
+//! The Redis that a test uses: an existing one, or one of its own.
 
 use std::io;
 use std::path::Path;
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use crate::{AnyError, Tested};
 
-/// What has not come by then hangs.
+/// What takes longer than this hangs.
 pub(crate) const WATCHDOG: Duration = Duration::from_mins(2);
 
-/// That of the one that is there.
+/// The URL of the existing Redis.
 pub(crate) fn redis_url() -> String {
     std::env::var("REDIS_URL")
         .unwrap_or_else(|_| panic!("REDIS_URL has to name a Redis, such as redis://127.0.0.1:6379"))
@@ -27,7 +27,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// One that answers.
     pub(crate) fn start() -> Result<Self, AnyError> {
         let directory = TempDir::new()?;
         let process = Self::launch(directory.path())?;

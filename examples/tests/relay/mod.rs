@@ -7,8 +7,8 @@ use sqlx::any::AnyConnectOptions;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-/// The same database, through a relay in the runtime of the test: so no answer is there at once, and
-/// each question is an await that is pending, on a fast server as well.
+/// The same database, through a relay in the runtime of the test. So no answer is available at
+/// once, and each question is an await that is pending, even on a fast server.
 pub(crate) async fn relayed(url: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
     let mut options: AnyConnectOptions = url.parse()?;
     let host = options.database_url.host_str().unwrap_or("127.0.0.1");
@@ -24,7 +24,7 @@ pub(crate) async fn relayed(url: &str) -> Result<String, Box<dyn Error + Send + 
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    // It ends with the runtime.
+    // The relay ends with the runtime.
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let server = server.clone();

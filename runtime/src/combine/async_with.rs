@@ -1,13 +1,13 @@
-//! Nesting, written flat.
+//! Nested contexts, written flat.
 
-/// Enters contexts one after the other, runs the block inside of them all, and exits them in reverse:
-/// Python's `async with database(url) as pool, transaction(pool) as tx:`.
+/// Enters contexts one after the other, runs the block inside all of them, and exits them in
+/// reverse: Python's `async with database(url) as pool, transaction(pool) as tx:`.
 ///
-/// Each name is a `&mut` to its context's value, which the contexts after it and the block can use.
-/// A pattern does as well: `_`, or `(pool, listener)` for a [`join`](crate::join) of two.
-/// It evaluates to what nested calls of [`with`](crate::AsyncContextExt::with) do, awaited; so it
-/// belongs in `async` code. The block gives a `Result`; `?` and `return` in it end the block alone, not
-/// the function around it.
+/// Each name is a `&mut` to its context's value, which the block and the contexts after it can use.
+/// A pattern is possible as well: `_`, or `(pool, listener)` for a [`join`](crate::join) of two.
+/// The macro awaits nested calls of [`with`](crate::AsyncContextExt::with), so it belongs in
+/// `async` code. The block must give a `Result`. A `?` or `return` in the block ends only the
+/// block, not the function around it.
 ///
 /// ```
 /// use async_context_manager::{async_with, prelude::*};
@@ -37,9 +37,9 @@
 /// # }
 /// ```
 ///
-/// All contexts have the error type of the block, which
-/// [`err_into`](crate::AsyncContextExt::err_into) makes so. Each one that may suppress errors makes
-/// an `Option` of the result. A block that is not `Send` takes
+/// All contexts must have the error type of the block: convert with
+/// [`err_into`](crate::AsyncContextExt::err_into). Each context that may suppress errors wraps the
+/// result in an `Option`. For a block that is not `Send`, there is
 /// [`async_with_local!`](crate::async_with_local).
 #[macro_export]
 macro_rules! async_with {

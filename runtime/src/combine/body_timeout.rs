@@ -1,4 +1,4 @@
-//! A context whose body is given so much time.
+//! A context with a time limit for its body.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,12 +15,12 @@ pub(crate) fn body_timeout<C: AsyncContext>(
 ) -> impl AsyncContext<Value = C::Value, Error = TimeoutError<C::Error>, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
         check_timer();
-        // Made when the body begins.
+        // Created when the body begins.
         let mut timer = None;
         let mut is_over = false;
         let link = lender.link();
         let limit = |cx: &mut Context<'_>| {
-            // A body that has ended was in time, whatever its exit waits for.
+            // A body that has ended was in time, however long its exit waits.
             if is_over || !link.is_lent() {
                 return Poll::Ready(Ok(()));
             }

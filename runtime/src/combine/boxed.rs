@@ -9,8 +9,8 @@ use crate::generator::{Generator, generator};
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
-/// A context of any type with this value, error and verdict: made by
-/// [`boxed`](crate::AsyncContextExt::boxed).
+/// A context of any type with this value, error and verdict.
+/// [`boxed`](crate::AsyncContextExt::boxed) returns it.
 ///
 /// ```
 /// use async_context_manager::BoxContext;

@@ -17,7 +17,8 @@ pub(crate) fn carry<C: AsyncContext, K: Carry>(
 ) -> impl AsyncContext<Value = C::Value, Error = CarryError<C::Error>, Verdict = C::Verdict> {
     let name = context.__name();
     generator(name, async move |lender| {
-        // What is captured, attached and dropped is the user's, and each step of it may panic.
+        // The user's code captures, attaches and drops the value, and each of these steps may
+        // panic.
         let context = Apart::new(name, context);
         let Some(carried) = key.capture() else {
             return Err(CarryError::NotSet);
@@ -34,12 +35,12 @@ pub(crate) fn carry<C: AsyncContext, K: Carry>(
     })
 }
 
-/// Code that is polled, and dropped, with something attached.
+/// Code that is polled and dropped while something is attached.
 struct Attached<K: Carry, F> {
     name: &'static str,
-    /// There until this drops.
+    /// `Some` until this drops.
     carried: Option<K::Carried>,
-    /// `None` when it has ended, or drops.
+    /// `None` when the code has ended, or drops.
     code: Option<Pin<Box<F>>>,
 }
 

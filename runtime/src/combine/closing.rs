@@ -1,4 +1,4 @@
-//! A value that is open already, and a function that closes it.
+//! An open value, and a function that closes it.
 
 use std::fmt;
 
@@ -9,8 +9,9 @@ use crate::generator::generator;
 /// A context that lends this value, and closes it with this function, however the body ends:
 /// Python's `contextlib.aclosing(value)`.
 ///
-/// The closing function gets the value itself, so it can call what consumes it, and does not see
-/// the outcome; what does is a function under [`#[async_context]`](macro@crate::async_context).
+/// The closing function gets the value itself, so it can call methods that consume the value. It
+/// does not see the outcome: if it must, write a function under
+/// [`#[async_context]`](macro@crate::async_context) instead.
 ///
 /// ```
 /// use async_context_manager::{contexts::closing, prelude::*};
@@ -24,7 +25,7 @@ use crate::generator::generator;
 ///     .with(async |here| here.write_all(b"hello").await)
 ///     .await?;
 /// let mut heard = String::new();
-/// there.read_to_string(&mut heard).await?; // ends, because the other side was shut down
+/// there.read_to_string(&mut heard).await?; // ends: the other side was shut down
 /// assert_eq!(heard, "hello");
 /// # Ok(())
 /// # }
@@ -32,7 +33,7 @@ use crate::generator::generator;
 ///
 /// # Errors
 ///
-/// The closing function's error is that of exit.
+/// The closing function's error is the error of exit.
 pub fn closing<V, E, F>(value: V, close: F) -> impl AsyncContext<Value = V, Error = E, Verdict = ()>
 where
     V: Send,

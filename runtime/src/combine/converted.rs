@@ -1,4 +1,4 @@
-//! Code with other errors than the context that it is the code of.
+//! Code whose errors differ from those of its context.
 
 use std::fmt;
 use std::future::Future;
@@ -13,10 +13,10 @@ use crate::exchange::Link;
 use crate::report;
 
 pin_project! {
-    /// Code whose errors `convert` makes those of the context: the one that it ends with, and
-    /// before that the one with which it has ended the body from beside.
+    /// Code whose errors `convert` turns into those of the context: the error that the code ends
+    /// with, and an error that has ended the body from beside.
     ///
-    /// What `convert` gives back is reported, and nobody's: the caller has an error already.
+    /// An error that `convert` returns unchanged is reported: the caller already has an error.
     pub(crate) struct Converted<V, F, M> {
         name: &'static str,
         #[pin]

@@ -1,4 +1,4 @@
-//! A limit of time on a body, which the body can see and move.
+//! A time limit for a body, which the body can see and move.
 
 use std::error::Error;
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::context::AsyncContext;
 use crate::generator::generator;
 use crate::time_limit::{Timer, check_timer};
 
-/// A context that gives its body so much time: Python's `asyncio.timeout(seconds)`, trio's
+/// A context that limits the time of its body: Python's `asyncio.timeout(seconds)`, trio's
 /// `fail_after(seconds)`.
 ///
-/// Its value tells what is left, and moves the deadline. When the deadline has passed, the body
-/// drops; contexts inside of the body exit as cancelled, and the caller has the error when they are
-/// over. That is what `tokio::time::timeout` does not do: it returns while they still close in the
+/// Its value tells how much time is left, and can move the deadline. When the deadline has passed,
+/// the body drops, contexts inside the body exit as cancelled, and the caller gets the error after
+/// those exits. `tokio::time::timeout`, in contrast, returns while they still close in the
 /// background.
 ///
 /// ```
@@ -39,7 +39,7 @@ use crate::time_limit::{Timer, check_timer};
 /// # }
 /// ```
 ///
-/// Suppressed, it is trio's `move_on_after(seconds)`:
+/// With its error suppressed, it is trio's `move_on_after(seconds)`:
 ///
 /// ```
 /// use async_context_manager::{Elapsed, async_with, deadline, prelude::*, suppress};
@@ -55,9 +55,9 @@ use crate::time_limit::{Timer, check_timer};
 /// # }
 /// ```
 ///
-/// A body with other errors takes [`err_into`](crate::AsyncContextExt::err_into):
-/// `deadline(limit).err_into::<AppError>()`, where `AppError` is `From<Elapsed>`. A limit on the
-/// body of another context is [`body_timeout`](crate::AsyncContextExt::body_timeout).
+/// For a body with other errors, use [`err_into`](crate::AsyncContextExt::err_into):
+/// `deadline(limit).err_into::<AppError>()`, where `AppError` is `From<Elapsed>`. To limit the body
+/// of another context, use [`body_timeout`](crate::AsyncContextExt::body_timeout).
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ pub fn deadline(
         let mut has_begun = false;
         let beside = move |cx: &mut Context<'_>| {
             if !has_begun && seen.remaining().is_zero() {
-                // The body comes first: one that never waits has ended in time.
+                // The body must be polled first: a body that never waits has ended in time.
                 has_begun = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -120,7 +120,7 @@ pub struct Deadline(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     begun: Instant,
-    /// `None` for one so far away that it never comes.
+    /// `None` if the deadline is so far away that it never comes.
     when: Option<Instant>,
     has_passed: bool,
     beside: Option<Waker>,
@@ -141,7 +141,7 @@ impl Deadline {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The timer has the deadline that it was made for.
+    /// The timer is kept with the deadline that it was created for.
     fn poll(
         &self,
         timer: &mut Option<(Option<Instant>, Timer)>,
@@ -174,7 +174,7 @@ impl Deadline {
         })
     }
 
-    /// How much time is left; nothing, when the deadline has passed.
+    /// How much time is left. Zero if the deadline has passed.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};
@@ -194,7 +194,7 @@ impl Deadline {
         })
     }
 
-    /// When the deadline is. `None` for one so far away that it never comes.
+    /// The moment of the deadline. `None` if it is so far away that it never comes.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};
@@ -213,7 +213,7 @@ impl Deadline {
         self.state().when
     }
 
-    /// Moves the deadline to this moment. One that has passed stays where it was.
+    /// Moves the deadline to this moment. A deadline that has ended the body does not move.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};
@@ -235,7 +235,7 @@ impl Deadline {
         self.set(|_| Some(when));
     }
 
-    /// Moves the deadline away by so much. One that has passed stays where it was.
+    /// Moves the deadline away by this time. A deadline that has ended the body does not move.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};
@@ -263,7 +263,7 @@ impl Deadline {
         state.when = when(state.when);
         let beside = state.beside.take();
         drop(state);
-        // It waits for the old one.
+        // The code that waits beside the body has a timer for the old deadline.
         if let Some(waker) = beside {
             waker.wake();
         }
@@ -310,7 +310,7 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// The time that the body had.
+    /// The time that the body had, from its beginning to the deadline.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};

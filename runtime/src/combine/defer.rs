@@ -7,10 +7,11 @@ use crate::context::AsyncContext;
 use crate::generator::generator;
 use crate::outcome::Outcome;
 
-/// A context that does nothing but call this function when it exits, with the outcome: Python's
+/// A context that only calls this function, with the outcome, when it exits: Python's
 /// `AsyncExitStack.push_async_callback`, without a stack.
 ///
-/// It can't suppress an error: that takes [`suppress`](crate::suppress), or a context of one's own.
+/// It cannot suppress an error: for that, use [`suppress`](crate::suppress), or a context of your
+/// own.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, prelude::*};
@@ -34,7 +35,7 @@ use crate::outcome::Outcome;
 ///
 /// # Errors
 ///
-/// The function's error is that of exit.
+/// The function's error is the error of exit.
 pub fn defer<E, F>(call: F) -> impl AsyncContext<Value = (), Error = E, Verdict = ()>
 where
     E: fmt::Debug + Send + Sync + 'static,

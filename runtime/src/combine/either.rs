@@ -6,9 +6,9 @@ use crate::outcome::Outcome;
 
 /// A context of one type or of another, with the same value, error and verdict.
 ///
-/// For a choice at run time between two functions, whose contexts have different types; among many,
-/// [`boxed`](crate::AsyncContextExt::boxed) gives them all the same type. In Python, which does not
-/// care, `async with (disk(path) if path else memory()) as store:`.
+/// For a choice at run time between two functions, whose contexts have different types. For a
+/// choice among many, [`boxed`](crate::AsyncContextExt::boxed) gives all of them the same type. In
+/// Python: `async with (disk(path) if path else memory()) as store:`.
 ///
 /// ```
 /// use async_context_manager::{Either, prelude::*};
@@ -45,9 +45,9 @@ use crate::outcome::Outcome;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub enum Either<A, B> {
-    /// The one.
+    /// The first choice.
     Left(A),
-    /// The other.
+    /// The second choice.
     Right(B),
 }
 

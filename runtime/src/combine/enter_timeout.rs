@@ -1,4 +1,4 @@
-//! A context whose enter is given so much time.
+//! A context with a time limit for its enter.
 
 use std::task::Context;
 use std::time::Duration;
@@ -15,9 +15,9 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
     after: Duration,
 ) -> impl AsyncContext<Value = C::Value, Error = TimeoutError<C::Error>, Verdict = C::Verdict> {
     generator(context.__name(), async move |lender| {
-        // Before there is anything that could go on in the background.
+        // Checked before anything exists that could go on in the background.
         check_timer();
-        // It hands itself over when it drops: at its limit, and also where the caller goes away.
+        // Hands itself over when it drops: at its limit, and when the caller goes away.
         let mut live = Live::new_part(context, lender.part());
         {
             let _mark = lender.mark();

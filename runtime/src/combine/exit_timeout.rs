@@ -1,4 +1,4 @@
-//! A context whose exit is given so much time.
+//! A context with a time limit for its exit.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -21,7 +21,8 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
         let link = lender.link();
         link.limit();
         let mut code = Box::pin(context.__coroutine(lender.for_other_errors()));
-        // All polls before exit's first: those of enter, and those of what runs beside the body.
+        // Covers all polls before the first poll of exit: those of enter, and those of what runs
+        // beside the body.
         let entering = poll_fn(|cx| {
             if link.is_exiting() {
                 return Poll::Ready(None);

@@ -1,4 +1,4 @@
-//! A context whose exit can't fail its caller.
+//! A context whose exit cannot fail its caller.
 
 use std::sync::Arc;
 

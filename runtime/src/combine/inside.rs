@@ -1,4 +1,4 @@
-//! A context that is inside of a guard's context as well as where it is opened.
+//! A context that is inside a guard's context as well as where it is opened.
 
 use std::fmt;
 
@@ -7,11 +7,12 @@ use crate::lender::Lender;
 use crate::order::{self, Home};
 use crate::outcome::Outcome;
 
-/// A context that is inside of a guard's context as well as where it is opened: made by
-/// [`inside`](crate::AsyncContextExt::inside).
+/// A context that is inside a guard's context as well as where it is opened.
+/// [`inside`](crate::AsyncContextExt::inside) returns it.
 ///
-/// The type has a name because the guard is borrowed only for the call that makes this context.
-/// Entered by hand, in the code of another context, it puts that context inside of the guard's.
+/// The type has a name because the guard is borrowed only for the call that makes this context. If
+/// it is entered by hand, in the code of another context, that other context is put inside the
+/// guard's.
 ///
 /// ```
 /// use async_context_manager::{Inside, contexts::ready, prelude::*};
@@ -43,7 +44,7 @@ impl<C: AsyncContext> Inside<C> {
         Self { context, home }
     }
 
-    /// The context that is polling here is from now on inside of the guard's.
+    /// Puts the context that is being polled here inside the guard's.
     fn go_inside(&mut self) {
         let is_inside = self.home.take().is_none_or(order::put_inside_of);
         assert!(

@@ -7,7 +7,7 @@ use crate::combine::members::{AnyMember, Member, Members};
 use crate::context::AsyncContext;
 use crate::driven::Drivers;
 
-/// A context made of several, which enter and exit at the same time: a tuple of up to eight, or an
+/// A context made of several that enter and exit at the same time: a tuple of up to eight, or an
 /// array. The value is the tuple, or the array, of their values. In Python,
 /// `await asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
 ///
@@ -38,24 +38,24 @@ use crate::driven::Drivers;
 /// # }
 /// ```
 ///
-/// All have the same error type, which [`err_into`](crate::AsyncContextExt::err_into) makes so, and
-/// none may suppress errors. They do not wait for each other; inside of each, and around them all,
-/// exits are in reverse order of entering as ever.
+/// All contexts must have the same error type, which [`err_into`](crate::AsyncContextExt::err_into)
+/// converts to, and none may suppress errors. They do not wait for each other. Inside each of them,
+/// and around all of them, exits run in reverse order of entering as usual.
 ///
 /// # Errors
 ///
-/// The first error of an enter, in time: the others are entered to their end, and exit because of
-/// it. Otherwise the first error of an exit, in the order of the arguments. All others are
-/// [reported](crate::report).
+/// The first error of an enter in time: the other enters run to their end, and their contexts exit
+/// because of the error. Otherwise the first error of an exit, in the order of the arguments. All
+/// other errors are [reported](crate::report).
 ///
 /// # Panics
 ///
-/// With the first panic of an enter or exit, after all others have come to their end.
+/// With the first panic of an enter or exit, after all others have ended.
 ///
 /// # Cancel safety
 ///
-/// Dropped in enter, those that are entering go on in the background, and each exits, as do those
-/// that have been entered. Dropped later, all exit together.
+/// If the future is dropped during enter, the contexts that are entering go on in the background
+/// and then exit, and those that have been entered exit. If it is dropped later, all exit together.
 pub fn join<J: Join>(
     contexts: J,
 ) -> impl AsyncContext<Value = J::Value, Error = J::Error, Verdict = ()> {
@@ -84,7 +84,7 @@ pub fn join<J: Join>(
 pub trait Join: sealed::Sealed + 'static {
     /// The values of the contexts.
     type Value: Send;
-    /// The error that they have in common.
+    /// The common error type of the contexts.
     type Error: fmt::Debug + Send + Sync + 'static;
 
     #[doc(hidden)]

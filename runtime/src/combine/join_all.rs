@@ -35,8 +35,8 @@ use crate::outcome::Outcome;
 /// # }
 /// ```
 ///
-/// What holds of [`join`](crate::join) about errors, panics and cancellation holds of this; what
-/// holds of a `Vec` of contexts about a body that changes the list, too.
+/// What [`join`](crate::join) says about errors, panics and cancellation holds here, too. So does
+/// what a `Vec` of contexts says about a body that changes the list.
 pub fn join_all<I>(contexts: I) -> JoinAll<I::Item>
 where
     I: IntoIterator<Item: AsyncContext<Verdict = ()> + 'static>,
@@ -50,7 +50,7 @@ where
     })
 }
 
-/// What [`join_all`] gives.
+/// The context that [`join_all`] returns.
 ///
 /// ```
 /// # use async_context_manager::{contexts::join_all, prelude::*};
@@ -76,7 +76,7 @@ where
 pub struct JoinAll<C: AsyncContext<Verdict = ()> + 'static>(Joined<Vec<Member<C>>>);
 
 impl<C: AsyncContext<Verdict = ()> + 'static> JoinAll<C> {
-    /// No more than so many are entered, or exited, at the same time; 0 counts as 1.
+    /// Limits how many contexts are entered, or exited, at the same time; 0 counts as 1.
     ///
     /// ```
     /// # use async_context_manager::{contexts::join_all, prelude::*};

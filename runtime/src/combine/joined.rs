@@ -10,13 +10,11 @@ use crate::exchange::Mark;
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
-/// What [`join`](crate::join) and [`join_all`](crate::join_all) give.
 pub(crate) struct Joined<M> {
     pub(crate) name: &'static str,
     pub(crate) members: M,
-    /// How many are entered, or exited, at the same time.
+    /// How many members are entered, or exited, at the same time.
     pub(crate) limit: usize,
-    /// Of what runs beside their bodies.
     pub(crate) drivers: Drivers,
 }
 

@@ -1,4 +1,4 @@
-//! A context with other errors.
+//! A context with converted errors.
 
 use std::fmt;
 
@@ -22,7 +22,8 @@ where
     })
 }
 
-/// With a function that can be called once: of two errors, the one from beside is the caller's.
+/// For a function that can be called only once: if there are two errors, the one from beside goes
+/// to the caller.
 pub(crate) fn map_err<C, E, F>(
     context: C,
     map: F,

@@ -1,9 +1,10 @@
 //! Several contexts that are entered, and exited, as one: in order, or at the same time.
 //!
-//! Each member is a context under way of its own. Where their holder goes away in enter, each goes
-//! where it would have gone alone: one that is entering goes on in the background and exits, one
-//! that has been entered exits, and one whose enter has not begun is just dropped. Once one of them
-//! has failed, and when they exit, they stay together: the holder is handed over as a whole.
+//! Each member is a context under way of its own. If their holder goes away during enter, each
+//! member goes on as it would alone: a member that is entering goes on in the background and exits,
+//! a member that has been entered exits, and a member whose enter has not begun drops. Once a
+//! member has failed, and when they exit, the members stay together: the holder is handed over as a
+//! whole.
 
 use std::fmt;
 use std::future::Future;
@@ -24,7 +25,6 @@ use crate::panic::Payload;
 use crate::report::{Failing, Kind, drop_quietly};
 use crate::scope::Live;
 
-/// One of several contexts.
 pub(crate) struct Member<C: AsyncContext + 'static> {
     hold: Hold,
     state: State<C>,
@@ -34,46 +34,44 @@ enum State<C: AsyncContext + 'static> {
     /// Its enter has not begun.
     Waiting(C),
     Live(Live<C::Value, Code<(), C::Error>>),
-    /// It has failed to enter, or it exits by itself.
+    /// Its enter has failed, or its exit has begun.
     Over,
 }
 
-/// What the enter, or the exit, of a member gives, and as what its error is reported.
+/// The result of a member's enter or exit, and the kind of the report of its error.
 type Ended<'a, E> =
     Pin<Box<dyn Future<Output = (Result<Result<(), E>, Payload>, Kind)> + Send + 'a>>;
 
-/// A member without the types that only its value matters to.
+/// A member, without the types that matter only to its value.
 pub(crate) trait AnyMember<E>: Send {
     fn name(&self) -> &'static str;
 
-    /// What runs beside its body is for a driver among these.
+    /// The driver of what runs beside its body is added to `drivers`.
     fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, E>;
 
-    /// How its body was ended from beside, if it was.
+    /// Returns how its body was ended from beside, if it was.
     fn take_end(&mut self) -> Option<End<BodyError>>;
 
-    /// Does nothing for a member that has not been entered.
+    /// Does nothing if the member has not been entered.
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, E>;
 
-    /// Its holder has gone.
     fn give_up(&mut self);
 }
 
-/// All members of one context.
 pub(crate) trait Members: Send + 'static {
     type Value: Send;
     type Error: fmt::Debug + Send + Sync + 'static;
 
     fn each(&mut self) -> Vec<&mut dyn AnyMember<Self::Error>>;
 
-    /// The values of members that have been entered.
+    /// Takes the values. All members must have been entered.
     fn lend(&mut self) -> Self::Value;
 
     fn put_back(&mut self, values: Self::Value);
 }
 
 impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
-    /// One that is entered and exited together with the others.
+    /// For a member that is entered and exited together with the others.
     pub(crate) fn beside_others(context: C) -> Self {
         Self {
             hold: Hold::Part,
@@ -81,7 +79,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
         }
     }
 
-    /// One that the others after it are inside of.
+    /// For a member that the members after it are inside of.
     pub(crate) fn around_others(context: C) -> Self {
         Self {
             hold: Hold::Guard,
@@ -89,7 +87,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
         }
     }
 
-    /// The value, of one that has been entered.
+    /// Takes the value. The member must have been entered.
     pub(crate) fn lend(&mut self) -> C::Value {
         match &mut self.state {
             State::Live(live) => live.take(),
@@ -122,7 +120,7 @@ impl<C: AsyncContext + 'static> Member<C> {
 }
 
 impl<C: AsyncContext + 'static> Drop for Member<C> {
-    /// One whose `Drop` panics keeps no other from being handed over.
+    /// A member whose `Drop` panics must not keep the others from being handed over.
     fn drop(&mut self) {
         self.drop_state();
     }
@@ -172,7 +170,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
         Box::pin(async move {
             let state = mem::replace(&mut self.state, State::Over);
             if let State::Live(mut live) = state {
-                // One whose value did not come back reports that when it drops.
+                // A member whose value did not come back reports that when it drops.
                 if live.has_value() {
                     live.end_body(outcome);
                     live.become_part();
@@ -189,9 +187,9 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
     }
 }
 
-/// Enters all, one after the other. Where one fails, those before it exit, in reverse.
+/// Enters all members, one after the other. If one fails, those before it exit, in reverse.
 ///
-/// What runs beside one of them may end this: the body of that one is all that comes after.
+/// What runs beside a member may end this: everything that comes after that member is its body.
 pub(crate) async fn enter_in_order<M: Members, V>(
     members: &mut M,
     drivers: &Drivers,
@@ -240,8 +238,8 @@ pub(crate) async fn enter_in_order<M: Members, V>(
     trouble.settle_after(exits)
 }
 
-/// Exits all, in reverse, as nested contexts do. Where the body was ended from beside a member,
-/// those inside of that one have been cancelled.
+/// Exits all members, in reverse, as nested contexts do. If the body was ended from beside a
+/// member, the members inside that one have been cancelled.
 pub(crate) async fn exit_in_reverse<M: Members>(
     members: &mut M,
     drivers: &Drivers,
@@ -280,7 +278,7 @@ async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
         let (ended, kind) = drivers.drive_while(member.exit(seen)).await;
         let failing = Failing::new(name, kind);
         if is_inside {
-            // As that of a nested context: it is reported when this drops.
+            // As with a nested context, the error is reported when this drops.
             Trouble::new().add(failing, ended);
         } else {
             trouble.add(failing, ended);
@@ -290,13 +288,11 @@ async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
     trouble
 }
 
-/// The first of them whose body was ended from beside.
 fn first_end<E>(members: &mut [&mut dyn AnyMember<E>]) -> Option<(usize, End<BodyError>)> {
     let mut members = members.iter_mut().enumerate();
     members.find_map(|(number, member)| Some((number, member.take_end()?)))
 }
 
-/// The member from beside which the body was ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EndedBy {
     member: usize,
@@ -304,7 +300,7 @@ pub(crate) struct EndedBy {
 }
 
 impl EndedBy {
-    /// The member, where this is how its end came: the body may have ended before.
+    /// Returns the member if this is how the body ended: it may have ended in another way before.
     pub(crate) fn member_of(self, outcome: &Outcome) -> Option<usize> {
         let is_how = match outcome {
             Outcome::Failed(error) => error.is_from_beside(),
@@ -315,8 +311,9 @@ impl EndedBy {
     }
 }
 
-/// What runs beside the members, for [`yield_beside_all`](crate::lender::Lender::yield_beside_all).
-/// It notes which of them has ended the body.
+/// Polls what runs beside the members, for
+/// [`yield_beside_all`](crate::lender::Lender::yield_beside_all). Notes which member has ended the
+/// body.
 pub(crate) fn poll_beside<M: Members>(
     members: &mut M,
     drivers: &Drivers,
@@ -337,7 +334,8 @@ pub(crate) fn poll_beside<M: Members>(
     }
 }
 
-/// What a context sees whose body had this outcome, and then this trouble inside.
+/// The outcome that a context sees if its body had this outcome, and then this trouble occurred
+/// inside it.
 pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     outcome: Outcome,
     trouble: &Trouble<E>,
@@ -354,9 +352,9 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     }
 }
 
-/// Enters all at the same time, so many at once. Where one fails no further one begins; those that
-/// have begun are entered to their end, and exit. What ends the body of one from beside is such a
-/// failure.
+/// Enters all members at the same time, up to a limit. If one fails, no further enter begins; those
+/// that have begun run to their end, and their contexts exit. An end of a member's body from beside
+/// counts as such a failure.
 pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,
@@ -399,7 +397,7 @@ pub(crate) async fn enter_together<M: Members, V>(
     trouble.settle_after(exits)
 }
 
-/// Exits all at the same time, so many at once.
+/// Exits all members at the same time, up to a limit.
 ///
 /// The errors are in the order of the members.
 pub(crate) async fn exit_together<M: Members>(
@@ -443,7 +441,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Members for Vec<Member<C>> {
         for (member, value) in self.iter_mut().zip(&mut values) {
             member.put_back(value);
         }
-        // The body has added these.
+        // The body has added these values.
         for value in values {
             drop_quietly(std::any::type_name::<Vec<C>>(), value);
         }

@@ -1,4 +1,4 @@
-//! Contexts made of other contexts, and some that are ready-made: one file each.
+//! Contexts made of other contexts, and ready-made contexts: one file each.
 
 mod async_with;
 mod body_timeout;

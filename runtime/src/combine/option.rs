@@ -1,4 +1,4 @@
-//! A context that may not be there.
+//! A context that may be absent.
 
 use std::task::Poll;
 
@@ -8,8 +8,8 @@ use crate::lender::Lender;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
-/// Lends `Some` value of the context, if there is one; else `None`, and nothing is opened or
-/// closed. Python's `ctx if wanted else contextlib.nullcontext()`.
+/// Lends `Some` value of the context if there is one. Otherwise lends `None`, and nothing is opened
+/// or closed. Python's `ctx if wanted else contextlib.nullcontext()`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -42,7 +42,7 @@ use crate::report::{self, Kind};
 /// # }
 /// ```
 ///
-/// A body that takes the value away leaves nothing to exit with: that is
+/// If the body takes the value away, exit has no value to run with: that is
 /// [reported](crate::report::Kind::NotRun).
 impl<C: AsyncContext> AsyncContext for Option<C> {
     type Value = Option<C::Value>;

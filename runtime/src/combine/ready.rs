@@ -5,10 +5,10 @@ use std::fmt;
 use crate::context::AsyncContext;
 use crate::generator::generator;
 
-/// A context that lends this value, with nothing to open and nothing to close: Python's
+/// A context that lends this value, with nothing to open or close: Python's
 /// `contextlib.nullcontext(value)`.
 ///
-/// For code that uses a context where, this time, there is nothing to close.
+/// For code that expects a context when there is nothing to close.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, Either};

@@ -1,4 +1,4 @@
-//! A context that is used as a part of another one, whose value is made of that of the part.
+//! A context that runs as a part of another one, and makes the value of that one.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,13 +10,12 @@ use crate::exchange::Link;
 use crate::lender::{Lender, OFFERED};
 use crate::report::{self, Kind};
 
-/// What the outer context makes of the part.
+/// How the outer context converts what the part gives.
 pub(crate) struct Relay<C: AsyncContext, V, E> {
-    /// Makes the value of the outer context.
     pub(crate) there: fn(C::Value) -> V,
-    /// Makes the value of the part again. Where that gives `None` its exit can't run.
+    /// Turns the value back into that of the part. If this returns `None`, the part's exit cannot
+    /// run.
     pub(crate) back: fn(V) -> Option<C::Value>,
-    /// Makes the error of the outer context.
     pub(crate) error: fn(C::Error) -> E,
 }
 

@@ -14,8 +14,9 @@ use crate::outcome::Outcome;
 use crate::panic::catch;
 use crate::report::{Failing, Kind, drop_quietly};
 
-/// Enters all, one after the other, and exits them in reverse, as nested contexts do. The value is
-/// the list of their values, in order. Python's loop of `stack.enter_async_context`.
+/// Enters all contexts, one after the other, and exits them in reverse, as nested contexts do. The
+/// value is the list of their values, in order. In Python, this is a loop of
+/// `stack.enter_async_context`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -38,24 +39,24 @@ use crate::report::{Failing, Kind, drop_quietly};
 /// # }
 /// ```
 ///
-/// All of them have the same type, and so the same error;
-/// [`err_into`](crate::AsyncContextExt::err_into) and [`boxed`](crate::AsyncContextExt::boxed) make
-/// that so. None may suppress errors: an [`ExitStack`](crate::ExitStack) takes those. At the same
-/// time, not in order, is [`join_all`](crate::join_all).
+/// All contexts must have the same type, and therefore the same error;
+/// [`boxed`](crate::AsyncContextExt::boxed) and [`err_into`](crate::AsyncContextExt::err_into)
+/// convert them. None may suppress errors: for those, there is an [`ExitStack`](crate::ExitStack).
+/// To enter and exit at the same time instead of in order, use [`join_all`](crate::join_all).
 ///
-/// The body gets the list itself: one that takes values away leaves nothing to exit with, which is
-/// [reported](crate::report::Kind::NotRun), and one that sorts it gives each exit the value that
-/// now stands in its place.
+/// The body gets the list itself. If it takes values away, their exits cannot run, which is
+/// [reported](crate::report::Kind::NotRun). If it sorts the list, each exit gets the value that now
+/// stands in its place.
 ///
 /// # Errors
 ///
-/// The first error of an enter: those before it exit and see it, those after it are not entered.
-/// Otherwise the first of an exit; the others are [reported](crate::report).
+/// The first error of an enter: the contexts before that one exit and see the error, those after it
+/// are not entered. Otherwise the first error of an exit; the others are [reported](crate::report).
 ///
 /// # Cancel safety
 ///
-/// Dropped in enter, the one that is entering goes on and exits, those before it exit after it, and
-/// none after it is entered.
+/// If the future is dropped during enter, the context that is entering goes on and exits, those
+/// before it exit after it, and none after it is entered.
 impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     type Value = Vec<C::Value>;
     type Error = C::Error;
@@ -82,8 +83,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
         trouble.settle_after(exits).map(|()| Vec::new())
     }
 
-    /// All of them see its error as the body's: who calls these methods by hand does not know which
-    /// one it came from.
+    /// All contexts see the error as that of the body: a caller by hand does not know which of them
+    /// it came from.
     async fn beside(&mut self) -> Result<(), C::Error> {
         let mut running: Vec<_> = self
             .iter_mut()
@@ -119,7 +120,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     }
 }
 
-/// As a `Vec`, with an array of the values.
+/// As for a `Vec`, with an array of the values.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -143,8 +144,9 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
 ///
 /// # Panics
 ///
-/// In `enter`, where it is called by hand: it could not exit those before the one that fails,
-/// because exit takes a context out of the array. Nothing has been entered then. A `Vec` can do it.
+/// In `enter`, if it is called by hand. It could not exit the contexts before the one that fails,
+/// because exit consumes a context, and none can be taken out of the array. Nothing has been
+/// entered then. A `Vec` can be entered by hand.
 impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [C; N] {
     type Value = [C::Value; N];
     type Error = C::Error;
@@ -181,7 +183,7 @@ async fn run<M: Members>(members: M, lender: Lender<M::Value, M::Error>) -> Resu
     exits.settle()
 }
 
-/// Members that are given up in reverse order when it drops.
+/// Members that are given up in reverse order when this drops.
 struct LastFirst<M: Members>(M);
 
 impl<M: Members> Drop for LastFirst<M> {
@@ -192,7 +194,7 @@ impl<M: Members> Drop for LastFirst<M> {
     }
 }
 
-/// Exits those that have a value, in reverse, as nested contexts do.
+/// Exits the contexts that have a value, in reverse, as nested contexts do.
 async fn unwind_by_hand<C: AsyncContext<Verdict = ()>>(
     contexts: Vec<C>,
     values: Vec<C::Value>,

@@ -9,9 +9,10 @@ use crate::outcome::BodyError;
 
 /// A context that suppresses a body's error of type `T`: Python's `contextlib.suppress(T)`.
 ///
-/// It also sees a `T` inside of a `Box<dyn Error + Send + Sync>` (with the feature `anyhow`, of an
-/// `anyhow::Error`): [`err_into`](crate::AsyncContextExt::err_into) is for bodies that fail with
-/// one. For several types, or for some errors of one type only, there is [`suppress_if`].
+/// It also suppresses a `T` inside a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`,
+/// inside an `anyhow::Error`), for bodies that fail with a box: see
+/// [`err_into`](crate::AsyncContextExt::err_into). For several types, or for some errors of one
+/// type only, there is [`suppress_if`].
 ///
 /// ```
 /// use async_context_manager::{contexts::suppress, prelude::*};
@@ -42,7 +43,8 @@ where
     suppressing("async_context_manager::suppress", BodyError::is::<T>)
 }
 
-/// A context that suppresses a body's error if this says so: an `except` with a condition.
+/// A context that suppresses a body's error if the function returns `true`: an `except` with a
+/// condition.
 ///
 /// ```
 /// use async_context_manager::{contexts::suppress_if, prelude::*};
@@ -58,7 +60,7 @@ where
 /// # }
 /// ```
 ///
-/// Several types, in an error that may hold any:
+/// Several types, in an error that may hold any of them:
 ///
 /// ```
 /// use async_context_manager::{contexts::suppress_if, prelude::*};

@@ -1,4 +1,4 @@
-//! Futures that run at the same time, as parts of one.
+//! Futures that run at the same time, as parts of one future.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::lock::lock;
 
-/// A set of futures, of which each is polled only when it was woken.
+/// A set of futures. Each of them is polled only when it was woken.
 pub(crate) struct Together<'a, T> {
     running: BTreeMap<usize, Running<'a, T>>,
     begun: usize,
-    /// To be polled in this poll.
+    /// The keys of the futures to poll in this poll.
     batch: VecDeque<usize>,
     woken: Arc<Mutex<Woken>>,
 }
@@ -44,12 +44,11 @@ impl<'a, T> Together<'a, T> {
         }
     }
 
-    /// How many have not ended.
     pub(crate) fn len(&self) -> usize {
         self.running.len()
     }
 
-    /// Adds a future, and gives the key that it ends with: 0, 1, 2 …
+    /// Adds a future, and returns its key: 0, 1, 2 …
     pub(crate) fn begin(&mut self, future: Pin<Box<dyn Future<Output = T> + Send + 'a>>) -> usize {
         let key = self.begun;
         self.begun += 1;
@@ -60,7 +59,7 @@ impl<'a, T> Together<'a, T> {
         key
     }
 
-    /// The next one that ends; `None` if there are none.
+    /// Waits for the next future that ends. `None` if there are none.
     pub(crate) async fn next(&mut self) -> Option<(usize, T)> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -69,7 +68,8 @@ impl<'a, T> Together<'a, T> {
         {
             let mut woken = lock(&self.woken);
             woken.around = Some(cx.waker().clone());
-            // One that wakes itself while it is polled has its turn in the next poll.
+            // Taken once per poll: a future that wakes itself while it is polled must wait for the
+            // next poll.
             self.batch.extend(mem::take(&mut woken.keys));
         }
         while let Some(key) = self.batch.pop_front() {

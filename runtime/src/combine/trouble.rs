@@ -1,4 +1,4 @@
-//! What goes wrong in several contexts that are entered, or exited, as one.
+//! What goes wrong in several contexts that are entered or exited as one.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -10,8 +10,8 @@ use crate::panic::Payload;
 use crate::report::{self, Failing, Kind};
 use crate::settle::unshare;
 
-/// Errors, and a panic, until somebody gets the first of them. The others are reported, and all are
-/// where nobody gets any.
+/// Errors and at most one panic, until the caller takes the first of them. The others are reported;
+/// if nobody takes any, all are.
 pub(crate) struct Trouble<E: fmt::Debug + Send + Sync + 'static> {
     errors: Vec<(usize, Failing, Arc<E>)>,
     panic: Option<(&'static str, Payload)>,
@@ -25,17 +25,15 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
-    /// Was it well?
     pub(crate) fn is_none(&self) -> bool {
         self.errors.is_empty() && self.panic.is_none()
     }
 
-    /// What the enter, or the exit, of this context gave.
     pub(crate) fn add(&mut self, failing: Failing, ended: Result<Result<(), E>, Payload>) {
         self.add_at(self.errors.len(), failing, ended);
     }
 
-    /// What has ended the body of this context from beside.
+    /// Adds what has ended the body of a context from beside.
     pub(crate) fn add_end(&mut self, failing: Failing, end: End<BodyError>) {
         match end {
             End::Failed(error) => {
@@ -46,7 +44,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
-    /// As [`add`](Self::add), where the errors have an order other than that in time.
+    /// As [`add`](Self::add), if the order of the errors is not that in time.
     pub(crate) fn add_at(
         &mut self,
         position: usize,
@@ -61,8 +59,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
-    /// As [`add`](Self::add), and keeps only the first error and the first panic, for the caller.
-    /// What is not kept it gives, to be reported when that drops.
+    /// As [`add`](Self::add), but keeps only the first error and the first panic, for the caller.
+    /// Returns the rest, which is reported when it drops.
     pub(crate) fn add_first(
         &mut self,
         failing: Failing,
@@ -78,7 +76,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         rest
     }
 
-    /// How this looks to the contexts that have to exit because of it.
+    /// The outcome that the contexts see which must exit because of it.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         if let Some((_, payload)) = &self.panic {
             return Some(Outcome::Panicked(BodyPanic::new(&**payload)));
@@ -87,13 +85,14 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         Some(Outcome::Failed(BodyError::new(Arc::clone(error))))
     }
 
-    /// As what the error is reported that goes to the caller, if that one has left.
+    /// The kind of the report of the first error, if the caller has left.
     pub(crate) fn kind(&self) -> Kind {
         let first = self.errors.iter().min_by_key(|(position, ..)| *position);
         first.map_or(Kind::ExitFailed, |(_, failing, _)| failing.kind)
     }
 
-    /// For the caller. All contexts that have seen an outcome of this have ended.
+    /// Returns the first error, for the caller. All contexts that have seen the outcome of this
+    /// must have ended: they share the error.
     ///
     /// # Panics
     ///
@@ -111,11 +110,11 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         Err(unshare(error))
     }
 
-    /// As [`settle`](Self::settle), after the exits that this has led to.
+    /// As [`settle`](Self::settle), after the exits that this trouble has caused.
     ///
     /// # Panics
     ///
-    /// With the first panic, also if it is one of those exits.
+    /// With the first panic, which may be that of one of those exits.
     pub(crate) fn settle_after(self, exits: Self) -> Result<(), E> {
         if self.panic.is_none() && exits.panic.is_some() {
             drop(self);

@@ -7,10 +7,10 @@ use crate::context::AsyncContext;
 use crate::generator::generator;
 
 /// A context whose body ends when this future ends: a token is told, Ctrl-C is pressed, a peer
-/// hangs up. What the future gives is the error that the body ends with.
+/// hangs up. The body ends with the future's output as its error.
 ///
-/// The body drops then, and contexts inside of it exit as cancelled before the caller has the
-/// error. A body that ends first drops the future.
+/// Then the body drops, and contexts inside it exit as cancelled before the caller gets the error.
+/// If the body ends first, the future drops.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, until};
@@ -33,12 +33,12 @@ use crate::generator::generator;
 /// # }
 /// ```
 ///
-/// Where the future gives `()`, [`map_err`](crate::AsyncContextExt::map_err) makes an error of it:
-/// `until(token.cancelled_owned()).map_err(|()| AppError::Stopped)`.
+/// If the future's output is `()`, [`map_err`](crate::AsyncContextExt::map_err) turns it into an
+/// error: `until(token.cancelled_owned()).map_err(|()| AppError::Stopped)`.
 ///
 /// # Errors
 ///
-/// What the future gives, if it ends before the body.
+/// The output of the future, if the future ends before the body.
 pub fn until<F>(future: F) -> impl AsyncContext<Value = (), Error = F::Output, Verdict = ()>
 where
     F: Future<Output: fmt::Debug + Send + Sync + 'static> + Send,

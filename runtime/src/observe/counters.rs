@@ -6,7 +6,7 @@ use crate::outcome::Outcome;
 
 use super::{Event, Step};
 
-/// Counts what contexts do. `Counters::new` is `const`: it can be a `static`.
+/// Counts what contexts do. `Counters::new` is `const`, so the counters can be a `static`.
 ///
 /// ```
 /// use async_context_manager::observe::{self, Counters};
@@ -39,9 +39,9 @@ pub struct Counters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Enters that gave a value.
+    /// Enters that returned a value.
     pub entered: u64,
-    /// Enters that did not.
+    /// Enters that returned no value.
     pub not_entered: u64,
     /// Exits after a body that returned `Ok`.
     pub completed: u64,
@@ -51,7 +51,7 @@ pub struct Counts {
     pub panicked: u64,
     /// Exits after a body that was cancelled.
     pub cancelled: u64,
-    /// Exits, of all these, that gave an error or panicked.
+    /// Those of these exits that returned an error or panicked.
     pub exit_failed: u64,
     /// Contexts that went on in the background.
     pub detached: u64,
@@ -60,8 +60,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many contexts are between their enter and the end of their exit. Counts are read one
-    /// after the other: while contexts are busy the answer is near, and not exact.
+    /// How many contexts are between the end of their enter and the end of their exit. The counts
+    /// are read one after the other, so the result is approximate while contexts are busy.
     ///
     /// ```
     /// assert_eq!(async_context_manager::observe::Counters::new().counts().in_use(), 0);
@@ -74,7 +74,7 @@ impl Counts {
 }
 
 impl Counters {
-    /// All at zero.
+    /// Returns counters at zero.
     ///
     /// ```
     /// # use async_context_manager::observe::Counters;
@@ -96,7 +96,7 @@ impl Counters {
         }
     }
 
-    /// Counts one event: to be called by the [observer](super::set_observer).
+    /// Counts one event. The [observer](super::set_observer) calls it.
     ///
     /// ```
     /// # use async_context_manager::observe::{self, Counters};
@@ -129,7 +129,7 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What has been counted.
+    /// Returns the counts so far.
     ///
     /// ```
     /// # use async_context_manager::observe::Counters;
@@ -140,7 +140,7 @@ impl Counters {
     pub fn counts(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
-            // What is over is read before what was begun: never more of it.
+            // Ends are read before beginnings, so that they are never more.
             completed: get(&self.completed),
             failed: get(&self.failed),
             panicked: get(&self.panicked),

@@ -1,4 +1,4 @@
-//! An observer that passes on to the `metrics` facade.
+//! An observer that passes events on to the `metrics` facade.
 
 use metrics::{counter, gauge, histogram};
 
@@ -6,8 +6,8 @@ use super::watch::name;
 use super::{Event, Step};
 
 /// An observer that counts and measures each context by its name, through the crate
-/// [`metrics`](https://docs.rs/metrics): whatever recorder the program has installed, one for
-/// Prometheus say, gets them.
+/// [`metrics`](https://docs.rs/metrics). The recorder that the program has installed, for instance
+/// one for Prometheus, receives the numbers.
 ///
 /// | metric | labels | |
 /// | --- | --- | --- |
@@ -32,7 +32,7 @@ use super::{Event, Step};
 /// # }
 /// ```
 ///
-/// An observer of your own calls it beside what else it does.
+/// To do something else as well, call it from an observer of your own.
 pub fn meter(event: &Event<'_>) {
     let context = event.context;
     match &event.step {

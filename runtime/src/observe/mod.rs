@@ -1,8 +1,8 @@
-//! What every context does, for whoever counts or times it.
+//! Counts and times what every context does.
 //!
-//! One observer for the whole program is told when a context has been entered, when its exit has
-//! ended and after which outcome, when its exit goes on in the background, and when it is lost.
-//! [`Counters`] is one that is ready made:
+//! The program has one observer. It is told when a context has been entered, when its exit has
+//! ended and after which outcome, when its exit goes on in the background, and when the context is
+//! lost. [`Counters`] is a ready-made observer:
 //!
 //! ```
 //! use async_context_manager::observe::{self, Counters};
@@ -22,28 +22,28 @@
 //! # }
 //! ```
 //!
-//! A context with a limit, another error or a box around it is one context. Several contexts that
-//! are one (a `join`, a `Vec`, a stack) are told of each, and as one more by the name of the whole.
+//! A context with a limit, another error or a box around it counts as one context. For several
+//! contexts in one (a `join`, a `Vec`, a stack), the observer is told of each, and of the whole by
+//! a name of its own.
 //!
-//! Without an observer, a use of a context pays for one look at whether there is one. What goes
-//! *wrong* where nobody is left to receive it is told to another hook: see
-//! [`report`](crate::report).
+//! Without an observer, a use of a context only checks whether there is one. What goes *wrong*
+//! where nobody is left to receive it goes to another hook: see [`report`](crate::report).
 //!
-//! With the feature `tracing` each context is also a span of level `INFO` with the name
-//! `async_context`, in which its enter, its body and its exit run. Its parent is the span that it
-//! was entered in. Its fields: `name`; `phase`, which is `enter`, `body` or `exit`; `outcome`;
-//! `enter`, `body` and `exit`, the time in each; `detached` and `exit_failed`, where they are true.
-//! Its end is an event of level `DEBUG` as well, for layers that show no field which is recorded
-//! late.
+//! With the feature `tracing`, each context is also a span of level `INFO` with the name
+//! `async_context`, in which its enter, its body and its exit run. The parent of that span is the
+//! span that the context was entered in. The fields are: `name`; `phase`, which is `enter`, `body`
+//! or `exit`; `outcome`; `enter`, `body` and `exit`, the time in each; `detached` and
+//! `exit_failed`, if they are true. The end of a context is also an event of level `DEBUG`, for
+//! layers that ignore fields which are recorded late.
 //!
-//! What goes on in the background is not inside of the span that the context was entered in, which
-//! would have to stay open for it: the span of a request would last as long as its slowest exit.
-//! It goes on in a second span of that context, with the same fields and no parent, which
-//! [follows from](https://docs.rs/tracing/latest/tracing/struct.Span.html#method.follows_from) the
-//! first one; and the first one closes.
+//! What goes on in the background leaves the span that the context was entered in: otherwise the
+//! span of a request would last as long as its slowest exit. It goes on in a second span of that
+//! context, with the same fields and no parent, which [follows
+//! from](https://docs.rs/tracing/latest/tracing/struct.Span.html#method.follows_from) the first
+//! one, and the first span closes.
 //!
-//! Built with `--cfg tokio_unstable`, the task of a detached exit has the name of its context, for
-//! tokio-console.
+//! In a build with `--cfg tokio_unstable`, the task of a detached exit has the name of its context,
+//! for tokio-console.
 
 mod counters;
 #[cfg(feature = "metrics")]
@@ -82,7 +82,7 @@ pub(crate) use watch::{Entrance, Extra, Part, Traced, Watch};
 pub struct Event<'a> {
     /// The context's name: the path of the function under `#[async_context]`, or the type's name.
     pub context: &'static str,
-    /// What it has done.
+    /// What the context has done.
     pub step: Step<'a>,
 }
 
@@ -113,32 +113,32 @@ pub struct Event<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Step<'a> {
-    /// Enter has given the value: from now on exit is owed.
+    /// Enter has returned a value: from now on the context must exit.
     #[non_exhaustive]
     Entered {
         /// The time in enter.
         after: Duration,
     },
-    /// Enter has failed, has panicked, or was given up where that is safe: there is nothing to
+    /// Enter has failed, has panicked, or was given up where that is allowed: there is nothing to
     /// exit.
     NotEntered,
-    /// Whoever used it has gone away: what is left of it goes on in the background.
+    /// The context's user has gone: the rest of the context goes on in the background.
     Detached,
     /// Exit has ended.
     #[non_exhaustive]
     Exited {
-        /// How the body had ended.
+        /// How the body ended.
         outcome: &'a Outcome,
-        /// `true` if exit gave an error, or panicked.
+        /// `true` if exit returned an error, or panicked.
         exit_failed: bool,
         /// `true` if exit ended in the background.
         detached: bool,
         /// The time in the body.
         body: Duration,
-        /// The time in exit, and in the wait for exits inside of it.
+        /// The time in exit, including the wait for exits inside the context.
         exit: Duration,
     },
-    /// It was entered, and dropped before its exit had ended.
+    /// The context was entered, and dropped before its exit had ended.
     Lost,
 }
 
@@ -146,19 +146,18 @@ type Hook = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
 static OBSERVER: RwLock<Option<Hook>> = RwLock::new(None);
 
-/// What contexts are watched for. Read in each use of a context, and written almost never.
+/// What contexts are watched for. Every use of a context reads it; it is seldom written.
 static WATCHING: AtomicU8 = AtomicU8::new(0);
 
-/// In [`WATCHING`]: there is an observer.
+/// A bit of [`WATCHING`]: there is an observer.
 const OBSERVED: u8 = 1;
 
-/// In [`WATCHING`]: they are in the roster.
+/// A bit of [`WATCHING`]: contexts are listed in the roster.
 const LISTED: u8 = 2;
 
-/// In [`WATCHING`]: their enters may have to wait at the door.
+/// A bit of [`WATCHING`]: enters may have to wait at the door.
 const BOUNDED: u8 = 4;
 
-/// Enters may have to wait from now on, or none any more.
 pub(crate) fn bound(is_on: bool) {
     watch_for(BOUNDED, is_on);
 }
@@ -171,8 +170,7 @@ fn watch_for(what: u8, is_on: bool) {
     }
 }
 
-/// Replaces the observer. A context that is entered from now on is observed, from its enter to its
-/// end.
+/// Replaces the observer. Contexts that are entered from now on are observed, from enter to end.
 ///
 /// ```
 /// # use async_context_manager::observe;
@@ -180,13 +178,13 @@ fn watch_for(what: u8, is_on: bool) {
 /// # observe::reset_observer();
 /// ```
 ///
-/// It is called inside of the steps themselves, on whichever thread they are: it must not block. An
-/// observer that panics is caught, and the panic is dropped.
+/// The observer is called during the steps themselves, on the thread that they run on: it must not
+/// block. If the observer panics, the panic is caught and dropped.
 pub fn set_observer(observer: impl Fn(&Event<'_>) + Send + Sync + 'static) {
     replace_observer(Some(Arc::new(observer)));
 }
 
-/// Goes back to no observer. Contexts that were entered before are not observed any more, either.
+/// Removes the observer. Contexts that were entered before are no longer observed, either.
 ///
 /// ```
 /// async_context_manager::observe::reset_observer();
@@ -203,12 +201,12 @@ fn replace_observer(observer: Option<Hook>) {
     drop(old);
 }
 
-/// Turns the list of [`open`] contexts on or off. It is off unless this is called.
+/// Turns the list of [`open`] contexts on or off. It is off unless this function is called.
 ///
-/// While it is off, a use of a context costs no more than without this function. While it is on, a
-/// use allocates, reads the clock, and takes locks that seldom meet: less than a microsecond. A
-/// server can have it on in production. A context that was entered while the list was off is not
-/// listed, unless it goes on in the background.
+/// While the list is off, a use of a context costs nothing more. While it is on, a use allocates,
+/// reads the clock, and takes locks with little contention: less than a microsecond. A server can
+/// have it on in production. A context that was entered while the list was off is not listed,
+/// unless it goes on in the background.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, observe, prelude::*};
@@ -226,12 +224,12 @@ pub fn set_listing(is_on: bool) {
     watch_for(LISTED, is_on);
 }
 
-/// All contexts that are open or closing: those that were entered while the list was
+/// Returns all contexts that are open or closing: those that were entered while the list was
 /// [on](set_listing), and all those that go on in the background.
 ///
-/// For an endpoint of a server, or a signal, at which it prints the list. It asks each
-/// context, from whichever thread: a program with a hundred thousand open contexts should not
-/// ask ten times a second.
+/// Use it in an endpoint of a server, or at a signal, to print the list. It may be called from any
+/// thread. It visits each context: a program with a hundred thousand open contexts should not call
+/// it ten times a second.
 ///
 /// ```
 /// use async_context_manager::observe::{self, Activity};

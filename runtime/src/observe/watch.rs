@@ -1,4 +1,4 @@
-//! What is told of one context, and when.
+//! What the observer, the roster and the traces are told of a context, and when.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -13,36 +13,36 @@ use crate::roster::{Activity, Around, Record};
 
 use super::{BOUNDED, LISTED, OBSERVED, Step, WATCHING, tell};
 
-/// One context, watched. `None` if nobody watches.
+/// Watches one context. `None` if nothing watches it.
 #[derive(Default)]
 pub(crate) struct Watch(Option<Box<Speaker>>);
 
-/// One of those who may tell of a context: there are two where a part of it may have to go on
+/// Tells what happens to a context. A context has two speakers if a part of it may have to go on
 /// alone.
 struct Speaker {
     watched: Shared,
-    /// It says nothing before the part goes on alone.
+    /// A part is silent until it goes on alone.
     is_part: bool,
-    /// Where its enter may have to wait. `None` once it is in the background.
+    /// The place where the enter may have to wait. `None` once the context is in the background.
     entrance: Option<Box<dyn Entrance>>,
 }
 
 /// What a context goes through before its enter begins, while there is a limit on the exits in the
 /// background.
 pub(crate) trait Entrance: Send {
-    /// Ready when its enter may begin.
+    /// Ready when the enter may begin.
     fn poll(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()>;
 
     fn is_waiting(&self) -> bool;
 
-    /// Its enter begins at once, and then it may hold what others need.
+    /// Lets the enter begin at once. After that, the context may hold what others need.
     fn go_in(&mut self, holds_something: bool);
 
-    /// Its enter has ended.
+    /// Called when the enter has ended.
     fn is_in(&mut self);
 }
 
-/// What is made for a context that is watched.
+/// What is created only for a context that is watched.
 pub(crate) struct Extra {
     pub(crate) around: Option<Arc<dyn Around>>,
     pub(crate) entrance: Option<Box<dyn Entrance>>,
@@ -50,8 +50,8 @@ pub(crate) struct Extra {
 
 type Shared = Arc<Mutex<Watched>>;
 
-/// What watches a context, for a part of it that may have to go on alone: two coroutines, and one
-/// context.
+/// Watches a context for a part of it that may have to go on alone. The part has a coroutine of its
+/// own, but is the same context.
 #[derive(Clone)]
 pub(crate) struct Part(Option<Shared>);
 
@@ -70,32 +70,30 @@ impl Part {
 
 struct Watched {
     context: &'static str,
-    /// When the phase began that it is in.
     since: Instant,
-    /// The time in enter, and in the body; none before their end.
+    /// The time in enter, and in the body. Zero until they have ended.
     enter: Duration,
     body: Duration,
     outcome: Outcome,
     is_entered: bool,
     is_detached: bool,
-    /// A part of it goes on alone: the rest has nothing more to say.
+    /// `true` once a part goes on alone: then only the part tells.
     is_left: bool,
-    /// What it is watched for.
+    /// The bits of [`WATCHING`] when enter began.
     watching: u8,
-    /// Its entry in the roster, where that was asked for.
+    /// The entry in the roster, if the context is listed.
     record: Option<Arc<Record>>,
     #[cfg(feature = "tracing")]
     span: tracing::Span,
 }
 
-/// While it is there, what is traced belongs to the context.
+/// While this exists, what is traced belongs to the context.
 #[cfg(feature = "tracing")]
 pub(crate) type Traced = Option<tracing::span::EnteredSpan>;
 #[cfg(not(feature = "tracing"))]
 pub(crate) struct Traced;
 
 impl Watch {
-    /// A context whose enter begins now.
     #[inline]
     pub(crate) fn begin(context: &'static str, extra: impl FnOnce(bool, bool) -> Extra) -> Self {
         let watching = WATCHING.load(Ordering::Relaxed);
@@ -124,7 +122,6 @@ impl Watch {
         })))
     }
 
-    /// Ready when its enter may begin.
     #[inline]
     pub(crate) fn poll_entrance(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
@@ -133,7 +130,7 @@ impl Watch {
         }
     }
 
-    /// Its enter begins at once, whether or not others have to wait.
+    /// Lets the enter begin at once, even if others have to wait.
     #[inline]
     pub(crate) fn go_in(&mut self, holds_something: bool) {
         if let Some(entrance) = self.0.as_mut().and_then(|it| it.entrance.as_mut()) {
@@ -141,7 +138,7 @@ impl Watch {
         }
     }
 
-    /// Returns `true` if its enter has to wait before it begins.
+    /// Returns `true` if the enter must wait before it begins.
     pub(crate) fn is_at_the_door(&self) -> bool {
         let entrance = self
             .0
@@ -150,12 +147,11 @@ impl Watch {
         entrance.is_some_and(|entrance| entrance.is_waiting())
     }
 
-    /// Its entry in the roster, if it has one.
     pub(crate) fn record(&self) -> Option<Arc<Record>> {
         self.0.as_ref()?.speak()?.record.clone()
     }
 
-    /// Its exit waits for the context of that name; or for none any more.
+    /// Records that the exit waits for the context of that name, or for none any more.
     #[cold]
     pub(crate) fn waits_for(&self, other: Option<&'static str>) {
         if let Some(record) = self.record() {
@@ -172,7 +168,7 @@ impl Watch {
     #[cfg(feature = "tracing")]
     #[inline]
     pub(crate) fn trace(&self) -> Traced {
-        // Also of a part, which has nothing to tell: what it does is traced.
+        // A part has nothing to tell yet, but what it does must be traced.
         let span = lock(&self.0.as_ref()?.watched).span.clone();
         Some(span.entered())
     }
@@ -183,7 +179,6 @@ impl Watch {
         Traced
     }
 
-    /// Enter has ended.
     #[inline]
     pub(crate) fn entered(&mut self, gave_value: bool) {
         if let Some(speaker) = &mut self.0 {
@@ -197,7 +192,6 @@ impl Watch {
         }
     }
 
-    /// The body has ended.
     #[inline]
     pub(crate) fn end_body(&mut self, outcome: &Outcome) {
         if let Some(speaker) = &self.0 {
@@ -205,7 +199,6 @@ impl Watch {
         }
     }
 
-    /// The rest goes on in the background.
     #[inline]
     pub(crate) fn detached(&mut self) {
         if let Some(speaker) = &mut self.0 {
@@ -214,7 +207,6 @@ impl Watch {
         }
     }
 
-    /// Exit has ended.
     #[inline]
     pub(crate) fn exited(&mut self, exit_failed: bool) {
         if let Some(speaker) = self.0.take() {
@@ -222,7 +214,8 @@ impl Watch {
         }
     }
 
-    /// The context drops. Had its code ended, by a panic if nothing was said before?
+    /// Called when the context drops. If its code has ended and nothing was told before, the code
+    /// panicked.
     #[inline]
     pub(crate) fn dropped(&mut self, has_ended: bool) {
         if let Some(speaker) = self.0.take() {
@@ -231,7 +224,7 @@ impl Watch {
     }
 }
 
-/// The observer is told without the lock: it is the user's.
+/// The observer is told without the lock, because the observer is code of the user.
 impl Speaker {
     #[cold]
     fn poll_entrance(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
@@ -241,7 +234,7 @@ impl Speaker {
         }
     }
 
-    /// `None` if it is not for this one to tell.
+    /// Returns `None` if the other speaker must tell.
     fn speak(&self) -> Option<MutexGuard<'_, Watched>> {
         let watched = lock(&self.watched);
         (watched.is_left == self.is_part).then_some(watched)
@@ -277,7 +270,7 @@ impl Speaker {
         #[cfg(feature = "tracing")]
         let left = watched.leave_span();
         drop(watched);
-        // It may close now, and the spans around it, which is for layers to see.
+        // Its drop may close the span and the spans around it, which runs code of the layers.
         #[cfg(feature = "tracing")]
         drop(left);
         if is_told {
@@ -346,7 +339,6 @@ impl Watched {
         }
     }
 
-    /// Returns `true` if the observer is told of it.
     fn is_told(&self) -> bool {
         self.watching & OBSERVED != 0
     }
@@ -357,7 +349,6 @@ impl Watched {
         }
     }
 
-    /// The time in the phase that ends now.
     fn lap(&mut self) -> Duration {
         let now = Instant::now();
         let time = now - self.since;
@@ -394,12 +385,12 @@ impl Watched {
         self.record("detached", &true);
     }
 
-    /// From now on it has a span that no other one is kept open by. Gives the span that it had.
+    /// Replaces the span by one that keeps no other span open. Returns the old span.
     #[cfg(feature = "tracing")]
     fn leave_span(&mut self) -> tracing::Span {
         tracing::debug!(target: TARGET, parent: &self.span, "goes on in the background");
         let next = self.span.with_subscriber(|(id, subscriber)| {
-            // Of the same subscriber, wherever this runs.
+            // The new span must have the same subscriber, wherever this runs.
             tracing::dispatcher::with_default(subscriber, || {
                 let next = detached_span(self.context);
                 next.follows_from(id);
@@ -416,7 +407,6 @@ impl Watched {
         left
     }
 
-    /// Gives the time in exit.
     fn exited(&mut self, exit_failed: bool) -> Duration {
         let time = self.lap();
         self.record("exit", &time);
@@ -428,7 +418,7 @@ impl Watched {
         time
     }
 
-    /// For layers that show no field which is recorded late.
+    /// For layers that ignore fields which are recorded late.
     #[cfg(feature = "tracing")]
     fn trace_end(&self, exit: Duration, exit_failed: bool) {
         tracing::debug!(
@@ -484,8 +474,8 @@ fn span(context: &'static str) -> tracing::Span {
     )
 }
 
-/// The span of what goes on in the background. It has no parent: a span stays open as long as one
-/// inside of it is.
+/// The span of what goes on in the background. It has no parent, because a parent stays open as
+/// long as its children.
 #[cfg(feature = "tracing")]
 fn detached_span(context: &'static str) -> tracing::Span {
     use tracing::field::Empty;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Counts the guards that have been opened, in all threads, in steps of two.
 static GUARDS: AtomicU64 = AtomicU64::new(0);
 
-/// How many guards are there now.
+/// The number of guards that are alive now.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts as a guard that is there, until it drops.
+/// Counts as a living guard until it drops.
 #[derive(Debug)]
 pub(super) struct Alive;
 
@@ -18,8 +18,8 @@ impl Alive {
         Self
     }
 
-    /// Returns `true` if there is a guard that could wait for what is given up now. A guard that is opened
-    /// later is younger, and does not.
+    /// Returns `true` if there is a guard that could wait for what is given up now. A guard that is
+    /// opened later is younger, and does not wait for it.
     pub(super) fn is_there() -> bool {
         ALIVE.load(Ordering::Relaxed) != 0
     }
@@ -31,31 +31,31 @@ impl Drop for Alive {
     }
 }
 
-/// When a context was opened: the younger one is greater.
+/// When a context was opened. Younger contexts have greater numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Number(u64);
 
 impl Number {
-    /// Less than that of every context.
+    /// Less than the number of every context.
     pub(super) const NONE: Self = Self(0);
 
-    /// Of a guard that is opened now: no other context has the same.
+    /// The number of a guard that is opened now. No other context has the same number.
     pub(super) fn of_a_guard() -> Self {
         Self(GUARDS.fetch_add(2, Ordering::Relaxed) + 2)
     }
 
-    /// Of any other context that is opened now. It writes nothing, because it is compared with that of a
-    /// guard, and never with that of another such context.
+    /// The number of any other context that is opened now. It needs no counter of its own, because
+    /// it is only compared with the numbers of guards, never with that of another such context.
     pub(super) fn of_another() -> Self {
         Self(GUARDS.load(Ordering::Relaxed) | 1)
     }
 }
 
-/// The age of a context, as seen from where it is: the younger one is greater.
+/// The age of a context, as seen from where it is. Younger contexts have greater ages.
 ///
-/// What was opened inside of a context, and is still there when that one has ended, has the age of that
-/// one, and then its own. After four such steps the own age is cut off. Contexts of the same age do not
-/// wait for each other.
+/// If a context was opened inside another one and outlives that one, its age is that of the ended
+/// context, followed by its own. After four such steps, its own age is cut off. Contexts of the
+/// same age do not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Age([Number; 4]);
 
@@ -64,7 +64,7 @@ impl Age {
         Self([opened, Number::NONE, Number::NONE, Number::NONE])
     }
 
-    /// The age of what is inside of a context with the age `outer`, seen from around that one.
+    /// The age of a context inside one with the age `outer`, seen from around that one.
     pub(super) fn inside_of(self, outer: Self) -> Self {
         let mut age = outer;
         let free = age

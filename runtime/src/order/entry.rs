@@ -1,4 +1,4 @@
-//! A context that has been given up, as those that wait for it see it.
+//! A context that has been given up, as the contexts that wait for it see it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,22 +9,21 @@ use super::age::Number;
 use super::list::List;
 use super::node::Node;
 
-/// A context from when it is given up until it has ended.
+/// A context, from when it is given up until it has ended.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: &'static str,
     pub(super) node: Arc<Node>,
-    /// When it was opened.
     pub(super) number: Number,
-    /// The list of the code that has given it up, if that keeps one.
+    /// The list of the code that gave the context up, if that code keeps a list.
     pub(super) list: Option<Arc<List>>,
-    /// Where it stands in that list, whose lock guards it.
+    /// Its position in that list, whose lock guards it.
     slot: AtomicUsize,
-    /// Nobody waits for it any more, because it has ended, or was let go: rule e.
+    /// `true` once nobody waits for it any more, because it has ended, or was let go: rule e.
     is_over: AtomicBool,
-    /// Its enter was given up by a time limit: an enter that fails does not wait for it.
+    /// `true` if a time limit gave up its enter: an enter that fails does not wait for it.
     is_late: AtomicBool,
-    /// Tells those that wait for it to look again.
+    /// Wakes those that wait for it, to look again.
     change: Notify,
 }
 
@@ -47,8 +46,8 @@ impl Entry {
         })
     }
 
-    /// Does this guard, which is being given up, wait for `other`, which was given up before, by the same
-    /// code or by an exit that this code has given up: rule c?
+    /// Returns `true` if this guard, which is being given up, waits for `other` (rule c). The same
+    /// code, or an exit that this code gave up, must have given up `other` before.
     pub(super) fn waits_for(&self, other: &Self) -> bool {
         !other.is_over() && other.node.is_beside_and_younger_than(&self.node)
     }
@@ -65,7 +64,7 @@ impl Entry {
         self.is_late.store(true, Ordering::Release);
     }
 
-    /// Nobody waits for it any more. `true` if somebody could before.
+    /// Ends all waits for it. Returns `true` if somebody could wait for it before.
     pub(super) fn be_over(&self) -> bool {
         !self.is_over.swap(true, Ordering::AcqRel)
     }
@@ -74,9 +73,10 @@ impl Entry {
         self.change.notify_waiters();
     }
 
-    /// Waits for the next change of this entry, unless the waiter has another one to wait for by now.
+    /// Waits for the next change of this entry, unless the waiter has another entry to wait for by
+    /// now.
     pub(super) async fn change_unless(&self, is_outdated: impl FnOnce() -> bool) {
-        // Made before the look: a change after the look wakes it.
+        // Created before the check: otherwise a change between the two would not wake it.
         let change = self.change.notified();
         if !is_outdated() {
             change.await;

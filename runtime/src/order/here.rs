@@ -1,8 +1,9 @@
-//! Which contexts are polling in this thread now, each inside of the one before.
+//! The contexts that are polling in this thread now, each inside the one before.
 //!
-//! A poll counts itself in one cell, and that is all that a use costs which never waits. Who has
-//! to know where it is asks for [`home`] or [`code`]; then each context around it gets its node,
-//! and finds the node when its own poll ends. A context that has a node says so when it is polled.
+//! A poll counts itself in one cell. A use that never waits costs no more than that. Code that must
+//! know where it is calls [`home`] or [`code`]. Then each context around it gets its node, and
+//! finds the node when its own poll ends. A context that already has a node registers it when it is
+//! polled.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -16,14 +17,15 @@ use super::age::Number;
 use super::list::List;
 use super::node::Node;
 
-/// Has anything been given up inside of a context outside of tokio? In most programs, never.
+/// `true` once something was given up inside a context outside tokio. In most programs it stays
+/// `false`.
 static IS_OUTSIDE_OF_TOKIO: AtomicBool = AtomicBool::new(false);
 
 /// How many contexts are polling in this thread, and which of them are exits.
 #[derive(Debug, Clone, Copy)]
 struct Depths {
     all: u32,
-    /// That of the innermost exit; 0 if there is none.
+    /// The depth of the innermost exit; 0 if there is none.
     exit: u32,
     /// A bit for each exit among the first 64.
     exits: u64,
@@ -38,7 +40,7 @@ impl Depths {
 
     #[inline]
     fn here() -> Self {
-        // In a thread that is being torn down there is nobody to be inside of.
+        // No context is around the code of a thread that is being torn down.
         DEPTHS.try_with(Cell::get).unwrap_or(Self::NONE)
     }
 
@@ -51,20 +53,20 @@ impl Depths {
 thread_local! {
     static DEPTHS: Cell<Depths> = const { Cell::new(Depths::NONE) };
 
-    /// The depth of the last one in [`FRAMES`]; 0 if there is none.
+    /// The depth of the last frame in [`FRAMES`]; 0 if there is none.
     static KNOWN: Cell<u32> = const { Cell::new(0) };
 
-    /// Those contexts which have a node, the innermost last.
+    /// The contexts that have a node, the innermost last.
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 
     static THREAD: ThreadId = thread::current().id();
 }
 
-/// A context that is polling, and knows where it is.
+/// A context that is polling and knows where it is.
 struct Frame {
     depth: u32,
-    /// The task that it polls in. Another one may be polled from there, by a `LocalSet`: that one
-    /// is not inside.
+    /// The task that the context polls in. A `LocalSet` may poll another task from there, which is
+    /// not inside the context.
     task: Option<task::Id>,
     is_exit: bool,
     at: At,
@@ -73,7 +75,7 @@ struct Frame {
 /// Where a context is.
 pub(super) enum At {
     Node(Arc<Node>),
-    /// It has no node yet: its home, and when it was opened.
+    /// The context has no node yet: its home, and when it was opened.
     Origin(Option<Arc<Node>>, Number),
 }
 
@@ -89,7 +91,7 @@ impl At {
     }
 }
 
-/// A task, outside of any exit.
+/// A task, outside all exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Root {
     Task(task::Id),
@@ -102,18 +104,18 @@ pub(super) enum Code {
     /// The exit of a context.
     Exit(Arc<Node>),
     Task(Root),
-    /// A task of another executor, inside of this context: rule f.
+    /// A task of another executor, inside this context: rule f.
     Outermost(Arc<Node>),
-    /// A task of another executor, outside of any context.
+    /// A task of another executor, outside all contexts.
     Unknown,
 }
 
-/// Which part of a context is polled.
+/// The part of a context that is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Polled {
-    /// Its enter, or its body: they belong to the code around them.
+    /// The enter or the body, which belong to the code around them.
     Open,
-    /// Its exit, or all of it in the background: code of its own.
+    /// The exit, or all of a context in the background: these are code of their own.
     Exit,
 }
 
@@ -124,7 +126,7 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    /// What is opened in this thread from now on is inside of this context.
+    /// From now on, what is opened in this thread is inside this context.
     #[inline]
     pub(super) fn begin(part: Polled) -> Self {
         let before = Depths::here();
@@ -138,7 +140,7 @@ impl Poll {
         Self { before }
     }
 
-    /// The same for a context that knows where it is.
+    /// As `begin`, for a context that knows where it is.
     pub(super) fn begin_at(part: Polled, at: At) -> Self {
         let poll = Self::begin(part);
         push(Frame {
@@ -150,7 +152,7 @@ impl Poll {
         poll
     }
 
-    /// The poll has ended. Gives the node that the context has got meanwhile, or had before.
+    /// Ends the poll. Returns the node of the context, if the context has one by now.
     #[inline]
     pub(super) fn end(&mut self) -> Option<Arc<Node>> {
         self.before.set();
@@ -167,7 +169,7 @@ pub(super) fn is_in_a_context() -> bool {
     Depths::here().all != 0
 }
 
-/// The bit of this depth among [`Depths::exits`].
+/// The bit of this depth in [`Depths::exits`].
 #[inline]
 fn bit(depth: u32) -> u64 {
     1_u64.checked_shl(depth).unwrap_or(0)
@@ -194,20 +196,21 @@ fn pop() -> Option<Arc<Node>> {
         return None;
     };
     if frame.task != task::try_id() {
-        // Another task has asked, which is polled from inside of this context, and not inside of
-        // it.
+        // The node was created for another task, which is polled from inside this context, but is
+        // not inside it.
         node.leave();
         return None;
     }
     Some(node)
 }
 
-/// The node of the context that this code is inside of; `None` outside of any.
+/// The node of the context that this code is inside of. `None` outside all contexts.
 pub(super) fn home() -> Option<Arc<Node>> {
     node_at(Depths::here().all, true)
 }
 
-/// The code that runs here. Where an exit has no node yet, it gets one if that is asked for.
+/// The code that runs here. If it is an exit without a node, the exit gets a node if `make_node` is
+/// `true`.
 pub(super) fn code(make_node: bool) -> Code {
     let depth = Depths::here().exit;
     match node_at(depth, make_node) {
@@ -220,12 +223,12 @@ pub(super) fn code(make_node: bool) -> Code {
     }
 }
 
-/// Is this code part of the exit of a context that is inside of this one? Then that exit may wait
-/// for what this code waits for (the exception of rule b). The caller holds one reference to the
-/// node, that of its place.
+/// Returns `true` if this code is part of the exit of a context inside this one. Then that exit may
+/// wait for what this code waits for (the exception of rule b). The caller must hold one reference
+/// to the node, that of its place.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = Depths::here().exit;
-    // What is inside of a context refers to it, at least by way of others.
+    // A context inside refers to the node, at least through others.
     if innermost == 0 || Arc::strong_count(node) == 1 {
         return false;
     }
@@ -233,7 +236,7 @@ pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let task = task::try_id();
     let exits = |frames: &RefCell<Vec<Frame>>| -> Vec<Arc<Node>> {
         let mut frames = frames.borrow_mut();
-        // Further inside there is none.
+        // Further inside, there is no exit.
         let known = frames.partition_point(|frame| frame.depth <= innermost);
         let exits = frames[..known]
             .iter_mut()
@@ -247,7 +250,7 @@ pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
             .is_some_and(|exit| exit.was_given_up_inside_of(node))
 }
 
-/// The outermost context that is polling here, outside of tokio: the code inside of it is of one
+/// The outermost context that is polling here, outside tokio: all code inside it belongs to one
 /// task.
 fn outermost(make_node: bool) -> Option<Arc<Node>> {
     if !is_in_a_context() {
@@ -272,7 +275,7 @@ fn is_of_another_task(depth: u32) -> bool {
     FRAMES.try_with(is_another).unwrap_or(false)
 }
 
-/// The node of the context that polls at this depth, if it is one of this task.
+/// The node of the context that polls at this depth, if that context belongs to this task.
 fn node_at(depth: u32, make_nodes: bool) -> Option<Arc<Node>> {
     if depth == 0 || !make_nodes && KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return None;
@@ -298,7 +301,7 @@ fn node_at(depth: u32, make_nodes: bool) -> Option<Arc<Node>> {
             None if !make_nodes => return None,
             None => (0, None),
         };
-        // They are in their first poll: each is where it is polled.
+        // These contexts are in their first poll, so each was opened where it is polled.
         let Depths { exit, exits, .. } = Depths::here();
         let mut around = around;
         for (index, depth) in (known..).zip(begin + 1..=depth) {
@@ -334,7 +337,8 @@ pub(super) fn is_in_an_exit() -> bool {
     Depths::here().exit != 0
 }
 
-/// Could a guard that is given up here have to wait for others beside it, or not for those inside?
+/// Returns `true` if a guard that is given up here may have to wait for its neighbours, or may not
+/// wait for what is inside it.
 #[inline]
 pub(super) fn may_have_to_wait() -> bool {
     Depths::here().exit != 0 || List::is_in_a_task() || IS_OUTSIDE_OF_TOKIO.load(Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! What other contexts have to know of a context, and what the context has to know of them. Only a
-//! context that has waited has this, or one that others refer to.
+//! What other contexts must know about a context, and what the context must know about them. Only a
+//! context that has waited, or that others refer to, has this.
 
 use std::sync::Arc;
 
@@ -15,36 +15,36 @@ use super::list::List;
 use super::node::{self, Node};
 use super::{Kind, Turn};
 
-/// What only a context has that has waited, or that others refer to.
+/// The state of a context that has waited, or that others refer to.
 pub(super) struct Known {
     kind: Kind,
-    /// Once it may be given up: where it was opened.
+    /// Where the context was opened. `Some` once it may be given up.
     origin: Option<Origin>,
-    /// Once something is inside of it, or others have to know of it.
+    /// `Some` once something is inside the context, or others must know about it.
     node: Option<Arc<Node>>,
-    /// The runtime that it was entered on, likewise.
+    /// The runtime that the context was entered on. `Some` once it may be given up.
     runtime: Option<Handle>,
-    /// Once others may have to wait for it, or it for others beside it.
+    /// `Some` once others may have to wait for the context, or the context for its neighbours.
     given_up: Option<GivenUp>,
-    /// Rule b, and its exception.
+    /// `false` under the exception of rule b.
     waits_for_what_is_inside: bool,
     is_detached: bool,
-    /// Its enter was given up by a time limit.
+    /// `true` if a time limit gave up its enter.
     is_late: bool,
 }
 
 struct Origin {
     home: Option<Arc<Node>>,
     number: Number,
-    /// Of a guard.
+    /// `Some` for a guard.
     _alive: Option<Alive>,
 }
 
 struct GivenUp {
     entry: Arc<Entry>,
-    /// Its homes wait for it.
+    /// `true` if its homes wait for it.
     is_noted: bool,
-    /// It is in the list of its code.
+    /// `true` if it is in the list of its code.
     is_listed: bool,
 }
 
@@ -56,14 +56,14 @@ impl Known {
             node: None,
             runtime: None,
             given_up: None,
-            // What a stand-in is inside of waits itself for what is inside.
+            // The context that a stand-in belongs to waits for what is inside.
             waits_for_what_is_inside: kind != Kind::StandIn,
             is_detached: false,
             is_late: false,
         }
     }
 
-    /// Of a context that has a node from its beginning.
+    /// For a context that has a node from its beginning.
     pub(super) fn of_node(kind: Kind, node: Arc<Node>) -> Self {
         let mut known = Self::new(kind);
         known.node = Some(node);
@@ -89,7 +89,8 @@ impl Known {
     pub(super) fn begin_poll(&self, part: Polled) -> here::Poll {
         let at = match (&self.node, &self.origin) {
             (Some(node), _) => At::Node(Arc::clone(node)),
-            // It may be closed elsewhere than where it was opened: what polls here does not tell.
+            // The context may be closed elsewhere than where it was opened, so what polls here does
+            // not tell where it is.
             (None, Some(origin))
                 if self.kind != Kind::With
                     && (origin.home.is_some() || here::is_in_a_context()) =>
@@ -101,13 +102,13 @@ impl Known {
         here::Poll::begin_at(self.polled(part), at)
     }
 
-    /// All of what is in the background is code of its own.
+    /// Everything in the background is code of its own.
     fn polled(&self, part: Polled) -> Polled {
         if self.is_detached { Polled::Exit } else { part }
     }
 
-    /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit
-    /// would go on in.
+    /// From now on the context may be given up: notes where it is, and the runtime on which its
+    /// exit would go on.
     pub(super) fn note(&mut self) {
         if self.runtime.is_none() {
             self.runtime = Handle::try_current().ok();
@@ -122,7 +123,8 @@ impl Known {
             Some(_) => None,
             None => here::home(),
         };
-        // After its home, which is older, also if it gets its age now.
+        // Must come after the call of `home`, which may give the home its number: the home is
+        // older.
         let number = match self.kind {
             Kind::Guard => Number::of_a_guard(),
             Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),
@@ -151,7 +153,7 @@ impl Known {
         }
     }
 
-    /// For the roster, and for reports.
+    /// The name is for the roster, and for reports.
     pub(super) fn set_name(&self, name: &'static str) {
         if let Some(node) = &self.node {
             node.set_name(name);
@@ -163,7 +165,7 @@ impl Known {
         self.node.as_ref().map(node::homes_of)
     }
 
-    /// For others that refer to it.
+    /// Returns the node, for others to refer to.
     pub(super) fn node(&mut self) -> &Arc<Node> {
         let origin = &self.origin;
         self.node.get_or_insert_with(|| match origin {
@@ -177,7 +179,7 @@ impl Known {
         origin.map_or(Number::NONE, |origin| origin.number)
     }
 
-    /// The body of a guard has ended, where its exit may have to wait for others.
+    /// The body of a guard has ended, and its exit may have to wait for others.
     #[cold]
     pub(super) fn end_body(&mut self, name: &'static str) {
         if !self.is_detached {
@@ -224,7 +226,7 @@ impl Known {
         self.is_late = true;
     }
 
-    /// Its holder has gone: what is left of it runs in the background.
+    /// The holder has gone: the rest of the context runs in the background.
     pub(super) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.note();
         self.is_detached = true;
@@ -282,7 +284,7 @@ impl Known {
         }
     }
 
-    /// Returns `true` if there is something that could wait for it, by rule b or c.
+    /// Returns `true` if another context could wait for this one, by rule b or c.
     fn may_be_waited_for(&self) -> bool {
         let is_at_a_root = |origin: &Origin| origin.home.is_none();
         Alive::is_there()
@@ -290,9 +292,9 @@ impl Known {
             || !self.origin.as_ref().is_some_and(is_at_a_root)
     }
 
-    /// The exit waits, while it is awaited: what its context is inside of has to wait for it.
-    /// (Whoever awaits a `with` does so in what that was opened in, but not in what it was put
-    /// inside of.)
+    /// The exit is awaited, and must wait. The contexts around must then wait for this one. (The
+    /// code that awaits a `with` is inside the context that opened the `with`, but not inside those
+    /// that the `with` was put inside of.)
     pub(super) fn waits_in_exit(&mut self, name: &'static str) {
         self.note();
         let is_held_elsewhere = match self.kind {
@@ -341,15 +343,15 @@ impl Known {
         }
     }
 
-    /// Returns `true` if its exit has to wait: rules b and c.
+    /// Returns `true` if its exit must wait: rules b and c.
     pub(super) fn has_to_wait(&self) -> bool {
         let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);
         node.is_some_and(|node| node.first_inside().is_some())
             || self.given_up.is_some() && self.turn("").next().is_some()
     }
 
-    /// The wait of an enter that has failed, for what it had opened and given up. There is none for
-    /// what a time limit has given up, which would then not be one.
+    /// The wait of a failed enter for what it had opened and given up. It does not wait for what a
+    /// time limit has given up: otherwise the limit would have no effect.
     pub(super) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         let inside = Arc::clone(self.node.as_ref()?);
         inside.first_inside_in_time()?;
@@ -361,7 +363,7 @@ impl Known {
         })
     }
 
-    /// The wait for those that its exit has to wait for.
+    /// The wait for the contexts that its exit must wait for.
     pub(super) fn turn(&self, name: &'static str) -> Turn {
         let inside = self.node.clone().filter(|_| self.waits_for_what_is_inside);
         let beside = self.given_up.as_ref().filter(|given_up| given_up.is_listed);
@@ -375,7 +377,7 @@ impl Known {
         }
     }
 
-    /// Its turn has come: its exit begins.
+    /// Its turn has come: the exit begins.
     pub(super) fn begin_exit(&mut self) {
         if let Some(given_up) = &mut self.given_up {
             if given_up.is_listed && !self.is_detached {
@@ -389,7 +391,7 @@ impl Known {
 }
 
 impl GivenUp {
-    /// Nobody waits for this any more.
+    /// Ends all waits for this context.
     fn end(&self) {
         if self.is_noted {
             for home in self.entry.node.where_it_is().all() {
@@ -452,7 +454,7 @@ impl Known {
     }
 }
 
-/// Nobody waits for it any more: rule e.
+/// Ends all waits for the context: rule e.
 fn let_go(entry: &Arc<Entry>) {
     if entry.be_over() {
         if let Some(list) = &entry.list {

@@ -1,8 +1,8 @@
-//! What one piece of code has given up, in that order (rule c).
+//! What one piece of code has given up, in order (rule c).
 //!
-//! A guard waits for the younger ones before it in the list. The list knows the greatest number in
-//! each stretch of it, as a tournament does, so that one of them is found in as many steps as the
-//! list's length has digits, and none is looked at that does not count.
+//! A guard waits for the younger contexts before it in the list. The list keeps the greatest number
+//! of each stretch in a tree, like a tournament. So it finds such a context in logarithmic time,
+//! and without visiting any other.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
@@ -13,18 +13,18 @@ use super::age::Number;
 use super::entry::Entry;
 use super::here::Root;
 
-/// The lists of tasks that have given something up which still runs, by their task.
+/// The lists of the tasks that have given up something which still runs.
 static ROOTS: LazyLock<[Mutex<Tasks>; 16]> = LazyLock::new(Default::default);
 
 type Tasks = HashMap<Root, Arc<List>, RandomNumbers>;
 
-/// How many lists are in [`ROOTS`]: where there is none, no lock is taken.
+/// The number of lists in [`ROOTS`]: while it is 0, no lock is taken.
 static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
 
-/// What one exit, or one task outside of any exit, has given up and has not ended. The list stays
-/// there for as long as one of them, also when the exit has ended.
+/// What one exit, or one task outside all exits, has given up and has not ended. The list exists as
+/// long as one of its entries, even if the exit has ended.
 ///
-/// Locks: of a list first, then of one that stands in it, then those of nodes.
+/// Locks: first that of a list, then that of a list that stands in it, then those of nodes.
 #[derive(Debug)]
 pub(super) struct List {
     /// `None` for an exit.
@@ -35,27 +35,28 @@ pub(super) struct List {
 #[derive(Debug)]
 struct Slots {
     all: Vec<Slot>,
-    /// The greatest number of each stretch: 1 is all, and the halves of `n` are `2n` and `2n + 1`.
+    /// The greatest number of each stretch. Stretch 1 is the whole list, and the halves of `n` are
+    /// `2n` and `2n + 1`.
     numbers: Vec<Number>,
-    /// How many slots are not empty.
+    /// The number of slots that are not empty.
     taken: usize,
-    /// The entry of the exit whose list this is, once that has ended: where the list stands in
-    /// another.
+    /// The place of this list in another list, once the exit whose list this is has ended: the
+    /// entry of that exit.
     stands_at: Option<Arc<Entry>>,
 }
 
 #[derive(Debug)]
 enum Slot {
     Empty,
-    /// A guard that is being closed, and waits for those before it. Others do not wait for it.
+    /// A guard that is being closed, and waits for entries before it. Others do not wait for it.
     Awaited(Arc<Entry>),
     /// A context that ends in the background.
     Detached(Arc<Entry>),
-    /// What an exit has left that was here.
+    /// What an ended exit has left behind. The exit stood here before.
     Left(Arc<Entry>, Arc<List>),
 }
 
-/// So many are looked through one by one.
+/// Up to this number, slots are searched one by one.
 const FEW: usize = 8;
 
 impl Slot {
@@ -66,7 +67,7 @@ impl Slot {
         }
     }
 
-    /// The greatest number of those that others may wait for.
+    /// The greatest number of the entries here that others may wait for.
     fn number(&self) -> Number {
         match self {
             Self::Empty | Self::Awaited(_) => Number::NONE,
@@ -131,7 +132,7 @@ impl List {
         self.lock().taken == 0
     }
 
-    /// The guard is being closed, and comes after all that is here.
+    /// Adds a guard that is being closed, after all entries.
     pub(super) fn add_awaited(&self, entry: &Arc<Entry>) {
         self.lock()
             .push(entry, Slot::Awaited(Arc::clone(entry)), Number::NONE);
@@ -142,7 +143,7 @@ impl List {
             .push(entry, Slot::Detached(Arc::clone(entry)), entry.number);
     }
 
-    /// An exit that was awaited has ended, and left this.
+    /// Adds what an awaited exit has left when it ended.
     pub(super) fn add_left(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
         left.stand_at(entry);
         let slot = Slot::Left(Arc::clone(entry), Arc::clone(left));
@@ -159,18 +160,18 @@ impl List {
         );
     }
 
-    /// One that `waiter` waits for, of those before it.
+    /// Returns an entry before `waiter` that `waiter` waits for.
     pub(super) fn blocker(&self, waiter: &Entry) -> Option<Arc<Entry>> {
         let slots = self.lock();
         slots.blocker(waiter.slot(), waiter)
     }
 
-    /// One of those that run.
+    /// Returns an entry that still runs.
     pub(super) fn any(&self) -> Option<Arc<Entry>> {
         self.lock().any()
     }
 
-    /// The youngest number in the list.
+    /// The greatest number in the list.
     fn youngest(&self) -> Number {
         let slots = self.lock();
         let numbers = slots.all.iter().map(Slot::number);
@@ -178,12 +179,12 @@ impl List {
         slots.numbers.get(1).copied().unwrap_or_else(of_few)
     }
 
-    /// The exit has ended: from now on others see what it has given up, where this entry stands.
+    /// The exit has ended: from now on, this list counts in place of its entry.
     fn stand_at(&self, exit: &Arc<Entry>) {
         self.lock().stands_at = Some(Arc::clone(exit));
     }
 
-    /// The entry has ended, and with it its exit, which has left what is in this list.
+    /// The exit of the entry has ended, and has left what is in `left`.
     pub(super) fn end(&self, entry: &Arc<Entry>, left: Option<&Arc<Self>>) {
         match left {
             Some(left) => self.replace(entry, left),
@@ -203,7 +204,7 @@ impl List {
             }
             slots.stands_at.clone().filter(|_| slots.taken == 1)
         };
-        // Of a chain of exits, each of which leaves the next one alone, only the last is kept.
+        // In a chain of exits, each of which leaves only the next one, only the last is kept.
         let alone = alone.and_then(|around| Some((around.list.clone()?, around)));
         if let Some((list, around)) = alone {
             left.stand_at(&around);
@@ -231,14 +232,14 @@ impl List {
         self.remove_if_empty(entry, left);
     }
 
-    /// The last one in the list `left` may have ended before that stood here.
+    /// The last entry in `left` may have ended before `left` stood here.
     pub(super) fn remove_if_empty(&self, entry: &Arc<Entry>, left: &Self) {
         if left.leave_if_empty() {
             self.remove(entry);
         }
     }
 
-    /// Stands nowhere any more if it is empty, because the entry holds its node, which holds the
+    /// An empty list must not refer to the entry, because the entry holds its node, which holds the
     /// list.
     fn leave_if_empty(&self) -> bool {
         let mut slots = self.lock();
@@ -264,7 +265,7 @@ impl List {
             if slots.taken > 0 {
                 return;
             }
-            // Not kept, because the entry holds its node, which holds this list.
+            // Taken, because the entry holds its node, which holds this list.
             slots.stands_at.take()
         };
         if let Some(root) = self.root {
@@ -279,7 +280,7 @@ impl List {
 }
 
 impl Slots {
-    /// Adds one at the end, and makes room for it.
+    /// Adds a slot at the end, and makes room for it.
     fn push(&mut self, entry: &Entry, slot: Slot, number: Number) {
         if self.all.len() == self.room() {
             self.tidy();
@@ -289,18 +290,19 @@ impl Slots {
         self.set(entry.slot(), slot, number);
     }
 
-    /// Returns `true` if the entry still stands here: one that was let go has left, and ends later.
+    /// Returns `true` if the entry still stands here. An entry that was let go has left the list
+    /// before it ends.
     fn has(&self, entry: &Arc<Entry>) -> bool {
         let there = self.all.get(entry.slot()).and_then(Slot::entry);
         there.is_some_and(|there| std::ptr::eq(there, &raw const **entry))
     }
 
-    /// For how many there is room.
+    /// The number of slots that fit in.
     fn room(&self) -> usize {
         (self.numbers.len() / 2).max(FEW)
     }
 
-    /// Leaves out the empty slots, and makes twice as much room if there are few.
+    /// Removes the empty slots, and doubles the room if few are empty.
     fn tidy(&mut self) {
         let room = self.room();
         self.all.retain(|slot| !matches!(slot, Slot::Empty));
@@ -341,7 +343,7 @@ impl Slots {
         }
     }
 
-    /// The last one before this slot that is younger than this.
+    /// The last slot before `before` that has a greater number.
     fn last_younger(&self, before: usize, number: Number) -> Option<usize> {
         let before = before.min(self.all.len());
         if self.numbers.is_empty() {
@@ -352,7 +354,7 @@ impl Slots {
         if self.numbers[1] <= number {
             return None;
         }
-        // Over the stretches before it, from the nearest on.
+        // Goes through the stretches before it, starting with the nearest.
         let mut stretch = half + before;
         if before == half {
             stretch = 1;
@@ -413,7 +415,7 @@ fn shard(root: Root) -> MutexGuard<'static, Tasks> {
     ROOTS[shard].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The ids of tasks are numbers that count up: to spread them takes one multiplication.
+/// The ids of tasks count up: one multiplication spreads them.
 type RandomNumbers = BuildHasherDefault<Spread>;
 
 #[derive(Default)]

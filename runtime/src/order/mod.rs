@@ -1,53 +1,52 @@
-//! The order of exits: which exit waits for which other one.
+//! The order of exits: which exit waits for which.
 //!
-//! A context that is exited where it was entered needs no help: Rust's own nesting is the order. An
-//! exit that runs *detached* does, because the code around it goes on, and comes to exits that have
-//! to wait.
+//! A context that is exited where it was entered needs no help, because Rust's own nesting is the
+//! order. An exit that runs *detached* needs help: the code around it goes on, and reaches exits
+//! that must wait.
 //!
 //! ```text
-//!  task ──┬── a.with ─── body ──┬── b.with ─── body      b is inside of a
-//!         │                     └── c.with ─── body      c is inside of a, and b and c side by side
-//!         └── guard g, then guard h                      g and h side by side, and h is the younger one
+//!  task ──┬── a.with ─── body ──┬── b.with ─── body      b is inside a
+//!         │                     └── c.with ─── body      c is inside a, and b and c are side by side
+//!         └── guard g, then guard h                      g and h are side by side, and h is younger
 //! ```
 //!
-//! The rules. *Given up* means dropped, or being closed, or that the body is over. *Detached* means
-//! that the exit runs in the background.
+//! The rules follow. *Given up* means dropped, or being closed, or that the body is over.
+//! *Detached* means that the exit runs in the background.
 //!
-//! - **a. Inside.** A context is inside of the one whose code opened it: its enter, its body, its
-//!   exit. `inside(&guard)` puts it inside of the guard's context as well. When a context has
-//!   ended, what is still held or running in it is inside of the context around.
-//! - **b.** An exit begins when everything inside of its context that has been given up has ended.
-//!   What is still held is not waited for. Exception: a context that is given up by the exit of
-//!   something inside of it waits for nothing inside, because that exit may be waiting for it.
+//! - **a. Inside.** A context is inside the context whose code opened it, in its enter, its body or
+//!   its exit. `inside(&guard)` puts it inside the guard's context as well. When a context has
+//!   ended, what is still held or running in it is inside the context around.
+//! - **b.** An exit begins when everything inside its context that has been given up has ended. It
+//!   does not wait for what is still held. Exception: a context that is given up by the exit of
+//!   something inside it waits for nothing inside, because that exit may be waiting for it.
 //! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies
-//!   belong to the code that polls them. A guard's exit waits for each younger context that the
-//!   same code gave up before it and that is detached. When an exit has ended that this code gave
-//!   up or awaited, what it gave up and still runs counts in its place. Only those count that are
-//!   inside of every context that the guard is inside of.
-//! - **d.** X is *younger* than Y if X was opened later, and so was the context that holds X where
-//!   Y is: seen from outside, what is inside of a context has the age of that context, also when
-//!   that one has ended.
-//! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves, and it waits
-//!   only for what is inside of it. Nobody waits for what was opened in an exit that its time limit
-//!   has cut off.
-//! - **f.** A stack is code that closes its entries from the last to the first, each when all is
-//!   over that those above have given up. On executors other than tokio there are no tasks to tell
-//!   apart: there rule c holds inside of contexts only.
-//! - **g.** If the exit of A waits for B by code of the user's, and B waits for A by these rules,
-//!   both wait for ever, as nested blocks would. A wait that lasts is reported, by name.
+//!   belong to the code that polls them. A guard's exit waits for each younger, detached context
+//!   that the same code gave up before the guard. If an exit that this code gave up or awaited has
+//!   ended, what that exit gave up and still runs counts in its place. Only contexts count that are
+//!   inside every context that the guard is inside of.
+//! - **d.** X is *younger* than Y if X was opened later, and if the context that holds X beside Y
+//!   was opened later, too. Seen from outside, what is inside a context has the age of that
+//!   context, even when that context has ended.
+//! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves behind, and it
+//!   waits only for what is inside it. Nobody waits for what was opened in an exit that its time
+//!   limit has cut off.
+//! - **f.** A stack is code that closes its entries from the last to the first, each when
+//!   everything that the entries above have given up has ended. Executors other than tokio have no
+//!   tasks to tell apart: there, rule c holds only inside contexts.
+//! - **g.** If the exit of A waits for B by code of the user, and B waits for A by these rules,
+//!   both wait for ever, as nested blocks would. A long wait is reported, by name.
 //!
-//! There is no circle. By rule b a context waits for what is further inside, and by rule c for what
-//! is younger and was given up before. Once begun, an exit waits only for what its own code awaits.
+//! Waits cannot form a cycle. Rule b only waits further inwards, and rule c only waits for younger
+//! contexts that were given up before. Once begun, an exit waits only for what its own code awaits.
 //!
-//! How they are kept:
+//! The state is kept in these modules:
 //!
-//! - [`here`] tells which contexts are polling in this thread, and so what is inside of what (rule
-//!   a).
-//! - [`node`] is a context, with those inside of it which have been given up (rules a, b, e).
-//! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old it is (rule
-//!   d).
-//! - A [`Place`] is what a context itself has of all that, and [`known`] what it has of that once
-//!   it has waited. A context that never waits has none of it.
+//! - [`here`] knows which contexts are polling in this thread, and so what is inside what (rule a).
+//! - [`node`] is a context, with the contexts inside it that have been given up (rules a, b, e).
+//! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old a context is
+//!   (rule d).
+//! - A [`Place`] is a context's own part of this state, and [`known`] the part that it has once it
+//!   has waited. A context that never waits has no state.
 
 mod age;
 mod entry;
@@ -81,20 +80,20 @@ use node::Node;
 pub(crate) struct Place {
     kind: Kind,
     watch: Watch,
-    /// Once the context has waited, or others have to know of it.
+    /// `Some` once the context has waited, or others must know about it.
     known: Option<Known>,
 }
 
 /// How a context is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// By code that polls it with its body.
+    /// By code that polls the context together with its body.
     With,
-    /// Between polls as well; its order among others is its holder's affair.
+    /// Between polls as well. The holder keeps its order among others.
     Part,
-    /// Between polls as well, and beside others: rule c.
+    /// Between polls as well, beside others: rule c.
     Guard,
-    /// None of its own: it polls a part of the code of another place.
+    /// Not at all: it polls a part of the code of another place.
     StandIn,
 }
 
@@ -109,18 +108,18 @@ impl Place {
         }
     }
 
-    /// A place in which tasks run, inside of the context that this code is in.
+    /// A place in which tasks run, inside the context that this code is in.
     pub(crate) fn room() -> Self {
         Self::of_node(Kind::Part, Node::new(here::home(), Number::of_another()))
     }
 
-    /// A place inside of a room, for a task.
+    /// A place inside a room, for a task.
     pub(crate) fn inside_of(room: &Self) -> Self {
         let room = room.known.as_ref().and_then(Known::node_if_any);
         Self::of_node(Kind::Part, Node::new(room, Number::of_another()))
     }
 
-    /// What polls a part of the code of this place elsewhere, inside of the same context.
+    /// A place that polls a part of this place's code elsewhere, inside the same context.
     pub(crate) fn stand_in(&mut self) -> Self {
         let mut place = Self::of_node(Kind::StandIn, Arc::clone(self.known().node()));
         place.watch = self.watch.part().watch();
@@ -148,7 +147,7 @@ impl Place {
         self.known.as_mut()?.take_runtime()
     }
 
-    /// Until the value drops, what is opened in this thread is opened inside of this context.
+    /// Until the value drops, what is opened in this thread is opened inside this context.
     #[inline]
     pub(crate) fn poll(&mut self, part: Polled) -> Polling<'_> {
         let poll = match &self.known {
@@ -162,8 +161,8 @@ impl Place {
         }
     }
 
-    /// It may be given up from now on: notes what it is inside of, and the runtime, which its exit
-    /// would go on in.
+    /// From now on the context may be given up: notes where it is, and the runtime on which its
+    /// exit would go on.
     #[inline]
     pub(crate) fn note(&mut self) {
         if !self.known.as_ref().is_some_and(Known::is_noted) {
@@ -171,7 +170,7 @@ impl Place {
         }
     }
 
-    /// Its enter has given a value.
+    /// Its enter has returned a value.
     #[inline]
     pub(crate) fn entered(&mut self) {
         match self.kind {
@@ -180,14 +179,14 @@ impl Place {
         }
     }
 
-    /// Somebody inside of it has asked for its node while it was polled.
+    /// Code inside asked for the context's node while it was polled.
     #[cold]
     fn adopt(&mut self, node: Arc<Node>) {
         let record = self.watch.record();
         self.known().adopt(node, record);
     }
 
-    /// Its turn to exit has not come, or has now: for the roster.
+    /// Tells the roster whether the exit waits for its turn.
     #[cold]
     pub(crate) fn waits(&mut self, name: &'static str, has_to_wait: bool) {
         self.known().set_name(name);
@@ -195,7 +194,7 @@ impl Place {
         self.watch.waits_for(other.filter(|_| has_to_wait));
     }
 
-    /// Its entry in the roster, while it goes on in the background.
+    /// The entry in the roster, for a context that goes on in the background.
     pub(crate) fn detached_record(
         &mut self,
         name: &'static str,
@@ -229,7 +228,7 @@ impl Place {
         Home(Arc::clone(self.known().node()))
     }
 
-    /// The body has ended, and exit is going to be awaited.
+    /// The body has ended, and the exit will be awaited.
     #[inline]
     pub(crate) fn end_body(&mut self, name: &'static str) {
         if self.kind == Kind::Guard && here::may_have_to_wait() {
@@ -237,46 +236,46 @@ impl Place {
         }
     }
 
-    /// Its enter is over its time limit, and is going to be given up.
+    /// Its enter has exceeded its time limit, and will be given up.
     pub(crate) fn be_late(&mut self) {
         self.known().be_late();
     }
 
-    /// Its holder has gone: what is left of it runs in the background.
+    /// The holder has gone: the rest of the context runs in the background.
     pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.known().detach(name, has_closed);
     }
 
-    /// The exit waits, while it is awaited: what its context is inside of has to wait for it.
-    /// (Whoever awaits a `with` does so in what that was opened in, but not in what it was put
-    /// inside of.)
+    /// The exit is awaited, and must wait. The contexts around must then wait for this one. (The
+    /// code that awaits a `with` is inside the context that opened the `with`, but not inside those
+    /// that the `with` was put inside of.)
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.known().waits_in_exit(name);
     }
 
-    /// Returns `true` if its exit has to wait: rules b and c.
+    /// Returns `true` if its exit must wait: rules b and c.
     #[inline]
     pub(crate) fn has_to_wait(&self) -> bool {
         self.known.as_ref().is_some_and(Known::has_to_wait)
     }
 
-    /// The wait of an enter that has failed, for what it had opened and given up. There is none for
-    /// what a time limit has given up, which would then not be one.
+    /// The wait of a failed enter for what it had opened and given up. It does not wait for what a
+    /// time limit has given up: otherwise the limit would have no effect.
     pub(crate) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         self.known.as_ref()?.turn_of_failed_enter(name)
     }
 
-    /// The wait for those that its exit has to wait for.
+    /// The wait for the contexts that its exit must wait for.
     pub(crate) fn turn(&mut self, name: &'static str) -> Turn {
         self.known().turn(name)
     }
 
-    /// Its exit, which began then, is given up: rule e.
+    /// The exit, which began at `begin`, is given up: rule e.
     pub(crate) fn cut_off(&mut self, begin: Begin) {
         self.known().node().cut(begin.0);
     }
 
-    /// Its turn has come: its exit begins.
+    /// Its turn has come: the exit begins.
     #[inline]
     pub(crate) fn begin_exit(&mut self) {
         if let Some(known) = &mut self.known {
@@ -322,7 +321,7 @@ impl Turn {
         over(self.name, || self.next()).await;
     }
 
-    /// One that it waits for.
+    /// Returns a context that the exit waits for.
     fn next(&self) -> Option<Arc<Entry>> {
         let first = |node: &Arc<Node>| {
             if self.is_of_enter {
@@ -339,7 +338,7 @@ impl Turn {
     }
 }
 
-/// Waits until all is over that the exit which is running has given up: rule f.
+/// Waits until everything that the running exit has given up has ended: rule f.
 pub(crate) async fn what_this_exit_has_given_up(name: &'static str) {
     let next = || match here::code(false) {
         Code::Exit(exit) => exit.list(false)?.any(),
@@ -348,7 +347,7 @@ pub(crate) async fn what_this_exit_has_given_up(name: &'static str) {
     over(name, next).await;
 }
 
-/// Waits for one after the other, until there is none.
+/// Waits for one entry after the other, until there is none.
 async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
     let mut alarm = None;
     while let Some(entry) = next() {
@@ -371,12 +370,12 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
 }
 
 thread_local! {
-    /// The context that the code waits for which is polled in this thread, if it has come to a wait
-    /// for others.
+    /// The context that the code which is polled in this thread waits for, if it has reached such a
+    /// wait.
     static IS_WAITING: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Polls some code, and tells for the exit of which context it waits, if it does.
+/// Polls some code. Returns also the name of the context that the code waits for, if it does.
 pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Option<&'static str>) {
     let _ = IS_WAITING.try_with(|cell| cell.set(None));
     let polled = poll();
@@ -384,12 +383,12 @@ pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Optio
     (polled, is_waiting)
 }
 
-/// What is around a context whose enter begins here and now: for the roster.
+/// The contexts around a context whose enter begins here and now, for the roster.
 pub(crate) fn around() -> Option<Arc<dyn Around>> {
     Some(node::inside_of(here::home()?))
 }
 
-/// The task that polls here. `None` inside of a context, and outside of tokio.
+/// The task that polls here. `None` inside a context, and outside tokio.
 pub(crate) fn root_outside_of_contexts() -> Option<Root> {
     if here::is_in_a_context() {
         return None;
@@ -397,17 +396,17 @@ pub(crate) fn root_outside_of_contexts() -> Option<Root> {
     Root::here()
 }
 
-/// A context, for others that are put inside of it.
+/// A context that others are put inside of.
 #[derive(Clone)]
 pub(crate) struct Home(Arc<Node>);
 
-/// The context that is polling here is independent: rule e. `false` if it was put inside of
-/// another.
+/// Makes the context that is polling here independent: rule e. Returns `false` if it was put inside
+/// another one.
 pub(crate) fn make_independent() -> bool {
     here::home().is_none_or(|node| node.make_independent())
 }
 
-/// The context that is polling here is inside of that one as well: rule a. `false` if it is
+/// Puts the context that is polling here inside that one as well: rule a. Returns `false` if it is
 /// independent.
 pub(crate) fn put_inside_of(home: Home) -> bool {
     here::home().is_none_or(|node| node.put_inside_of(home.0))
@@ -422,7 +421,7 @@ impl Begin {
         Self(Number::of_a_guard())
     }
 
-    /// The exit, which is polling here, has been cut off: rule e.
+    /// The exit that is polling here has been cut off: rule e.
     pub(crate) fn cut_off(self) {
         if let Some(node) = here::home() {
             node.cut(self.0);

@@ -1,4 +1,4 @@
-//! One life of what is shared: opened by the first of its users, exited by the last.
+//! One life of a shared context: opened by the first of its users, exited by the last.
 //!
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
@@ -11,11 +11,11 @@
 //! | `Ending` | `Over` | the code | has ended, wherever it ran |
 //! | `Opening` | `Over` | the user who opens it | enter panics |
 //!
-//! 1. Whoever takes the context out of the phase drives it, or drops it; and never under the lock,
-//!    because its code may come back here.
-//! 2. A user who waits is woken at each change. Nobody else has to be there for a user to go on.
-//! 3. All shares in the value drop before the count of users says so: the value can be taken back
-//!    when that is 0.
+//! 1. Whoever takes the context out of the phase must drive it or drop it, and never under the
+//!    lock, because the context's code may call into this module.
+//! 2. Every change wakes the users who wait. No other task needs to exist for a user to go on.
+//! 3. All shares in the value drop before their user is subtracted from the count: the value can be
+//!    taken back when the count is 0.
 
 use std::fmt;
 use std::mem;
@@ -36,25 +36,24 @@ use crate::scope::Live;
 /// A context in use, without its type.
 pub(super) type Context<V, E> = Live<V, Code<(), E>>;
 
-/// Makes the context of one generation.
 pub(super) type Make<V, E> = dyn FnOnce(Signal<V, E>) -> Context<V, E> + Send;
 
 pub(super) struct Generation<V, E> {
     state: Mutex<State<V, E>>,
     change: Notify,
-    /// How long it stays open without users.
+    /// How long the context stays open without users.
     linger: Duration,
 }
 
 struct State<V, E> {
     phase: Phase<V, E>,
-    /// Users who have not got it yet, whoever opens it among them.
+    /// The number of users who have no share yet, including the one who opens.
     waiting: usize,
-    /// Nothing of its code is left.
+    /// `true` once nothing of the context's code is left.
     has_ended: bool,
-    /// Another one has taken its place: it does not linger.
+    /// `true` once another generation has replaced this one, which then does not linger.
     is_retired: bool,
-    /// A timer runs, or is about to.
+    /// `true` while a timer runs, or is about to.
     has_timer: bool,
 }
 
@@ -75,11 +74,10 @@ struct Open<V, E> {
     idle_since: Option<Instant>,
 }
 
-/// What a user gets who asks for a share.
 pub(super) enum Joined<V, E> {
     Share(Share<V, E>),
     Failed(Arc<E>),
-    /// It has ended, and another one has to take its place.
+    /// This generation has ended, and another one must take its place.
     Over,
 }
 
@@ -98,7 +96,6 @@ impl<V, E> Generation<V, E> {
         })
     }
 
-    /// Returns `true` if who comes now needs another one.
     pub(super) fn is_over(&self) -> bool {
         match self.state().phase {
             Phase::Failed(_) | Phase::Over => true,
@@ -118,11 +115,12 @@ where
     V: Send + Sync + 'static,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Waits for a share in the value, and opens it where nobody else does.
+    /// Waits for a share in the value. Opens the context if no other user does.
     pub(super) async fn join(self: &Arc<Self>, owner: &Arc<Inner<V, E>>) -> Joined<V, E> {
         let _waiting = Waiting::begin(self);
         loop {
-            // Made before the look: a change after the look wakes it.
+            // Created before the check of the phase: otherwise a change between the two would not
+            // wake it.
             let change = self.change.notified();
             let begun = {
                 let mut state = self.state();
@@ -167,7 +165,7 @@ where
         }
     }
 
-    /// Another one has taken its place.
+    /// Records that another generation has taken the place of this one.
     #[must_use]
     pub(super) fn retire(&self) -> Option<Ending<V, E>> {
         let mut state = self.state();
@@ -175,7 +173,7 @@ where
         self.take_idle(state)
     }
 
-    /// The context, if it is open and nobody uses it.
+    /// Takes the context, if it is open and unused.
     fn take_idle(&self, mut state: MutexGuard<'_, State<V, E>>) -> Option<Ending<V, E>> {
         match &state.phase {
             Phase::Open(open) if open.users == 0 => {}
@@ -192,12 +190,12 @@ where
             return None;
         };
         drop(state);
-        // For a timer, which has nothing more to do.
+        // A timer may wait, and has nothing more to do.
         self.change.notify_waiters();
         Some(Ending::new(open))
     }
 
-    /// How long it still lingers; `None` if there is nothing that a timer has to wait for.
+    /// How long the context still lingers. `None` if a timer has nothing to wait for.
     pub(super) fn lingers_for(&self) -> Option<Duration> {
         let mut state = self.state();
         let idle_since = match &state.phase {
@@ -216,18 +214,17 @@ where
         None
     }
 
-    /// A timer has gone early, with its runtime.
+    /// Called when the runtime of a timer drops the timer too early.
     pub(super) fn lose_timer(&self) {
         self.state().has_timer = false;
         self.close();
     }
 
-    /// Waits for the next change.
     pub(super) fn changed(&self) -> impl Future<Output = ()> + '_ {
         self.change.notified()
     }
 
-    /// Where it is in the memory: as long as it is listed, nothing else is there.
+    /// The address of this generation. It is unique while the generation is listed.
     fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
@@ -268,12 +265,12 @@ where
 {
     fn close(&self) {
         let ending = self.take_idle(self.state());
-        // Its exit goes on in the background.
+        // The exit goes on in the background.
         drop(ending);
     }
 }
 
-/// A user who waits, or opens.
+/// A user who waits for a share, or opens the context.
 struct Waiting<'g, V, E>(&'g Generation<V, E>);
 
 impl<'g, V, E> Waiting<'g, V, E> {
@@ -288,7 +285,6 @@ impl<V, E> Drop for Waiting<'_, V, E> {
         let mut state = self.0.state();
         state.waiting -= 1;
         if state.waiting == 0 && matches!(state.phase, Phase::Left(_)) {
-            // Nobody goes on with it.
             let left = mem::replace(&mut state.phase, Phase::Ending);
             drop(state);
             drop(left);
@@ -296,7 +292,6 @@ impl<V, E> Drop for Waiting<'_, V, E> {
     }
 }
 
-/// A user who opens it.
 struct Opening<'g, V, E>
 where
     V: Send + Sync + 'static,
@@ -304,7 +299,7 @@ where
 {
     generation: &'g Arc<Generation<V, E>>,
     context: Option<Context<V, E>>,
-    /// It has ended, in one way or another.
+    /// `true` once the enter has ended in any way.
     is_over: bool,
 }
 
@@ -317,7 +312,8 @@ where
         let generation = self.generation;
         let (phase, joined) = match (entered, self.context.take()) {
             (Ok(Ok(())), Some(mut context)) => {
-                // No user's body is the body of the context: a task drives what runs beside it.
+                // The body of the context is not that of any user, so a task must drive what runs
+                // beside it.
                 if let Some((driver, _)) = context.drive() {
                     driver.spawn();
                 }
@@ -337,7 +333,7 @@ where
                 (Phase::Failed(Arc::clone(&error)), Joined::Failed(error))
             }
             (Ok(Ok(())), None) => (Phase::Over, Joined::Over),
-            // The drop says that it is over.
+            // The drop of `self` sets the phase.
             (Err(payload), context) => {
                 drop(context);
                 resume_unwind(payload)
@@ -368,13 +364,13 @@ where
             None => Phase::Ending,
         };
         drop(state);
-        // In the background, unless another user goes on with it.
+        // Goes on in the background, unless it was left to another user.
         drop(context);
         generation.change.notify_waiters();
     }
 }
 
-/// A context whose last user has gone. Dropped, its exit goes on in the background.
+/// A context whose last user has gone. If it is dropped, its exit goes on in the background.
 pub(super) struct Ending<V, E>(Context<V, E>);
 
 impl<V, E> Ending<V, E>
@@ -396,7 +392,7 @@ where
         resume(exit)
     }
 
-    /// For an exit that has no caller to give its error to.
+    /// For an exit whose error has no caller to go to.
     pub(super) async fn exit_reporting(mut self) {
         match self.0.exit().await {
             Ok(Ok(())) => {}
@@ -406,10 +402,10 @@ where
     }
 }
 
-/// In the code of a generation: it drops when nothing is left of that.
+/// A part of a generation's code. It drops when nothing is left of the code.
 pub(super) struct Signal<V, E> {
     generation: Arc<Generation<V, E>>,
-    /// As long as the code is there, who comes has to find it.
+    /// As long as the code exists, new users must find this generation.
     _owner: Arc<Inner<V, E>>,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Inner, Opener, Shared, opener};
 use crate::context::AsyncContext;
 
-/// A [`shared`](crate::shared) context for each key: made by [`keyed`].
+/// A [`shared`](crate::shared) context for each key. [`keyed`] returns it.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, keyed, prelude::*, Keyed};
@@ -30,14 +30,13 @@ pub struct Keyed<K, V, E> {
     map: Arc<Map<K, V, E>>,
 }
 
-/// Makes what opens the contexts of a key.
 type OpenerOf<K, V, E> = dyn Fn(&K) -> Arc<Opener<V, E>> + Send + Sync;
 
 struct Map<K, V, E>(Mutex<HashMap<K, Weak<Inner<V, E>>>>);
 
 /// A [`shared`](crate::shared) context for each key, such as a tenant, a host or a file.
 ///
-/// A key takes no memory when its context is closed and nobody has it any more.
+/// A key takes no memory once its context is closed and nobody holds that context.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, keyed};
@@ -112,7 +111,8 @@ where
         };
         let new = Arc::new(Inner::new(open, self.linger, Some(Box::new(forget))));
         let mut map = self.map.lock();
-        // Another one may have come meanwhile, and `new` drops when the lock is free again.
+        // Another thread may have added one meanwhile. Then `new` drops after the lock, which its
+        // drop needs.
         if let Some(known) = known(&map) {
             return Shared(known);
         }
@@ -121,7 +121,8 @@ where
         Shared(new)
     }
 
-    /// Keeps each of the contexts open for so long after its last use, as [`Shared::linger`] does.
+    /// Keeps each of the contexts open for this time after its last use, as [`Shared::linger`]
+    /// does.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, keyed, prelude::*};
@@ -144,7 +145,7 @@ where
 }
 
 impl<K: Eq + Hash, V, E> Map<K, V, E> {
-    /// The context for this key has gone, unless there is a new one.
+    /// Removes the key, unless a new context has taken its place.
     fn forget(&self, key: &K) {
         let mut map = self.lock();
         let forgotten = match map.get(key) {
@@ -152,7 +153,7 @@ impl<K: Eq + Hash, V, E> Map<K, V, E> {
             Some(_) | None => None,
         };
         drop(map);
-        // The key is the user's.
+        // Dropped without the lock: the key is the user's.
         drop(forgotten);
     }
 }

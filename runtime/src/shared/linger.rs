@@ -1,4 +1,4 @@
-//! The timer of what stays open for a while without users.
+//! The timer of a context that stays open for a while without users.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -15,15 +15,15 @@ use crate::fallback;
 use crate::panic::drop_payload;
 use crate::time_limit::{self, Timer};
 
-/// Starts it on the runtime that the last user was on. A runtime that shuts down closes what it
-/// would have closed later.
+/// Starts the timer on the runtime that the last user was on. If that runtime shuts down, the
+/// context closes at once.
 pub(super) fn start<V, E>(generation: &Arc<Generation<V, E>>)
 where
     V: Send + Sync + 'static,
     E: fmt::Debug + Send + Sync + 'static,
 {
     let timed = Timed(Some(Arc::clone(generation)));
-    // A runtime without a timer is no reason for a use to fail.
+    // A use of the context must not fail because the runtime has no timer.
     let has_timer = catch_unwind(AssertUnwindSafe(time_limit::check_timer))
         .map_err(drop_payload)
         .is_ok();
@@ -34,7 +34,7 @@ where
     }
 }
 
-/// `None` when it has come to its end.
+/// `None` once the timer has ended.
 struct Timed<V, E>(Option<Arc<Generation<V, E>>>)
 where
     V: Send + Sync + 'static,
@@ -53,14 +53,15 @@ where
     }
 }
 
-/// Closes it when its time is over; or has nothing to do, because it is used, or has been closed.
+/// Closes the context when its time is over. Returns if the context is in use again, or was closed.
 async fn wait<V, E>(generation: &Generation<V, E>)
 where
     V: Send + Sync + 'static,
     E: fmt::Debug + Send + Sync + 'static,
 {
     loop {
-        // Made before the look: a change after the look wakes it.
+        // Created before the look at the state: otherwise a change between the two would not wake
+        // it.
         let mut changed = pin!(generation.changed());
         let Some(left) = generation.lingers_for() else {
             return;

@@ -1,7 +1,7 @@
-//! Contexts that many users share: the first one opens, the last one exits.
+//! Contexts that many users share: the first user opens, the last one exits.
 //!
-//! A [`Shared`] has one [`Generation`] at a time that is open, or is about to be, or to end. One
-//! that was replaced goes on beside it until its last user has left.
+//! A [`Shared`] has one current [`Generation`] at a time. A generation that was replaced goes on
+//! until its last user has left.
 
 mod generation;
 mod keyed;
@@ -25,11 +25,11 @@ use generation::{Context, Generation, Joined, Make, Signal};
 pub use keyed::{Keyed, keyed};
 pub use share::Share;
 
-/// A context that many users share: made by [`shared`], [`swappable`], and [`Keyed::at`].
+/// A context that many users share. [`shared`], [`swappable`], and [`Keyed::at`] return it.
 ///
 /// It is a context like any other, for [`with`](crate::AsyncContextExt::with), guards and stacks.
-/// Clones are of the same one, cheap, and may be kept anywhere: in the state of a server, in tasks,
-/// in a `static`. The type of the context behind it is forgotten, so that this one can be named.
+/// Clones share the same context, are cheap, and may be kept anywhere: in the state of a server, in
+/// tasks, in a `static`. The type does not name the context behind it, and so can be written down.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, shared, Shared};
@@ -47,11 +47,11 @@ pub struct Shared<V, E>(Arc<Inner<V, E>>);
 
 pub(crate) struct Inner<V, E> {
     state: Mutex<State<V, E>>,
-    /// Chosen where value and error are known to be `'static`: with that as a bound of the context
-    /// the compiler would not find out that a future with a guard of it is `Send`, where the
-    /// value's type has a lifetime.
+    /// A function pointer, chosen where value and error are known to be `'static`. With that as a
+    /// bound of the context, the compiler could not infer that a future with a guard of it is
+    /// `Send`, if the value's type has a lifetime.
     join: fn(Arc<Self>) -> Joining<V, E>,
-    /// For the map that it is in.
+    /// Removes this context from the map that it is in.
     forget: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -63,20 +63,20 @@ struct State<V, E> {
     current: Option<Arc<Generation<V, E>>>,
 }
 
-/// Makes the context of a generation, whichever comes.
+/// Makes the context of each generation.
 type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 
-/// A context that is opened at its first use, by whoever that is, and exited by its last user.
+/// A context that is opened by its first user, and exited by its last.
 ///
-/// The first user calls `open`, and enters the context that it gives. Who comes meanwhile waits for
-/// that, and who comes later uses what is open. The body of each user borrows a [`Share`], which
-/// derefs to the value; so the value has to be `Sync`. When the last user leaves, the context is
-/// exited, and that user awaits the exit. Who comes while it exits waits for that, and then opens
-/// anew. So it is never open twice.
+/// The first user calls `open`, and enters the context that `open` returns. Users who come
+/// meanwhile wait for that, and users who come later use the open context. The body of each user
+/// borrows a [`Share`], which dereferences to the value, so the value must be `Sync`. The last user
+/// who leaves exits the context, and awaits the exit. Users who come during that exit wait for its
+/// end, and then open anew, so that the context is never open twice.
 ///
 /// With [`linger`](Shared::linger) it stays open for a while after its last use, and
-/// [`replace`](Shared::replace) opens another one in its place. [`keyed`] shares one context for
-/// each key.
+/// [`replace`](Shared::replace) opens another context in its place. [`keyed`] shares one context
+/// for each key.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, shared};
@@ -108,38 +108,39 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Errors
 ///
-/// The error of an enter that fails is that of all who have waited for it; so the error of a shared
-/// context is an [`Arc`]. A `?` in a body makes one. Whoever comes after that tries again. The
-/// error of the exit is that of the last user, who has awaited it.
+/// All users who have waited for an enter that fails get its error. Therefore the error of a shared
+/// context is an [`Arc`]; a `?` in a body makes one. Users who come later try again. The last user,
+/// who awaits the exit, gets the error of the exit.
 ///
-/// What the context runs [beside](crate::guide::beside) its body runs in a task, because no user's
-/// body is the body of the context. An error from there ends no user's body: the error is
-/// [reported](crate::report::Kind::BesideFailed) when the context exits.
+/// If the context runs something [beside](crate::guide::beside) its body, that runs in a task,
+/// because the body of the context is not that of any user. An error from there ends no user's
+/// body: it is [reported](crate::report::Kind::BesideFailed) when the context exits.
 ///
 /// # Panics
 ///
-/// With the panic of `open` or of enter, in the user who opens. Those who wait try again. A
-/// panic of the exit is that of the last user.
+/// With the panic of `open` or of enter, in the user who opens. The users who wait try again. A
+/// panic of the exit goes to the last user.
 ///
 /// # What the exit sees
 ///
 /// [`Completed`](Outcome::Completed), however the body of the last user ended: the users share the
-/// context, and not their failures. It is [`Cancelled`](Outcome::Cancelled) where all who wanted to
-/// have it open had gone before it was.
+/// context, and not their failures. [`Cancelled`](Outcome::Cancelled), if all users had gone before
+/// the context was open.
 ///
 /// # Cancel safety
 ///
-/// A user who is dropped while waiting is gone at once. If that user was opening, one of those who
-/// wait goes on with it; where nobody waits, it goes on in the background, and is exited as soon as
-/// it is open. A user who is dropped in the body leaves in the background, as from any other
-/// context. A user who opens, or awaits the exit, and is not polled any more without being dropped,
-/// holds up those who wait, as with a lock.
+/// A user who is dropped while waiting is gone at once. If that user was opening, one of the
+/// waiting users continues the enter; if nobody waits, the enter goes on in the background, and the
+/// context exits as soon as it is open. A user who is dropped in the body leaves in the background,
+/// as from any other context. A user who opens, or awaits the exit, and is neither polled nor
+/// dropped, holds up those who wait, as with a lock.
 ///
 /// # Order
 ///
-/// It is [independent](crate::AsyncContextExt::independent): it belongs to all its users, and so no
-/// context around one of them waits for it. The user who leaves last does, in the exit of the use.
-/// It must not use itself in its own enter or exit, nor wait for a user there.
+/// A shared context is [independent](crate::AsyncContextExt::independent): it belongs to all its
+/// users, and so no context around one of them waits for it. Only the last user waits for it, in
+/// the exit of the use. A shared context must not use itself in its own enter or exit, nor wait for
+/// a user there.
 pub fn shared<C, F>(open: F) -> Shared<C::Value, C::Error>
 where
     F: Fn() -> C + Send + Sync + 'static,
@@ -150,9 +151,9 @@ where
 
 /// A context that is replaced while it is in use: a configuration, a certificate, a pool.
 ///
-/// It is [`shared`], and stays open between its uses until it is replaced or
-/// [drained](crate::detached::drain). [`replace`](Shared::replace) opens another context. New uses
-/// have that one, and the old one is exited when its last use is over.
+/// It is a [`shared`] context that stays open between its uses until it is replaced or
+/// [drained](crate::detached::drain). [`replace`](Shared::replace) opens another context: new uses
+/// get that one, and the old one is exited when its last use is over.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*, swappable};
@@ -189,7 +190,7 @@ where
     shared(open).linger(Duration::MAX)
 }
 
-/// The contexts are independent of what their users are in.
+/// The contexts are independent of the contexts around their users.
 fn opener<C>(open: impl Fn() -> C + Send + Sync + 'static) -> Arc<Opener<C::Value, C::Error>>
 where
     C: AsyncContext<Value: Sync + 'static, Verdict = ()> + 'static,
@@ -247,7 +248,6 @@ where
         }
     }
 
-    /// The generation for who comes now.
     fn current(&self) -> Arc<Generation<V, E>> {
         let mut state = self.state();
         let linger = state.linger;
@@ -257,13 +257,13 @@ where
         let new = Generation::new(make(&state.open), linger);
         let old = state.current.replace(Arc::clone(&new));
         drop(state);
-        // Its error may be the last share in that, and is the user's.
+        // Dropped without the lock: it may hold the last reference to an error of the user.
         drop(old);
         new
     }
 }
 
-/// What opens one generation.
+/// Returns the function that opens one generation.
 fn make<V: 'static, E: 'static>(open: &Arc<Opener<V, E>>) -> Box<Make<V, E>> {
     let open = Arc::clone(open);
     Box::new(move |signal| open(signal))
@@ -282,11 +282,13 @@ where
     V: Send + Sync + 'static,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Keeps the context open for so long after its last use: for what is dear to open.
+    /// Keeps the context open for this time after its last use: for a context that is costly to
+    /// open.
     ///
-    /// It holds for all clones, from the next opening on. Its exit runs in the background then,
+    /// This holds for all clones, from the next opening on. The exit then runs in the background,
     /// and its error is [reported](crate::report). [`drain`](crate::detached::drain) closes
-    /// at once what lingers, and so does a runtime that shuts down under the last user's timer.
+    /// lingering contexts at once, and so does the shutdown of the runtime that the last user's
+    /// timer is on.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, shared};
@@ -317,11 +319,11 @@ where
         self
     }
 
-    /// Opens another context, and puts it into the place of the one that is there.
+    /// Opens another context, and replaces the current one with it.
     ///
-    /// When the new one is open, all uses that begin from then on have it, and contexts that are
-    /// opened later are made by `open`. The old one is exited when its last use is over, by that
-    /// user; where nobody uses it, it is exited here, before this returns.
+    /// When the new context is open, all uses that begin from then on get it, and contexts that are
+    /// opened later are made by `open`. The last user of the old context exits it. If the old
+    /// context is unused, it is exited here, before `replace` returns.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, swappable};
@@ -350,8 +352,8 @@ where
     ///
     /// # Errors
     ///
-    /// The error of enter of the new context. The old one stays then. An error of the old one's
-    /// exit is [reported](crate::report).
+    /// The error of the new context's enter. The old context then stays. An error of the old
+    /// context's exit is [reported](crate::report).
     ///
     /// # Panics
     ///
@@ -359,8 +361,9 @@ where
     ///
     /// # Cancel safety
     ///
-    /// Dropped before the new context is open, nothing is replaced, and the new context is exited
-    /// in the background. Dropped after that, the old exit goes on in the background.
+    /// If the future is dropped before the new context is open, nothing is replaced, and the new
+    /// context is exited in the background. If it is dropped after that, the old context's exit
+    /// goes on in the background.
     pub async fn replace<C, F>(&self, open: F) -> Result<(), Arc<E>>
     where
         F: Fn() -> C + Send + Sync + 'static,
@@ -378,7 +381,7 @@ where
             let old_open = std::mem::replace(&mut state.open, open);
             (state.current.replace(new), old_open)
         };
-        // What it holds is the user's.
+        // Dropped without the lock: it holds values of the user.
         drop(old_open);
         let ending = old.as_ref().and_then(|old| old.retire());
         if let Some(ending) = ending {
@@ -406,7 +409,8 @@ where
     }
 
     async fn __coroutine(self, lender: Lender<Share<V, E>, Arc<E>>) -> Result<(), Arc<E>> {
-        // Who waits has nothing to undo, and what that one has begun goes on without it.
+        // A user who waits has nothing to undo. An enter that the user has begun goes on without
+        // the user.
         let mark = lender.mark();
         let share = (self.0.join)(Arc::clone(&self.0)).await?;
         drop(mark);

@@ -1,4 +1,4 @@
-//! What the body of a user gets.
+//! The value that the body of a user borrows.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::generation::Ending;
 
-/// A share in the value of a [`shared`](crate::shared) context. It derefs to the value.
+/// A share in the value of a [`shared`](crate::shared) context. It dereferences to the value.
 ///
-/// The body of each user borrows a share of its own. The context is open as long as there is one.
+/// The body of each user borrows a share of its own. The context is open as long as a share exists.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, shared, Share};
@@ -29,20 +29,20 @@ use super::generation::Ending;
 ///
 /// # Drop
 ///
-/// A share that is moved out of its body and dropped counts as a user who leaves. If that was the
-/// last one, the exit runs in the background.
+/// A share that is moved out of its body and dropped counts as a user who leaves. If that user was
+/// the last one, the exit runs in the background.
 //
-// Without bounds: with a `'static` among them the compiler would not find out that a future with a
-// share in it is `Send`, where the value's type has a lifetime.
+// No bounds here: with `'static` among them, the compiler could not infer that a future with a
+// share in it is `Send`, if the value's type has a lifetime.
 pub struct Share<V, E> {
-    /// `None` when its user has left.
+    /// `None` once its user has left.
     value: Option<Arc<V>>,
     generation: Arc<dyn Shareable<V, E>>,
 }
 
-/// Where a share is from.
+/// The generation that a share is from, without the bounds.
 pub(super) trait Shareable<V, E>: Send + Sync {
-    /// A user has gone, and this was the share. Gives the context, if it has to be exited now.
+    /// Counts a user as gone. Returns the context, if it must be exited now.
     #[must_use]
     fn leave(self: Arc<Self>, value: Arc<V>) -> Option<Ending<V, E>>;
 }
@@ -66,7 +66,7 @@ where
     V: Send,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// The user leaves. The last one exits the context.
+    /// Leaves the context. The last user exits it.
     pub(super) async fn leave(mut self) -> Result<(), Arc<E>> {
         match self.give_back() {
             Some(ending) => ending.exit().await.map_err(Arc::new),

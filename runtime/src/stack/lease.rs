@@ -1,4 +1,4 @@
-//! The value of an entry, lent by its stack.
+//! The value of an entry, lent by the stack.
 
 use std::fmt;
 use std::future::Future;
@@ -13,11 +13,11 @@ use crate::panic::resume;
 use super::ExitStack;
 use super::entry::{Exit, Exited};
 
-/// A value that an [`ExitStack`] has entered, or adopted. It derefs to the value, and gives it back
-/// when it drops: a stack can't exit while a lease is out.
+/// A value that an [`ExitStack`] has entered, or adopted. The lease dereferences to the value, and
+/// gives it back when it drops: a stack cannot exit while a lease exists.
 ///
-/// A lease that is forgotten (`mem::forget`) never gives its value back: its context can't be
-/// exited, which is [reported](crate::report::Kind::NotRun), and the others are.
+/// A lease that is forgotten (`mem::forget`) never gives its value back. Its context then cannot
+/// exit, which is [reported](crate::report::Kind::NotRun). The other contexts exit.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -28,7 +28,7 @@ use super::entry::{Exit, Exited};
 /// # async fn main() -> io::Result<()> {
 /// let stack = ExitStack::<io::Error>::new();
 /// let mut number = stack.enter(number()).await?;
-/// *number += 1; // it derefs to the value
+/// *number += 1; // it dereferences to the value
 /// drop(number); // which goes back, for the exit
 /// stack.exit(Ok(())).await?;
 /// # Ok(())
@@ -56,7 +56,8 @@ impl<'s, V, E> Lease<'s, V, E> {
         }
     }
 
-    /// Exits this context now, as [`Completed`](Outcome::Completed), and not again with the stack.
+    /// Exits this context now, as [`Completed`](Outcome::Completed). The context does not exit
+    /// again with the stack.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -83,7 +84,7 @@ impl<'s, V, E> Lease<'s, V, E> {
     ///
     /// # Cancel safety
     ///
-    /// The exit goes on in the background when the future is dropped, also before its first poll.
+    /// If the future is dropped, even before its first poll, the exit goes on in the background.
     pub fn release(self) -> impl Future<Output = Result<(), E>> + Send + use<V, E>
     where
         E: Send + 'static,
@@ -131,7 +132,6 @@ impl<V: fmt::Debug, E> fmt::Debug for Lease<'_, V, E> {
     }
 }
 
-/// The exit of an entry that is released.
 type Released<E> = Pin<Box<dyn Future<Output = Exited<(), E>> + Send>>;
 
 /// The part of a stack that a lease needs, without the stack's verdict.

@@ -1,7 +1,7 @@
-//! Contexts entered one by one, as many as there turn out to be, and exited in reverse.
+//! Contexts that are entered one by one, in any number, and exited in reverse.
 //!
-//! A stack is itself a context, whose exit is [`unwind`]: so dropping it, handing it over and its
-//! place among others are those of any context.
+//! A stack is itself a context, whose exit is [`unwind`]. Therefore dropping it, handing it over,
+//! and its order among others work as for any context.
 
 mod entry;
 mod lease;
@@ -39,14 +39,15 @@ pub use lease::Lease;
 /// Contexts that are entered one by one and exited together, in reverse order: Python's
 /// `AsyncExitStack`.
 ///
-/// For contexts whose number is known only at run time, or that are held across functions. Besides
-/// contexts it takes values with a closing function ([`adopt`](Self::adopt)), functions to call
-/// ([`defer`](Self::defer)) and plain values to drop ([`keep`](Self::keep)), and keeps their order.
+/// Use it for contexts whose number is known only at run time, or that are held across functions.
+/// Besides contexts it takes values with a closing function ([`adopt`](Self::adopt)), functions to
+/// call ([`defer`](Self::defer)) and plain values to drop ([`keep`](Self::keep)), and keeps the
+/// order of all of them.
 ///
-/// `E` is the error of the exits and of the body. `D` is the verdict: a plain stack,
-/// `ExitStack<E>`, does not accept a context that may suppress errors; an `ExitStack<E,
-/// Suppression>`, made by [`suppressing`](ExitStack::suppressing), does, and its exit gives an
-/// `Option`.
+/// `E` is the error of the exits and of the body. `D` is the verdict. A plain stack,
+/// `ExitStack<E>`, does not accept a context that may suppress errors. An
+/// `ExitStack<E, Suppression>`, which [`suppressing`](ExitStack::suppressing) returns, accepts it,
+/// and its exit gives an `Option`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -75,20 +76,20 @@ pub use lease::Lease;
 /// # }
 /// ```
 ///
-/// The error type has to be named, as in `ExitStack::<io::Error>::scope`, where nothing else tells
-/// it: `enter` converts errors, so the compiler can't take it from there.
+/// If nothing else determines the error type, name it, as in `ExitStack::<io::Error>::scope`. The
+/// compiler cannot infer it from `enter`, because `enter` converts errors.
 ///
 /// # Drop
 ///
-/// Dropped without [`exit`](Self::exit), all entries exit in the background, in the same order, as
-/// [`Cancelled`](Outcome::Cancelled). A stack without entries just drops: nothing runs, and nothing
-/// is reported.
+/// A stack that is dropped without [`exit`](Self::exit) exits all its entries in the background, in
+/// the same order, as [`Cancelled`](Outcome::Cancelled). A stack without entries just drops:
+/// nothing runs, and nothing is reported.
 ///
 /// # Order
 ///
 /// The entries exit from the last to the first. Each exit begins when the exit above it has ended,
-/// and when everything has ended that the exits above it have given up. To the code around it, a
-/// stack is a [guard](crate::Guard#order) that was opened when the stack was made.
+/// and when all contexts that the exits above it have given up have ended. For the code around it,
+/// a stack is a [guard](crate::Guard#order) that was opened when the stack was created.
 ///
 /// # Comparison
 ///
@@ -103,37 +104,36 @@ where
 {
     live: Option<Held<(), Code<(), Infallible>>>,
     shared: Arc<Shared<E, D>>,
-    /// It is the value of a scope, which polls what runs beside the body. For another stack, tasks
-    /// do.
+    /// `true` for the value of a scope: the scope polls what runs beside the body. For other
+    /// stacks, tasks do.
     is_scoped: bool,
 }
 
-/// What a stack has in common with its exit, and with its scope.
+/// What a stack shares with its exit, and with its scope.
 struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
     entries: Mutex<Entries<E, D>>,
     unwound: Mutex<Unwound<E, D>>,
-    /// Of what runs beside the body, in a scope.
+    /// The drivers of what runs beside the body, in a scope.
     drivers: Drivers,
-    /// What has taken the place of this in the scope.
+    /// The stack that has taken the place of this one in the scope.
     next: Mutex<Option<Arc<Self>>>,
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
-    /// The number of the entry from beside which the body was ended, and how. The uppermost, if
-    /// there are several.
+    /// Returns the number of the uppermost entry from beside which the body was ended, and how.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
         let end = entries
             .iter_down()
             .find_map(|(number, entry)| Some((number, entry.take_end()?)));
         drop(entries);
-        // Without the lock: the conversion is the user's.
+        // Without the lock, because the conversion is code of the user.
         end.map(|(number, end)| (number, end.convert()))
     }
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
-    /// An empty stack that does not accept a suppressing context.
+    /// Returns an empty stack that does not accept contexts which may suppress errors.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -180,12 +180,12 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     ///
     /// # Panics
     ///
-    /// With the body's panic, after all exits have run; else with the first of an exit.
+    /// With the body's panic, after all exits have run; else with the first panic of an exit.
     ///
     /// # Cancel safety
     ///
-    /// Dropped in the body, what the body holds drops first, and then the entries exit in the
-    /// background; dropped while they exit, that goes on.
+    /// If the future is dropped during the body, what the body holds drops first, and then the
+    /// entries exit in the background. If it is dropped while they exit, the exits go on.
     pub fn scope<R, F>(body: F) -> impl Future<Output = Result<R, E>> + Send
     where
         R: Send,
@@ -234,7 +234,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
-    /// An empty stack that accepts suppressing contexts as well.
+    /// Returns an empty stack that also accepts contexts which may suppress errors.
     ///
     /// ```
     /// # use async_context_manager::{contexts::suppress, prelude::*};
@@ -254,8 +254,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
         Self::empty(false)
     }
 
-    /// As [`ExitStack::scope`], with a stack that accepts suppressing contexts as well. It gives
-    /// `None` where the body's error, or that of an inner exit, was suppressed.
+    /// As [`ExitStack::scope`], with a stack that also accepts contexts which may suppress errors.
+    /// Returns `None` if the body's error, or that of an inner exit, was suppressed.
     ///
     /// ```
     /// # use async_context_manager::{contexts::suppress, prelude::*};
@@ -358,7 +358,8 @@ where
     async fn run<R>(
         body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
     ) -> Result<D::Output<R>, E> {
-        // What the body enters is inside of it, and not beside what others enter.
+        // The contexts that the body enters must be inside this place, not neighbours of what other
+        // code enters.
         let mut around = Place::new(Hold::With, Watch::default());
         let scope = Inside::new(&mut around, || async {
             let mut stack = Self::empty(true);
@@ -369,7 +370,6 @@ where
         ended.map_err(|failure| failure.into_primary_reporting(NAME))
     }
 
-    /// Runs the body, and what runs beside it.
     async fn run_body<R>(
         &mut self,
         body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
@@ -392,7 +392,7 @@ where
                 return Poll::Pending;
             }
             let Some((number, end)) = shared.take_end() else {
-                // That entry is being released.
+                // The entry is being released.
                 return Poll::Pending;
             };
             let dropped = catch_unwind(AssertUnwindSafe(|| running.set(None)));
@@ -422,7 +422,7 @@ where
     /// let stack = ExitStack::<io::Error>::new();
     /// let mut one = stack.enter(number()).await?;
     /// let mut two = stack.enter(number()).await?;
-    /// std::mem::swap(&mut *one, &mut *two); // both are there at once
+    /// std::mem::swap(&mut *one, &mut *two); // both exist at once
     /// # drop((one, two));
     /// stack.exit(Ok(())).await?;
     /// # Ok(())
@@ -431,7 +431,7 @@ where
     ///
     /// # Errors
     ///
-    /// The error of enter: the stack is as it was before.
+    /// The error of enter. The stack is then as it was before.
     ///
     /// # Panics
     ///
@@ -439,8 +439,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// Dropped in enter, enter goes on in the background and exit follows, as with
-    /// [`with`](crate::AsyncContextExt::with); the stack is as it was before.
+    /// If the future is dropped during enter, enter goes on in the background and exit follows, as
+    /// with [`with`](crate::AsyncContextExt::with). The stack is as it was before.
     pub async fn enter<C>(&self, context: C) -> Result<Lease<'_, C::Value, E>, E>
     where
         C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
@@ -458,7 +458,7 @@ where
         Ok(self.push(live))
     }
 
-    /// Lends a value that is open already, and closes it with the stack.
+    /// Lends a value that is already open, and closes it with the stack.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -488,8 +488,9 @@ where
         self.push(entered_at_once(context, true))
     }
 
-    /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from
-    /// the code around it (`async move |outcome| …`), because it may run in the background.
+    /// Calls the function when the stack exits. The function cannot suppress an error. It must not
+    /// borrow from the code around it (`async move |outcome| …`), because it may run in the
+    /// background.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -546,7 +547,7 @@ where
         });
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -556,7 +557,7 @@ where
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> io::Result<()> {
     /// let stack = ExitStack::<io::Error>::new();
-    /// drop(stack.enter(number()).await?); // the lease is given back; the context stays
+    /// drop(stack.enter(number()).await?); // the lease is given back, the context stays
     /// stack.keep("a value");
     /// assert_eq!(stack.len(), 2);
     /// # stack.exit(Ok(())).await?;
@@ -582,7 +583,8 @@ where
 
     /// Moves all entries to a new stack, and leaves this one empty. Nothing runs.
     ///
-    /// The new stack is a value like others: held beside the old one, it drops as Rust's locals do.
+    /// The new stack is a value like any other: if both are held side by side, they drop as Rust's
+    /// locals do.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -593,7 +595,7 @@ where
     /// # async fn main() -> io::Result<()> {
     /// let kept = ExitStack::<io::Error>::scope(async |stack| {
     ///     drop(stack.enter(number()).await?);
-    ///     Ok(stack.take()) // all have opened: now they outlive the block
+    ///     Ok(stack.take()) // all are open: now they outlive the block
     /// })
     /// .await?;
     /// assert_eq!(kept.len(), 1);
@@ -605,13 +607,13 @@ where
         let new = Self::empty(self.is_scoped);
         let mut taken = mem::replace(self, new);
         taken.hand_scope_to(self);
-        // From here on nobody polls its body.
+        // From here on, no scope polls what runs beside the body of this stack.
         taken.is_scoped = false;
         taken.shared.drivers.spawn();
         taken
     }
 
-    /// The scope that polls what runs beside the body goes on with the other stack.
+    /// Makes the scope poll what runs beside the body of the other stack from now on.
     fn hand_scope_to(&self, other: &Self) {
         if self.is_scoped {
             *lock(&self.shared.next) = Some(Arc::clone(&other.shared));
@@ -641,7 +643,8 @@ where
         let mut entries = mem::take(&mut *self.entries());
         let more = mem::take(&mut *other.entries());
         entries.append(more);
-        // The older one waits for all that was entered beside it after its first entry.
+        // Keep the older stack: its exit waits for everything that was entered beside it after its
+        // first entry.
         let is_older = match (&mut self.live, &mut other.live) {
             (Some(live), Some(more)) => more.place().is_older_than(live.place()),
             (Some(_) | None, None) | (None, Some(_)) => false,
@@ -664,10 +667,10 @@ where
 
     /// Exits all entries, in reverse order, whatever fails.
     ///
-    /// Each exit sees the outcome that it would see if the contexts were nested: the error of an
-    /// inner exit is a failure to the outer ones, unless the body has failed already; after a
-    /// suppression they see [`Completed`](Outcome::Completed); and where the caller goes away
-    /// meanwhile, those that have not begun see [`Cancelled`](Outcome::Cancelled).
+    /// Each exit sees the outcome that it would see if the contexts were nested. The error of an
+    /// inner exit is a failure to the outer exits, unless the body has already failed. After a
+    /// suppression, the outer exits see [`Completed`](Outcome::Completed). If the caller goes away
+    /// meanwhile, the exits that have not begun see [`Cancelled`](Outcome::Cancelled).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -687,8 +690,8 @@ where
     ///
     /// # Errors
     ///
-    /// The result's error; else the first of an exit. All others are [reported](crate::report);
-    /// [`try_exit`](Self::try_exit) returns them all.
+    /// The result's error, else the first error of an exit. All others are
+    /// [reported](crate::report); [`try_exit`](Self::try_exit) returns all of them.
     ///
     /// # Panics
     ///
@@ -696,7 +699,7 @@ where
     ///
     /// # Cancel safety
     ///
-    /// The exits go on in the background when the future is dropped, also before its first poll.
+    /// If the future is dropped, even before its first poll, the exits go on in the background.
     pub fn exit<R>(self, result: Result<R, E>) -> impl Future<Output = Result<D::Output<R>, E>> {
         let exit = self.end(Body::of(result));
         async move {
@@ -705,7 +708,7 @@ where
         }
     }
 
-    /// Like [`exit`](Self::exit), and tells all that went wrong.
+    /// Like [`exit`](Self::exit), but returns all that went wrong.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -723,7 +726,7 @@ where
     ///
     /// # Errors
     ///
-    /// A [`StackFailure`]: the body's error and those of all exits that failed, in order.
+    /// A [`StackFailure`]: the body's error, and the errors of all exits that failed, in order.
     ///
     /// # Panics
     ///
@@ -755,10 +758,11 @@ where
             live.take_back().end_body(outcome);
         }
         async move {
-            // As a whole: a block captures the parts that it names, and drops them as it likes.
+            // Moved in as a whole: otherwise the block would capture the fields one by one, and
+            // drop them in another order.
             let mut exiting = exiting;
             if let Some(live) = &mut exiting.live {
-                // It catches the panics of the entries, and has no error of its own.
+                // This exit catches the panics of the entries, and its error type is `Infallible`.
                 let exit = pin!(live.take_back().exit());
                 let _ = exiting.caller.0.drivers.drive_while(exit).await;
                 exiting.caller.0.drivers.clear();
@@ -768,7 +772,7 @@ where
         }
     }
 
-    /// What has come first counts: the body, or what ran beside it.
+    /// Whichever came first counts: the result, or the end that came from beside the body.
     fn ended_from_beside<R>(&self, body: Body<R, E>) -> Body<R, E> {
         if self.is_scoped || !self.shared.drivers.is_used() {
             return body;
@@ -793,7 +797,7 @@ where
         Lease::new(value, loan, number, self)
     }
 
-    /// Nothing to exit: nothing to hand over.
+    /// A stack without entries has nothing to exit, so nothing is handed over.
     fn dissolve(&mut self, outcome: &Outcome) {
         if let Some(live) = self.live.take() {
             if self.entries().is_empty() {
@@ -810,7 +814,8 @@ where
 /// The name in reports.
 const NAME: &str = "async_context_manager::ExitStack";
 
-/// A context that lends its value at its first poll. An empty stack holds nothing yet.
+/// Enters a context that lends its value at its first poll. For an empty stack, which holds nothing
+/// yet, `holds_something` is `false`.
 fn entered_at_once<C: AsyncContext + 'static>(
     context: C,
     holds_something: bool,
@@ -863,7 +868,7 @@ where
     }
 }
 
-/// Which verdicts a stack with the verdict `D` accepts: its own, and `()`.
+/// The verdicts that a stack with the verdict `D` accepts: its own, and `()`.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -874,7 +879,7 @@ where
 /// # async fn main() -> io::Result<()> {
 /// use async_context_manager::{AcceptedBy, Verdict};
 ///
-/// /// Enters it in a stack of either kind.
+/// /// Enters the context in a stack of either kind.
 /// async fn push<D: Verdict>(stack: &ExitStack<io::Error, D>) -> io::Result<()>
 /// where
 ///     (): AcceptedBy<D>,

@@ -7,10 +7,10 @@ use super::polled::{Moment, Polled};
 use super::run::{Raw, Run, checked};
 use crate::report::Tap;
 
-/// Runs the program again and again, dropped at every moment between two of its polls, until it
-/// comes to its end: before the first poll; and, for each await that it waits at, as soon as it
-/// begins to wait there, and when it has been woken, but not polled. After each run it waits until
-/// no exit is running in the background, and calls the check. Gives the number of runs.
+/// Runs the program again and again, dropped at every moment between two of its polls, until a run
+/// ends by itself. The moments are: before the first poll, and, for each await that waits, as soon
+/// as it begins to wait, and when it has been woken but not polled. After each run, waits until no
+/// exit is running in the background, and calls the check. Returns the number of runs.
 ///
 /// ```
 /// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_everywhere};
@@ -27,9 +27,9 @@ use crate::report::Tap;
 ///
 /// # Panics
 ///
-/// With the panic of the check, or of the program, after saying on stderr which run it was:
-/// [`cancel_after`], or [`cancel_woken_after`], repeats that one alone. And where the program does
-/// not come to its end: see [the module](super#panics).
+/// With the panic of the check, or of the program, after writing to stderr which run it was:
+/// [`cancel_after`] or [`cancel_woken_after`] repeats that run alone. Also if the program does not
+/// end: see [the module](super#panics).
 pub async fn cancel_everywhere<F: Future>(
     mut program: impl FnMut() -> F,
     mut check: impl FnMut(&Run<F::Output>),
@@ -51,8 +51,8 @@ pub async fn cancel_everywhere<F: Future>(
     runs
 }
 
-/// Runs the future, drops it at once after so many polls unless it has come to its end by then, and
-/// waits until no exit is running in the background.
+/// Runs the future, drops it immediately after this number of polls unless it has ended by then,
+/// and waits until no exit is running in the background.
 ///
 /// ```
 /// use async_context_manager::testing::cancel_after;
@@ -71,14 +71,14 @@ pub async fn cancel_everywhere<F: Future>(
 ///
 /// # Panics
 ///
-/// If the future panics, after the exits have run. And where it does not come to its end: see
-/// [the module](super#panics).
+/// If the future panics, after the exits have run. Also if it does not end: see [the
+/// module](super#panics).
 pub async fn cancel_after<F: Future>(polls: usize, future: F) -> Run<F::Output> {
     run(future, Moment::After(polls), |_| {}).await.resuming()
 }
 
 /// As [`cancel_after`], but drops the future when it has been woken for the next poll, instead of
-/// polling it: what it has waited for is there, and it has not got it.
+/// polling it: what the future waited for is ready, but the future has not received it.
 ///
 /// # Panics
 ///
@@ -89,7 +89,7 @@ pub async fn cancel_woken_after<F: Future>(polls: usize, future: F) -> Run<F::Ou
 }
 
 /// Runs the program, drops it at this moment, and drains. `polled` is called after each poll, with
-/// how many there have been.
+/// the number of polls so far.
 pub(super) async fn run<F: Future>(
     program: F,
     moment: Moment,

@@ -13,7 +13,7 @@ use super::cancel::run;
 use super::polled::Moment;
 use super::run::{Run, checked};
 
-/// Something that goes wrong in a run: see [`inject`]. The points that a program comes to are
+/// Something that goes wrong in a run: see [`inject`]. The points that a program reaches are
 /// numbered from 1 in each run, and so are its polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -21,10 +21,10 @@ pub enum Fault {
     Error(usize),
     /// The point with this number panics.
     Panic(usize),
-    /// The program is dropped at once after so many polls: see
+    /// The program is dropped immediately after this number of polls: see
     /// [`cancel_after`](super::cancel_after).
     CancelAfter(usize),
-    /// It is dropped after so many polls, when it has been woken for the next: see
+    /// The program is dropped after this number of polls, when it has been woken for the next: see
     /// [`cancel_woken_after`](super::cancel_woken_after).
     CancelWokenAfter(usize),
 }
@@ -47,9 +47,9 @@ impl Fault {
     }
 }
 
-/// What a program asks at its awaits whether they are to fail. Clones are the same.
+/// Tells a program at which of its awaits it must fail. Clones share the same state.
 ///
-/// The default one lets nothing fail, for a program that is not under test.
+/// The default lets nothing fail, for a program that is not under test.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     plan: Arc<[Fault]>,
@@ -64,17 +64,17 @@ impl Faults {
         }
     }
 
-    /// A place where something can go wrong: put it before an await, or after it.
+    /// Marks a place where something can go wrong: put it before an await, or after it.
     ///
-    /// `name` is for the messages.
+    /// `name` appears in the messages.
     ///
     /// # Errors
     ///
-    /// If the run is one in which it fails.
+    /// If the run is one in which this point fails.
     ///
     /// # Panics
     ///
-    /// If the run is one in which it panics: without a line on stderr, and with the text of
+    /// If the run is one in which this point panics: without a line on stderr, and with the text of
     /// [`Injected`].
     pub fn point(&self, name: &'static str) -> Result<(), Injected> {
         let point = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
@@ -88,12 +88,13 @@ impl Faults {
         Ok(())
     }
 
-    /// A future to run [beside](crate::guide::beside) a body: a [`point`](Self::point) at each of
-    /// its polls, that waits where nothing goes wrong. So [`inject_everywhere`] ends the body from
-    /// beside at each moment at which it can be ended, with an error and with a panic.
+    /// A future to run [beside](crate::guide::beside) a body. Each of its polls is a
+    /// [`point`](Self::point), and it waits if nothing goes wrong there. With it,
+    /// [`inject_everywhere`] ends the body from beside at each moment at which the body can be
+    /// ended, with an error and with a panic.
     ///
-    /// In `with` it is polled whenever the body is. Under a guard it is polled once: nothing wakes
-    /// it there.
+    /// In `with`, it is polled whenever the body is. Under a guard it is polled once, because
+    /// nothing wakes it there.
     ///
     /// ```
     /// use async_context_manager::testing::{Faults, Injected, inject_everywhere};
@@ -127,18 +128,18 @@ impl Faults {
     ///     }
     /// })
     /// .await;
-    /// // Before its first wait; and at each of its waits.
+    /// // Before its first wait, and at each of its waits.
     /// assert_eq!(lost.get(), 3);
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// As a point, at any poll.
+    /// As a point, at each poll.
     ///
     /// # Panics
     ///
-    /// As a point, at any poll.
+    /// As a point, at each poll.
     pub fn beside(
         &self,
         name: &'static str,
@@ -184,18 +185,18 @@ impl fmt::Display for Injected {
 
 impl Error for Injected {}
 
-/// Runs the program again and again, and lets things go wrong in it: nothing; then one thing; then
-/// two, in each way there is. A thing is an error at a [`point`](Faults::point) that it comes to, a
-/// panic there, or a drop at a moment between two of its polls. After each run it waits until no
-/// exit is running in the background, and calls the check. Gives the number of runs.
+/// Runs the program again and again, and lets things go wrong in it: first nothing, then one thing,
+/// then two, in every possible way. A thing is an error at a [`point`](Faults::point) that the
+/// program reaches, a panic there, or a drop between two of its polls. After each run, waits until
+/// no exit is running in the background, and calls the check. Returns the number of runs.
 ///
-/// Two things, because the second may be in the code that deals with the first: a rollback that
-/// fails, an exit whose caller gives up. A program with `n` points and `p` polls is run about
+/// Two things go wrong because the second may be in the code that deals with the first: a rollback
+/// that fails, an exit whose caller gives up. A program with `n` points and `p` polls is run about
 /// `2n² + 4np` times.
 ///
-/// Which point is which is told by the order in which the program comes to them: that is the same
-/// in each run on a current-thread runtime. On several threads, a run may come to other points than
-/// the one before.
+/// Points are identified by the order in which the program reaches them. That order is the same in
+/// each run on a current-thread runtime. On several threads, a run may reach other points than the
+/// run before.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, report::Kind};
@@ -233,9 +234,9 @@ impl Error for Injected {}
 ///
 /// # Panics
 ///
-/// With the panic of the check, after saying on stderr which run it was: [`inject`] repeats that
-/// one alone. The program's own panics are a part of the run. And where the program does not come
-/// to its end: see [the module](super#panics).
+/// With the panic of the check, after writing to stderr which run it was: [`inject`] repeats that
+/// run alone. The program's own panics are a part of the run. Also if the program does not end: see
+/// [the module](super#panics).
 pub async fn inject_everywhere<F: Future>(
     mut program: impl FnMut(Faults) -> F,
     mut check: impl FnMut(&Run<F::Output>),
@@ -255,8 +256,7 @@ pub async fn inject_everywhere<F: Future>(
     runs
 }
 
-/// Runs the program, lets these things go wrong in it, and waits until no exit is running in the
-/// background.
+/// Runs the program with these faults, and waits until no exit is running in the background.
 ///
 /// ```
 /// use async_context_manager::testing::{Fault, inject};
@@ -275,8 +275,8 @@ pub async fn inject_everywhere<F: Future>(
 ///
 /// # Panics
 ///
-/// Where the program does not come to its end: see [the module](super#panics). Its own panics are a
-/// part of the run.
+/// If the program does not end: see [the module](super#panics). The program's own panics are a part
+/// of the run.
 pub async fn inject<F: Future>(
     faults: &[Fault],
     program: impl FnOnce(Faults) -> F,
@@ -284,11 +284,10 @@ pub async fn inject<F: Future>(
     traced(faults, program, &mut Trace::default()).await
 }
 
-/// How far a run came.
 #[derive(Debug, Default)]
 struct Trace {
-    /// When the last thing of the plan had gone wrong: points reached, and polls. `None` if it did
-    /// not.
+    /// The points reached, and the polls, when the last fault of the plan had occurred. `None` if
+    /// it did not occur.
     then: Option<(usize, usize)>,
     points: usize,
     polls: usize,
@@ -308,8 +307,8 @@ async fn traced<F: Future>(
     });
     let last_point = last_point.max().unwrap_or(0);
     let program = program(faults.clone());
-    // How many points were reached in the program itself, and in which poll the last planned one
-    // was.
+    // `points` counts the points that the program itself reached, without those of exits in the
+    // background. `hit` is `then` for a plan without a drop.
     let (mut points, mut hit) = (0, (last_point == 0).then_some((0, 0)));
     let run = run(program, moment.unwrap_or(Moment::Never), |polls| {
         points = faults.reached();
@@ -331,7 +330,7 @@ async fn traced<F: Future>(
 }
 
 impl Trace {
-    /// All plans in which one more thing goes wrong, later.
+    /// Returns all plans with one more fault, after those of this plan.
     fn next(&self, plan: &[Fault]) -> Vec<Vec<Fault>> {
         let Some((points, polls)) = self.then else {
             return Vec::new();
@@ -345,7 +344,7 @@ impl Trace {
     }
 }
 
-/// As it is written in a test.
+/// The faults, as a test would write them.
 fn as_code(plan: &[Fault]) -> String {
     let faults: Vec<_> = plan
         .iter()

@@ -6,9 +6,9 @@
 //! | [`cancel_pairs`] | two programs that run beside each other are dropped, each at each of its awaits |
 //! | [`inject_everywhere`] | an error, a panic or a drop, at each place that the program names; and any two of them |
 //!
-//! Each runs a program again and again, waits each time until all exits have run, and hands what
-//! happened to a check of yours. A run that fails its check is named on stderr, by the call that
-//! repeats it alone: [`cancel_after`], [`cancel_woken_after`], [`cancel_pair_after`] or [`inject`].
+//! Each function runs a program again and again, waits after each run until all exits have run, and
+//! passes the result to your check. If a run fails its check, stderr shows the call that repeats
+//! that run alone: [`cancel_after`], [`cancel_woken_after`], [`cancel_pair_after`] or [`inject`].
 //!
 //! ```
 //! use async_context_manager::{prelude::*, testing::cancel_everywhere};
@@ -45,28 +45,28 @@
 //!
 //! # What runs beside a body
 //!
-//! It is polled with the program. So [`cancel_everywhere`] also drops the program while what runs
-//! [beside](crate::guide::beside) a body waits, when it has been woken, and when it has ended.
-//! [`inject_everywhere`] lets it fail, and panic, at each [`point`](Faults::point) that it comes
-//! to. [`Faults::beside`] is a future that comes to one at each of its polls: with that beside a
-//! body, the body is ended everywhere.
+//! What runs [beside](crate::guide::beside) a body is polled with the program. Therefore
+//! [`cancel_everywhere`] also drops the program while the future beside the body waits, when it has
+//! been woken, and when it has ended. [`inject_everywhere`] lets that future fail, and panic, at
+//! each [`point`](Faults::point) that it reaches. [`Faults::beside`] is a future that reaches a
+//! point at each of its polls: with it beside a body, the body is ended everywhere.
 //!
-//! Under a guard a task polls what runs beside. The program is dropped between its own polls there.
+//! Under a guard, a task polls what runs beside the body. There the program is dropped only between
+//! its own polls.
 //!
 //! # How programs run
 //!
-//! They are polled when they are woken, in the task of the test; so a paused tokio clock goes on by
-//! itself, and the runs are quick and the same each time.
+//! Programs are polled when they are woken, in the task of the test. Therefore a paused tokio clock
+//! advances by itself, and the runs are fast and deterministic.
 //!
-//! The reports of the whole process are caught meanwhile: run such a test alone in its process, as
-//! `cargo nextest` does, or behind a lock, where others make reports too.
+//! The reports of the whole process are caught meanwhile. If other tests make reports too, run such
+//! a test alone in its process, as `cargo nextest` does, or behind a lock.
 //!
 //! # Panics
 //!
-//! A program that does not come to its end does not keep the test waiting for ever. All these
-//! functions panic where a program was polled 5,000 times and has not ended, and where nothing woke
-//! it for a minute of real time, or its exits have not ended a minute after it has gone:
-//! [`set_patience`] changes that time.
+//! A program that does not end does not block the test for ever. All these functions panic if a
+//! program has not ended after 5,000 polls, if nothing wakes it for a minute of real time, or if
+//! its exits have not ended a minute after the program. [`set_patience`] changes that minute.
 
 mod cancel;
 mod inject;

@@ -19,19 +19,19 @@ pub struct PairRun<A, B> {
 }
 
 impl<A, B> PairRun<A, B> {
-    /// How often each was polled before it was dropped, or came to its end.
+    /// How often each program was polled before it was dropped, or ended.
     #[must_use]
     pub fn polls(&self) -> (usize, usize) {
         self.polls
     }
 
-    /// What each gave, where it came to its end; `None` for one that was dropped.
+    /// The output of each program; `None` if the program was dropped.
     #[must_use]
     pub fn outputs(&self) -> (Option<&A>, Option<&B>) {
         (self.outputs.0.as_ref(), self.outputs.1.as_ref())
     }
 
-    /// What was reported during the run, in this process.
+    /// The reports of this process during the run.
     #[must_use]
     pub fn reports(&self) -> &[Arc<Report>] {
         &self.reports
@@ -39,16 +39,17 @@ impl<A, B> PairRun<A, B> {
 }
 
 /// Runs two programs beside each other, again and again: the first is dropped after 0, 1, 2, …
-/// polls, and so is the second, in all combinations, until each has come to its end. They are
-/// polled in turn, each when it is woken. After each run it waits until no exit is running in the
-/// background, and calls the check. Gives the number of runs.
+/// polls, and so is the second, in all combinations, until each has ended by itself. They are
+/// polled in turn, each when it is woken. After each run, waits until no exit is running in the
+/// background, and calls the check. Returns the number of runs.
 ///
 /// [`cancel_everywhere`](super::cancel_everywhere) proves that a program cleans up after itself.
-/// This proves that clean-up in the background and its neighbours do not get into each other's way:
-/// while what the first has left is still closing, the second comes to each of its awaits, and is
-/// dropped there; and the other way around. For two users of one thing: a pool, a lock, a file.
+/// This function proves that clean-up in the background and its neighbours do not disturb each
+/// other: while what the first program has left is still closing, the second reaches each of its
+/// awaits, and is dropped there; and the other way around. It is for two users of one resource: a
+/// pool, a lock, a file.
 ///
-/// Each program has to come to its end also where the other one has gone.
+/// Each program must also end if the other one has gone.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, testing::cancel_pairs};
@@ -79,9 +80,9 @@ impl<A, B> PairRun<A, B> {
 ///
 /// # Panics
 ///
-/// With the panic of the check, or of a program, after saying on stderr which run it was:
-/// [`cancel_pair_after`] repeats that one alone. And where a program does not come to its end: see
-/// [the module](super#panics).
+/// With the panic of the check, or of a program, after writing to stderr which run it was:
+/// [`cancel_pair_after`] repeats that run alone. Also if a program does not end: see [the
+/// module](super#panics).
 pub async fn cancel_pairs<A: Future, B: Future>(
     mut programs: impl FnMut() -> (A, B),
     mut check: impl FnMut(&PairRun<A::Output, B::Output>),
@@ -106,13 +107,13 @@ pub async fn cancel_pairs<A: Future, B: Future>(
     runs
 }
 
-/// Runs two programs beside each other, drops each after so many polls of its own unless it has
-/// come to its end by then, and waits until no exit is running in the background.
+/// Runs two programs beside each other, drops each after this number of its polls unless it has
+/// ended by then, and waits until no exit is running in the background.
 ///
 /// # Panics
 ///
-/// If a program panics, after the other has gone and the exits have run. And where one does not
-/// come to its end: see [the module](super#panics).
+/// If a program panics, after the other program has gone and the exits have run. Also if a program
+/// does not end: see [the module](super#panics).
 pub async fn cancel_pair_after<A: Future, B: Future>(
     polls: (usize, usize),
     programs: (A, B),
@@ -149,7 +150,6 @@ pub async fn cancel_pair_after<A: Future, B: Future>(
     }
 }
 
-/// Its panic goes on.
 fn outcome<F: Future>(program: Polled<F>) -> Option<F::Output> {
     let ended = program.ended?;
     Some(resume(ended))

@@ -1,4 +1,4 @@
-//! How long it is waited for a program that may never go on.
+//! How long a test waits for a program that may never go on.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -12,13 +12,14 @@ use tokio::time::sleep;
 use crate::detached;
 use crate::fallback;
 
-/// In milliseconds.
+/// The limit in milliseconds.
 static LIMIT: AtomicU64 = AtomicU64::new(60_000);
 
-/// Sets how long the functions of this module wait, in real time, for a program that nothing wakes, and for
-/// exits in the background: a minute, if this is not called. It is for the whole process.
+/// Sets how long the functions of this module wait, in real time, for a program that nothing wakes,
+/// and for exits in the background. It is a minute unless this function is called. It holds for the
+/// whole process.
 ///
-/// For a program that hangs on purpose, or waits for something slower.
+/// Use it for a program that hangs on purpose, or that waits for something slower.
 ///
 /// ```
 /// async_context_manager::testing::set_patience(std::time::Duration::from_secs(300));
@@ -28,11 +29,12 @@ pub fn set_patience(limit: Duration) {
     LIMIT.store(limit, Ordering::Relaxed);
 }
 
-/// Real time, measured on the thread of this crate: the clock of the test's own runtime may be paused.
+/// Measures real time on the thread of this crate, because the clock of the test's own runtime may
+/// be paused.
 pub(super) struct Patience {
     limit: Duration,
     since: Instant,
-    /// `None` where the system has no thread for it.
+    /// `None` if the system has no thread for it.
     alarm: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -46,12 +48,12 @@ impl Patience {
         }
     }
 
-    /// Something has happened.
+    /// Restarts the time, because something has happened.
     pub(super) fn renew(&mut self) {
         self.since = Instant::now();
     }
 
-    /// Gives the limit when it is over; until then, it wakes the task at the end.
+    /// Returns the limit once it is over. Until then, wakes the task at the end of the limit.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<Duration> {
         while self.alarm.as_mut()?.as_mut().poll(cx).is_ready() {
             let left = self.limit.saturating_sub(self.since.elapsed());
@@ -74,7 +76,7 @@ fn alarm(after: Duration) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
 ///
 /// # Panics
 ///
-/// If that takes too long.
+/// If the exits take too long.
 pub(super) async fn drain() {
     let mut drained = pin!(detached::drain());
     let mut patience = Patience::new();

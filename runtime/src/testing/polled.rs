@@ -9,21 +9,21 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::panic::Payload;
 
-/// How often a program may be polled: one that never ends would be run for ever.
+/// How often a program may be polled: otherwise a program that never ends would run for ever.
 const LIMIT: usize = 5_000;
 
 /// When a program is dropped, unless it has ended by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
-    /// At once after so many polls.
+    /// Immediately after this number of polls.
     After(usize),
-    /// After so many polls, when it has been woken for the next.
+    /// After this number of polls, when the program has been woken for the next.
     WokenAfter(usize),
     Never,
 }
 
 impl Moment {
-    /// All of them, for a program that ends at this poll and has been looked at up to that one.
+    /// All moments from poll `from` on, for a program that ends at poll `end`.
     pub(super) fn from_to(from: usize, end: usize) -> impl Iterator<Item = Self> {
         (from..end).flat_map(|polls| {
             // Before its first poll, nothing can wake it.
@@ -64,11 +64,12 @@ impl<F: Future> Polled<F> {
         }
     }
 
-    /// Polls it if it was woken, and drops it if it is time to. Ready when it has gone.
+    /// Polls the program if it was woken, and drops it if its moment has come. Ready when the
+    /// program has gone.
     ///
     /// # Panics
     ///
-    /// If it was polled too often; and with a panic of what it drops.
+    /// If the program was polled too often, or if what it owns panics while it drops.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.drop_at(Moment::After(self.polls));
         self.woken.wakes(cx.waker());
@@ -108,14 +109,13 @@ impl<F: Future> Polled<F> {
         }
     }
 
-    /// Was it dropped when it had been woken?
     pub(super) fn is_dropped_woken(&self) -> bool {
         self.ended.is_none() && matches!(self.moment, Moment::WokenAfter(_))
     }
 }
 
 impl Woken {
-    /// The program's waker wakes this one.
+    /// Makes the program's waker wake this task.
     fn wakes(&self, task: &Waker) {
         let mut place = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         place.get_or_insert_with(|| task.clone()).clone_from(task);

@@ -1,4 +1,4 @@
-//! What a run of a program gives, and what is told of one that fails.
+//! The result of a run of a program, and what is written about a run that fails.
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +11,7 @@ use crate::report::Report;
 
 /// One run of a program.
 ///
-/// `Display` tells it in a few words, for the message of an assertion: `dropped after 3 polls`.
+/// `Display` describes it in a few words, for the message of an assertion: `dropped after 3 polls`.
 ///
 /// ```
 /// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_after};
@@ -37,7 +37,7 @@ enum Ended<T> {
 }
 
 impl<T> Run<T> {
-    /// How often the program was polled before it was dropped, or came to its end.
+    /// How often the program was polled before it was dropped, or ended.
     ///
     /// ```
     /// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_after};
@@ -52,7 +52,7 @@ impl<T> Run<T> {
         self.polls
     }
 
-    /// What the program gave, where it came to its end.
+    /// The program's output, if the program ended.
     ///
     /// ```
     /// # use async_context_manager::{prelude::*, testing::cancel_after};
@@ -70,7 +70,7 @@ impl<T> Run<T> {
         }
     }
 
-    /// The program's panic, where it panicked: only [`inject`](super::inject) and
+    /// The program's panic, if it panicked. Only [`inject`](super::inject) and
     /// [`inject_everywhere`](super::inject_everywhere) catch it.
     #[must_use]
     pub fn panic(&self) -> Option<&BodyPanic> {
@@ -80,7 +80,7 @@ impl<T> Run<T> {
         }
     }
 
-    /// Was it dropped before its end?
+    /// Returns `true` if the program was dropped before its end.
     ///
     /// ```
     /// # use async_context_manager::{prelude::*, testing::cancel_after};
@@ -95,7 +95,7 @@ impl<T> Run<T> {
         matches!(self.ended, Ended::Cancelled)
     }
 
-    /// What was reported during the run, in this process.
+    /// The reports of this process during the run.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*, testing::cancel_after};
@@ -126,18 +126,18 @@ impl<T> fmt::Display for Run<T> {
     }
 }
 
-/// A run whose panic has not been dealt with.
+/// A run whose panic has been neither caught nor resumed.
 pub(super) struct Raw<T> {
     pub(super) polls: usize,
-    /// It was dropped when it had been woken for another poll.
+    /// `true` if the program was dropped when it had been woken for another poll.
     pub(super) is_woken: bool,
-    /// `None` if it was dropped.
+    /// `None` if the program was dropped.
     pub(super) ended: Option<Result<T, Payload>>,
     pub(super) reports: Vec<Arc<Report>>,
 }
 
 impl<T> Raw<T> {
-    /// Its panic is a part of what happened.
+    /// Makes the panic a part of the run.
     pub(super) fn catching(self) -> Run<T> {
         let ended = match self.ended {
             None => Ended::Cancelled,
@@ -156,7 +156,6 @@ impl<T> Raw<T> {
         }
     }
 
-    /// Its panic goes on.
     pub(super) fn resuming(mut self) -> Run<T> {
         if let Some(Err(payload)) = self.ended.take_if(|ended| ended.is_err()) {
             resume_unwind(payload);
@@ -165,8 +164,8 @@ impl<T> Raw<T> {
     }
 }
 
-/// Makes a run, and checks it. Where one of the two panics, `repeat` is written to stderr: the call
-/// that makes the same run alone.
+/// Runs a program, and checks the run. If either panics, writes `repeat` to stderr: the call that
+/// makes the same run alone.
 pub(super) async fn checked<R>(
     repeat: impl Fn() -> String,
     run: impl Future<Output = R>,

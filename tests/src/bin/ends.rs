@@ -32,7 +32,7 @@ async fn stuck() -> Result<(), String> {
     Ok(())
 }
 
-/// Tells the test that is waiting for it.
+/// Writes a line for the test that waits for it.
 fn say(line: &str) {
     println!("{line}");
 }
@@ -84,7 +84,7 @@ async fn by_itself(how: &str) -> Result<(), String> {
     }
 }
 
-/// One that goes on until a signal comes.
+/// An app that goes on until a signal comes.
 async fn at_a_signal(how: &str) -> Result<(), String> {
     match how {
         "obeys" => {

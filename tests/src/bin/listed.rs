@@ -12,7 +12,7 @@ use async_context_manager::prelude::*;
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
-/// What is run once is in both counts.
+/// Two numbers of uses: their difference leaves out what runs only once.
 const USES: [u64; 2] = [1_000, 11_000];
 
 #[async_context]
@@ -40,7 +40,7 @@ fn run(list: &str, times: u64) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// All the instructions of a process of its own.
+/// The instructions of a whole process.
 fn instructions(list: &str, times: u64) -> Result<u64, AnyError> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

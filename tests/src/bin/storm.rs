@@ -1,8 +1,9 @@
-//! What requests cost that all time out, and whose exits take their time: 10,000 of them, beside
-//! requests that are well.
+//! Measures the cost of requests that all time out, and whose exits take a while: 10,000 of them,
+//! beside healthy requests.
 //!
-//! `cargo run --release -p tests --bin storm` prints a line for each program: how many requests
-//! that are well it answers in a second, the most exits in the background, and the most memory.
+//! `cargo run --release -p tests --bin storm` prints a line for each program: how many healthy
+//! requests it answers per second, the largest number of exits in the background, and the largest
+//! use of memory.
 
 use std::env;
 use std::error::Error;
@@ -30,7 +31,7 @@ static ANSWERED: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Holds as much as a connection does.
+/// Holds as much memory as a connection does.
 #[async_context]
 async fn hanging_request() -> Result<Vec<u8>, String> {
     let (buffer, _) = yield_!(vec![1; 64 * 1024]);
@@ -65,7 +66,7 @@ async fn answer_requests() -> Result<(), String> {
     Ok(())
 }
 
-/// So many in each millisecond, for the whole time.
+/// Sends this many in each millisecond, for the whole time.
 async fn storm() {
     let mut requests = JoinSet::new();
     let mut ticks = interval(Duration::from_millis(1));

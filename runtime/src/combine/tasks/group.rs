@@ -1,4 +1,4 @@
-//! What the tasks of a group, the body, and the code of the context share.
+//! The state that the tasks of a group, the body, and the code of the context share.
 
 use std::fmt;
 use std::mem;
@@ -24,7 +24,6 @@ const FAILING: Failing = Failing {
     kind: Kind::ExitFailed,
 };
 
-/// How a group treats its tasks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Policy {
     pub(super) fails_fast: bool,
@@ -32,30 +31,30 @@ pub(super) struct Policy {
     pub(super) grace: Option<Duration>,
 }
 
-/// The tasks that have not been joined yet. They do not own this: it goes with the context, and
-/// then they are aborted.
+/// The tasks that have not been joined yet. The tasks hold no reference to this, so it drops with
+/// the context, which aborts them.
 #[derive(Default)]
 pub(super) struct Running {
     pub(super) tasks: JoinSet<()>,
     pub(super) background: JoinSet<()>,
 }
 
-/// What tasks have too.
+/// The part of the state that the tasks hold as well.
 pub(super) struct Group<E: fmt::Debug + Send + Sync + 'static> {
     pub(super) policy: Policy,
     trouble: Mutex<Kept<E>>,
-    /// A task has failed, and that ends the others: no more begin.
+    /// `true` once a task has failed in a group that fails fast: no more tasks begin.
     is_failing: AtomicBool,
     failing: Notify,
     told: watch::Sender<Option<Instant>>,
     slots: Option<Arc<Semaphore>>,
 }
 
-/// Of tasks that have ended. They add to it themselves: what has happened is told when it happens,
-/// and what one group keeps does not grow.
+/// What tasks failed with. A task adds its own failure when it ends: the failure is reported at
+/// once, and what the group keeps does not grow.
 struct Kept<E: fmt::Debug + Send + Sync + 'static> {
     first: Trouble<E>,
-    /// The first has ended the body.
+    /// `true` once the first failure has ended the body.
     is_given: bool,
 }
 
@@ -75,24 +74,22 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         }
     }
 
-    /// Waits until one task more may run.
     pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         let slots = Arc::clone(self.slots.as_ref()?);
         let slot = slots.acquire_owned().await;
         Some(slot.expect("nobody closes the semaphore"))
     }
 
-    /// The same, where one more may run now. Then nobody is in the queue.
+    /// As `slot`, but returns `None` if the task would have to wait. While it returns a slot, the
+    /// queue is empty.
     pub(super) fn slot_now(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(self.slots.as_ref()?).try_acquire_owned().ok()
     }
 
-    /// Returns `true` if no more tasks are to begin.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Acquire)
     }
 
-    /// A task has ended so.
     pub(super) fn add(&self, ended: Result<Result<(), E>, Payload>) {
         if let Ok(Ok(())) = ended {
             return;
@@ -111,21 +108,21 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
             self.is_failing.store(true, Ordering::Release);
             self.failing.notify_one();
         }
-        // Reported without the lock: the hook is the user's.
+        // Dropped, and so reported, without the lock: the hook is the user's.
         drop(rest);
     }
 
-    /// For exit: what has gone wrong in the tasks and was not given out.
+    /// Takes the failures that have not ended the body, for exit.
     pub(super) fn take_trouble(&self) -> Trouble<E> {
         mem::replace(&mut lock(&self.trouble).first, Trouble::new())
     }
 
-    /// Waits for the first failure of a task, to end the body with that. The others are aborted, or
-    /// told.
+    /// Waits for the first failure of a task, which then ends the body. The other tasks are told,
+    /// and without a grace aborted.
     ///
     /// # Panics
     ///
-    /// With the panic, where the failure is one.
+    /// With the panic, if the failure is a panic.
     pub(super) async fn first_failure(&self, running: &Mutex<Running>) -> Result<(), E> {
         loop {
             self.failing.notified().await;
@@ -146,7 +143,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         }
     }
 
-    /// Tells the token, once.
+    /// Tells the token. Only the first call counts.
     pub(super) fn tell(&self) {
         self.told.send_if_modified(|moment| {
             let is_new = moment.is_none();
@@ -155,12 +152,10 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         });
     }
 
-    /// The receiving end of the token.
     pub(super) fn moment(&self) -> watch::Receiver<Option<Instant>> {
         self.told.subscribe()
     }
 
-    /// What is left of the grace, where there is one.
     fn rest_of_grace(&self) -> Option<Duration> {
         let told = *self.told.borrow();
         let gone = told.map_or(Duration::ZERO, |told| told.elapsed());
@@ -208,18 +203,17 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         }
     }
 
-    /// What the runtime says of a task.
     fn note(&self, ended: Result<(), JoinError>, is_awaited: bool) {
         let Err(error) = ended else { return };
         match error.try_into_panic() {
-            // Of what the task held, when it was dropped.
+            // The panic came from what the task held, when that dropped.
             Ok(payload) => self.add(Err(payload)),
             Err(_) if is_awaited => report::plain(NAME, Kind::Lost),
             Err(_) => {}
         }
     }
 
-    /// Lets go of what has ended, which leaves nothing behind.
+    /// Joins the tasks that have ended, so that nothing of them is left.
     pub(super) fn sweep(&self, running: &mut Running) {
         let is_awaited = !self.is_failing();
         let Running { tasks, background } = running;

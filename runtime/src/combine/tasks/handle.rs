@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-/// A future of what a task gives: `Some` of its value, or `None` if the task has failed, panicked,
-/// or was aborted. [`Tasks::spawn_with_handle`](crate::Tasks::spawn_with_handle) returns it.
+/// A future of a task's value: `Some` value, or `None` if the task failed, panicked, or was
+/// aborted. [`Tasks::spawn_with_handle`](crate::Tasks::spawn_with_handle) returns it.
 ///
-/// What a task fails with is for its group, and not in here. Where the handle drops, the task goes
-/// on, and its value drops when the task ends. The handle may be awaited after the group has
-/// exited, too:
+/// The task's failure goes to the group, not to the handle. If the handle drops, the task goes on,
+/// and its value drops when the task ends. The handle may also be awaited after the group has
+/// exited:
 ///
 /// ```
 /// use async_context_manager::{contexts::tasks, prelude::*, TaskHandle};
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 ///
 /// # Panics
 ///
-/// If it is polled again after it has given the value.
+/// If it is polled again after it has returned the value.
 #[must_use = "`spawn` is for a task whose value nobody needs"]
 pub struct TaskHandle<T>(oneshot::Receiver<T>);
 

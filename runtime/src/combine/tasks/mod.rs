@@ -27,13 +27,13 @@ pub use handle::TaskHandle;
 pub use spawn::{Slot, Tasks};
 pub use told::Told;
 
-/// A context whose value spawns tasks, none of which is left when it has exited: a nursery,
-/// Python's `asyncio.TaskGroup`.
+/// A context whose value spawns tasks, all of which have ended when the context has exited: a
+/// nursery, Python's `asyncio.TaskGroup`.
 ///
-/// When the body completes, exit waits for all tasks. When it fails, panics or is cancelled, exit
-/// aborts them, and waits until they are gone. Either way it also waits for the exits of contexts
-/// that the tasks have left behind; so what is opened around the tasks outlives them, and what they
-/// do.
+/// When the body completes, exit waits for all tasks. When the body fails, panics or is cancelled,
+/// exit aborts them, and waits until they are gone. In both cases it also waits for the exits of
+/// contexts that the tasks have left behind. Therefore a context around the tasks outlives them and
+/// their contexts.
 ///
 /// ```
 /// use async_context_manager::{contexts::tasks, prelude::*};
@@ -61,39 +61,38 @@ pub use told::Told;
 /// # }
 /// ```
 ///
-/// Where the tasks' errors do not say what the error is, the call does: `tasks::<io::Error>()`.
+/// If the compiler cannot infer the error type, name it in the call: `tasks::<io::Error>()`.
 ///
-/// What the group does when a task fails, how many tasks run at a time, and how long they have at
-/// the end is set on the [`TaskGroup`] that this gives. What the tasks give, what tells them to
-/// end, and a task that ends with the body, come from its value, [`Tasks`].
+/// The returned [`TaskGroup`] sets what the group does when a task fails, how many tasks run at a
+/// time, and how long they have at the end. Its value, [`Tasks`], offers the tasks' values, a token
+/// that tells them to end, and tasks that end with the body.
 ///
-/// The tasks run on the tokio runtime that the context was entered on; where there is none, on a
-/// thread of this crate, like [detached](crate::detached) exits. Those that a runtime throws away
-/// when it shuts down are reported as [`Lost`](crate::report::Kind::Lost), where the body
-/// completed.
+/// The tasks run on the tokio runtime that the context was entered on, or, if there is none, on a
+/// thread of this crate, like [detached](crate::detached) exits. Tasks that a runtime drops when it
+/// shuts down are reported as [`Lost`](crate::report::Kind::Lost), if the body completed.
 ///
 /// # Cancel safety
 ///
-/// Dropped in its body, the context aborts its tasks, and joins them. Dropped while its exit joins
-/// them after a body that completed, it goes on joining them in the background, as every exit goes
-/// on: a task that never ends by itself has to be told to, by [`Tasks::told`].
+/// Dropped during its body, the context aborts its tasks, and joins them. Dropped while its exit
+/// joins them after a body that completed, it goes on joining them in the background, as every exit
+/// goes on. A task that never ends by itself must be told to end, by [`Tasks::told`].
 ///
 /// # Errors
 ///
-/// When the body completes, the first error of a task, in time. One that fails does not stop the
+/// When the body completes, the first error of a task in time. A task that fails does not stop the
 /// others, unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks are
 /// [reported](crate::report), each when it happens.
 ///
 /// # Panics
 ///
-/// With the first panic of a task, after all have ended, when the body completes; others are
-/// reported. In enter, where there is no runtime, and the system has no thread for one; and where
-/// there is a [grace](TaskGroup::grace), and a runtime without a timer.
+/// When the body completes, with the first panic of a task, after all tasks have ended; other
+/// panics are reported. In enter, if there is no runtime and the system has no thread for one, or
+/// if there is a [grace](TaskGroup::grace) and the runtime has no timer.
 ///
 /// # Comparison
 ///
-/// Unlike in a `TaskGroup` of Python, an error of a task does not cancel the body, or its siblings:
-/// they all come to their end. With [`fail_fast`](TaskGroup::fail_fast) it does.
+/// Unlike in Python's `TaskGroup`, an error of a task cancels neither the body nor the other tasks:
+/// all of them run to their end. With [`fail_fast`](TaskGroup::fail_fast), it does.
 pub fn tasks<E>() -> TaskGroup<E>
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -101,7 +100,7 @@ where
     TaskGroup(Named::new(Policy::default()))
 }
 
-/// The context that [`tasks`] gives, and how it treats its tasks.
+/// The context that [`tasks`] returns, with the settings for its tasks.
 ///
 /// ```
 /// use async_context_manager::{contexts::tasks, prelude::*, TaskGroup};
@@ -125,16 +124,17 @@ pub struct TaskGroup<E: fmt::Debug + Send + Sync + 'static>(
 );
 
 impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
-    /// The first task that fails ends the body, and all other tasks: Python's `asyncio.TaskGroup`.
+    /// Makes the first task that fails end the body and all other tasks, as in Python's
+    /// `asyncio.TaskGroup`.
     ///
-    /// Its error goes to the caller, as if the body had failed with it; its panic goes on in the
-    /// caller. The other tasks are aborted at once and joined by exit; what they fail with
-    /// meanwhile is [reported](crate::report). The task may fail while exit waits for the tasks,
-    /// too.
+    /// The error of that task goes to the caller, as if the body had failed with it. A panic of
+    /// that task goes on in the caller. The other tasks are aborted at once, unless there is a
+    /// [grace](Self::grace), and exit joins them. What they fail with meanwhile is
+    /// [reported](crate::report). The same happens if a task fails while exit waits for the tasks.
     ///
-    /// The body is ended from [beside](crate::guide::beside): it drops at its next await. Where the
+    /// The body is ended from [beside](crate::guide::beside): it drops at its next await. If the
     /// body is the caller's own code, under a [`Guard`](crate::Guard),
-    /// [`Guard::ended`](crate::Guard::ended) tells.
+    /// [`Guard::ended`](crate::Guard::ended) tells when that happens.
     ///
     /// ```
     /// use async_context_manager::{contexts::tasks, prelude::*};
@@ -156,15 +156,15 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     ///
     /// # Panics
     ///
-    /// If it was entered before, by hand.
+    /// If the group was entered before, by hand.
     pub fn fail_fast(self) -> Self {
         self.change(|policy| policy.fails_fast = true)
     }
 
-    /// No more than so many tasks run at the same time; 0 counts as 1.
+    /// Limits how many tasks run at the same time; 0 counts as 1.
     ///
-    /// [`Tasks::spawn`] does not wait: where there is no room, the task does. [`Tasks::reserve`]
-    /// waits, for a body that makes tasks faster than they end. They wait in one queue. A task
+    /// [`Tasks::spawn`] does not wait; under the limit, the task waits instead. [`Tasks::reserve`]
+    /// waits, for a body that makes tasks faster than they end. Both wait in the same queue. A task
     /// joins the queue when the runtime first polls it.
     ///
     /// ```
@@ -191,17 +191,17 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     ///
     /// # Panics
     ///
-    /// If it was entered before, by hand.
+    /// If the group was entered before, by hand.
     pub fn limit(self, limit: usize) -> Self {
         self.change(|policy| policy.limit = Some(limit.max(1)))
     }
 
-    /// How long the tasks have to end by themselves when [`Tasks::told`] has told them to. Those
-    /// that are left then are aborted and joined.
+    /// Sets how long the tasks have to end by themselves once [`Tasks::told`] has told them to. The
+    /// tasks that are left then are aborted and joined.
     ///
-    /// The grace counts from the moment at which the token is told, and however the body has ended.
-    /// Without this, there is no limit to it after a body that completed, and none is given after
-    /// any other. Where the tasks of a body that completed are cut off so, that is
+    /// The grace counts from the moment at which the token is told, however the body has ended.
+    /// Without a grace, the tasks have unlimited time after a body that completed, and no time
+    /// after any other. If a grace cuts off tasks after a body that completed, that is
     /// [reported](crate::report::Kind::TimedOut).
     ///
     /// ```
@@ -231,7 +231,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     ///
     /// # Panics
     ///
-    /// If it was entered before, by hand.
+    /// If the group was entered before, by hand.
     pub fn grace(self, grace: Duration) -> Self {
         self.change(|policy| policy.grace = Some(grace))
     }
@@ -296,12 +296,12 @@ where
     } else {
         lender.yield_(tasks).await
     };
-    // Of these tasks: a body may have put others in the place of those that were lent.
+    // Taken from the value that came back: the body may have replaced the one that was lent.
     let (group, running, mut room) = tasks.into_parts();
     let running = mem::take(&mut *lock(&running));
     group.end(running, outcome.is_completed()).await;
-    // They are not in the list of this context itself: the wait before this code would be
-    // for exits of tasks that are still running.
+    // These exits are not in the list of this context itself: otherwise the context would wait for
+    // exits of tasks that are still running, before this code.
     room.turn(NAME).come().await;
     let trouble = group.take_trouble();
     if outcome.is_completed() {

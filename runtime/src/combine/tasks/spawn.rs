@@ -1,4 +1,4 @@
-//! What spawns tasks.
+//! The methods that spawn tasks.
 
 use std::fmt;
 use std::future::Future;
@@ -14,7 +14,7 @@ use crate::lock::lock;
 use crate::order::Place;
 use crate::scope::Inside;
 
-/// The value of [`tasks`](crate::tasks()): what spawns them.
+/// The value of [`tasks`](crate::tasks()), which spawns the tasks.
 ///
 /// ```
 /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -35,7 +35,7 @@ pub struct Tasks<E: fmt::Debug + Send + Sync + 'static> {
     runtime: Handle,
     group: Arc<Group<E>>,
     running: Arc<Mutex<Running>>,
-    /// What the tasks are inside of.
+    /// The place that the tasks are inside of.
     room: Mutex<Place>,
 }
 
@@ -55,15 +55,15 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         (self.group, self.running, room)
     }
 
-    /// Runs the future as a task, which the context's exit waits for, or aborts.
+    /// Runs the future as a task. The context's exit waits for the task, or aborts it.
     ///
-    /// A context that is used in the task is inside of the one of [`tasks`](crate::tasks()): where
-    /// the task is aborted, its exit has ended before the exits of contexts around begin.
+    /// A context that is used in the task is inside the context of [`tasks`](crate::tasks()): if
+    /// the task is aborted, the exit of that context ends before the exits of the contexts around
+    /// the group begin.
     ///
     /// Under a [limit](crate::TaskGroup::limit) the task waits for its turn. This call does not
-    /// wait, and so the number of waiting tasks has no bound: [`reserve`](Self::reserve) is the
-    /// call that waits. In a group that is [failing](crate::TaskGroup::fail_fast), the future
-    /// drops, and does not run.
+    /// wait, so the number of waiting tasks is unbounded; [`reserve`](Self::reserve) waits. In a
+    /// group that is [failing](crate::TaskGroup::fail_fast), the future drops without being run.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -119,10 +119,11 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         handle
     }
 
-    /// Waits until one more task may run under the [limit](crate::TaskGroup::limit), and returns
-    /// what spawns that task. Without a limit there is nothing to wait for.
+    /// Waits until one more task may run under the [limit](crate::TaskGroup::limit), and returns a
+    /// slot that spawns the task. Without a limit, it does not wait.
     ///
-    /// A body that makes its tasks with this call has no more futures in memory than run at a time.
+    /// If a body makes its tasks with this call, it has no more futures in memory than tasks that
+    /// run at a time.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -156,10 +157,11 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// Runs the future as a task that ends with the body, however the body ends: exit aborts the
     /// task at once, and waits until it is gone.
     ///
-    /// This is for what never ends by itself, such as a loop that reads from a connection. Its
-    /// failure counts like that of any other task. It is not among those of [`len`](Self::len), and
+    /// Use it for a task that never ends by itself, such as a loop that reads from a connection.
+    /// Its failure counts like that of any other task. It is not counted by [`len`](Self::len), and
     /// takes no slot of a [limit](crate::TaskGroup::limit). The other tasks may still run when it
-    /// is gone: spawn what they need as one of them, and let [`told`](Self::told) end it.
+    /// is gone: if they need a task, spawn that one with [`spawn`](Self::spawn), and let
+    /// [`told`](Self::told) end it.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -188,8 +190,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         running.background.spawn_on(task, &self.runtime);
     }
 
-    /// Returns a token that is told when the body has ended, or a task of a group that
-    /// [fails fast](crate::TaskGroup::fail_fast) has failed: before any task is aborted.
+    /// Returns a token that is told when the body has ended, or when a task has failed in a group
+    /// that [fails fast](crate::TaskGroup::fail_fast): before any task is aborted.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -210,7 +212,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         Told::new(self.group.moment())
     }
 
-    /// How many tasks have not ended, those that wait for their turn among them.
+    /// The number of tasks that have not ended, including those that wait for their turn.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -275,7 +277,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         running.tasks.spawn_on(task, &self.runtime);
     }
 
-    /// The future, inside of the room, with its failure for the group.
+    /// Wraps the future so that it runs inside the room, and adds its failure to the group.
     fn task<F>(&self, future: F) -> impl Future<Output = ()> + Send + use<F, E>
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -302,15 +304,15 @@ where
     let (send, value) = oneshot::channel();
     let future = async move {
         let value = future.await?;
-        // Where nobody wants the value, it drops here.
+        // If nobody waits for the value, it drops here.
         drop(send.send(value));
         Ok(())
     };
     (TaskHandle::new(value), future)
 }
 
-/// Room for one task under a limit: what [`Tasks::reserve`] gives. Where it drops, the next in the
-/// queue has the room.
+/// Room for one task under a limit. [`Tasks::reserve`] returns it. If it drops unused, the next in
+/// the queue gets the room.
 ///
 /// ```
 /// # use async_context_manager::{contexts::tasks, prelude::*};

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A token that is told when a group of [`tasks`](crate::tasks) is to end: what
-/// [`Tasks::told`](crate::Tasks::told) gives.
+/// A token that is told when a group of [`tasks`](crate::tasks) must end.
+/// [`Tasks::told`](crate::Tasks::told) returns it.
 ///
-/// It is a future, for a `select!`, and its clones are told with it. It belongs to nobody, and so a
-/// task can have it.
+/// It is a future, for a `select!`. Its clones are told at the same time. It borrows nothing, so a
+/// task can own it.
 ///
 /// ```
 /// use async_context_manager::{contexts::tasks, prelude::*, Told};
@@ -46,7 +46,7 @@ impl Told {
         Self { moment, wait: None }
     }
 
-    /// Returns `true` if the tasks are to end, or their group is gone.
+    /// Returns `true` if the tasks must end, or if their group is gone.
     ///
     /// ```
     /// use async_context_manager::{contexts::tasks, prelude::*};
@@ -79,7 +79,7 @@ impl Future for Told {
         let mut moment = self.moment.clone();
         let wait = self.wait.get_or_insert_with(|| {
             Box::pin(async move {
-                // An error says that the group is gone.
+                // An error means that the group is gone.
                 moment.wait_for(Option::is_some).await.map(drop).ok();
             })
         });
