@@ -1,36 +1,36 @@
-//! The guide: one subject a page, in reading order, each with programs that run.
+//! The guide: one page for each subject, in reading order, with programs that run.
 //!
 //! | page | |
 //! | --- | --- |
-//! | [Why](why) | what goes wrong without a context, six times, as programs |
+//! | [Why](why) | what goes wrong without a context, in six programs |
 //! | [The first context](first_context) | from nothing to a working context |
-//! | [Choosing](choosing) | with, guard, stack, stream or shared: a table and a picture |
-//! | [Errors](errors) | who gets which error; suppression |
-//! | [Cancellation](cancellation) | the life of a context, as a picture; what a drop does in each place |
+//! | [Choosing](choosing) | `with`, guard, stack, stream or shared: a table and a picture |
+//! | [Errors](errors) | where each error goes; suppression |
+//! | [Cancellation](cancellation) | the life of a context, as a picture; what a drop does at each point |
 //! | [The pool that everybody waits for](the_pool) | what to mark `cancellable!`, and what not |
-//! | [Order](order) | last in, first out, also in the background; what waits for what |
+//! | [Order](order) | last in, first out, even in the background; which exit waits for which |
 //! | [Many contexts](many_contexts) | nested, stacked, joined, groups of tasks |
-//! | [Two things](two_things) | a context that opens two things, where the second one may fail |
-//! | [Shared and swapped](shared_and_swapped) | opened by the first of many users, exited by the last; replaced while in use |
-//! | [Streams](streams) | streams that own a context; answers that are sent piece by piece |
-//! | [Beside the body](beside) | renewals, heartbeats, limits: what runs while the body does |
+//! | [Two things](two_things) | a context that opens two things, the second of which may fail |
+//! | [Shared and swapped](shared_and_swapped) | a context that many users share; replacing it in use |
+//! | [Streams](streams) | streams that own a context; responses that are sent piece by piece |
+//! | [Beside the body](beside) | renewals, heartbeats and limits during the body |
 //! | [Web handlers](web_handlers) | axum, and others |
 //! | [`select!` loops](select_loops) | contexts in loops that wait for several things |
 //! | [In tests](in_tests) | contexts as fixtures |
 //! | [Testing your contexts](testing_contexts) | prove that your contexts survive being dropped anywhere |
-//! | [Shutdown](shutdown) | how a program ends without cutting off what still closes |
+//! | [Shutdown](shutdown) | how a program ends without cutting off exits |
 //! | [Observing](observing) | counters, spans, and the list of what hangs |
-//! | [Operating](operating) | what to set, what to look at, and what to do about it |
-//! | [By hand](by_hand) | the trait, and who owes what |
+//! | [Operating](operating) | what to set, what to watch, and what to do |
+//! | [By hand](by_hand) | the trait, and what each side must do |
 //! | [Limits](limits) | what cannot be guaranteed |
-//! | [When a context is not enough](not_enough) | what has to be undone after the process has died |
-//! | [Questions](faq) | that come up, and messages of the compiler |
+//! | [When a context is not enough](not_enough) | work that must be undone even if the process dies |
+//! | [Questions](faq) | common questions, and messages of the compiler |
 //! | [For Python programmers](for_python) | every name of `contextlib`, and ours |
 //! | [For users of other crates](coming_from) | scopeguard, async-dropper, transaction closures |
 
-// A picture of a page is a file beside it. `cargo doc` copies no files, so that the page has the
-// picture in itself: its `.uri.md` is the target of the link, and comes first. A test of the
-// package `guide` makes these files from the pictures.
+// A picture of a page is a file next to it. `cargo doc` copies no files, so the page contains the
+// picture: its `.uri.md` is the target of the link, and comes first. A test of the package `guide`
+// makes these files from the pictures.
 
 #[doc = include_str!("why.md")]
 pub mod why {}
