@@ -63,8 +63,8 @@ fn a_guard_put_inside_of_another_is_as_old_there_as_it_is_itself() {
     check("younger < older", |p| async move {
         let mut around = p.res("around").guard().await?;
         let mut opener = p.res("opener").guard().await?;
-        let older = Guard::run(&mut around, async |_| p.res("older").guard().await).await?;
-        let open = async |_: &mut _| p.res("younger").inside(&around).guard().await;
+        let older = Guard::run(&mut around, async |()| p.res("older").guard().await).await?;
+        let open = async |(): &mut _| p.res("younger").inside(&around).guard().await;
         let younger = Guard::run(&mut opener, open).await?;
         Guard::close(opener).await?;
         drop(younger);

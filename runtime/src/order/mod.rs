@@ -26,7 +26,8 @@
 //!   inside every context that the guard is inside of.
 //! - **d.** X is *younger* than Y if X was opened later, and if the context that holds X beside Y
 //!   was opened later, too. Seen from outside, what is inside a context has the age of that
-//!   context, even when that context has ended.
+//!   context, even when that context has ended. By `inside`, X may be seen in several ways: then the
+//!   youngest age counts.
 //! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves behind, and it
 //!   waits only for what is inside it. Nobody waits for what was opened in an exit that its time
 //!   limit has cut off.

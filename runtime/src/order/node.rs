@@ -285,10 +285,9 @@ impl Node {
                 }
                 continue;
             }
-            let by_inside = homes.also.iter().enumerate();
-            let ended = by_inside
-                .filter_map(|(place, (home, _))| Some((place, home, home.where_it_was()?)))
-                .next();
+            let mut by_inside = homes.also.iter().enumerate();
+            let ended =
+                by_inside.find_map(|(place, (home, _))| Some((place, home, home.where_it_was()?)));
             let Some((place, home, outer)) = ended else {
                 return homes;
             };
