@@ -1001,6 +1001,31 @@ fn in_a_stack_without_a_scope_tasks_run_it_and_its_exit_gives_the_error() {
 }
 
 #[test]
+fn a_release_gives_the_error_from_beside_or_reports_it() {
+    on_current_thread(async |stage| {
+        let stack = ExitStack::<Fault>::new();
+        for is_awaited in [true, false] {
+            let ledger = Ledger::default();
+            let context = lease(ledger.clone(), Then::Fails);
+            let lent = stack.enter(context).await.expect("it opens");
+            until_noted(&ledger, "beside has dropped").await;
+            let released = lent.release();
+            if is_awaited {
+                assert_eq!(released.await, Err(Fault("lost")));
+                assert_eq!(stage.reports(), []);
+            } else {
+                drop(released);
+                detached::drain().await;
+                let error = (Kind::BodyFailed, "Fault(\"lost\")".to_owned());
+                assert_eq!(stage.reports(), [error]);
+            }
+            assert!(ledger.has("exit: Failed(Fault(\"lost\")), from beside"));
+        }
+        assert_eq!(stack.exit(Ok(1)).await, Ok(1));
+    });
+}
+
+#[test]
 fn what_is_taken_out_of_a_scope_is_run_by_tasks_and_what_comes_after_by_the_scope() {
     on_current_thread(async |stage| {
         let (first, second) = (Ledger::default(), Ledger::default());

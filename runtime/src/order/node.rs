@@ -66,7 +66,12 @@ impl Homes {
             .chain(self.also.iter().map(|(home, _)| home))
     }
 
-    /// The homes, or the root, with the age as seen from each.
+    /// The homes, and the root if there is no first home.
+    fn places(&self) -> impl Iterator<Item = Option<&Arc<Node>>> {
+        self.seen().map(|(place, _)| place)
+    }
+
+    /// The same, with the age as seen from each.
     fn seen(&self) -> impl Iterator<Item = (Option<&Arc<Node>>, Age)> {
         let also = self.also.iter().map(|(home, age)| (Some(home), *age));
         iter::once((self.first.as_ref(), self.age)).chain(also)
@@ -239,12 +244,9 @@ impl Node {
             if !is_beside {
                 return false;
             }
-            let is_younger = |place| self.age_seen_from(place) > other.age_seen_from(place);
-            let is_younger = if others.is_empty() {
-                is_younger(None)
-            } else {
-                others.all().any(|home| is_younger(Some(home)))
-            };
+            let is_younger = others
+                .places()
+                .any(|place| self.age_seen_from(place) > other.age_seen_from(place));
             // All was seen from the same places, unless one of them has ended meanwhile.
             if others.all().all(|home| home.where_it_was().is_none()) {
                 return is_younger;

@@ -10,10 +10,12 @@ use std::task::{Context, Poll, ready};
 use crate::context::Verdict;
 use crate::coroutine::Code;
 use crate::exchange::End;
+use crate::failure::Failure;
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
 use crate::scope::Live;
+use crate::settle::Body;
 
 use super::AcceptedBy;
 
@@ -29,7 +31,13 @@ pub(super) trait Entry<E, D>: Send {
     fn end_body(&mut self, outcome: Outcome) -> bool;
 
     fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>>;
+
+    /// Exits alone, as a guard that is closed. `None` if the value has not come back.
+    fn release(self: Box<Self>) -> Option<Released<E>>;
 }
+
+/// Dropped, the exit goes on in the background.
+pub(super) type Released<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
 /// What an exit says, or the payload of its panic; and as what its error is reported.
 pub(super) type Exited<D, E> = (Result<Result<D, E>, Payload>, Kind);
@@ -190,5 +198,19 @@ where
             Ok(ended?.map(AcceptedBy::accepted).map_err(Into::into))
         }));
         Poll::Ready((ended.unwrap_or_else(Err), self.failing().kind))
+    }
+
+    fn release(mut self: Box<Self>) -> Option<Released<E>> {
+        if !self.has_value() {
+            return None;
+        }
+        let end = Live::take_end(&mut *self);
+        let owed = self.end_with(end.map_or(Body::Completed(()), Body::from));
+        Some(Box::pin(async move {
+            let exit = Live::exit(&mut *self).await;
+            let failing = self.failing();
+            let result = Failure::reporting(failing, owed.settle(failing, exit));
+            result.map(|_| ()).map_err(Into::into)
+        }))
     }
 }
