@@ -393,7 +393,7 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
 }
 
 /// Takes over a coroutine whose holder has gone.
-pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>)
+pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<Code<V, D, E>>)
 where
     V: Send + 'static,
     D: Verdict,
@@ -402,7 +402,7 @@ where
     let name = coroutine.name();
     let stage = coroutine.stage();
     let is_in_body = stage == Stage::Lent;
-    let is_forgotten = is_in_body && !coroutine.link().has_value();
+    let is_forgotten = is_in_body && !coroutine.slot().has_value();
     if is_forgotten {
         // A lease of it never came back: there is nothing to exit with.
         report::plain(name, Kind::NotRun);
@@ -451,7 +451,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static, name: &'static str, ru
 /// What is left of a context, from wherever its holder left it. It counts as running until it
 /// drops, and drops in this order.
 struct Rest<V, D, E> {
-    coroutine: Coroutine<V, Code<D, E>>,
+    coroutine: Coroutine<Code<V, D, E>>,
     /// Once its exit has begun.
     begin: Option<Begin>,
     /// While its exit has a limit, and waits for no other one.
@@ -482,7 +482,7 @@ where
         if self.record.poll_forced(cx).is_ready() {
             return (Poll::Ready(Ended::GivenUp(Kind::Forced)), false);
         }
-        let limit = exit_limit().filter(|_| !self.coroutine.link().is_limited());
+        let limit = exit_limit().filter(|_| !self.coroutine.life().is_limited());
         let (polled, waits_for) = order::poll_and_see(|| {
             let _alone = limit.map(|_| EachAlone::begin());
             self.poll_code(cx)
@@ -509,7 +509,7 @@ where
 
     fn poll_code(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let _traced = self.coroutine.place().watch().trace();
-        let has_begun = |coroutine: &mut Coroutine<_, _>| {
+        let has_begun = |coroutine: &mut Coroutine<_>| {
             matches!(coroutine.stage(), Stage::Exiting | Stage::Closing)
         };
         let begin = self.begin.is_none().then(Begin::now);
@@ -560,7 +560,7 @@ fn activity(stage: Stage) -> Activity {
 }
 
 /// Enter, if it has not ended yet, and exit. Ready when there is nothing left to run.
-fn poll_code<V, D, E>(coroutine: &mut Coroutine<V, Code<D, E>>, cx: &mut Context<'_>) -> Poll<()>
+fn poll_code<V, D, E>(coroutine: &mut Coroutine<Code<V, D, E>>, cx: &mut Context<'_>) -> Poll<()>
 where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,

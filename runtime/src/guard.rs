@@ -79,7 +79,7 @@ pub struct Guard<C: AsyncContext>
 where
     C::Value: 'static,
 {
-    held: Held<C::Value, Code<C::Verdict, C::Error>>,
+    held: Held<Code<C::Value, C::Verdict, C::Error>>,
     /// Tells when the body was ended from beside, where there is something.
     ended: Option<Arc<Ended>>,
 }

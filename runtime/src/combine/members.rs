@@ -33,7 +33,7 @@ pub(crate) struct Member<C: AsyncContext + 'static> {
 enum State<C: AsyncContext + 'static> {
     /// Its enter has not begun.
     Waiting(C),
-    Live(Live<C::Value, Code<(), C::Error>>),
+    Live(Live<Code<C::Value, (), C::Error>>),
     /// It has failed to enter, or it exits by itself.
     Over,
 }

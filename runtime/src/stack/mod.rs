@@ -101,7 +101,7 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    live: Option<Held<(), Code<(), Infallible>>>,
+    live: Option<Held<Code<(), (), Infallible>>>,
     shared: Arc<Shared<E, D>>,
     /// It is the value of a scope, which polls what runs beside the body. For another stack, tasks
     /// do.
@@ -445,7 +445,7 @@ where
     where
         C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
     {
-        let mut live = Live::new(context, Hold::Guard);
+        let mut live = Live::new_lending(context, Hold::Guard);
         resume(live.enter().await).map_err(Into::into)?;
         if let Some((driver, _)) = live.drive() {
             self.shared.drivers.wants_a_look();
@@ -782,7 +782,7 @@ where
         }
     }
 
-    fn push<V, C, CE>(&self, mut live: Live<V, Code<C, CE>>) -> Lease<'_, V, E>
+    fn push<V, C, CE>(&self, mut live: Live<Code<V, C, CE>>) -> Lease<'_, V, E>
     where
         V: Send + 'static,
         C: AcceptedBy<D>,
@@ -814,8 +814,8 @@ const NAME: &str = "async_context_manager::ExitStack";
 fn entered_at_once<C: AsyncContext + 'static>(
     context: C,
     holds_something: bool,
-) -> Live<C::Value, Code<C::Verdict, C::Error>> {
-    let mut live = Live::new(context, Hold::Guard);
+) -> Live<Code<C::Value, C::Verdict, C::Error>> {
+    let mut live = Live::new_lending(context, Hold::Guard);
     live.place().watch().go_in(holds_something);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
