@@ -171,8 +171,7 @@ where
         let life = state.code.life();
         if life.is_body_over() {
             if poll_turn(name, state.place, state.turn, cx).is_pending() {
-                state.poll_beside_the_wait(name, cx);
-                state.place.waits_in_exit(name);
+                poll_beside_the_wait(name, state.place, state.code, cx);
                 return Poll::Pending;
             }
             report_end(name, life);
@@ -215,33 +214,33 @@ impl<E: fmt::Debug + Send + Sync + 'static> Drop for Failed<E> {
     }
 }
 
-impl<F: ?Sized> Parts<'_, F> {
+impl<F: Routine + ?Sized> Parts<'_, F> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "it is called twice in the life of a context that never waits"
     )]
-    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Progress<F::Output>
-    where
-        F: Routine,
-    {
+    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Progress<F::Output> {
         let _polling = self.place.poll(part);
         self.code.as_mut().poll(cx)
     }
+}
 
-    /// While exit waits for its turn, what runs beside the body goes on. What it says about the
-    /// body comes too late.
-    #[cold]
-    fn poll_beside_the_wait(&mut self, name: &'static str, cx: &mut Context<'_>)
-    where
-        F: Routine,
-    {
-        let (life, _, company) = self.code.as_mut().split();
-        if life.runs_beside() {
-            poll_beside(name, self.place, life, company, cx);
-        }
-        report_end(name, life);
+/// While exit waits for its turn, what runs beside the body goes on. What it says about the body
+/// comes too late.
+#[cold]
+fn poll_beside_the_wait<F: Routine + ?Sized>(
+    name: &'static str,
+    place: &mut Place,
+    code: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) {
+    let (life, _, company) = code.split();
+    if life.runs_beside() {
+        poll_beside(name, place, life, company, cx);
     }
+    report_end(name, life);
+    place.waits_in_exit(name);
 }
 
 /// Polls what runs beside the body.

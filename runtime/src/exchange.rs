@@ -420,11 +420,16 @@ impl Life {
     #[inline]
     pub(crate) fn end_body(&self, outcome: Outcome) {
         if !outcome.is_completed() {
-            let rare = self.rare.get_or_init(Box::default);
-            let is_first = rare.outcome.set(outcome).is_ok();
-            debug_assert!(is_first, "a body ends once");
+            self.keep(outcome);
         }
         self.set_stage(Stage::BodyOver);
+    }
+
+    #[cold]
+    fn keep(&self, outcome: Outcome) {
+        let rare = self.rare.get_or_init(Box::default);
+        let is_first = rare.outcome.set(outcome).is_ok();
+        debug_assert!(is_first, "a body ends once");
     }
 
     /// Nothing is left that this exit has to wait for.
