@@ -342,14 +342,9 @@ where
             drivers: Drivers::default(),
             next: Mutex::default(),
         });
-        let of_exit = Arc::clone(&shared);
-        let context = generator(NAME, async move |lender| -> Result<(), Infallible> {
-            let ((), outcome) = lender.yield_(()).await;
-            unwind(&of_exit, outcome.share()).await;
-            Ok(())
-        });
+        let live = Live::new(Unwinding(Arc::clone(&shared)), Hold::Guard);
         Self {
-            live: Some(Held::new(entered_at_once(context, false))),
+            live: Some(Held::new(entered_at_once(live, false))),
             shared,
             is_scoped,
         }
@@ -485,7 +480,10 @@ where
             close(value, outcome).await?;
             Ok(D::PROPAGATE)
         });
-        self.push(entered_at_once(context, true))
+        self.push(entered_at_once(
+            Live::new_lending(context, Hold::Guard),
+            true,
+        ))
     }
 
     /// Calls the function when the stack exits. It can't suppress an error, and can't borrow from
@@ -517,7 +515,8 @@ where
             call(outcome).await?;
             Ok(D::PROPAGATE)
         });
-        drop(self.push(entered_at_once(context, true)));
+        let live = Live::new_lending(context, Hold::Guard);
+        drop(self.push(entered_at_once(live, true)));
     }
 
     /// Keeps a value, and drops it in its turn when the stack exits.
@@ -810,12 +809,40 @@ where
 /// The name in reports.
 const NAME: &str = "async_context_manager::ExitStack";
 
+/// A stack as a context, whose exit is that of what is in it.
+struct Unwinding<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Shared<E, D>>);
+
+impl<E, D> AsyncContext for Unwinding<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    type Value = ();
+    type Error = Infallible;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    async fn exit(self, (): (), outcome: &Outcome) -> Result<(), Infallible> {
+        unwind(&self.0, outcome.share()).await;
+        Ok(())
+    }
+
+    fn __name(&self) -> &'static str {
+        NAME
+    }
+}
+
 /// A context that lends its value at its first poll. An empty stack holds nothing yet.
-fn entered_at_once<C: AsyncContext + 'static>(
-    context: C,
+fn entered_at_once<V, C, E>(
+    mut live: Live<Code<V, C, E>>,
     holds_something: bool,
-) -> Live<Code<C::Value, C::Verdict, C::Error>> {
-    let mut live = Live::new_lending(context, Hold::Guard);
+) -> Live<Code<V, C, E>>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+{
     live.place().watch().go_in(holds_something);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
