@@ -4,6 +4,8 @@
 //! It is a part of the code, which stands at its yield meanwhile. Whoever holds the context polls
 //! the code while something runs there, from the poll that yields to the begin of exit. What ends
 //! the body is left in the [`exchange`](crate::exchange), and the holder ends the body then.
+//!
+//! Code that is [written by hand](crate::hand_written) has no yield: there it is an [`Alone`].
 
 use std::any::type_name;
 use std::cell::Cell;
@@ -200,7 +202,7 @@ thread_local! {
 /// There is no other way into the future of an `async` block, which is what borrows the context.
 /// The one who calls this polls it at once, and no other code runs in between.
 pub(crate) fn end_in_this_poll() {
-    ENDS.set(true);
+    ENDS.with(|ends| ends.set(true));
 }
 
 pin_project! {
@@ -236,7 +238,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended<E>> {
         let mut this = self.project();
-        if ENDS.take() {
+        if ENDS.with(Cell::take) {
             stop(this.beside);
             return Poll::Ready(Ended::ByExit(type_name::<B>()));
         }

@@ -101,12 +101,13 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// The body ends, with the call. What came first counts: its result, or what ran beside it.
     fn end<R>(&mut self, body: Body<R, C::Error>) -> Owed<R, C::Error> {
         let live = self.held.take_back();
-        let body = match live.take_end() {
-            Some(end) => body.ended_before(live.name(), end),
-            None if self.ended.as_ref().is_some_and(|it| it.is_given()) => {
-                body.marked_from_beside()
-            }
+        let body = match &self.ended {
             None => body,
+            Some(ended) => match live.take_end() {
+                Some(end) => body.ended_before(live.name(), end),
+                None if ended.is_given() => body.marked_from_beside(),
+                None => body,
+            },
         };
         live.end_with(body)
     }

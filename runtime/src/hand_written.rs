@@ -136,44 +136,41 @@ where
         let life = &*this.life;
         let mut steps = this.steps;
         let polled = run(life, || {
-            let mut now = steps.as_mut().project().now;
-            match now.as_mut().project() {
-                Now::Entering { enter } => {
-                    return match ready!(enter.poll(cx)) {
-                        Ok((context, value)) => {
-                            let beside = (this.accompany)(context);
-                            now.set(Step::Beside { beside });
-                            if steps.poll_beside(life, cx).is_pending() {
-                                life.begin_beside();
-                            }
-                            *this.value = Some(value);
-                            life.has_offered();
-                            Poll::Pending
-                        }
-                        Err(error) => Poll::Ready(Err(error)),
-                    };
+            if let Now::Entering { enter } = steps.as_mut().project().now.project() {
+                let (context, value) = match ready!(enter.poll(cx)) {
+                    Ok(entered) => entered,
+                    Err(error) => return Poll::Ready(Err(error)),
+                };
+                let beside = (this.accompany)(context);
+                steps.as_mut().project().now.set(Step::Beside { beside });
+                if steps.poll_beside(life, cx).is_pending() {
+                    life.begin_beside();
                 }
-                Now::Beside { .. } => {
-                    if life.runs_beside() {
-                        life.stop_beside();
-                        end_in_this_poll();
-                    }
-                    ready!(steps.as_mut().poll_beside(life, cx));
-                    let Some(value) = this.value.take() else {
-                        return Poll::Pending;
-                    };
-                    let outcome = life.begin_closing().share();
-                    let mut steps = steps.as_mut().project();
-                    let context = steps.context.take();
-                    let context = context.expect("what has run beside the body gave it back");
-                    let exit = (this.exit)(context, value, outcome);
-                    steps.now.set(Step::Exiting { exit });
+                *this.value = Some(value);
+                life.has_offered();
+                return Poll::Pending;
+            }
+            if let Now::Beside { .. } = steps.as_mut().project().now.project() {
+                if life.runs_beside() {
+                    life.stop_beside();
+                    end_in_this_poll();
                 }
-                Now::Exiting { .. } => {}
+                ready!(steps.as_mut().poll_beside(life, cx));
+                let Some(value) = this.value.take() else {
+                    return Poll::Pending;
+                };
+                let outcome = life.begin_closing().share();
+                let mut steps = steps.as_mut().project();
+                let context = steps.context.take();
+                let context = context.expect("what has run beside the body gave it back");
+                let exit = (this.exit)(context, value, outcome);
+                steps.now.set(Step::Exiting { exit });
             }
             match steps.project().now.project() {
                 Now::Exiting { exit } => exit.poll(cx),
-                Now::Entering { .. } | Now::Beside { .. } => Poll::Pending,
+                Now::Entering { .. } | Now::Beside { .. } => {
+                    unreachable!("they were polled, or replaced, above")
+                }
             }
         });
         match polled {

@@ -255,14 +255,13 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
-        if C::__LENDS {
+        let is_large = size_of::<(C, V)>() > LARGE;
+        if C::__LENDS || is_large {
             return Self::lending(context, watch, hold);
         }
         let name = context.__name();
-        Self::of(
-            name,
-            Coroutine::erased(name, watch, hold, hand_written(context)),
-        )
+        let code = hand_written(context);
+        Self::of(name, Coroutine::erased(name, watch, hold, code))
     }
 
     /// A context whose value can be [lent on](Self::loan).
@@ -291,6 +290,10 @@ where
         }
     }
 }
+
+/// In bytes. [Hand-written code](hand_written) moves context and value more often than code that
+/// lends: of what is larger, that costs more than the allocation that it saves.
+const LARGE: usize = 256;
 
 /// A context that borrows: when this drops, its exit can't run.
 pub(crate) fn scoped<C: AsyncContext>(
