@@ -57,15 +57,15 @@ pub(crate) struct Life {
     is_limited: AtomicBool,
     /// Exit was over its limit, and dropped.
     is_cut_off: AtomicBool,
-    /// In a box of its own, as most contexts have none of it.
-    rare: OnceLock<Box<Rare>>,
-}
-
-/// What is known of a body that does not complete, or that something runs beside.
-#[derive(Default)]
-struct Rare {
     /// Of a body that is over, and has not completed.
     outcome: OnceLock<Outcome>,
+    /// Of a context that runs something beside the body. In a box of its own: it is rare.
+    company: OnceLock<Box<Company>>,
+}
+
+/// What is known of that which runs beside the body.
+#[derive(Default)]
+struct Company {
     /// A [`Beside`].
     beside: AtomicU8,
     /// What has ended the body, until the holder takes it.
@@ -178,7 +178,8 @@ impl Default for Life {
             marks: AtomicUsize::new(0),
             is_limited: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
-            rare: OnceLock::new(),
+            outcome: OnceLock::new(),
+            company: OnceLock::new(),
         }
     }
 }
@@ -247,9 +248,7 @@ impl Life {
     #[inline]
     pub(crate) fn begin_closing(&self) -> &Outcome {
         self.set_stage(Stage::Closing);
-        let rare = self.rare.get();
-        let outcome = rare.and_then(|rare| rare.outcome.get());
-        outcome.unwrap_or(Outcome::COMPLETED)
+        self.outcome.get().unwrap_or(Outcome::COMPLETED)
     }
 
     /// Returns `true` if it is entering, in an await that may be given up.
@@ -299,10 +298,10 @@ impl Life {
 
     #[inline]
     fn beside(&self) -> Beside {
-        let Some(rare) = self.rare.get() else {
+        let Some(company) = self.company.get() else {
             return Beside::Nothing;
         };
-        let beside = usize::from(rare.beside.load(Ordering::Acquire));
+        let beside = usize::from(company.beside.load(Ordering::Acquire));
         Beside::ALL[beside]
     }
 
@@ -323,8 +322,8 @@ impl Life {
     }
 
     fn set_beside(&self, beside: Beside) {
-        let rare = self.rare.get_or_init(Box::default);
-        rare.beside.store(beside as u8, Ordering::Release);
+        let company = self.company.get_or_init(Box::default);
+        company.beside.store(beside as u8, Ordering::Release);
     }
 
     /// Something runs beside the body.
@@ -352,8 +351,8 @@ impl Life {
             End::Failed(error) => End::Failed(BodyError::new(Arc::new(error))),
             End::Panicked(payload) => End::Panicked(payload),
         };
-        let rare = self.rare.get_or_init(Box::default);
-        *lock(&rare.end) = Some(end);
+        let company = self.company.get_or_init(Box::default);
+        *lock(&company.end) = Some(end);
         self.set_beside(if goes_on {
             Beside::EndedAndRunning
         } else {
@@ -365,20 +364,20 @@ impl Life {
     #[inline]
     pub(crate) fn take_end(&self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
-            self.take_end_from_beside()
+            self.take_end_of_company()
         } else {
             None
         }
     }
 
     #[cold]
-    fn take_end_from_beside(&self) -> Option<End<BodyError>> {
+    fn take_end_of_company(&self) -> Option<End<BodyError>> {
         match self.beside() {
             Beside::Nothing | Beside::Running => return None,
             Beside::Ended => self.set_beside(Beside::Nothing),
             Beside::EndedAndRunning => self.set_beside(Beside::Running),
         }
-        lock(&self.rare.get()?.end).take()
+        lock(&self.company.get()?.end).take()
     }
 
     /// Makes another error of what is to end the body from beside. A panic of that ends it then.
@@ -427,8 +426,7 @@ impl Life {
 
     #[cold]
     fn keep(&self, outcome: Outcome) {
-        let rare = self.rare.get_or_init(Box::default);
-        let is_first = rare.outcome.set(outcome).is_ok();
+        let is_first = self.outcome.set(outcome).is_ok();
         debug_assert!(is_first, "a body ends once");
     }
 
