@@ -205,6 +205,11 @@ pub trait AsyncContext: Sized + Send {
         std::future::ready(Ok(()))
     }
 
+    /// It has a [`__coroutine`](Self::__coroutine) of its own, which does more than to call the
+    /// three above.
+    #[doc(hidden)]
+    const __LENDS: bool = false;
+
     /// The name in reports.
     #[doc(hidden)]
     fn __name(&self) -> &'static str {

@@ -27,6 +27,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::code::Lending;
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine, report_late};
 use crate::exchange::End;
@@ -224,7 +225,7 @@ struct State<V, D, E> {
 
 /// The table is at the top of this file.
 enum Where<V, D, E> {
-    Here(Coroutine<V, Code<D, E>>),
+    Here(Coroutine<Code<V, D, E>>),
     Polled,
     Unwanted,
     Gone,
@@ -271,7 +272,7 @@ impl Ended {
     }
 }
 
-impl<V, D, E> Live<V, Code<D, E>>
+impl<V, D, E> Live<Code<V, D, E>>
 where
     V: Send + 'static,
     D: Verdict,
@@ -291,7 +292,7 @@ where
         let mut driver = None;
         self.replace(|mut coroutine| {
             let name = coroutine.name();
-            let value = coroutine.link().take().expect(OFFERED);
+            let value = coroutine.slot().take().expect(OFFERED);
             let stand_in = coroutine.place().stand_in();
             let place = mem::replace(coroutine.place(), stand_in);
             let holder = Holder::new(name, coroutine);
@@ -301,13 +302,15 @@ where
                     .yield_beside_all(value, |cx: &mut Context<'_>| holder.poll_end(cx))
                     .await;
                 let mut coroutine = holder.take().await;
-                coroutine.link().put(value);
+                coroutine.slot().put(value);
                 coroutine.end_body(outcome.share());
                 let exit = poll_fn(|cx| coroutine.poll_exit(cx)).await;
                 lender.fail_as(coroutine.failed_as());
                 exit
             };
-            let mut outer = Coroutine::erased(name, Watch::default(), Hold::Guard, code);
+            let watch = Watch::default();
+            let code = Lending::new(watch.part(), code);
+            let mut outer = Coroutine::erased(name, watch, Hold::Guard, code);
             let mut cx = Context::from_waker(Waker::noop());
             let entered = outer.poll_enter(&mut cx);
             debug_assert!(entered.is_ready(), "it awaits nothing");
@@ -324,7 +327,7 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    fn new(name: &'static str, coroutine: Coroutine<V, Code<D, E>>) -> Self {
+    fn new(name: &'static str, coroutine: Coroutine<Code<V, D, E>>) -> Self {
         Self(Arc::new(Shared {
             name,
             state: Mutex::new(State {
@@ -358,7 +361,7 @@ where
     }
 
     /// Takes the coroutine, for its exit. The driver then ends.
-    async fn take(self) -> Coroutine<V, Code<D, E>> {
+    async fn take(self) -> Coroutine<Code<V, D, E>> {
         poll_fn(|cx| {
             let mut state = self.0.state();
             match mem::replace(&mut state.coroutine, Where::Gone) {

@@ -1,14 +1,14 @@
-//! The life of a context, and where its value and the outcome change hands: between its code and
-//! its holder.
+//! The [`Life`] of a context; and the [`Exchange`], where its value and the outcome change hands,
+//! between its code and its holder.
 //!
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
-//! | `Entering` | `Lent` | the code, [`offer`](Exchange::offer) | it yields |
-//! | `Lent` | `BodyOver` | the holder, [`end_body`](Exchange::end_body) | the body has ended, or was given up |
-//! | `BodyOver` | `Exiting` | the holder, [`begin_exit`](Exchange::begin_exit) | the turn of this exit has come |
-//! | `Exiting` | `Closing` | the code, [`poll_returned`](Exchange::poll_returned) | it takes value and outcome |
-//! | `Closing` | `Over` | the holder, [`Running`] | the code has returned, or panicked |
-//! | any other | `OverEarly` | the holder, [`Running`] | the same, before the code took the value |
+//! | `Entering` | `Lent` | the code, [`has_offered`](Life::has_offered) | it yields, or its enter has ended well |
+//! | `Lent` | `BodyOver` | the holder, [`end_body`](Life::end_body) | the body has ended, or was given up |
+//! | `BodyOver` | `Exiting` | the holder, [`begin_exit`](Life::begin_exit) | the turn of this exit has come |
+//! | `Exiting` | `Closing` | the code, [`begin_closing`](Life::begin_closing) | it takes value and outcome |
+//! | `Closing` | `Over` | the poll, [`Running`] | the code has returned, or panicked |
+//! | any other | `OverEarly` | the poll, [`Running`] | the same, before the code took the value |
 //!
 //! A context that is given up stays in its stage: whoever drives it on in the background goes on
 //! from there.
@@ -18,16 +18,17 @@
 //! [`Beside`] tells how far it is, and what has ended the body from there is left in here for the
 //! holder.
 //!
-//! The value stays in here from the yield to the exit: it is lent to the body where it is, and not
-//! moved. A holder who can't lend it so (a guard, say, whose body is the caller's own code) takes
-//! it out, and puts it back.
+//! The value stays in its [`Slot`] from the yield to the exit: it is lent to the body where it is,
+//! and not moved. A holder who can't lend it so (a guard, say, whose body is the caller's own code)
+//! takes it out, and puts it back.
 //!
-//! Code and holder take turns: whoever holds the context polls the code, or drops it, and uses the
-//! exchange only between those. So the lock is always free. It is there because the compiler can't
-//! know that, and it is one that can be held over an await of the body, and costs one atomic
-//! operation.
+//! Code and holder of an exchange take turns: whoever holds the context polls the code, or drops
+//! it, and uses the exchange only between those. So the lock is always free. It is there because
+//! the compiler can't know that, and it is one that can be held over an await of the body, and
+//! costs one atomic operation.
 
 use std::fmt;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -40,7 +41,14 @@ use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
 
+/// The value, and the life of its context: for code that has a [`Link`] to it.
 pub(crate) struct Exchange<V> {
+    life: Life,
+    value: SpinMutex<Option<V>>,
+}
+
+/// All of a context's life but the value, whose type does not matter here.
+pub(crate) struct Life {
     /// A [`Stage`].
     stage: AtomicU8,
     /// How many things make it safe to give up now: see [`Mark`].
@@ -49,7 +57,6 @@ pub(crate) struct Exchange<V> {
     is_limited: AtomicBool,
     /// Exit was over its limit, and dropped.
     is_cut_off: AtomicBool,
-    value: SpinMutex<Option<V>>,
     /// Of a body that is over, and has not completed.
     outcome: OnceLock<Outcome>,
     /// Of a context that runs something beside the body. In a box of its own: it is rare.
@@ -148,11 +155,29 @@ impl<V> Default for Exchange<V> {
     #[inline]
     fn default() -> Self {
         Self {
+            life: Life::default(),
+            value: SpinMutex::new(None),
+        }
+    }
+}
+
+impl<V> Deref for Exchange<V> {
+    type Target = Life;
+
+    #[inline]
+    fn deref(&self) -> &Life {
+        &self.life
+    }
+}
+
+impl Default for Life {
+    #[inline]
+    fn default() -> Self {
+        Self {
             stage: AtomicU8::new(Stage::Entering as u8),
             marks: AtomicUsize::new(0),
             is_limited: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
-            value: SpinMutex::new(None),
             outcome: OnceLock::new(),
             company: OnceLock::new(),
         }
@@ -163,17 +188,6 @@ impl<V> Exchange<V> {
     fn value(&self) -> SpinMutexGuard<'_, Option<V>> {
         let value = self.value.try_lock();
         value.expect("code and holder take turns: a context yields once, in its own code")
-    }
-
-    #[inline]
-    pub(crate) fn stage(&self) -> Stage {
-        let stage = usize::from(self.stage.load(Ordering::Acquire));
-        Stage::ALL[stage]
-    }
-
-    #[inline]
-    fn set_stage(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Release);
     }
 
     /// The code yields.
@@ -188,7 +202,53 @@ impl<V> Exchange<V> {
         // panics.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
+        self.has_offered();
+    }
+
+    pub(crate) fn take(&self) -> Option<V> {
+        self.value().take()
+    }
+
+    pub(crate) fn put(&self, value: V) {
+        *self.value() = Some(value);
+    }
+
+    /// The code goes on, with exit.
+    #[inline]
+    pub(crate) fn poll_returned(&self) -> Poll<(V, &Outcome)> {
+        if !self.is_at(Stage::Exiting) {
+            return Poll::Pending;
+        }
+        let Some(value) = self.value().take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready((value, self.begin_closing()))
+    }
+}
+
+impl Life {
+    #[inline]
+    pub(crate) fn stage(&self) -> Stage {
+        let stage = usize::from(self.stage.load(Ordering::Acquire));
+        Stage::ALL[stage]
+    }
+
+    #[inline]
+    fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+    }
+
+    /// The code has given the value.
+    #[inline]
+    pub(crate) fn has_offered(&self) {
         self.set_stage(Stage::Lent);
+    }
+
+    /// The code takes value and outcome.
+    #[inline]
+    pub(crate) fn begin_closing(&self) -> &Outcome {
+        self.set_stage(Stage::Closing);
+        self.outcome.get().unwrap_or(Outcome::COMPLETED)
     }
 
     /// Returns `true` if it is entering, in an await that may be given up.
@@ -196,6 +256,7 @@ impl<V> Exchange<V> {
         self.is_at(Stage::Entering) && self.marks.load(Ordering::Acquire) > 0
     }
 
+    #[inline]
     pub(crate) fn has_yielded(&self) -> bool {
         !self.is_at(Stage::Entering)
     }
@@ -218,6 +279,7 @@ impl<V> Exchange<V> {
     }
 
     /// Returns `true` if the body has the value, and has not ended.
+    #[inline]
     pub(crate) fn is_lent(&self) -> bool {
         self.is_at(Stage::Lent)
     }
@@ -270,6 +332,7 @@ impl<V> Exchange<V> {
     }
 
     /// Nothing runs beside the body any more. What has ended the body stays.
+    #[inline]
     pub(crate) fn stop_beside(&self) {
         match self.beside() {
             Beside::Running => self.set_beside(Beside::Nothing),
@@ -345,39 +408,26 @@ impl<V> Exchange<V> {
 
     /// The code is polled while this is there.
     #[inline]
-    pub(crate) fn run(&self) -> Running<'_, V> {
+    pub(crate) fn run(&self) -> Running<'_> {
         Running {
-            exchange: self,
+            life: self,
             is_over: true,
         }
-    }
-
-    /// For the body.
-    #[inline]
-    pub(crate) fn lend(&self) -> Lent<'_, V> {
-        Lent(self.value())
-    }
-
-    pub(crate) fn take(&self) -> Option<V> {
-        self.value().take()
-    }
-
-    pub(crate) fn put(&self, value: V) {
-        *self.value() = Some(value);
-    }
-
-    pub(crate) fn has_value(&self) -> bool {
-        self.value().is_some()
     }
 
     /// The body has ended so.
     #[inline]
     pub(crate) fn end_body(&self, outcome: Outcome) {
         if !outcome.is_completed() {
-            let is_first = self.outcome.set(outcome).is_ok();
-            debug_assert!(is_first, "a body ends once");
+            self.keep(outcome);
         }
         self.set_stage(Stage::BodyOver);
+    }
+
+    #[cold]
+    fn keep(&self, outcome: Outcome) {
+        let is_first = self.outcome.set(outcome).is_ok();
+        debug_assert!(is_first, "a body ends once");
     }
 
     /// Nothing is left that this exit has to wait for.
@@ -408,29 +458,15 @@ impl<V> Exchange<V> {
             Kind::ExitFailed
         }
     }
-
-    /// The code goes on, with exit.
-    #[inline]
-    pub(crate) fn poll_returned(&self) -> Poll<(V, &Outcome)> {
-        if !self.is_at(Stage::Exiting) {
-            return Poll::Pending;
-        }
-        let Some(value) = self.value().take() else {
-            return Poll::Pending;
-        };
-        self.set_stage(Stage::Closing);
-        let outcome = self.outcome.get().unwrap_or(Outcome::COMPLETED);
-        Poll::Ready((value, outcome))
-    }
 }
 
 /// A poll of the code. When this drops the code is over, unless it [goes on](Self::goes_on).
-pub(crate) struct Running<'x, V> {
-    exchange: &'x Exchange<V>,
+pub(crate) struct Running<'x> {
+    life: &'x Life,
     is_over: bool,
 }
 
-impl<V> Running<'_, V> {
+impl Running<'_> {
     /// The poll has ended, and there will be another one.
     #[inline]
     pub(crate) fn goes_on(mut self) {
@@ -438,12 +474,12 @@ impl<V> Running<'_, V> {
     }
 }
 
-impl<V> Drop for Running<'_, V> {
+impl Drop for Running<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.is_over {
-            let has_the_value = self.exchange.is_at(Stage::Closing);
-            self.exchange.set_stage(if has_the_value {
+            let has_the_value = self.life.is_at(Stage::Closing);
+            self.life.set_stage(if has_the_value {
                 Stage::Over
             } else {
                 Stage::OverEarly
@@ -452,12 +488,71 @@ impl<V> Drop for Running<'_, V> {
     }
 }
 
+/// Where the value of a context is, for the holder.
+pub(crate) enum Slot<'x, V> {
+    /// The code has a share in it.
+    Shared(&'x Link<V>),
+    /// It is the holder's alone.
+    Own(&'x mut Option<V>),
+}
+
+impl<'x, V> Slot<'x, V> {
+    /// For the body.
+    #[inline]
+    pub(crate) fn lend(self) -> Lent<'x, V> {
+        match self {
+            Self::Shared(link) => Lent::Shared(link.value()),
+            Self::Own(value) => Lent::Own(value),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take(self) -> Option<V> {
+        match self {
+            Self::Shared(link) => link.take(),
+            Self::Own(value) => value.take(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn put(self, value: V) {
+        match self {
+            Self::Shared(link) => link.put(value),
+            Self::Own(own) => *own = Some(value),
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If it is the holder's alone, and so nobody can bring it back.
+    pub(crate) fn loan(self) -> Loan<V> {
+        match self {
+            Self::Shared(link) => Loan(Arc::clone(link)),
+            Self::Own(_) => panic!("a value that is lent on is in an exchange"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_value(self) -> bool {
+        match self {
+            Self::Shared(link) => link.value().is_some(),
+            Self::Own(value) => value.is_some(),
+        }
+    }
+}
+
 /// The value, while the body has it.
-pub(crate) struct Lent<'x, V>(SpinMutexGuard<'x, Option<V>>);
+pub(crate) enum Lent<'x, V> {
+    Shared(SpinMutexGuard<'x, Option<V>>),
+    Own(&'x mut Option<V>),
+}
 
 impl<V> Lent<'_, V> {
     pub(crate) fn value(&mut self) -> &mut V {
-        let value = self.0.as_mut();
+        let value = match self {
+            Self::Shared(value) => value.as_mut(),
+            Self::Own(value) => value.as_mut(),
+        };
         value.expect("it is lent between enter and exit, and once at a time")
     }
 }
@@ -466,10 +561,6 @@ impl<V> Lent<'_, V> {
 pub(crate) struct Loan<V>(Link<V>);
 
 impl<V> Loan<V> {
-    pub(crate) fn new(link: &Link<V>) -> Self {
-        Self(Arc::clone(link))
-    }
-
     pub(crate) fn end(&self, value: V) {
         if self.0.is_lent() {
             self.0.put(value);

@@ -25,8 +25,10 @@ use std::marker::PhantomData;
 use std::mem;
 use std::sync::Mutex;
 
+use crate::code::{Lending, Lends, Routine};
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::Coroutine;
+use crate::coroutine::{Borrowing, Coroutine};
+use crate::door;
 use crate::exchange::Stage;
 use crate::lender::OFFERED;
 use crate::lock::inner;
@@ -87,7 +89,7 @@ pub struct Generator<V, E, B, F> {
 enum Progress<V, B, F> {
     /// The function's code, not run yet.
     Built(B),
-    Entered(ByHand<V, F>),
+    Entered(ByHand<Lending<V, F>>),
     /// Between two states.
     Moved,
 }
@@ -222,6 +224,7 @@ where
     type Value = V;
     type Error = E;
     type Verdict = D;
+    const __LENDS: bool = true;
 
     /// # Panics
     ///
@@ -230,7 +233,9 @@ where
         let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
             entered_twice(self.name)
         };
-        let entered = ByHand::new(Coroutine::new(self.name, Hold::Guard, code));
+        let watch = door::watch(self.name, Hold::Guard);
+        let code = Lending::new(watch.part(), code);
+        let entered = ByHand::new(Coroutine::new(self.name, watch, Hold::Guard, code));
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
             Progress::Entered(entered) => entered.enter().await,
@@ -301,7 +306,7 @@ impl<V, E, B, F> fmt::Debug for Generator<V, E, B, F> {
 pub struct Named<'a, A, V, E, D>(Held<A, Erased<'a, V, D, E>>);
 
 /// The function's code, without its type.
-type Erased<'a, V, D, E> = ByHand<V, dyn Future<Output = Result<D, E>> + Send + 'a>;
+type Erased<'a, V, D, E> = ByHand<Borrowing<'a, V, D, E>>;
 
 /// Two states, the second of them in a box: most arguments have room to tell them apart, so that
 /// the struct is not larger than they are.
@@ -313,6 +318,7 @@ enum Held<A, H> {
 
 impl<'a, A, V, E, D> Named<'a, A, V, E, D>
 where
+    V: Send + 'a,
     E: fmt::Debug + Send + Sync + 'static,
 {
     /// A context of a function that was called with these arguments. Nothing of it has run.
@@ -384,8 +390,9 @@ where
         let arguments = Self(before).into_arguments(name);
         match &mut self.0 {
             Held::Entered(entered) => {
-                let code = |lender| code(arguments, lender);
-                let coroutine = Coroutine::borrowing(name, Hold::Guard, code);
+                let watch = door::watch(name, Hold::Guard);
+                let code = Lending::new(watch.part(), |lender| code(arguments, lender));
+                let coroutine = Coroutine::erased(name, watch, Hold::Guard, code);
                 entered.insert(ByHand::new(coroutine)).enter().await
             }
             Held::Arguments(_) => unreachable!("the state was set two lines before"),
@@ -472,26 +479,26 @@ impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
 
 /// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
 /// over to: the context that these calls are made in is the one that goes on in the background.
-struct ByHand<V, F: ?Sized> {
+struct ByHand<F: Lends + ?Sized> {
     /// The lock is never taken: with it this is `Sync`.
-    coroutine: Mutex<Coroutine<V, F>>,
+    coroutine: Mutex<Coroutine<F>>,
     /// Somebody runs what is beside the body.
     asked_for_beside: bool,
 }
 
-impl<V, D, E, F> ByHand<V, F>
+impl<D, E, F> ByHand<F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    fn new(coroutine: Coroutine<V, F>) -> Self {
+    fn new(coroutine: Coroutine<F>) -> Self {
         Self {
             coroutine: Mutex::new(coroutine),
             asked_for_beside: false,
         }
     }
 
-    async fn enter(&mut self) -> Result<V, E> {
+    async fn enter(&mut self) -> Result<F::Value, E> {
         let coroutine = inner(&mut self.coroutine);
         if let Err(error) = poll_fn(|cx| coroutine.poll_enter(cx)).await {
             return Err(match coroutine.after_failed_enter(error) {
@@ -499,7 +506,7 @@ where
                 Err(error) => error,
             });
         }
-        Ok(coroutine.link().take().expect(OFFERED))
+        Ok(coroutine.slot().take().expect(OFFERED))
     }
 
     async fn beside(&mut self) -> Result<(), E> {
@@ -508,15 +515,15 @@ where
         poll_fn(|cx| coroutine.poll_beside(cx)).await
     }
 
-    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
+    async fn exit(mut self, value: F::Value, outcome: &Outcome) -> Result<D, E> {
         let coroutine = inner(&mut self.coroutine);
         if coroutine.stage() != Stage::Lent {
             not_entered(coroutine.name());
         }
-        if coroutine.link().runs_beside() && !self.asked_for_beside {
+        if coroutine.life().runs_beside() && !self.asked_for_beside {
             report::plain(coroutine.name(), Kind::BesideNotRun);
         }
-        coroutine.link().put(value);
+        coroutine.slot().put(value);
         coroutine.end_body(outcome.share());
         poll_fn(|cx| coroutine.poll_exit(cx)).await
     }
@@ -530,7 +537,7 @@ fn not_entered(name: &str) -> ! {
     panic!("the context `{name}` is exited before it is entered")
 }
 
-impl<V, F: ?Sized> Drop for ByHand<V, F> {
+impl<F: Lends + ?Sized> Drop for ByHand<F> {
     fn drop(&mut self) {
         let coroutine = inner(&mut self.coroutine);
         if !coroutine.is_over() && !coroutine.is_cancellable() {

@@ -15,12 +15,14 @@ use std::thread;
 use pin_project_lite::pin_project;
 
 use crate::body::Body as AsyncBody;
+use crate::code::{Lending, Lends, Routine};
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{Afterwards, Code, Companion, Coroutine};
 use crate::detached;
 use crate::door;
 use crate::exchange::{End, Lent, Loan};
 use crate::failure::Failure;
+use crate::hand_written::hand_written;
 use crate::lender::OFFERED;
 use crate::lock::{inner, lock};
 use crate::observe::{Part, Watch};
@@ -35,13 +37,13 @@ use crate::settle::{Body, Owed};
 /// All in one function, and the body's future in it once: uses nest, and so do their futures.
 pub(crate) async fn run<C, F, R, T>(
     context: C,
-    live: impl FnOnce(C) -> Live<C::Value, F>,
+    live: impl FnOnce(C) -> Live<F>,
     body: impl for<'a> AsyncBody<&'a mut C::Value, Result<R, C::Error>>,
     give: impl FnOnce(Failing, Tried<C, R>) -> T,
 ) -> T
 where
     C: AsyncContext,
-    F: Future<Output = Result<C::Verdict, C::Error>> + ?Sized,
+    F: Routine<Value = C::Value, Output = Result<C::Verdict, C::Error>> + ?Sized,
 {
     let mut live = live(context);
     let name = live.name();
@@ -74,16 +76,16 @@ pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output
 
 /// A context in use. Dropped before its exit has ended, it is abandoned: handed over to the
 /// background, if it can live there.
-pub(crate) struct Live<V, F: ?Sized> {
+pub(crate) struct Live<F: Lends + ?Sized> {
     /// There until exit has ended, or this drops.
-    coroutine: Coroutine<V, F>,
+    coroutine: Coroutine<F>,
     failing: Failing,
-    abandon: Abandon<V, F>,
+    abandon: Abandon<F>,
 }
 
 /// What the drop does. A function that is chosen when the context is known to be `'static`, or not:
 /// the drop itself can't tell.
-type Abandon<V, F> = fn(Coroutine<V, F>);
+type Abandon<F> = fn(Coroutine<F>);
 
 pin_project! {
     /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an
@@ -168,17 +170,17 @@ impl<B: Future> Future for Inside<'_, B> {
 
 pin_project! {
     /// A body, and what its context runs beside it.
-    pub(crate) struct Accompanied<'p, V, F: ?Sized, B> {
+    pub(crate) struct Accompanied<'p, B> {
         #[pin]
         body: Inside<'p, B>,
-        companion: Companion<'p, V, F>,
+        companion: Companion<'p>,
     }
 }
 
-impl<'p, V, F: ?Sized, B: Future> Accompanied<'p, V, F, B> {
+impl<'p, B: Future> Accompanied<'p, B> {
     pub(crate) fn new(
         place: &'p mut Place,
-        companion: Companion<'p, V, F>,
+        companion: Companion<'p>,
         call: impl FnOnce() -> B,
     ) -> Self {
         Self {
@@ -188,9 +190,8 @@ impl<'p, V, F: ?Sized, B: Future> Accompanied<'p, V, F, B> {
     }
 }
 
-impl<V, F, B, R, E> Future for Accompanied<'_, V, F, B>
+impl<B, R, E> Future for Accompanied<'_, B>
 where
-    F: Future + ?Sized,
     B: Future<Output = Result<R, E>>,
     E: fmt::Debug + Send + Sync + 'static,
 {
@@ -217,7 +218,7 @@ where
     }
 }
 
-impl<V, D, E> Live<V, Code<D, E>>
+impl<V, D, E> Live<Code<V, D, E>>
 where
     V: Send + 'static,
     D: Verdict,
@@ -254,24 +255,55 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
+        let is_large = size_of::<(C, V)>() > LARGE;
+        if C::__LENDS || is_large {
+            return Self::lending(context, watch, hold);
+        }
         let name = context.__name();
-        let code = |lender| context.__coroutine(lender);
+        let code = hand_written(context);
+        Self::of(name, Coroutine::erased(name, watch, hold, code))
+    }
+
+    /// A context whose value can be [lent on](Self::loan).
+    pub(crate) fn new_lending<C>(context: C, hold: Hold) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        let watch = door::watch(context.__name(), hold);
+        Self::lending(context, watch, hold)
+    }
+
+    fn lending<C>(context: C, watch: Watch, hold: Hold) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        let name = context.__name();
+        let code = Lending::new(watch.part(), |lender| context.__coroutine(lender));
+        Self::of(name, Coroutine::erased(name, watch, hold, code))
+    }
+
+    fn of(name: &'static str, coroutine: Coroutine<Code<V, D, E>>) -> Self {
         Self {
-            coroutine: Coroutine::erased(name, watch, hold, code),
+            coroutine,
             failing: Failing::new(name, Kind::ExitFailed),
             abandon: detached::hand_over,
         }
     }
 }
 
+/// In bytes. [Hand-written code](hand_written) moves context and value more often than code that
+/// lends: of what is larger, that costs more than the allocation that it saves.
+const LARGE: usize = 256;
+
 /// A context that borrows: when this drops, its exit can't run.
 pub(crate) fn scoped<C: AsyncContext>(
     context: C,
-) -> Live<C::Value, impl Future<Output = Result<C::Verdict, C::Error>> + Send> {
+) -> Live<impl Routine<Value = C::Value, Output = Result<C::Verdict, C::Error>>> {
     let name = context.__name();
-    let code = |lender| context.__coroutine(lender);
+    let watch = door::watch(name, Hold::With);
+    let code = Lending::new(watch.part(), |lender| context.__coroutine(lender));
     Live {
-        coroutine: Coroutine::new(name, Hold::With, code),
+        coroutine: Coroutine::new(name, watch, Hold::With, code),
         failing: Failing::new(name, Kind::ExitFailed),
         abandon: |mut coroutine| {
             let name = coroutine.name();
@@ -283,14 +315,14 @@ pub(crate) fn scoped<C: AsyncContext>(
     }
 }
 
-impl<V, D, E, F> Live<V, F>
+impl<D, E, F> Live<F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
 {
     /// Enters. An enter that fails waits for what it had opened and given up. A panic is given as
     /// an error.
     #[inline]
-    pub(crate) fn enter(&mut self) -> Entering<'_, V, F, E> {
+    pub(crate) fn enter(&mut self) -> Entering<'_, F, E> {
         Entering {
             coroutine: &mut self.coroutine,
             afterwards: None,
@@ -298,7 +330,7 @@ where
     }
 
     /// The place that the body is inside of, the value, and what runs beside the body.
-    fn lend(&mut self) -> (&mut Place, Lent<'_, V>, Companion<'_, V, F>) {
+    fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>) {
         self.coroutine.lend()
     }
 
@@ -359,19 +391,19 @@ where
     /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error. A
     /// panic is given as an error.
     #[inline]
-    pub(crate) fn exit(&mut self) -> Exiting<'_, V, F> {
+    pub(crate) fn exit(&mut self) -> Exiting<'_, F> {
         Exiting(self)
     }
 
     /// Another coroutine in place of this one, of the same context.
-    pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<V, F>) -> Coroutine<V, F>) {
+    pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<F>) -> Coroutine<F>) {
         self.coroutine = new(self.coroutine.take());
     }
 
     /// Returns `true` if something runs beside the body, or has ended it.
     #[inline]
-    pub(crate) fn is_accompanied(&mut self) -> bool {
-        self.coroutine.link().is_accompanied()
+    pub(crate) fn is_accompanied(&self) -> bool {
+        self.coroutine.life().is_accompanied()
     }
 
     /// From here on it is a part of another context: dropped with that one, it is dropped, and not
@@ -398,27 +430,31 @@ where
     }
 
     /// Takes the value, for somebody else to lend it to the body.
-    pub(crate) fn take(&mut self) -> V {
-        self.coroutine.link().take().expect(OFFERED)
+    pub(crate) fn take(&mut self) -> F::Value {
+        self.coroutine.slot().take().expect(OFFERED)
     }
 
     /// The value has come back.
-    pub(crate) fn put(&mut self, value: V) {
-        self.coroutine.link().put(value);
+    pub(crate) fn put(&mut self, value: F::Value) {
+        self.coroutine.slot().put(value);
     }
 
     /// Returns `true` if its exit has a time limit of its own.
-    pub(crate) fn is_limited(&mut self) -> bool {
-        self.coroutine.link().is_limited()
+    pub(crate) fn is_limited(&self) -> bool {
+        self.coroutine.life().is_limited()
     }
 
     pub(crate) fn has_value(&mut self) -> bool {
-        self.coroutine.link().has_value()
+        self.coroutine.slot().has_value()
     }
 
     /// For a value that was taken: it comes back when the loan ends.
-    pub(crate) fn loan(&mut self) -> Loan<V> {
-        Loan::new(self.coroutine.link())
+    ///
+    /// # Panics
+    ///
+    /// If its code does not lend through an exchange.
+    pub(crate) fn loan(&mut self) -> Loan<F::Value> {
+        self.coroutine.slot().loan()
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {
@@ -427,15 +463,15 @@ where
 }
 
 /// See [`Live::enter`].
-pub(crate) struct Entering<'l, V, F: ?Sized, E> {
-    coroutine: &'l mut Coroutine<V, F>,
+pub(crate) struct Entering<'l, F: Lends + ?Sized, E> {
+    coroutine: &'l mut Coroutine<F>,
     /// In a box: it is rare, and every use would be larger by it.
     afterwards: Option<Afterwards<E>>,
 }
 
-impl<V, D, E, F> Future for Entering<'_, V, F, E>
+impl<D, E, F> Future for Entering<'_, F, E>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
     E: fmt::Debug + Send + Sync + 'static,
 {
     type Output = Result<Result<(), E>, Payload>;
@@ -463,11 +499,11 @@ where
 }
 
 /// See [`Live::exit`].
-pub(crate) struct Exiting<'l, V, F: ?Sized>(&'l mut Live<V, F>);
+pub(crate) struct Exiting<'l, F: Lends + ?Sized>(&'l mut Live<F>);
 
-impl<V, D, E, F> Future for Exiting<'_, V, F>
+impl<D, E, F> Future for Exiting<'_, F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
 {
     type Output = Result<Result<D, E>, Payload>;
 
@@ -488,7 +524,7 @@ where
     }
 }
 
-impl<V, F: ?Sized> Drop for Live<V, F> {
+impl<F: Lends + ?Sized> Drop for Live<F> {
     #[inline]
     fn drop(&mut self) {
         if let Some(coroutine) = self.coroutine.take_unless_over() {
@@ -498,43 +534,43 @@ impl<V, F: ?Sized> Drop for Live<V, F> {
 }
 
 /// A context in use whose value its holder has: the body is code that we do not poll.
-pub(crate) struct Held<V, F: ?Sized> {
+pub(crate) struct Held<F: Lends + ?Sized> {
     /// There until the body has ended.
-    value: Option<V>,
+    value: Option<F::Value>,
     /// Whoever shares a guard may ask for its [`home`](Self::home) in several threads at a time:
     /// this is the one use of the lock.
-    live: Mutex<Live<V, F>>,
+    live: Mutex<Live<F>>,
 }
 
-impl<V, D, E, F> Held<V, F>
+impl<D, E, F> Held<F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
 {
     /// One that has been entered.
-    pub(crate) fn new(mut live: Live<V, F>) -> Self {
+    pub(crate) fn new(mut live: Live<F>) -> Self {
         Self {
             value: Some(live.take()),
             live: Mutex::new(live),
         }
     }
 
-    pub(crate) fn value(&self) -> &V {
+    pub(crate) fn value(&self) -> &F::Value {
         self.value.as_ref().expect(HELD)
     }
 
-    pub(crate) fn value_mut(&mut self) -> &mut V {
+    pub(crate) fn value_mut(&mut self) -> &mut F::Value {
         self.value.as_mut().expect(HELD)
     }
 
     /// The place that a part of the body is inside of, the value, and what runs beside the body.
-    pub(crate) fn lend(&mut self) -> (&mut Place, &mut V, Companion<'_, V, F>) {
+    pub(crate) fn lend(&mut self) -> (&mut Place, &mut F::Value, Companion<'_>) {
         let value = self.value.as_mut().expect(HELD);
         let (place, companion) = inner(&mut self.live).coroutine.accompany();
         (place, value, companion)
     }
 
     /// For what comes after the body: the value is where exit finds it.
-    pub(crate) fn take_back(&mut self) -> &mut Live<V, F> {
+    pub(crate) fn take_back(&mut self) -> &mut Live<F> {
         let live = inner(&mut self.live);
         if let Some(value) = self.value.take() {
             live.put(value);
@@ -562,12 +598,12 @@ where
     }
 }
 
-impl<V, F: ?Sized> Drop for Held<V, F> {
+impl<F: Lends + ?Sized> Drop for Held<F> {
     fn drop(&mut self) {
         if let Some(value) = self.value.take() {
             let coroutine = &mut inner(&mut self.live).coroutine;
             if !coroutine.is_gone() {
-                coroutine.link().put(value);
+                coroutine.slot().put(value);
             }
         }
     }

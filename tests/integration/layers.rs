@@ -22,9 +22,9 @@ const RUNTIME: &[&[&str]] = &[
     &["exchange"],
     &["lender", "order"],
     &["door"],
-    &["beside", "cancellable"],
+    &["beside", "cancellable", "code"],
     &["context", "coroutine"],
-    &["detached", "generator", "settle"],
+    &["detached", "generator", "hand_written", "settle"],
     &["scope"],
     &["driven"],
     &[

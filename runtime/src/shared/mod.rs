@@ -399,6 +399,7 @@ where
     type Value = Share<V, E>;
     type Error = Arc<E>;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Share<V, E>, Arc<E>> {
         (self.0.join)(Arc::clone(&self.0)).await

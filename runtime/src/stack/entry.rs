@@ -164,7 +164,7 @@ impl<E, D> Default for Entries<E, D> {
     }
 }
 
-impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
+impl<V, C, CE, E, D> Entry<E, D> for Live<Code<V, C, CE>>
 where
     V: Send + 'static,
     C: AcceptedBy<D>,

@@ -50,7 +50,7 @@ where
     D: Verdict,
 {
     pub(super) caller: Caller<E, D>,
-    pub(super) live: Option<Held<(), Code<(), Infallible>>>,
+    pub(super) live: Option<Held<Code<(), (), Infallible>>>,
 }
 
 pub(super) struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(pub(super) Arc<Shared<E, D>>);

@@ -247,6 +247,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> AsyncContext for TaskGroup<E> {
     type Value = Tasks<E>;
     type Error = E;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Tasks<E>, E> {
         self.0.enter(NAME, run).await

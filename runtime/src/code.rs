@@ -1,0 +1,143 @@
+//! The code of a context, as the holder of the context drives it.
+//!
+//! A [`Routine`] enters, lends its value, waits until the value comes back with the outcome, and
+//! exits. There are two:
+//!
+//! - [`Lending`] is one future from enter to exit, which lends its value through a [`Lender`]. It
+//!   shares an [`Exchange`](crate::exchange::Exchange) with the holder. A generator is such code,
+//!   and so is a context that is made of others.
+//! - [Hand-written code](crate::hand_written) is a future for enter and another one for exit. The
+//!   value is between them, in the routine itself, so that nothing is shared.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::exchange::{Life, Link, Slot};
+use crate::lender::Lender;
+use crate::observe::Part;
+
+/// What a context has for its holder between two polls.
+pub(crate) trait Lends {
+    type Value;
+
+    fn life(&self) -> &Life;
+
+    /// Where the value is.
+    fn slot(self: Pin<&mut Self>) -> Slot<'_, Self::Value>;
+}
+
+/// The code of a context: its enter and its exit, with a hole for the body.
+pub(crate) trait Routine: Lends {
+    type Output;
+
+    /// Goes on with enter, or with exit.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<Self::Output>;
+
+    /// The same as [`Lends`], and what runs beside the body, each for itself: the body has the
+    /// value while that is polled.
+    fn split(self: Pin<&mut Self>) -> Split<'_, Self::Value>;
+}
+
+/// How far a poll has come.
+pub(crate) enum Progress<T> {
+    /// Enter, or exit, waits.
+    Waits,
+    /// Enter has ended well: the value is lent.
+    Lends,
+    /// The code has ended.
+    Ended(T),
+}
+
+/// The life of a context, its value, and what it runs beside the body.
+pub(crate) type Split<'c, V> = (
+    &'c Life,
+    Slot<'c, V>,
+    Pin<&'c mut (dyn Company + Send + 'c)>,
+);
+
+/// What a context runs beside the body.
+pub(crate) trait Company {
+    /// Goes on with it. Ready if the whole code has ended, which the macro excludes.
+    fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// Code that lends through a [`Lender`] stands at its yield, and polls what runs there.
+impl<F: Future> Company for F {
+    fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
+        run(life, || self.poll(cx)).map(|_| ())
+    }
+}
+
+/// Polls the code: where it ends, also by a panic, the life of the context is over.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it is called twice in the life of a context that never waits"
+)]
+pub(crate) fn run<T>(life: &Life, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    let running = life.run();
+    let polled = poll();
+    if polled.is_pending() {
+        running.goes_on();
+    }
+    polled
+}
+
+pin_project! {
+    /// Code that lends its value through a [`Lender`].
+    pub(crate) struct Lending<V, F> {
+        link: Link<V>,
+        #[pin]
+        code: F,
+    }
+}
+
+impl<V, F> Lending<V, F> {
+    #[inline]
+    pub(crate) fn new<E>(part: Part, code: impl FnOnce(Lender<V, E>) -> F) -> Self {
+        let link = Link::default();
+        let lender = Lender::new(&link, part);
+        Self {
+            link,
+            code: code(lender),
+        }
+    }
+}
+
+impl<V, F> Lends for Lending<V, F> {
+    type Value = V;
+
+    #[inline]
+    fn life(&self) -> &Life {
+        &self.link
+    }
+
+    #[inline]
+    fn slot(self: Pin<&mut Self>) -> Slot<'_, V> {
+        Slot::Shared(self.project().link)
+    }
+}
+
+impl<V, F: Future + Send> Routine for Lending<V, F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<F::Output> {
+        let this = self.project();
+        match run(this.link, || this.code.poll(cx)) {
+            Poll::Pending if this.link.is_lent() => Progress::Lends,
+            Poll::Pending => Progress::Waits,
+            Poll::Ready(output) => Progress::Ended(output),
+        }
+    }
+
+    #[inline]
+    fn split(self: Pin<&mut Self>) -> Split<'_, V> {
+        let this = self.project();
+        let link = &*this.link;
+        (link, Slot::Shared(link), this.code)
+    }
+}
