@@ -161,8 +161,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         }
     }
 
-    /// The failure that goes to the caller ends here. The errors behind it have nobody else.
-    /// The body was ended from beside an entry. Where it had failed before, this is reported.
+    /// The body was ended from beside an entry. If the body had failed before, this is reported.
     fn add_end(&mut self, name: &'static str, end: End<BodyError>, outcome: &mut Outcome) {
         if !outcome.is_completed() {
             return report_late(name, end);
@@ -179,6 +178,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         }
     }
 
+    /// Drops the failure that would have gone to the caller. The other errors have no other receiver,
+    /// and are reported.
     fn suppress(&mut self, context: &'static str, verdict: D) {
         let mut errors = self.errors.drain(..);
         match self.body.take() {
