@@ -1,13 +1,13 @@
 //! The code of a context, as the holder of the context drives it.
 //!
 //! A [`Routine`] enters, lends its value, waits until the value comes back with the outcome, and
-//! exits. There are two:
+//! exits. There are two kinds:
 //!
-//! - [`Lending`] is one future from enter to exit, which lends its value through a [`Lender`]. It
-//!   shares an [`Exchange`](crate::exchange::Exchange) with the holder. A generator is such code,
-//!   and so is a context that is made of others.
-//! - [Hand-written code](crate::hand_written) is a future for enter and another one for exit. The
-//!   value is between them, in the routine itself, so that nothing is shared.
+//! - [`Lending`] is one future from enter to exit. It lends its value through a [`Lender`], and
+//!   shares an [`Exchange`](crate::exchange::Exchange) with the holder. Generators are such code,
+//!   and so are contexts that are made of others.
+//! - [Hand-written code](crate::hand_written) is one future for enter and another for exit. In
+//!   between, the routine itself keeps the value, so nothing is shared.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::exchange::{Life, Link, Slot};
 use crate::lender::Lender;
 use crate::observe::Part;
 
-/// What a context has for its holder between two polls.
+/// What the holder of a context may use between two polls.
 pub(crate) trait Lends {
     type Value;
 
@@ -29,23 +29,23 @@ pub(crate) trait Lends {
     fn slot(self: Pin<&mut Self>) -> Slot<'_, Self::Value>;
 }
 
-/// The code of a context: its enter and its exit, with a hole for the body.
+/// The code of a context: its enter and its exit, with room for the body in between.
 pub(crate) trait Routine: Lends {
     type Output;
 
-    /// Goes on with enter, or with exit.
+    /// Continues enter or exit.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<Self::Output>;
 
-    /// The same as [`Lends`], and what runs beside the body, each for itself: the body has the
-    /// value while that is polled.
+    /// Returns the parts of [`Lends`] and what runs beside the body, separately: what runs beside
+    /// is polled while the body has the value.
     fn split(self: Pin<&mut Self>) -> Split<'_, Self::Value>;
 }
 
-/// How far a poll has come.
+/// What a poll has reached.
 pub(crate) enum Progress<T> {
-    /// Enter, or exit, waits.
+    /// Enter or exit waits.
     Waits,
-    /// Enter has ended well: the value is lent.
+    /// Enter has succeeded, and the value is lent.
     Lends,
     /// The code has ended.
     Ended(T),
@@ -60,18 +60,19 @@ pub(crate) type Split<'c, V> = (
 
 /// What a context runs beside the body.
 pub(crate) trait Company {
-    /// Goes on with it. Ready if the whole code has ended, which the macro excludes.
+    /// Continues it. Ready if the whole code has ended, which the macro excludes.
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// Code that lends through a [`Lender`] stands at its yield, and polls what runs there.
+/// Code that lends through a [`Lender`] stands at its yield, so a poll of the code polls what runs
+/// beside the body.
 impl<F: Future> Company for F {
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
         run(life, || self.poll(cx)).map(|_| ())
     }
 }
 
-/// Polls the code: where it ends, also by a panic, the life of the context is over.
+/// Polls the code. If the code ends, by a panic too, the life of the context is over.
 #[inline(always)]
 #[expect(
     clippy::inline_always,

@@ -1,11 +1,11 @@
-//! The one form in which every context is driven: code with a hole in it.
+//! The one form in which every context is driven: code with room for the body in it.
 //!
 //! A [`Coroutine`] is a box with [code](crate::code) that enters, lends its value, sleeps until the
-//! value comes back with the outcome, and exits. Whoever holds it drives it: a scope while the
-//! caller is there, the background once the caller has gone.
+//! value comes back with the outcome, and exits. Its holder drives it: a scope while the caller
+//! waits, and the background once the caller has gone.
 //!
-//! What an exit needs besides its value is in order: its own code begins after all detached exits
-//! inside the context have ended.
+//! An exit also waits for its turn: its own code begins after all detached exits inside the context
+//! have ended.
 
 use std::fmt;
 use std::future::Future;
@@ -23,42 +23,43 @@ use crate::order::{Kind as Hold, Place, Polled, Turn};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind, drop_quietly};
 
-/// A context under way, or `None` once it is gone. `F` is its code; where its type does not matter,
-/// a [`Code`].
+/// A context under way, or `None` once it is gone. `F` is the code of the context, or a [`Code`] if
+/// its type does not matter.
 pub(crate) struct Coroutine<F: Lends + ?Sized>(Option<Boxed<F>>);
 
 type Boxed<F> = Pin<Box<State<F>>>;
 
 pin_project! {
     #[project = Parts]
-    /// All of a context under way, in one box: whoever holds it moves a pointer.
+    /// A whole context under way, in one box, so that its holder moves only a pointer.
     pub(crate) struct State<F: ?Sized> {
         name: &'static str,
         place: Place,
-        // The body's error, on its way to the caller. Reported if this drops before it gets there.
+        // The body's error, on its way to the caller. If this drops first, the error is reported.
         owed: Option<BodyError>,
-        // The wait for its turn to exit, while there is one.
+        // The wait for this exit's turn, while it lasts.
         turn: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         #[pin]
         code: F,
     }
 }
 
-/// The code of a coroutine that can live in the background, without its type.
+/// The code of a coroutine that can run in the background, without its type.
 pub(crate) type Code<V, D, E> = Borrowing<'static, V, D, E>;
 
 /// The same for code that may borrow.
 pub(crate) type Borrowing<'a, V, D, E> = dyn Routine<Value = V, Output = Result<D, E>> + Send + 'a;
 
 impl<F: Lends> Coroutine<F> {
-    /// Nothing of it has run yet. Its place among the other contexts is here and now.
+    /// Makes a coroutine that has not run. Its place in the order of contexts is where and when
+    /// this is called.
     pub(crate) fn new(name: &'static str, watch: Watch, hold: Hold, code: F) -> Self {
         Self(Some(Box::pin(State::new(name, watch, hold, code))))
     }
 }
 
 impl<'a, V, D, E> Coroutine<Borrowing<'a, V, D, E>> {
-    /// The same for code whose type is forgotten.
+    /// The same for code without its type.
     pub(crate) fn erased<F>(name: &'static str, watch: Watch, hold: Hold, code: F) -> Self
     where
         F: Routine<Value = V, Output = Result<D, E>> + Send + 'a,
@@ -86,7 +87,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.0.as_mut().expect(THERE).as_mut().project()
     }
 
-    /// Takes it from where it is.
+    /// Takes the coroutine out, and leaves `None`.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
@@ -96,7 +97,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.0.is_none()
     }
 
-    /// Takes it from where it is, if it is still there and its code has not ended.
+    /// Takes the coroutine out, if there is one and its code has not ended.
     #[inline]
     pub(crate) fn take_unless_over(&mut self) -> Option<Self> {
         let state = self.0.as_ref()?;
@@ -111,7 +112,7 @@ impl<D, E, F> Coroutine<F>
 where
     F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// Goes on with enter.
+    /// Continues enter.
     ///
     /// # Panics
     ///
@@ -141,8 +142,8 @@ where
         }
     }
 
-    /// For an enter that has failed: the wait for what its code had opened and given up. `Err` with
-    /// the error if there is nothing of that.
+    /// After a failed enter: returns the wait for what the enter had opened and given up, or `Err`
+    /// with the error if there is nothing to wait for.
     #[cold]
     pub(crate) fn after_failed_enter(&mut self, error: E) -> Result<Afterwards<E>, E>
     where
@@ -159,7 +160,7 @@ where
         Ok(Box::pin(failed.after(turn)))
     }
 
-    /// Waits for its turn, and then goes on with exit.
+    /// Waits for the turn of this exit, and then continues exit.
     ///
     /// # Panics
     ///
@@ -190,10 +191,10 @@ where
     }
 }
 
-/// The wait after an enter that has failed, which gives its error.
+/// The wait after a failed enter. It returns the error.
 pub(crate) type Afterwards<E> = Pin<Box<dyn Future<Output = E> + Send>>;
 
-/// The error of an enter, on its way to the caller. Reported if this drops before it gets there.
+/// The error of an enter, on its way to the caller. If this drops first, the error is reported.
 struct Failed<E: fmt::Debug + Send + Sync + 'static> {
     name: &'static str,
     error: Option<E>,
@@ -226,7 +227,7 @@ impl<F: Routine + ?Sized> Parts<'_, F> {
     }
 }
 
-/// While exit waits for its turn, what runs beside the body goes on. What it says about the body
+/// While exit waits for its turn, what runs beside the body goes on. If that ends the body now, it
 /// comes too late.
 #[cold]
 fn poll_beside_the_wait<F: Routine + ?Sized>(
@@ -262,7 +263,7 @@ fn poll_beside(
     stands_at_its_yield(name, &polled);
 }
 
-/// What runs beside the body, for the one who polls the body.
+/// What runs beside the body, for the code that polls the body.
 pub(crate) struct Companion<'c> {
     name: &'static str,
     life: &'c Life,
@@ -276,7 +277,7 @@ impl Companion<'_> {
         self.life.is_accompanied()
     }
 
-    /// Goes on with what runs beside the body, until it ends the body.
+    /// Continues what runs beside the body, until that ends the body.
     ///
     /// # Panics
     ///
@@ -289,13 +290,13 @@ impl Companion<'_> {
         self.life.take_end().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// For what has come too late.
+    /// Reports an end of the body that came too late.
     pub(crate) fn report(&self, end: End<BodyError>) {
         report_late(self.name, end);
     }
 }
 
-/// The code has been polled for what runs beside the body.
+/// Checks a poll of the code that was made for what runs beside the body.
 ///
 /// # Panics
 ///
@@ -307,7 +308,7 @@ pub(crate) fn stands_at_its_yield<T>(name: &str, polled: &Poll<T>) {
     );
 }
 
-/// What would have ended a body that has ended already.
+/// Reports what would have ended a body that had already ended.
 #[inline]
 pub(crate) fn report_end(name: &'static str, life: &Life) {
     if let Some(end) = life.take_end() {
@@ -342,7 +343,7 @@ fn poll_turn(
     Poll::Ready(())
 }
 
-/// Why a coroutine is there: nothing is called when it is gone.
+/// The reason for an `expect` on a coroutine: nothing is called once it is gone.
 const THERE: &str = "the coroutine is there until exit has ended";
 
 impl<F: Lends + ?Sized> Drop for Coroutine<F> {
@@ -353,7 +354,7 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
         };
         let parts = state.as_mut().project();
         if parts.code.life().has_ended_well() && parts.owed.is_none() {
-            // Nothing in it is the user's any more.
+            // Nothing left in it is user code.
             parts.place.watch().dropped(true);
         } else if let Some(state) = self.0.take() {
             drop_early(state);
@@ -361,8 +362,8 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
     }
 }
 
-/// Drops what has not ended, inside of the context. Value, code and error are the user's: each may
-/// panic while it drops, also while the thread does, and none goes on.
+/// Drops what has not ended, inside the context. Value, code and error are user types: each may
+/// panic while it drops, even while the thread panics, and no such panic goes on.
 #[cold]
 fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let parts = state.as_mut().project();
@@ -379,9 +380,9 @@ fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     drop_quietly(name, parts.code.slot().take());
     drop_quietly(name, state);
     drop(polling);
-    // Now: the code may have left a part of it that goes on.
+    // Now, because the code may have left something that goes on.
     place.watch().dropped(is_over);
-    // Last: the code had a share in it, which must not be the one that drops it.
+    // Last, because the code had a share in the error, and must not be the one to drop it.
     if let Some(error) = owed {
         drop_quietly(name, error);
     }
@@ -397,34 +398,34 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.life().is_over()
     }
 
-    /// How far it is.
+    /// Returns how far the context is.
     pub(crate) fn stage(&self) -> Stage {
         self.life().stage()
     }
 
-    /// Returns `true` if it is entering, in an await that may be given up.
+    /// Returns `true` if the context is entering, and waits for something that may be given up.
     pub(crate) fn is_cancellable(&mut self) -> bool {
         self.life().is_cancellable() || self.place().watch().is_at_the_door()
     }
 
-    /// As what the error of exit is reported, if nobody gets it.
+    /// The kind of report for the error of exit, if nobody receives it.
     pub(crate) fn failed_as(&self) -> Kind {
         self.life().failed_as()
     }
 
-    /// How far it is, and what else is known of it.
+    /// Returns how far the context is, and what else is known of it.
     #[inline]
     pub(crate) fn life(&self) -> &Life {
         self.0.as_ref().expect(THERE).code.life()
     }
 
-    /// Where the value is.
+    /// Returns where the value is.
     #[inline]
     pub(crate) fn slot(&mut self) -> Slot<'_, F::Value> {
         self.state().code.slot()
     }
 
-    /// The place that the body is inside of, the value, and what runs beside the body.
+    /// Returns the place that the body is inside of, the value, and what runs beside the body.
     #[inline]
     pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>)
     where
@@ -434,8 +435,8 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         (place, slot.lend(), companion)
     }
 
-    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
-    /// has ended the body, there may be more, and it may be polled again.
+    /// Continues what runs beside the body, for a holder that has the value elsewhere. After it has
+    /// ended the body, it may have more to run, and may be polled again.
     ///
     /// # Panics
     ///
@@ -453,8 +454,8 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         }
     }
 
-    /// Goes on with what runs beside the body, for its driver. Gives how it has ended the body, and
-    /// whether there is nothing more to run.
+    /// Continues what runs beside the body, for its driver. Returns how it has ended the body, and
+    /// whether nothing is left to run.
     pub(crate) fn drive_beside(&mut self, cx: &mut Context<'_>) -> (Option<End<BodyError>>, bool)
     where
         F: Routine,
@@ -474,7 +475,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         (first, true)
     }
 
-    /// How the body was ended from beside, if it was.
+    /// Returns how the body was ended from beside, if it was.
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>>
     where
         F: Routine,
@@ -524,7 +525,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         state.code.life().end_body(outcome);
     }
 
-    /// From here on the caller is owed this error of the body.
+    /// From now on the caller is owed this error of the body.
     pub(crate) fn owe(&mut self, error: BodyError) {
         *self.state().owed = Some(error);
     }
@@ -539,7 +540,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
     }
 }
 
-/// What a poll of the code means to the one who waits for its value.
+/// What a poll of the code means for the caller that waits for the value.
 pub(crate) fn settle_enter<D, E>(
     name: &str,
     life: &Life,

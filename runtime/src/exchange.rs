@@ -1,5 +1,5 @@
-//! The [`Life`] of a context; and the [`Exchange`], where its value and the outcome change hands,
-//! between its code and its holder.
+//! The [`Life`] of a context, and the [`Exchange`], through which its code and its holder pass the
+//! value and the outcome.
 //!
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
@@ -10,22 +10,20 @@
 //! | `Closing` | `Over` | the poll, [`Running`] | the code has returned, or panicked |
 //! | any other | `OverEarly` | the poll, [`Running`] | the same, before the code took the value |
 //!
-//! A context that is given up stays in its stage: whoever drives it on in the background goes on
-//! from there.
+//! A context that is given up stays in its stage. The background drives it on from there.
 //!
-//! Something may run *beside* the body, from the yield to the begin of exit: a part of the code,
-//! which the holder polls in the meantime. It begins in the poll that the code yields in.
-//! [`Beside`] tells how far it is, and what has ended the body from there is left in here for the
-//! holder.
+//! Something may run *beside* the body, from the yield to the beginning of exit. It is a part of
+//! the code, and the holder polls it in the meantime. It begins in the poll in which the code
+//! yields. [`Beside`] tells how far it is. An end of the body that comes from there is kept here
+//! for the holder.
 //!
-//! The value stays in its [`Slot`] from the yield to the exit: it is lent to the body where it is,
-//! and not moved. A holder who can't lend it so (a guard, say, whose body is the caller's own code)
-//! takes it out, and puts it back.
+//! The value stays in its [`Slot`] from the yield to the exit. It is lent to the body there, and
+//! not moved. A holder that cannot lend it so takes it out, and puts it back: a guard, for example,
+//! whose body is the caller's own code.
 //!
-//! Code and holder of an exchange take turns: whoever holds the context polls the code, or drops
-//! it, and uses the exchange only between those. So the lock is always free. It is there because
-//! the compiler can't know that, and it is one that can be held over an await of the body, and
-//! costs one atomic operation.
+//! Code and holder of an exchange take turns. The holder polls the code, or drops it, and uses the
+//! exchange only in between, so the lock is always free. The lock is there because the compiler
+//! cannot know that. It can be held over an await of the body, and costs one atomic operation.
 
 use std::fmt;
 use std::ops::Deref;
@@ -41,29 +39,29 @@ use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
 
-/// The value, and the life of its context: for code that has a [`Link`] to it.
+/// A value and the life of its context, for code that has a [`Link`] to them.
 pub(crate) struct Exchange<V> {
     life: Life,
     value: SpinMutex<Option<V>>,
 }
 
-/// All of a context's life but the value, whose type does not matter here.
+/// All state of a context but the value, so that the type of the value does not matter here.
 pub(crate) struct Life {
     /// A [`Stage`].
     stage: AtomicU8,
-    /// How many things make it safe to give up now: see [`Mark`].
+    /// How many marks make it safe to give up now: see [`Mark`].
     marks: AtomicUsize,
-    /// Exit has a time limit of its own.
+    /// `true` if exit has a time limit of its own.
     is_limited: AtomicBool,
-    /// Exit was over its limit, and dropped.
+    /// `true` if exit was over its limit, and was dropped.
     is_cut_off: AtomicBool,
-    /// Of a body that is over, and has not completed.
+    /// How the body ended, if it did not complete.
     outcome: OnceLock<Outcome>,
-    /// Of a context that runs something beside the body. In a box of its own: it is rare.
+    /// Filled if something runs beside the body. Boxed, because that is rare.
     company: OnceLock<Box<Company>>,
 }
 
-/// What is known of that which runs beside the body.
+/// The state of what runs beside the body.
 #[derive(Default)]
 struct Company {
     /// A [`Beside`].
@@ -72,24 +70,23 @@ struct Company {
     end: Mutex<Option<End<BodyError>>>,
 }
 
-/// How far a context is, in the order in which it gets there. The table is in the head of this
-/// file.
+/// How far a context is, in order. The table is at the top of this file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// Its enter runs, or has not begun.
+    /// Enter runs, or has not begun.
     Entering,
     /// The body has the value.
     Lent,
-    /// Its exit waits for its turn.
+    /// Exit waits for its turn.
     BodyOver,
-    /// Its exit may run.
+    /// Exit may run.
     Exiting,
-    /// The code of its exit has the value.
+    /// The code of exit has the value.
     Closing,
     /// Nothing of the code is left.
     Over,
-    /// The same, but the value, if there ever was one, is still here.
+    /// The same, but the code did not take the value: if there ever was one, it is still here.
     OverEarly,
 }
 
@@ -105,15 +102,15 @@ impl Stage {
     ];
 }
 
-/// How far that is which runs beside the body.
+/// How far the code beside the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Beside {
-    /// There is nothing, or nothing more.
+    /// Nothing runs there, or nothing any more.
     Nothing,
     /// It runs.
     Running,
-    /// It has ended the body, and the holder does not know it yet.
+    /// It has ended the body, and the holder does not know yet.
     Ended,
     /// The same, and more runs there.
     EndedAndRunning,
@@ -135,11 +132,12 @@ pub(crate) enum End<E> {
 }
 
 impl End<BodyError> {
-    /// For code that runs beside another body. `E` is the error of the context that this is of.
+    /// Turns the end into a result, for code that runs beside another body. `E` is the error of
+    /// this context.
     ///
     /// # Panics
     ///
-    /// With the panic, where this is one.
+    /// With the panic, if the end is one.
     pub(crate) fn into_result<E: Send + Sync + 'static>(self) -> Result<(), E> {
         match self {
             Self::Failed(error) => Err(error.into_error()),
@@ -150,7 +148,7 @@ impl End<BodyError> {
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
-/// `Arc::default()` makes it where it stays: it is as large as the value.
+/// `Arc::default()` makes the exchange in place, because it is as large as the value.
 impl<V> Default for Exchange<V> {
     #[inline]
     fn default() -> Self {
@@ -198,7 +196,7 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn offer(&self, value: V) {
         *self.value() = Some(value);
-        // Now, because before that a large value would be moved once more, to drop where this
+        // Now and not before: otherwise a large value would be moved once more, to drop if this
         // panics.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
@@ -213,7 +211,7 @@ impl<V> Exchange<V> {
         *self.value() = Some(value);
     }
 
-    /// The code goes on, with exit.
+    /// The code continues with exit.
     #[inline]
     pub(crate) fn poll_returned(&self) -> Poll<(V, &Outcome)> {
         if !self.is_at(Stage::Exiting) {
@@ -251,7 +249,7 @@ impl Life {
         self.outcome.get().unwrap_or(Outcome::COMPLETED)
     }
 
-    /// Returns `true` if it is entering, in an await that may be given up.
+    /// Returns `true` if the context is entering, and waits for something that may be given up.
     pub(crate) fn is_cancellable(&self) -> bool {
         self.is_at(Stage::Entering) && self.marks.load(Ordering::Acquire) > 0
     }
@@ -284,7 +282,7 @@ impl Life {
         self.is_at(Stage::Lent)
     }
 
-    /// Returns `true` if exit may run, or has run: the next poll of the code is one of exit.
+    /// Returns `true` if exit may run, or has run. Then the next poll of the code is one of exit.
     #[inline]
     pub(crate) fn is_exiting(&self) -> bool {
         self.stage.load(Ordering::Acquire) >= Stage::Exiting as u8
@@ -311,12 +309,12 @@ impl Life {
         self.beside() != Beside::Nothing
     }
 
-    /// Returns `true` if something runs beside the body: the holder polls the code.
+    /// Returns `true` if something runs beside the body. Then the holder polls the code.
     pub(crate) fn runs_beside(&self) -> bool {
         matches!(self.beside(), Beside::Running | Beside::EndedAndRunning)
     }
 
-    /// Returns `true` if the body was ended from beside, and the holder does not know it yet.
+    /// Returns `true` if the body was ended from beside, and the holder does not know yet.
     pub(crate) fn has_end(&self) -> bool {
         matches!(self.beside(), Beside::Ended | Beside::EndedAndRunning)
     }
@@ -341,8 +339,8 @@ impl Life {
         }
     }
 
-    /// The body is to end so, says what runs beside it; it may go on after that. `E` is the error
-    /// of the context.
+    /// What runs beside the body ends it. If `goes_on`, it has more to run after that. `E` is the
+    /// error of the context.
     pub(crate) fn end_from_beside<E>(&self, end: End<E>, goes_on: bool)
     where
         E: fmt::Debug + Send + Sync + 'static,
@@ -360,7 +358,7 @@ impl Life {
         });
     }
 
-    /// How the body is to end, if it was ended from beside.
+    /// Takes the end of the body that came from beside, if there is one.
     #[inline]
     pub(crate) fn take_end(&self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -380,7 +378,8 @@ impl Life {
         lock(&self.company.get()?.end).take()
     }
 
-    /// Makes another error of what is to end the body from beside. A panic of that ends it then.
+    /// Converts the error that ends the body from beside. If the conversion panics, that panic ends
+    /// it.
     #[inline]
     pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>)
     where
@@ -406,7 +405,7 @@ impl Life {
         }
     }
 
-    /// The code is polled while this is there.
+    /// Marks a poll of the code, until the result is dropped.
     #[inline]
     pub(crate) fn run(&self) -> Running<'_> {
         Running {
@@ -415,7 +414,7 @@ impl Life {
         }
     }
 
-    /// The body has ended so.
+    /// The body has ended with this outcome.
     #[inline]
     pub(crate) fn end_body(&self, outcome: Outcome) {
         if !outcome.is_completed() {
@@ -430,7 +429,7 @@ impl Life {
         debug_assert!(is_first, "a body ends once");
     }
 
-    /// Nothing is left that this exit has to wait for.
+    /// This exit has nothing left to wait for.
     #[inline]
     pub(crate) fn begin_exit(&self) {
         self.set_stage(Stage::Exiting);
@@ -445,12 +444,12 @@ impl Life {
         self.is_limited.load(Ordering::Acquire)
     }
 
-    /// Exit was over its limit, and has been dropped. Its error says that, in whatever type.
+    /// Exit was over its limit, and was dropped. Its error says so, whatever its type.
     pub(crate) fn cut_off(&self) {
         self.is_cut_off.store(true, Ordering::Release);
     }
 
-    /// As what the error of exit is reported, if nobody gets it.
+    /// The kind of report for the error of exit, if nobody receives it.
     pub(crate) fn failed_as(&self) -> Kind {
         if self.is_cut_off.load(Ordering::Acquire) {
             Kind::TimedOut
@@ -460,14 +459,14 @@ impl Life {
     }
 }
 
-/// A poll of the code. When this drops the code is over, unless it [goes on](Self::goes_on).
+/// A poll of the code. When this drops, the code is over, unless it [goes on](Self::goes_on).
 pub(crate) struct Running<'x> {
     life: &'x Life,
     is_over: bool,
 }
 
 impl Running<'_> {
-    /// The poll has ended, and there will be another one.
+    /// The poll has ended, and another will follow.
     #[inline]
     pub(crate) fn goes_on(mut self) {
         self.is_over = false;
@@ -492,12 +491,12 @@ impl Drop for Running<'_> {
 pub(crate) enum Slot<'x, V> {
     /// The code has a share in it.
     Shared(&'x Link<V>),
-    /// It is the holder's alone.
+    /// The value is the holder's alone.
     Own(&'x mut Option<V>),
 }
 
 impl<'x, V> Slot<'x, V> {
-    /// For the body.
+    /// Lends the value to the body.
     #[inline]
     pub(crate) fn lend(self) -> Lent<'x, V> {
         match self {
@@ -524,7 +523,7 @@ impl<'x, V> Slot<'x, V> {
 
     /// # Panics
     ///
-    /// If it is the holder's alone, and so nobody can bring it back.
+    /// If the value is the holder's alone, because then nobody can bring it back.
     pub(crate) fn loan(self) -> Loan<V> {
         match self {
             Self::Shared(link) => Loan(Arc::clone(link)),
@@ -557,7 +556,7 @@ impl<V> Lent<'_, V> {
     }
 }
 
-/// A value that the holder lends on: it comes back when the loan ends.
+/// A value that the holder lends on. It comes back when the loan ends.
 pub(crate) struct Loan<V>(Link<V>);
 
 impl<V> Loan<V> {
@@ -568,9 +567,9 @@ impl<V> Loan<V> {
     }
 }
 
-/// While it is there, a caller who gives up drops the context on the spot.
+/// While a mark exists, a caller that gives up drops the context at once.
 ///
-/// It borrows: whoever forgets it must not keep the outcome, which is in the exchange.
+/// It borrows the exchange, so that a forgotten mark does not keep the outcome there.
 pub(crate) struct Mark<'x, V>(&'x Exchange<V>);
 
 impl<'x, V> Mark<'x, V> {

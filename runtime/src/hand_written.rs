@@ -1,10 +1,11 @@
 //! The code of a context that is written by hand, in one box with its value.
 //!
-//! It is three futures, one after the other: enter, what runs beside the body, exit. The methods of
-//! the context borrow it, so each future has the context, and gives it back when it ends. In most
-//! contexts nothing runs beside the body, and that future has ended in the poll that enter ends in.
+//! The code is three futures, one after the other: enter, what runs beside the body, and exit. The
+//! methods of the context borrow the context, so each future owns the context, and returns it at
+//! its end. In most contexts nothing runs beside the body. Then the second future ends in the same
+//! poll as enter.
 //!
-//! How far the context is for its holder is its [`Life`], as for any code.
+//! As with all code, the [`Life`] of the context tells the holder how far the context is.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +21,7 @@ use crate::exchange::{End, Life, Slot};
 use crate::order;
 use crate::outcome::Outcome;
 
-/// The code of this context.
+/// Returns the code of this context.
 #[inline]
 pub(crate) fn hand_written<C: AsyncContext>(
     context: C,
@@ -33,12 +34,12 @@ async fn enter<C: AsyncContext>(mut context: C) -> Result<(C, C::Value), C::Erro
     Ok((context, value))
 }
 
-/// Runs what is beside the body, until that has ended, or exit begins.
+/// Runs what is beside the body, until it ends or exit begins.
 async fn accompany<C: AsyncContext>(mut context: C) -> (C, Option<End<C::Error>>) {
     let end = match Alone::new(context.beside()).await {
         Ended::Itself(end) => end,
         Ended::ByExit(name) => {
-            // What it has opened exits before this exit goes on. In a box: it is rare.
+            // What it opened must exit before this exit continues. Boxed, because this is rare.
             Box::pin(order::what_this_exit_has_given_up(name)).await;
             None
         }
@@ -57,7 +58,7 @@ async fn exit<C: AsyncContext>(
 pin_project! {
     struct HandWritten<V, C, N, A, B, F, X> {
         life: Life,
-        // From the end of enter to the begin of exit.
+        // Filled from the end of enter to the beginning of exit.
         value: Option<V>,
         accompany: A,
         exit: F,
@@ -68,7 +69,7 @@ pin_project! {
 
 pin_project! {
     struct Steps<C, N, B, X> {
-        // While none of its futures has it.
+        // Filled while none of the futures owns the context.
         context: Option<C>,
         #[pin]
         now: Step<N, B, X>,
@@ -79,7 +80,7 @@ pin_project! {
     #[project = Now]
     enum Step<N, B, X> {
         Entering { #[pin] enter: N },
-        // Until exit begins, also when this has ended.
+        // Lasts until exit begins, even if the future has ended before.
         Beside { #[pin] beside: B },
         Exiting { #[pin] exit: X },
     }
@@ -192,7 +193,7 @@ where
     B: Future<Output = (C, Option<End<E>>)>,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Ready when nothing runs beside the body any more, and the context is back.
+    /// Ready when nothing runs beside the body any more, and the context has been returned.
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if this.context.is_none() {
@@ -215,7 +216,7 @@ where
     E: fmt::Debug + Send + Sync + 'static,
 {
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
-        // The exit has not run, whether or not this has ended.
+        // Not the end of the code, even if this future has ended: exit is still to come.
         run(life, || {
             let _ = Self::poll_beside(self, life, cx);
             Poll::Pending

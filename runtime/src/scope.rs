@@ -1,7 +1,7 @@
 //! One use of a context: enter, body, exit.
 //!
-//! [`run`] is the whole story. A [`Guard`](crate::Guard) is the same story told by the caller,
-//! whose code between `guard()` and `exit` is the body.
+//! [`run`] is the whole story. With a [`Guard`](crate::Guard), the caller tells the same story: the
+//! body is the caller's code between `guard()` and `exit`.
 
 use std::any::type_name;
 use std::fmt;
@@ -34,7 +34,8 @@ use crate::settle::{Body, Owed};
 
 /// Enters, runs the body, exits.
 ///
-/// All in one function, and the body's future in it once: uses nest, and so do their futures.
+/// This is one function, with the body's future in it once, because uses nest, and so do their
+/// futures.
 pub(crate) async fn run<C, F, R, T>(
     context: C,
     live: impl FnOnce(C) -> Live<F>,
@@ -47,7 +48,7 @@ where
 {
     let mut live = live(context);
     let name = live.name();
-    // A body that does not run is the user's to drop, and must not hide why.
+    // The drop of a body that does not run is user code, and must not hide the error.
     match live.enter().await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
@@ -61,41 +62,40 @@ where
     }
     let (place, mut lent, companion) = live.lend();
     let ended = Accompanied::new(place, companion, || body(lent.value())).await;
-    // What the body held has dropped.
+    // By now, what the body held has dropped.
     drop(lent);
     let owed = live.end_with(ended);
     let exit = live.exit().await;
     give(live.failing(), owed.settle(live.failing(), exit))
 }
 
-/// What `try_with` gives.
+/// What `try_with` returns.
 type Tried<C, R> = Result<Output<C, R>, Failure<R, <C as AsyncContext>::Error>>;
 
-/// What a use of the context `C` gives for a body's `R`.
+/// What a use of the context `C` returns for a body that returns `R`.
 pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output<R>;
 
-/// A context in use. Dropped before its exit has ended, it is abandoned: handed over to the
-/// background, if it can live there.
+/// A context in use. If it drops before its exit has ended, it is abandoned: it is handed over to
+/// the background, if it can run there.
 pub(crate) struct Live<F: Lends + ?Sized> {
-    /// There until exit has ended, or this drops.
+    /// Filled until exit has ended.
     coroutine: Coroutine<F>,
     failing: Failing,
     abandon: Abandon<F>,
 }
 
-/// What the drop does. A function that is chosen when the context is known to be `'static`, or not:
-/// the drop itself can't tell.
+/// What the drop does. The function is chosen where the compiler knows whether the context is
+/// `'static`, because the drop itself cannot tell.
 type Abandon<F> = fn(Coroutine<F>);
 
 pin_project! {
-    /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an
-    /// error.
+    /// A body: code that is polled and dropped inside a context. It returns its panic as an error.
     pub(crate) struct Inside<'p, B> {
         place: &'p mut Place,
-        // `None` when it has ended, or drops.
+        // `None` once it has ended or drops.
         #[pin]
         body: Option<B>,
-        // Of the call that makes the body.
+        // The panic of the call that makes the body.
         panic: Option<Payload>,
     }
 
@@ -109,7 +109,7 @@ pin_project! {
                 drop(polling);
                 match dropped {
                     Ok(()) => {}
-                    // A second one would end the process.
+                    // A second panic would end the process.
                     Err(payload) if is_panicking => {
                         report::panic(type_name::<B>(), Kind::Panicked, payload);
                     }
@@ -121,8 +121,8 @@ pin_project! {
 }
 
 impl<'p, B: Future> Inside<'p, B> {
-    /// A body that is a call, not an `async` block around it: that would be one more type in a
-    /// future of futures, whose depth the compiler limits.
+    /// Makes a body of a call. An `async` block around the call would be one more type in a future
+    /// of futures, whose depth the compiler limits.
     pub(crate) fn new(place: &'p mut Place, call: impl FnOnce() -> B) -> Self {
         let (body, panic) = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(body) => (Some(body), None),
@@ -133,7 +133,7 @@ impl<'p, B: Future> Inside<'p, B> {
 }
 
 impl<B> Inside<'_, B> {
-    /// Drops the body inside of its context, and gives its panic.
+    /// Drops the body inside its context, and returns its panic.
     fn give_up(self: Pin<&mut Self>) -> Result<(), Payload> {
         let mut this = self.project();
         let _polling = this.place.poll(Polled::Open);
@@ -169,7 +169,7 @@ impl<B: Future> Future for Inside<'_, B> {
 }
 
 pin_project! {
-    /// A body, and what its context runs beside it.
+    /// A body, with what its context runs beside it.
     pub(crate) struct Accompanied<'p, B> {
         #[pin]
         body: Inside<'p, B>,
@@ -209,7 +209,7 @@ where
         let end = ready!(this.companion.poll(this.body.as_mut().project().place, cx));
         Poll::Ready(match this.body.give_up() {
             Ok(()) => end.into(),
-            // As a body that panics. What ended it comes second.
+            // The body counts as one that panics. What ended it comes second.
             Err(payload) => {
                 this.companion.report(end);
                 Body::Panicked(payload)
@@ -224,7 +224,7 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// A context with a body that we poll: it can only be given up between two polls.
+    /// A context whose body we poll. So it can be given up only between two polls.
     pub(crate) fn new_inside<C>(context: C) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -233,7 +233,7 @@ where
         Self::erased(context, watch, Hold::With)
     }
 
-    /// A context that may be given up at any time: its exit goes on in the background then.
+    /// A context that may be given up at any time. Then its exit goes on in the background.
     pub(crate) fn new<C>(context: C, hold: Hold) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -242,8 +242,8 @@ where
         Self::erased(context, watch, hold)
     }
 
-    /// A context that is a part of another, and told of as that one; until it is given up, and goes
-    /// on alone.
+    /// A context that is a part of another, and is reported as that one, until it is given up and
+    /// goes on alone.
     pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -292,10 +292,10 @@ where
 }
 
 /// In bytes. [Hand-written code](hand_written) moves context and value more often than code that
-/// lends: of what is larger, that costs more than the allocation that it saves.
+/// lends. Above this size, the moves cost more than the allocation that they save.
 const LARGE: usize = 256;
 
-/// A context that borrows: when this drops, its exit can't run.
+/// A context that borrows. If this drops, its exit cannot run.
 pub(crate) fn scoped<C: AsyncContext>(
     context: C,
 ) -> Live<impl Routine<Value = C::Value, Output = Result<C::Verdict, C::Error>>> {
@@ -319,8 +319,8 @@ impl<D, E, F> Live<F>
 where
     F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// Enters. An enter that fails waits for what it had opened and given up. A panic is given as
-    /// an error.
+    /// Enters. An enter that fails waits for what it had opened and given up. A panic is returned
+    /// as an error.
     #[inline]
     pub(crate) fn enter(&mut self) -> Entering<'_, F, E> {
         Entering {
@@ -329,13 +329,13 @@ where
         }
     }
 
-    /// The place that the body is inside of, the value, and what runs beside the body.
+    /// Returns the place that the body is inside of, the value, and what runs beside the body.
     fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>) {
         self.coroutine.lend()
     }
 
-    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
-    /// has ended the body, there may be more, and it may be polled again.
+    /// Continues what runs beside the body, for a holder that has the value elsewhere. After it has
+    /// ended the body, it may have more to run, and may be polled again.
     ///
     /// # Panics
     ///
@@ -347,7 +347,7 @@ where
         self.coroutine.poll_beside(cx)
     }
 
-    /// How the body was ended from beside, if it was.
+    /// Returns how the body was ended from beside, if it was.
     #[inline]
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -357,7 +357,7 @@ where
         }
     }
 
-    /// The body has ended so. What it left for the caller waits for the end of exit.
+    /// Ends the body with this result. What the caller gets of it waits for the end of exit.
     #[inline]
     pub(crate) fn end_with<R>(&mut self, body: Body<R, E>) -> Owed<R, E>
     where
@@ -383,19 +383,19 @@ where
         self.end_body(outcome);
     }
 
-    /// The body has ended so.
+    /// Ends the body with this outcome.
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
         self.coroutine.end_body(outcome);
     }
 
-    /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error. A
-    /// panic is given as an error.
+    /// Runs exit to its end, and drops the coroutine, with its share in the body's error. A panic
+    /// is returned as an error.
     #[inline]
     pub(crate) fn exit(&mut self) -> Exiting<'_, F> {
         Exiting(self)
     }
 
-    /// Another coroutine in place of this one, of the same context.
+    /// Replaces the coroutine by another one of the same context.
     pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<F>) -> Coroutine<F>) {
         self.coroutine = new(self.coroutine.take());
     }
@@ -406,13 +406,14 @@ where
         self.coroutine.life().is_accompanied()
     }
 
-    /// From here on it is a part of another context: dropped with that one, it is dropped, and not
+    /// Makes this context a part of another. If it drops with that one, it is dropped and not
     /// handed over.
     pub(crate) fn become_part(&mut self) {
         self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }
 
-    /// From here on its outcome belongs to another body: dropped, it must not live on with that.
+    /// From now on the outcome belongs to another body. If this context drops, it must not live on
+    /// with that outcome.
     pub(crate) fn become_dependent(&mut self) {
         self.abandon = |coroutine| {
             report::plain(coroutine.name(), Kind::NotRun);
@@ -424,22 +425,22 @@ where
         self.failing.context
     }
 
-    /// To be asked for after exit.
+    /// Valid after exit.
     pub(crate) fn failing(&self) -> Failing {
         self.failing
     }
 
-    /// Takes the value, for somebody else to lend it to the body.
+    /// Takes the value, so that somebody else can lend it to the body.
     pub(crate) fn take(&mut self) -> F::Value {
         self.coroutine.slot().take().expect(OFFERED)
     }
 
-    /// The value has come back.
+    /// Puts the value back.
     pub(crate) fn put(&mut self, value: F::Value) {
         self.coroutine.slot().put(value);
     }
 
-    /// Returns `true` if its exit has a time limit of its own.
+    /// Returns `true` if this exit has a time limit of its own.
     pub(crate) fn is_limited(&self) -> bool {
         self.coroutine.life().is_limited()
     }
@@ -448,11 +449,11 @@ where
         self.coroutine.slot().has_value()
     }
 
-    /// For a value that was taken: it comes back when the loan ends.
+    /// Returns the loan of a value that was taken. The value comes back when the loan ends.
     ///
     /// # Panics
     ///
-    /// If its code does not lend through an exchange.
+    /// If the code does not lend through an exchange.
     pub(crate) fn loan(&mut self) -> Loan<F::Value> {
         self.coroutine.slot().loan()
     }
@@ -465,7 +466,7 @@ where
 /// See [`Live::enter`].
 pub(crate) struct Entering<'l, F: Lends + ?Sized, E> {
     coroutine: &'l mut Coroutine<F>,
-    /// In a box: it is rare, and every use would be larger by it.
+    /// Boxed, because it is rare, and would make every use larger.
     afterwards: Option<Afterwards<E>>,
 }
 
@@ -533,12 +534,12 @@ impl<F: Lends + ?Sized> Drop for Live<F> {
     }
 }
 
-/// A context in use whose value its holder has: the body is code that we do not poll.
+/// A context in use whose holder has the value. The body is code that we do not poll.
 pub(crate) struct Held<F: Lends + ?Sized> {
-    /// There until the body has ended.
+    /// Filled until the body has ended.
     value: Option<F::Value>,
-    /// Whoever shares a guard may ask for its [`home`](Self::home) in several threads at a time:
-    /// this is the one use of the lock.
+    /// A guard that is shared may be asked for its [`home`](Self::home) by several threads at a
+    /// time. The lock is there for this alone.
     live: Mutex<Live<F>>,
 }
 
@@ -546,7 +547,7 @@ impl<D, E, F> Held<F>
 where
     F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// One that has been entered.
+    /// Holds a context that has been entered.
     pub(crate) fn new(mut live: Live<F>) -> Self {
         Self {
             value: Some(live.take()),
@@ -562,14 +563,15 @@ where
         self.value.as_mut().expect(HELD)
     }
 
-    /// The place that a part of the body is inside of, the value, and what runs beside the body.
+    /// Returns the place that a part of the body is inside of, the value, and what runs beside the
+    /// body.
     pub(crate) fn lend(&mut self) -> (&mut Place, &mut F::Value, Companion<'_>) {
         let value = self.value.as_mut().expect(HELD);
         let (place, companion) = inner(&mut self.live).coroutine.accompany();
         (place, value, companion)
     }
 
-    /// For what comes after the body: the value is where exit finds it.
+    /// Puts the value where exit finds it, and returns the context for what comes after the body.
     pub(crate) fn take_back(&mut self) -> &mut Live<F> {
         let live = inner(&mut self.live);
         if let Some(value) = self.value.take() {
@@ -582,12 +584,12 @@ where
         inner(&mut self.live).place()
     }
 
-    /// For others that are put inside of it.
+    /// For contexts that are put inside this one.
     pub(crate) fn home(&self) -> Home {
         lock(&self.live).place().home_for_others()
     }
 
-    /// Drops a context that has nothing to exit, after a body that ended so.
+    /// Drops a context that has nothing to exit, after a body that ended with this outcome.
     pub(crate) fn dissolve(mut self, outcome: &Outcome) {
         let live = inner(&mut self.live);
         let watch = live.place().watch();
@@ -609,5 +611,5 @@ impl<F: Lends + ?Sized> Drop for Held<F> {
     }
 }
 
-/// Why a value is there: who ends the body consumes what it is in.
+/// The reason for an `expect` on the value: ending the body consumes its holder.
 const HELD: &str = "nothing asks for the value of a body that has ended";
