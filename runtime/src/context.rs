@@ -205,8 +205,8 @@ pub trait AsyncContext: Sized + Send {
         std::future::ready(Ok(()))
     }
 
-    /// It has a [`__coroutine`](Self::__coroutine) of its own, which does more than to call the
-    /// three above.
+    /// `true` if the type has a [`__coroutine`](Self::__coroutine) of its own, which does more than
+    /// call the three methods above.
     #[doc(hidden)]
     const __LENDS: bool = false;
 
