@@ -173,7 +173,7 @@ where
     }
 }
 
-/// Ready when it has ended, with the end that it makes of the body.
+/// Ready when the future has ended. Returns how the body must end, if it must.
 #[inline]
 fn poll_for_end<E>(poll: impl FnOnce() -> Poll<Result<(), E>>) -> Poll<Option<End<E>>> {
     match catch_unwind(AssertUnwindSafe(poll)) {
@@ -200,16 +200,17 @@ thread_local! {
     static ENDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Exit begins: says so to the [`Alone`] that this thread polls next.
+/// Tells the [`Alone`] that this thread polls next that exit begins.
 ///
-/// There is no other way into the future of an `async` block, which is what borrows the context.
-/// The one who calls this polls it at once, and no other code runs in between.
+/// An `async` block borrows the context, and a thread-local is the only safe way to signal into its
+/// future. The caller must poll that future at once, so that no other code runs in between.
 pub(crate) fn end_in_this_poll() {
     ENDS.with(|ends| ends.set(true));
 }
 
 pin_project! {
-    /// What a hand-written context runs beside the body. It drops when it ends, or when exit begins.
+    /// What a hand-written context runs beside the body. It drops when it ends, or when exit
+    /// begins.
     pub(crate) struct Alone<B> {
         #[pin]
         beside: Option<B>,

@@ -491,7 +491,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         }
     }
 
-    /// The same for a value that is not here.
+    /// As [`lend`](Self::lend), for a holder that has the value already.
     #[inline]
     pub(crate) fn accompany(&mut self) -> (&mut Place, Companion<'_>)
     where

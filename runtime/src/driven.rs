@@ -9,8 +9,9 @@
 //! | --- | --- | --- |
 //! | `Here` | `Polled` | the driver, which begins a poll |
 //! | `Polled` | `Here` | the driver, after the poll |
-//! | `Here` | `Gone` | the holder, for exit; or it drops |
-//! | `Polled` | `Unwanted` | the holder drops: the driver drops the coroutine after the poll |
+//! | `Here` | `Gone` | the holder, for exit or as it drops |
+//! | `Polled` | `Unwanted` | the holder, which drops |
+//! | `Unwanted` | `Gone` | the driver, which drops the coroutine after the poll |
 //!
 //! Neither waits for the other while holding a lock. Otherwise a holder that drops, or begins to
 //! exit, in the driver's own poll would wait for itself.
@@ -257,7 +258,7 @@ impl Ended {
         }
     }
 
-    /// Records that the user has received the error, and ends the body with it.
+    /// Records that the user has received the error that ended the body.
     pub(crate) fn give(&self) {
         self.is_given.store(true, Ordering::Release);
     }
@@ -285,8 +286,8 @@ where
         self.is_accompanied().then(|| self.part_from_driver())
     }
 
-    /// Leaves a coroutine here that keeps the place of the context among the others. Its exit takes
-    /// the original coroutine back.
+    /// Replaces the coroutine by one that keeps the place of the context in the order. The exit of
+    /// that one takes the original coroutine back.
     #[cold]
     fn part_from_driver(&mut self) -> (Driver, Arc<Ended>) {
         let mut driver = None;

@@ -196,8 +196,8 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn offer(&self, value: V) {
         *self.value() = Some(value);
-        // Now and not before: otherwise a large value would be moved once more, to drop if this
-        // panics.
+        // Checked after the value is stored: a check before would move a large value once more, for
+        // the case of a panic.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
         self.has_offered();

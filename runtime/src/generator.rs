@@ -94,8 +94,8 @@ enum Progress<V, B, F> {
     Moved,
 }
 
-/// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name,
-/// of a function that [yields](Lender::yield_) once.
+/// Makes a context from code that [yields](Lender::yield_) once.
+/// [`#[async_context]`](crate::async_context) expands to a call of this function.
 ///
 /// ```
 /// use async_context_manager::generator::generator;
@@ -121,8 +121,8 @@ where
     }
 }
 
-/// The verdict of an exit, as a type that nothing before the yield has: what
-/// [`#[async_context]`](crate::async_context) expands to where a macro may return before the yield.
+/// A verdict that only code after the yield can produce. [`#[async_context]`](crate::async_context)
+/// expands to this type if a macro before the yield may return.
 ///
 /// A `return Ok(())` in such a macro does not compile: "expected `AfterYield<()>`, found `()`".
 ///
@@ -318,7 +318,6 @@ enum Held<A, H> {
 
 impl<'a, A, V, E, D> Named<'a, A, V, E, D>
 where
-    V: Send + 'a,
     E: fmt::Debug + Send + Sync + 'static,
 {
     /// Makes the context of a function that was called with these arguments. Nothing has run yet.
@@ -384,6 +383,7 @@ where
         code: impl FnOnce(A, Lender<V, E>) -> F,
     ) -> Result<V, E>
     where
+        V: Send + 'a,
         F: Future<Output = Result<D, E>> + Send + 'a,
     {
         let before = mem::replace(&mut self.0, Held::Entered(Box::new(None)));
@@ -534,7 +534,7 @@ fn entered_twice(name: &str) -> ! {
 }
 
 fn not_entered(name: &str) -> ! {
-    panic!("the context `{name}` is exited before it is entered")
+    panic!("the context `{name}` has not been entered")
 }
 
 impl<F: Lends + ?Sized> Drop for ByHand<F> {

@@ -53,8 +53,9 @@ use crate::settle::{Body, Owed, unshare};
 /// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
 /// a guard begins when these have ended:
 ///
-/// - everything inside its context that has been given up: what its enter and its exit have opened,
-///   and what was put [`inside`](crate::AsyncContextExt::inside) it by name;
+/// - everything inside its context that has been given up: what its enter, or a part of its body
+///   under [`Guard::run`], has opened, and what was put
+///   [`inside`](crate::AsyncContextExt::inside) it by name;
 /// - each younger context beside it that the same code gave up before it and that closes in the
 ///   background, and the younger contexts that the exits of these have left behind. *Younger* means
 ///   opened later. The same code is the same task, or the same exit.

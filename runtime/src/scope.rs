@@ -34,8 +34,8 @@ use crate::settle::{Body, Owed};
 
 /// Enters, runs the body, exits.
 ///
-/// This is one function, with the body's future in it once, because uses nest, and so do their
-/// futures.
+/// This is one function that stores the body's future once, because in nested uses each copy would
+/// multiply the size.
 pub(crate) async fn run<C, F, R, T>(
     context: C,
     live: impl FnOnce(C) -> Live<F>,
@@ -406,8 +406,8 @@ where
         self.coroutine.life().is_accompanied()
     }
 
-    /// Makes this context a part of another. If it drops with that one, it is dropped and not
-    /// handed over.
+    /// Makes this context a part of another. When the other drops, this one is dropped as well, and
+    /// not handed over.
     pub(crate) fn become_part(&mut self) {
         self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }

@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::list::List;
 use crate::roster::Around;
 
-/// A context that others refer to. The node exists as long as one of them does.
+/// A context that others refer to. The node lives as long as one of them refers to it.
 ///
 /// Locks are taken from the inside outwards: first the lock of a context, then the lock of a
 /// context around it.
@@ -36,7 +36,7 @@ struct State {
     is_independent: bool,
     /// When the exit began, if a time limit cut it off.
     cut: Option<Number>,
-    /// The contexts inside are inside the homes from now on.
+    /// `true` once the context has ended. What was inside is inside the homes then.
     has_ended: bool,
 }
 
@@ -78,7 +78,7 @@ impl Homes {
         iter::once((self.first.as_ref(), self.age)).chain(also)
     }
 
-    /// Puts the places of the first home, which has ended, in its place.
+    /// Replaces the first home, which has ended, by its own homes.
     fn replace_first(&mut self, outer: Self) {
         let own = self.age;
         self.first = outer.first;
@@ -88,7 +88,7 @@ impl Homes {
         }
     }
 
-    /// Puts the places of a home by `inside`, which has ended, in its place.
+    /// Replaces a home by `inside`, which has ended, by its own homes.
     fn replace_also(&mut self, place: usize, outer: Self) {
         let (_, own) = self.also.swap_remove(place);
         let age = own.inside_of(outer.age);
@@ -102,7 +102,7 @@ impl Homes {
         }
     }
 
-    /// A context that one home sees in two ways has the younger age there.
+    /// Adds a home. If it is known already, the younger age counts.
     fn add(&mut self, home: Arc<Node>, age: Age) {
         let is_known = |known: &&mut (Arc<Node>, Age)| Arc::ptr_eq(&known.0, &home);
         if self
@@ -131,13 +131,14 @@ impl Homes {
         self.climb(|home| Arc::ptr_eq(home, node)).is_some()
     }
 
-    /// Returns `true` if the homes lead to the root of a task, past no independent context.
+    /// Returns `true` if the homes lead to the root of a task, without an independent context
+    /// between.
     fn lead_to_a_root(&self) -> bool {
         self.is_empty() || self.climb(|home| home.is_at_a_root()).is_some()
     }
 
-    /// Returns the first context, from here outwards, for which `holds` is true. An independent
-    /// context ends the way.
+    /// Returns the first context, from here outwards, for which `holds` is true. The search stops
+    /// at an independent context.
     fn climb(&self, holds: impl Fn(&Arc<Node>) -> bool) -> Option<Arc<Node>> {
         let mut todo: Vec<_> = self.all().cloned().collect();
         while let Some(home) = todo.pop() {
@@ -336,8 +337,8 @@ impl Node {
         list_in(&mut self.lock().list, make)
     }
 
-    /// The list of the task whose outermost context this is. The exit of the context is other code
-    /// than its body.
+    /// The list of the task whose outermost context this is. The exit of the context has a list of
+    /// its own.
     pub(super) fn list_of_task(&self, make: bool) -> Option<Arc<List>> {
         list_in(&mut self.lock().list_of_task, make)
     }
@@ -355,7 +356,7 @@ impl Node {
         inside.find(|entry| !entry.is_late()).cloned()
     }
 
-    /// What was opened in this exit, which began then, is let go when the context ends.
+    /// When the context ends, what was opened since `exit_began` is let go.
     pub(super) fn cut(&self, exit_began: Number) {
         self.lock().cut = Some(exit_began);
     }
@@ -451,8 +452,8 @@ impl Node {
         state.inside.extend(entries);
     }
 
-    /// This code was taken to be inside the context, and is not. What is inside the context is at
-    /// the root from now on.
+    /// The node was made by mistake for the code of another task. What is inside it moves to the
+    /// root.
     pub(super) fn leave(&self) {
         {
             let homes = &mut self.lock().homes;

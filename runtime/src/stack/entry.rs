@@ -85,7 +85,7 @@ type Slot<E, D> = (u64, Option<Box<dyn Entry<E, D>>>);
 /// The entries of a stack, by ascending numbers.
 ///
 /// An entry that is taken leaves a gap behind. The gaps close when more than half of the list is
-/// gaps. So an entry costs the same however many there are, and in whatever order they are taken.
+/// gaps. So to take an entry costs logarithmic time, in whatever order entries are taken.
 pub(super) struct Entries<E, D> {
     /// In the order of the numbers. The last slot is never empty.
     list: Vec<Slot<E, D>>,

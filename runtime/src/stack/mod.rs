@@ -120,7 +120,7 @@ struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
-    /// Returns the number of the uppermost entry from beside which the body was ended, and how.
+    /// Returns the number of the topmost entry whose future beside the body has ended it, and how.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
         let end = entries
@@ -642,8 +642,8 @@ where
         let mut entries = mem::take(&mut *self.entries());
         let more = mem::take(&mut *other.entries());
         entries.append(more);
-        // Keep the older stack: its exit waits for everything that was entered beside it after its
-        // first entry.
+        // Keep the older stack: its exit waits for everything that was entered beside it after it
+        // was made.
         let is_older = match (&mut self.live, &mut other.live) {
             (Some(live), Some(more)) => more.place().is_older_than(live.place()),
             (Some(_) | None, None) | (None, Some(_)) => false,
@@ -813,7 +813,7 @@ where
 /// The name in reports.
 const NAME: &str = "async_context_manager::ExitStack";
 
-/// A stack as a context: its exit is that of its entries.
+/// A stack as a context. Its exit exits all entries.
 struct Unwinding<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Shared<E, D>>);
 
 impl<E, D> AsyncContext for Unwinding<E, D>
