@@ -1,26 +1,4 @@
-//! Short programs to copy from, each with its tests.
-//!
-//! | file | what |
-//! | --- | --- |
-//! | `transaction.rs` | a transaction, with sqlx and with tokio-postgres |
-//! | `layer.rs` | a context around each request of an axum router |
-//! | `body_scope.rs` | the same, until the body of the answer has been sent |
-//! | `streaming.rs` | a streaming answer of axum from a cursor in a transaction |
-//! | `extractor.rs` | a transaction as an axum extractor; the client hangs up |
-//! | `tower_service.rs` | a context around each call of a `tower` service |
-//! | `fixtures.rs` | contexts as fixtures of rstest and test-context |
-//! | `shared_fixture.rs` | a server that all tests of a program share, closed at its end |
-//! | `error_types.rs` | with eyre, thiserror and `Box<dyn Error>` |
-//! | `advisory_lock.rs` | an advisory lock of Postgres |
-//! | `temporary_directory.rs` | a directory that goes with its body |
-//! | `session.rs` | a session, as over a WebSocket, with a farewell message |
-//! | `savepoint.rs` | a savepoint in a transaction |
-//! | `retry.rs` | a transaction that is tried again, also when its COMMIT fails |
-//! | `saga.rs` | steps at several services, which are undone unless all succeed |
-//! | `journal.rs` | what a process has left that was killed, undone by the next one |
-//! | `test_fixture.rs` | a database for a test, kept when it fails |
-//! | `open_telemetry.rs` | an exit in the background, in the trace of its request |
-//! | `prometheus.rs` | a page that Prometheus scrapes, and one with what is open now |
+//! Short programs to copy from, each with its tests. `examples/README.md` lists them by subject.
 //!
 //! ```sh
 //! cargo test -p examples --test recipes --test shared_fixture
@@ -31,21 +9,55 @@
 
 mod advisory_lock;
 mod body_scope;
+mod borrowed_transaction;
+mod child_process;
+mod consumer;
 mod error_types;
 mod extractor;
 mod fixtures;
+mod http_session;
 mod journal;
 mod layer;
+mod lease;
+mod lock;
 mod open_telemetry;
 #[path = "../tests/polls/mod.rs"]
 mod polls;
 mod prometheus;
+mod reload;
 mod retry;
 mod saga;
 mod savepoint;
 mod session;
+mod shared_server;
 mod streaming;
+mod task_limit;
 mod temporary_directory;
 mod test_fixture;
 mod tower_service;
 mod transaction;
+
+#[test]
+fn each_recipe_is_in_the_table_of_the_readme() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let recipes = std::fs::read_dir(folder.join("recipes")).unwrap();
+    let recipes = recipes.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let mut recipes: Vec<_> = recipes
+        .filter_map(|file| Some(file.strip_suffix(".rs")?.to_owned()))
+        .filter(|name| name != "main")
+        .collect();
+    recipes.sort_unstable();
+    let rows = include_str!("../README.md")
+        .lines()
+        .filter(|line| line.contains("](recipes/"));
+    let mut listed: Vec<_> = rows
+        .map(|row| {
+            let name = row.split('`').nth(1).unwrap();
+            let link = format!("[`{name}`](recipes/{name}.rs)");
+            assert!(row.contains(&link), "the link of {name}");
+            name.to_owned()
+        })
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(listed, recipes);
+}

@@ -14,20 +14,30 @@ use async_context_manager::SendBody;
 use async_context_manager::prelude::*;
 use backon::{ExponentialBuilder, Retryable as _};
 use sqlx::error::DatabaseError;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{Executor as _, PgPool, Postgres};
 
-type Tx = Transaction<'static, Postgres>;
+type Connection = PoolConnection<Postgres>;
 
 #[async_context]
-async fn serializable(pool: PgPool) -> Result<Tx, sqlx::Error> {
-    let begin = "BEGIN ISOLATION LEVEL SERIALIZABLE";
-    let tx = cancellable!(pool.begin_with(begin)).await?;
-    let (tx, outcome) = yield_!(tx);
-    if outcome.is_completed() {
-        tx.commit().await
+async fn serializable(pool: PgPool) -> Result<Connection, sqlx::Error> {
+    let mut db = cancellable!(pool.acquire()).await?;
+    db.execute("BEGIN ISOLATION LEVEL SERIALIZABLE").await?;
+    let (mut db, outcome) = yield_!(db);
+    let end = if outcome.is_completed() {
+        // The `SELECT` fails if a statement has failed and the body has ignored that.
+        "SELECT; COMMIT"
     } else {
-        tx.rollback().await
+        "ROLLBACK"
+    };
+    if let Err(error) = db.execute(end).await {
+        // The transaction may still be open. A connection that is not closed serves the next try.
+        if db.execute("ROLLBACK").await.is_err() {
+            db.close_on_drop();
+        }
+        return Err(error);
     }
+    Ok(())
 }
 
 /// A serialization failure, or a deadlock.
@@ -48,7 +58,7 @@ fn pauses() -> ExponentialBuilder {
 async fn serialized<R, B>(pool: PgPool, body: B) -> Result<R, sqlx::Error>
 where
     R: Send,
-    B: for<'a> SendBody<&'a mut Tx, Result<R, sqlx::Error>> + Clone,
+    B: for<'a> SendBody<&'a mut Connection, Result<R, sqlx::Error>> + Clone,
 {
     let attempt = || serializable(pool.clone()).with(body.clone());
     attempt.retry(pauses()).when(may_succeed).await
@@ -59,9 +69,11 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use async_context_manager::detached;
     use tokio::sync::Barrier;
 
     use super::*;
+    use crate::polls::poll_at_most;
 
     async fn pool() -> PgPool {
         let url = std::env::var("DATABASE_URL")
@@ -92,17 +104,17 @@ mod tests {
     ) -> Result<(bool, usize, usize), sqlx::Error> {
         let (tries, completed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (begun, ended) = (Arc::clone(&tries), Arc::clone(&completed));
-        let body = async move |tx: &mut Tx| {
+        let body = async move |db: &mut Connection| {
             let tries = begun.fetch_add(1, Ordering::Relaxed) + 1;
             let sum = "SELECT sum(cents)::bigint FROM retry_accounts WHERE owner = $1";
             let sum = sqlx::query_scalar(sum).bind(owner);
-            let sum: i64 = sum.fetch_one(&mut **tx).await?;
+            let sum: i64 = sum.fetch_one(&mut **db).await?;
             meeting.meet(tries).await;
             if sum >= 80 {
                 let update = "UPDATE retry_accounts SET cents = cents - 80
                     WHERE owner = $1 AND number = $2";
                 let update = sqlx::query(update).bind(owner).bind(number);
-                update.execute(&mut **tx).await?;
+                update.execute(&mut **db).await?;
             }
             meeting.meet(tries).await;
             ended.fetch_add(1, Ordering::Relaxed);
@@ -147,12 +159,44 @@ mod tests {
     async fn an_error_that_does_not_say_so_is_not_tried_again() {
         let tries = Arc::<AtomicUsize>::default();
         let begun = Arc::clone(&tries);
-        let body = async move |tx: &mut Tx| {
+        let body = async move |db: &mut Connection| {
             begun.fetch_add(1, Ordering::Relaxed);
-            let failing = sqlx::query("SELECT 1 / 0").execute(&mut **tx);
+            let failing = sqlx::query("SELECT 1 / 0").execute(&mut **db);
             failing.await
         };
         assert!(serialized(pool().await, body).await.is_err());
         assert_eq!(tries.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL"]
+    async fn an_error_that_the_body_ignores_fails_the_commit_and_the_connection_serves_again() {
+        let pool = pool().await;
+        let ignored = serializable(pool.clone()).with(async |db| {
+            db.execute("SELECT 1 / 0").await.ok();
+            Ok(())
+        });
+        assert!(ignored.await.is_err());
+        let next = serializable(pool).with(async |db| db.execute("SELECT 1").await);
+        assert_eq!(next.await.unwrap().rows_affected(), 1);
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL"]
+    async fn a_caller_that_gives_up_at_any_poll_leaves_no_transaction_open() {
+        let pool = pool().await;
+        for polls in 0.. {
+            let sleeping = serializable(pool.clone())
+                .with(async |db| db.execute("SELECT pg_sleep(0.01)").await);
+            let ended = poll_at_most(polls, sleeping).await;
+            detached::drain().await;
+            let mut db = pool.acquire().await.unwrap();
+            // Refused unless a transaction is open.
+            let open = db.execute("SAVEPOINT probe").await.is_ok();
+            assert!(!open, "after {polls} polls");
+            if ended.is_some() {
+                return;
+            }
+        }
     }
 }
