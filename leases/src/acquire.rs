@@ -383,6 +383,7 @@ impl<S: Store> AsyncContext for Acquire<S> {
     type Value = Lease;
     type Error = LeaseError<S::Error>;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Lease, Self::Error> {
         loop {

@@ -359,6 +359,7 @@ impl AsyncContext for AdvisoryLock {
     type Value = Lease;
     type Error = LeaseError<sqlx::Error>;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Lease, Self::Error> {
         self.take().await

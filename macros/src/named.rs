@@ -44,6 +44,7 @@ pub(crate) struct Function<'a> {
 //         type Value = Conn;
 //         type Error = DbError;
 //         type Verdict = ();
+//         const __LENDS: bool = true;
 //         async fn enter(&mut self) -> Result<Conn, DbError> { self.0.enter(…).await }
 //         async fn beside(&mut self) -> Result<(), DbError> { self.0.beside(…).await }
 //         async fn exit(self, value: Conn, outcome: &Outcome) -> Result<(), DbError> {
@@ -125,6 +126,7 @@ pub(crate) fn write(named: &Named, krate: &TokenStream, function: Function<'_>) 
             type Value = #value;
             type Error = #error;
             type Verdict = #verdict;
+            const __LENDS: bool = true;
 
             async fn enter(&mut self) -> ::core::result::Result<#value, #error> {
                 let code = |arguments, lender| {

@@ -5,8 +5,11 @@
 //! context polls the code while something runs there, from the poll that yields to the beginning of
 //! exit. What ends the body is put into the [`exchange`](crate::exchange), and then the holder ends
 //! the body.
+//!
+//! Code that is [written by hand](crate::hand_written) has no yield: there it is an [`Alone`].
 
 use std::any::type_name;
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, PollFn, poll_fn};
 use std::mem::needs_drop;
@@ -134,17 +137,12 @@ where
             let beside = this.beside.as_mut().as_pin_mut();
             if let Some(beside) = beside.filter(|_| !link.has_end()) {
                 let goes_on = *this.goes_on;
-                let end = match catch_unwind(AssertUnwindSafe(|| (this.poll)(beside, cx))) {
-                    Ok(Poll::Pending) => {
-                        if this.end.is_new {
-                            link.begin_beside();
-                        }
-                        this.end.is_new = false;
-                        return Poll::Pending;
+                let Poll::Ready(end) = poll_for_end(|| (this.poll)(beside, cx)) else {
+                    if this.end.is_new {
+                        link.begin_beside();
                     }
-                    Ok(Poll::Ready(Ok(()))) => None,
-                    Ok(Poll::Ready(Err(error))) => Some(End::Failed(error)),
-                    Err(payload) => Some(End::Panicked(payload)),
+                    this.end.is_new = false;
+                    return Poll::Pending;
                 };
                 if end.is_none() || !goes_on {
                     stop(this.beside);
@@ -175,6 +173,17 @@ where
     }
 }
 
+/// Ready when the future has ended. Returns how the body must end, if it must.
+#[inline]
+fn poll_for_end<E>(poll: impl FnOnce() -> Poll<Result<(), E>>) -> Poll<Option<End<E>>> {
+    match catch_unwind(AssertUnwindSafe(poll)) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(Ok(()))) => Poll::Ready(None),
+        Ok(Poll::Ready(Err(error))) => Poll::Ready(Some(End::Failed(error))),
+        Err(payload) => Poll::Ready(Some(End::Panicked(payload))),
+    }
+}
+
 /// Drops what has run beside the body. A panic in that drop is reported: the exit must go on.
 #[inline]
 fn stop<B>(mut beside: Pin<&mut Option<B>>) {
@@ -183,6 +192,65 @@ fn stop<B>(mut beside: Pin<&mut Option<B>>) {
     }
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| beside.set(None))) {
         report::panic(type_name::<B>(), Kind::Panicked, payload);
+    }
+}
+
+thread_local! {
+    /// The next poll of an [`Alone`] ends it.
+    static ENDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Tells the [`Alone`] that this thread polls next that exit begins.
+///
+/// An `async` block borrows the context, and a thread-local is the only safe way to signal into its
+/// future. The caller must poll that future at once, so that no other code runs in between.
+pub(crate) fn end_in_this_poll() {
+    ENDS.with(|ends| ends.set(true));
+}
+
+pin_project! {
+    /// What a hand-written context runs beside the body. It drops when it ends, or when exit
+    /// begins.
+    pub(crate) struct Alone<B> {
+        #[pin]
+        beside: Option<B>,
+    }
+}
+
+/// How an [`Alone`] has ended.
+pub(crate) enum Ended<E> {
+    /// By itself, and it may have ended the body.
+    Itself(Option<End<E>>),
+    /// By the exit. The name is for reports.
+    ByExit(&'static str),
+}
+
+impl<B> Alone<B> {
+    pub(crate) fn new(beside: B) -> Self {
+        Self {
+            beside: Some(beside),
+        }
+    }
+}
+
+impl<B, E> Future for Alone<B>
+where
+    B: Future<Output = Result<(), E>>,
+{
+    type Output = Ended<E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended<E>> {
+        let mut this = self.project();
+        if ENDS.with(Cell::take) {
+            stop(this.beside);
+            return Poll::Ready(Ended::ByExit(type_name::<B>()));
+        }
+        let beside = this.beside.as_mut().as_pin_mut();
+        let beside = beside.expect("it is polled until it has ended");
+        let end = ready!(poll_for_end(|| beside.poll(cx)));
+        stop(this.beside);
+        Poll::Ready(Ended::Itself(end))
     }
 }
 

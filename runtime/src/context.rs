@@ -63,7 +63,7 @@ use crate::outcome::Outcome;
 ///
 /// # Cancel safety
 ///
-/// This crate drops neither future half-way, with two exceptions. The user may ask for it: by
+/// This crate drops neither future half-way, with two exceptions. The user may ask for that, by
 /// [`cancellable!`](crate::cancellable),
 /// [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
 /// [`with_scoped`](crate::AsyncContextExt::with_scoped), or a time limit. And a future that was
@@ -93,7 +93,7 @@ pub trait AsyncContext: Sized + Send {
     ///
     /// struct Twice<C>(C);
     ///
-    /// /// A context made of another: by hand, it calls both halves.
+    /// /// A context made of another: it calls the three methods of the inner context.
     /// impl<C: AsyncContext<Value = u32>> AsyncContext for Twice<C> {
     ///     type Value = u32;
     ///     type Error = C::Error;
@@ -101,6 +101,10 @@ pub trait AsyncContext: Sized + Send {
     ///
     ///     async fn enter(&mut self) -> Result<u32, C::Error> {
     ///         Ok(self.0.enter().await? * 2)
+    ///     }
+    ///
+    ///     async fn beside(&mut self) -> Result<(), C::Error> {
+    ///         self.0.beside().await
     ///     }
     ///
     ///     async fn exit(self, value: u32, outcome: &Outcome) -> Result<C::Verdict, C::Error> {
@@ -204,6 +208,11 @@ pub trait AsyncContext: Sized + Send {
     fn beside(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
         std::future::ready(Ok(()))
     }
+
+    /// `true` if the type has a [`__coroutine`](Self::__coroutine) of its own, which does more than
+    /// call the three methods above.
+    #[doc(hidden)]
+    const __LENDS: bool = false;
 
     /// The name in reports.
     #[doc(hidden)]

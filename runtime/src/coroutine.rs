@@ -1,12 +1,10 @@
-//! The one form in which every context is driven: code with a hole in it.
+//! The one form in which every context is driven: code with room for the body in it.
 //!
-//! A [`Coroutine`] is a boxed future that enters, lends its value through a [`Lender`], sleeps
-//! until the value comes back with the outcome, and exits. Whoever holds it drives it: a scope
-//! while the caller is there, the background once the caller has gone. A generator *is* such a
-//! future; a hand-written context becomes one by `AsyncContext::__coroutine`.
+//! A [`Coroutine`] is a box with [code](crate::code) that enters, lends its value, sleeps until the
+//! value comes back with the outcome, and exits. Its holder drives it: a scope while the caller
+//! waits, and the background once the caller has gone.
 //!
-//! Holder and future talk through an [`Exchange`](crate::exchange::Exchange). What an exit needs
-//! besides its value is in order: its own code begins after all detached exits inside the context
+//! An exit also waits for its turn: its own code begins after all detached exits inside the context
 //! have ended.
 
 use std::fmt;
@@ -18,107 +16,78 @@ use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::door;
-use crate::exchange::{End, Lent, Link, Stage};
-use crate::lender::Lender;
+use crate::code::{Company, Lends, Progress, Routine};
+use crate::exchange::{End, Lent, Life, Slot, Stage};
 use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place, Polled, Turn};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind, drop_quietly};
 
-/// A context under way, or `None` once it is gone. `F` is its future; where its type does not
-/// matter, a [`Code`].
-pub(crate) struct Coroutine<V, F: ?Sized>(Option<Boxed<V, F>>);
+/// A context under way, or `None` once it is gone. `F` is the code of the context, or a [`Code`] if
+/// its type does not matter.
+pub(crate) struct Coroutine<F: Lends + ?Sized>(Option<Boxed<F>>);
 
-type Boxed<V, F> = Pin<Box<State<V, F>>>;
+type Boxed<F> = Pin<Box<State<F>>>;
 
 pin_project! {
     #[project = Parts]
-    /// All of a context under way, in one box: whoever holds it moves a pointer.
-    pub(crate) struct State<V, F: ?Sized> {
+    /// A whole context under way, in one box, so that its holder moves only a pointer.
+    pub(crate) struct State<F: ?Sized> {
         name: &'static str,
-        link: Link<V>,
         place: Place,
-        // The body's error, on its way to the caller. Reported if this drops before it gets there.
+        // The body's error, on its way to the caller. If this drops first, the error is reported.
         owed: Option<BodyError>,
-        // The wait for its turn to exit, while there is one.
+        // The wait for this exit's turn, while it lasts.
         turn: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
         #[pin]
-        future: F,
+        code: F,
     }
 }
 
-/// The code of a coroutine that can live in the background, without its type.
-pub(crate) type Code<D, E> = dyn Future<Output = Result<D, E>> + Send;
+/// The code of a coroutine that can run in the background, without its type.
+pub(crate) type Code<V, D, E> = Borrowing<'static, V, D, E>;
 
-impl<V, F> Coroutine<V, F> {
-    /// Nothing of it has run yet. Its place among the other contexts is here and now.
-    pub(crate) fn new<E>(
-        name: &'static str,
-        hold: Hold,
-        code: impl FnOnce(Lender<V, E>) -> F,
-    ) -> Self {
-        Self::pinned(name, door::watch(name, hold), hold, code, Box::pin)
+/// The same for code that may borrow.
+pub(crate) type Borrowing<'a, V, D, E> = dyn Routine<Value = V, Output = Result<D, E>> + Send + 'a;
+
+impl<F: Lends> Coroutine<F> {
+    /// Makes a coroutine that has not run. Its place in the order of contexts is where and when
+    /// this is called.
+    pub(crate) fn new(name: &'static str, watch: Watch, hold: Hold, code: F) -> Self {
+        Self(Some(Box::pin(State::new(name, watch, hold, code))))
     }
 }
 
-impl<V, D, E> Coroutine<V, Code<D, E>> {
-    /// The same for code that can live in the background, and whose type is forgotten.
-    pub(crate) fn erased<G>(
-        name: &'static str,
-        watch: Watch,
-        hold: Hold,
-        code: impl FnOnce(Lender<V, E>) -> G,
-    ) -> Self
+impl<'a, V, D, E> Coroutine<Borrowing<'a, V, D, E>> {
+    /// The same for code without its type.
+    pub(crate) fn erased<F>(name: &'static str, watch: Watch, hold: Hold, code: F) -> Self
     where
-        G: Future<Output = Result<D, E>> + Send + 'static,
+        F: Routine<Value = V, Output = Result<D, E>> + Send + 'a,
     {
-        Self::pinned(name, watch, hold, code, |state| Box::pin(state))
+        Self(Some(Box::pin(State::new(name, watch, hold, code))))
     }
 }
 
-impl<'a, V, D, E> Coroutine<V, dyn Future<Output = Result<D, E>> + Send + 'a> {
-    /// The same for code that borrows, and whose type is forgotten.
-    pub(crate) fn borrowing<G>(
-        name: &'static str,
-        hold: Hold,
-        code: impl FnOnce(Lender<V, E>) -> G,
-    ) -> Self
-    where
-        G: Future<Output = Result<D, E>> + Send + 'a,
-    {
-        Self::pinned(name, door::watch(name, hold), hold, code, |state| {
-            Box::pin(state)
-        })
-    }
-}
-
-impl<V, F: ?Sized> Coroutine<V, F> {
-    fn pinned<G, E>(
-        name: &'static str,
-        watch: Watch,
-        hold: Hold,
-        code: impl FnOnce(Lender<V, E>) -> G,
-        pin: impl FnOnce(State<V, G>) -> Boxed<V, F>,
-    ) -> Self {
-        let link = Link::default();
-        let lender = Lender::new(&link, watch.part());
-        Self(Some(pin(State {
+impl<F> State<F> {
+    #[inline]
+    fn new(name: &'static str, watch: Watch, hold: Hold, code: F) -> Self {
+        Self {
             name,
-            link,
             place: Place::new(hold, watch),
             owed: None,
             turn: None,
-            future: code(lender),
-        })))
+            code,
+        }
     }
+}
 
+impl<F: Lends + ?Sized> Coroutine<F> {
     #[inline]
-    fn state(&mut self) -> Parts<'_, V, F> {
+    fn state(&mut self) -> Parts<'_, F> {
         self.0.as_mut().expect(THERE).as_mut().project()
     }
 
-    /// Takes it from where it is.
+    /// Takes the coroutine out, and leaves `None`.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
@@ -128,22 +97,22 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         self.0.is_none()
     }
 
-    /// Takes it from where it is, if it is still there and its code has not ended.
+    /// Takes the coroutine out, if there is one and its code has not ended.
     #[inline]
     pub(crate) fn take_unless_over(&mut self) -> Option<Self> {
         let state = self.0.as_ref()?;
-        if state.link.is_over() {
+        if state.code.life().is_over() {
             return None;
         }
-        Some(Self(self.0.take()))
+        Some(self.take())
     }
 }
 
-impl<V, D, E, F> Coroutine<V, F>
+impl<D, E, F> Coroutine<F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// Goes on with enter.
+    /// Continues enter.
     ///
     /// # Panics
     ///
@@ -155,21 +124,26 @@ where
         if state.place.watch().poll_entrance(name, cx).is_pending() {
             return Poll::Pending;
         }
-        let polled = state.poll(cx, Polled::Open);
-        let entered = settle_enter(name, state.link, polled);
-        match entered {
-            Poll::Ready(Ok(())) => {
+        match state.poll(cx, Polled::Open) {
+            Progress::Lends => {
                 state.place.entered();
                 state.place.watch().entered(true);
+                Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(_)) => state.place.watch().entered(false),
-            Poll::Pending => state.place.note(),
+            Progress::Waits => {
+                state.place.note();
+                Poll::Pending
+            }
+            Progress::Ended(Err(error)) => {
+                state.place.watch().entered(false);
+                Poll::Ready(Err(error))
+            }
+            Progress::Ended(Ok(_)) => ended_without_a_yield(name),
         }
-        entered
     }
 
-    /// For an enter that has failed: the wait for what its code had opened and given up. `Err` with
-    /// the error if there is nothing of that.
+    /// After a failed enter: returns the wait for what the enter had opened and given up, or `Err`
+    /// with the error if there is nothing to wait for.
     #[cold]
     pub(crate) fn after_failed_enter(&mut self, error: E) -> Result<Afterwards<E>, E>
     where
@@ -186,7 +160,7 @@ where
         Ok(Box::pin(failed.after(turn)))
     }
 
-    /// Waits for its turn, and then goes on with exit.
+    /// Waits for the turn of this exit, and then continues exit.
     ///
     /// # Panics
     ///
@@ -195,28 +169,32 @@ where
     pub(crate) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Result<D, E>> {
         let mut state = self.state();
         let name = *state.name;
-        if state.link.is_body_over() {
-            if state.poll_turn(name, cx).is_pending() {
-                state.poll_beside_the_wait(name, cx);
-                state.place.waits_in_exit(name);
+        let life = state.code.life();
+        if life.is_body_over() {
+            if poll_turn(name, state.place, state.turn, cx).is_pending() {
+                poll_beside_the_wait(name, state.place, state.code, cx);
                 return Poll::Pending;
             }
-            report_end(name, state.link);
-            state.link.begin_exit();
+            report_end(name, life);
+            life.begin_exit();
         }
-        let exited = state.poll(cx, Polled::Exit);
-        match &exited {
-            Poll::Ready(exit) => state.place.watch().exited(exit.is_err()),
-            Poll::Pending => state.place.waits_in_exit(name),
+        match state.poll(cx, Polled::Exit) {
+            Progress::Ended(exit) => {
+                state.place.watch().exited(exit.is_err());
+                Poll::Ready(exit)
+            }
+            Progress::Waits | Progress::Lends => {
+                state.place.waits_in_exit(name);
+                Poll::Pending
+            }
         }
-        exited
     }
 }
 
-/// The wait after an enter that has failed, which gives its error.
+/// The wait after a failed enter. It returns the error.
 pub(crate) type Afterwards<E> = Pin<Box<dyn Future<Output = E> + Send>>;
 
-/// The error of an enter, on its way to the caller. Reported if this drops before it gets there.
+/// The error of an enter, on its way to the caller. If this drops first, the error is reported.
 struct Failed<E: fmt::Debug + Send + Sync + 'static> {
     name: &'static str,
     error: Option<E>,
@@ -237,100 +215,88 @@ impl<E: fmt::Debug + Send + Sync + 'static> Drop for Failed<E> {
     }
 }
 
-impl<V, D, E, F> Parts<'_, V, F>
-where
-    F: Future<Output = Result<D, E>> + ?Sized,
-{
+impl<F: Routine + ?Sized> Parts<'_, F> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "it is called twice in the life of a context that never waits"
     )]
-    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Poll<F::Output> {
-        poll_code(self.place, self.link, self.future.as_mut(), cx, part)
-    }
-
-    /// While exit waits for its turn, what runs beside the body goes on. What it says about the
-    /// body comes too late.
-    #[cold]
-    fn poll_beside_the_wait(&mut self, name: &'static str, cx: &mut Context<'_>) {
-        if self.link.runs_beside() {
-            let polled = poll_beside(self.place, self.link, self.future.as_mut(), cx);
-            stands_at_its_yield(name, &polled);
-        }
-        report_end(name, self.link);
+    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Progress<F::Output> {
+        let _polling = self.place.poll(part);
+        self.code.as_mut().poll(cx)
     }
 }
 
-/// Polls the code for what runs beside the body.
+/// While exit waits for its turn, what runs beside the body goes on. If that ends the body now, it
+/// comes too late.
 #[cold]
-fn poll_beside<V, F: Future + ?Sized>(
-    place: &mut Place,
-    link: &Link<V>,
-    code: Pin<&mut F>,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output> {
-    poll_code(place, link, code, cx, Polled::Open)
-}
-
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "it is called twice in the life of a context that never waits"
-)]
-fn poll_code<V, F: Future + ?Sized>(
-    place: &mut Place,
-    link: &Link<V>,
-    code: Pin<&mut F>,
-    cx: &mut Context<'_>,
-    part: Polled,
-) -> Poll<F::Output> {
-    let _polling = place.poll(part);
-    let running = link.run();
-    let polled = code.poll(cx);
-    if polled.is_pending() {
-        running.goes_on();
-    }
-    polled
-}
-
-/// Code that runs beside the body, for the one who polls the body.
-pub(crate) struct Companion<'c, V, F: ?Sized> {
+fn poll_beside_the_wait<F: Routine + ?Sized>(
     name: &'static str,
-    link: &'c Link<V>,
-    code: Pin<&'c mut F>,
+    place: &mut Place,
+    code: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) {
+    let (life, _, company) = code.split();
+    if life.runs_beside() {
+        poll_beside(name, place, life, company, cx);
+    }
+    report_end(name, life);
+    place.waits_in_exit(name);
 }
 
-impl<V, F: Future + ?Sized> Companion<'_, V, F> {
+/// Polls what runs beside the body.
+///
+/// # Panics
+///
+/// If the code goes on without its body, which the macro excludes.
+#[cold]
+fn poll_beside(
+    name: &str,
+    place: &mut Place,
+    life: &Life,
+    company: Pin<&mut (dyn Company + Send)>,
+    cx: &mut Context<'_>,
+) {
+    let polling = place.poll(Polled::Open);
+    let polled = company.poll_beside(life, cx);
+    drop(polling);
+    stands_at_its_yield(name, &polled);
+}
+
+/// What runs beside the body, for the code that polls the body.
+pub(crate) struct Companion<'c> {
+    name: &'static str,
+    life: &'c Life,
+    company: Pin<&'c mut (dyn Company + Send + 'c)>,
+}
+
+impl Companion<'_> {
     /// Returns `true` if there is something beside the body.
     #[inline]
     pub(crate) fn is_there(&self) -> bool {
-        self.link.is_accompanied()
+        self.life.is_accompanied()
     }
 
-    /// Goes on with what runs beside the body, until it ends the body.
+    /// Continues what runs beside the body, until that ends the body.
     ///
     /// # Panics
     ///
     /// If the code goes on without its body, which the macro excludes.
     #[cold]
     pub(crate) fn poll(&mut self, place: &mut Place, cx: &mut Context<'_>) -> Poll<End<BodyError>> {
-        if self.link.runs_beside() {
-            let polled = poll_beside(place, self.link, self.code.as_mut(), cx);
-            stands_at_its_yield(self.name, &polled);
+        if self.life.runs_beside() {
+            poll_beside(self.name, place, self.life, self.company.as_mut(), cx);
         }
-        self.link.take_end().map_or(Poll::Pending, Poll::Ready)
+        self.life.take_end().map_or(Poll::Pending, Poll::Ready)
     }
-}
 
-impl<V, F: ?Sized> Companion<'_, V, F> {
-    /// For what has come too late.
+    /// Reports an end of the body that came too late.
     pub(crate) fn report(&self, end: End<BodyError>) {
         report_late(self.name, end);
     }
 }
 
-/// The code has been polled for what runs beside the body.
+/// Checks a poll of the code that was made for what runs beside the body.
 ///
 /// # Panics
 ///
@@ -342,10 +308,10 @@ pub(crate) fn stands_at_its_yield<T>(name: &str, polled: &Poll<T>) {
     );
 }
 
-/// What would have ended a body that has ended already.
+/// Reports what would have ended a body that had already ended.
 #[inline]
-pub(crate) fn report_end<V>(name: &'static str, link: &Link<V>) {
-    if let Some(end) = link.take_end() {
+pub(crate) fn report_end(name: &'static str, life: &Life) {
+    if let Some(end) = life.take_end() {
         report_late(name, end);
     }
 }
@@ -358,36 +324,37 @@ pub(crate) fn report_late(name: &'static str, end: End<BodyError>) {
     }
 }
 
-impl<V, F: ?Sized> Parts<'_, V, F> {
-    #[inline]
-    fn poll_turn(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()> {
-        if self.turn.is_some() || self.place.has_to_wait() {
-            let place = &mut *self.place;
-            let turn = self
-                .turn
-                .get_or_insert_with(|| Box::pin(place.turn(name).come()));
-            let polled = turn.as_mut().poll(cx);
-            self.place.waits(name, polled.is_pending());
-            ready!(polled);
-            *self.turn = None;
-        }
-        self.place.begin_exit();
-        Poll::Ready(())
+/// Ready when the turn of this exit has come.
+#[inline]
+fn poll_turn(
+    name: &'static str,
+    place: &mut Place,
+    turn: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if turn.is_some() || place.has_to_wait() {
+        let wait = turn.get_or_insert_with(|| Box::pin(place.turn(name).come()));
+        let polled = wait.as_mut().poll(cx);
+        place.waits(name, polled.is_pending());
+        ready!(polled);
+        *turn = None;
     }
+    place.begin_exit();
+    Poll::Ready(())
 }
 
-/// Why a coroutine is there: nothing is called when it is gone.
+/// The reason for an `expect` on a coroutine: nothing is called once it is gone.
 const THERE: &str = "the coroutine is there until exit has ended";
 
-impl<V, F: ?Sized> Drop for Coroutine<V, F> {
+impl<F: Lends + ?Sized> Drop for Coroutine<F> {
     #[inline]
     fn drop(&mut self) {
         let Some(state) = &mut self.0 else {
             return;
         };
         let parts = state.as_mut().project();
-        if parts.link.has_ended_well() && parts.owed.is_none() {
-            // Nothing in it is the user's any more.
+        if parts.code.life().has_ended_well() && parts.owed.is_none() {
+            // Nothing left in it is user code.
             parts.place.watch().dropped(true);
         } else if let Some(state) = self.0.take() {
             drop_early(state);
@@ -395,78 +362,88 @@ impl<V, F: ?Sized> Drop for Coroutine<V, F> {
     }
 }
 
-/// Drops what has not ended, inside of the context. Value, code and error are the user's: each may
-/// panic while it drops, also while the thread does, and none goes on.
+/// Drops what has not ended, inside the context. Value, code and error are user types: each may
+/// panic while it drops, even while the thread panics, and no such panic goes on.
 #[cold]
-fn drop_early<V, F: ?Sized>(mut state: Boxed<V, F>) {
+fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let parts = state.as_mut().project();
     let name = *parts.name;
     let owed = parts.owed.take();
     if let Some(error) = &owed {
         report::body_error(name, error.share());
     }
-    report_end(name, parts.link);
-    let is_over = parts.link.is_over();
+    report_end(name, parts.code.life());
+    let is_over = parts.code.life().is_over();
     let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
     let polling = place.poll(Polled::Exit);
     // First the value: it may need what the code holds.
-    drop_quietly(name, parts.link.take());
+    drop_quietly(name, parts.code.slot().take());
     drop_quietly(name, state);
     drop(polling);
-    // Now: the code may have left a part of it that goes on.
+    // Now, because the code may have left something that goes on.
     place.watch().dropped(is_over);
-    // Last: the code had a share in it, which must not be the one that drops it.
+    // Last, because the code had a share in the error, and must not be the one to drop it.
     if let Some(error) = owed {
         drop_quietly(name, error);
     }
 }
 
-impl<V, F: ?Sized> Coroutine<V, F> {
+impl<F: Lends + ?Sized> Coroutine<F> {
     pub(crate) fn name(&self) -> &'static str {
         self.0.as_ref().expect(THERE).name
     }
 
     /// Returns `true` if the code has returned, or panicked.
-    pub(crate) fn is_over(&mut self) -> bool {
-        self.link().is_over()
+    pub(crate) fn is_over(&self) -> bool {
+        self.life().is_over()
     }
 
-    /// How far it is.
-    pub(crate) fn stage(&mut self) -> Stage {
-        self.link().stage()
+    /// Returns how far the context is.
+    pub(crate) fn stage(&self) -> Stage {
+        self.life().stage()
     }
 
-    /// Returns `true` if it is entering, in an await that may be given up.
+    /// Returns `true` if the context is entering, and waits for something that may be given up.
     pub(crate) fn is_cancellable(&mut self) -> bool {
-        self.link().is_cancellable() || self.place().watch().is_at_the_door()
+        self.life().is_cancellable() || self.place().watch().is_at_the_door()
     }
 
-    /// As what the error of exit is reported, if nobody gets it.
-    pub(crate) fn failed_as(&mut self) -> Kind {
-        self.link().failed_as()
+    /// The kind of report for the error of exit, if nobody receives it.
+    pub(crate) fn failed_as(&self) -> Kind {
+        self.life().failed_as()
     }
 
-    /// Where the value is.
-    pub(crate) fn link(&mut self) -> &Link<V> {
-        self.state().link
-    }
-
-    /// The place that the body is inside of, the value, and what runs beside the body.
+    /// Returns how far the context is, and what else is known of it.
     #[inline]
-    pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, V>, Companion<'_, V, F>) {
-        let (place, companion) = self.accompany();
-        (place, companion.link.lend(), companion)
+    pub(crate) fn life(&self) -> &Life {
+        self.0.as_ref().expect(THERE).code.life()
     }
 
-    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
-    /// has ended the body, there may be more, and it may be polled again.
+    /// Returns where the value is.
+    #[inline]
+    pub(crate) fn slot(&mut self) -> Slot<'_, F::Value> {
+        self.state().code.slot()
+    }
+
+    /// Returns the place that the body is inside of, the value, and what runs beside the body.
+    #[inline]
+    pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>)
+    where
+        F: Routine,
+    {
+        let (place, slot, companion) = self.split();
+        (place, slot.lend(), companion)
+    }
+
+    /// Continues what runs beside the body, for a holder that has the value elsewhere. After it has
+    /// ended the body, it may have more to run, and may be polled again.
     ///
     /// # Panics
     ///
     /// If what runs there panics.
     pub(crate) fn poll_beside<D, E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>>
     where
-        F: Future<Output = Result<D, E>>,
+        F: Routine<Output = Result<D, E>>,
         E: Send + Sync + 'static,
     {
         let (place, mut companion) = self.accompany();
@@ -477,11 +454,11 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         }
     }
 
-    /// Goes on with what runs beside the body, for its driver. Gives how it has ended the body, and
-    /// whether there is nothing more to run.
+    /// Continues what runs beside the body, for its driver. Returns how it has ended the body, and
+    /// whether nothing is left to run.
     pub(crate) fn drive_beside(&mut self, cx: &mut Context<'_>) -> (Option<End<BodyError>>, bool)
     where
-        F: Future,
+        F: Routine,
     {
         let name = self.name();
         let (place, mut companion) = self.accompany();
@@ -498,10 +475,10 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         (first, true)
     }
 
-    /// How the body was ended from beside, if it was.
+    /// Returns how the body was ended from beside, if it was.
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>>
     where
-        F: Future,
+        F: Routine,
     {
         let (place, mut companion) = self.accompany();
         if !companion.is_there() {
@@ -514,16 +491,29 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         }
     }
 
-    /// The same for a value that is not here.
+    /// As [`lend`](Self::lend), for a holder that has the value already.
     #[inline]
-    pub(crate) fn accompany(&mut self) -> (&mut Place, Companion<'_, V, F>) {
+    pub(crate) fn accompany(&mut self) -> (&mut Place, Companion<'_>)
+    where
+        F: Routine,
+    {
+        let (place, _, companion) = self.split();
+        (place, companion)
+    }
+
+    #[inline]
+    fn split(&mut self) -> (&mut Place, Slot<'_, F::Value>, Companion<'_>)
+    where
+        F: Routine,
+    {
         let state = self.state();
+        let (life, slot, company) = state.code.split();
         let companion = Companion {
             name: state.name,
-            link: state.link,
-            code: state.future,
+            life,
+            company,
         };
-        (state.place, companion)
+        (state.place, slot, companion)
     }
 
     /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
@@ -532,10 +522,10 @@ impl<V, F: ?Sized> Coroutine<V, F> {
         let state = self.state();
         state.place.end_body(state.name);
         state.place.watch().end_body(&outcome);
-        state.link.end_body(outcome);
+        state.code.life().end_body(outcome);
     }
 
-    /// From here on the caller is owed this error of the body.
+    /// From now on the caller is owed this error of the body.
     pub(crate) fn owe(&mut self, error: BodyError) {
         *self.state().owed = Some(error);
     }
@@ -550,16 +540,22 @@ impl<V, F: ?Sized> Coroutine<V, F> {
     }
 }
 
-/// What a poll of the code means to the one who waits for its value.
-pub(crate) fn settle_enter<V, D, E>(
+/// What a poll of the code means for the caller that waits for the value.
+pub(crate) fn settle_enter<D, E>(
     name: &str,
-    link: &Link<V>,
+    life: &Life,
     polled: Poll<Result<D, E>>,
 ) -> Poll<Result<(), E>> {
     match polled {
-        Poll::Pending if link.is_lent() => Poll::Ready(Ok(())),
+        Poll::Pending if life.is_lent() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
         Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Ready(Ok(_)) => panic!("the context `{name}` ended without a yield"),
+        Poll::Ready(Ok(_)) => ended_without_a_yield(name),
     }
+}
+
+/// The macro excludes it.
+#[cold]
+fn ended_without_a_yield(name: &str) -> ! {
+    panic!("the context `{name}` ended without a yield")
 }

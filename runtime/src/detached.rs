@@ -397,7 +397,7 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
 }
 
 /// Takes over a coroutine whose holder has gone.
-pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<V, Code<D, E>>)
+pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<Code<V, D, E>>)
 where
     V: Send + 'static,
     D: Verdict,
@@ -406,7 +406,7 @@ where
     let name = coroutine.name();
     let stage = coroutine.stage();
     let is_in_body = stage == Stage::Lent;
-    let is_forgotten = is_in_body && !coroutine.link().has_value();
+    let is_forgotten = is_in_body && !coroutine.slot().has_value();
     if is_forgotten {
         // A lease of the value never came back: there is no value to exit with.
         report::plain(name, Kind::NotRun);
@@ -455,7 +455,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static, name: &'static str, ru
 /// The rest of a context, from where its holder left it. It counts as running until it drops. The
 /// fields drop in this order.
 struct Rest<V, D, E> {
-    coroutine: Coroutine<V, Code<D, E>>,
+    coroutine: Coroutine<Code<V, D, E>>,
     /// `Some` once the exit has begun.
     begin: Option<Begin>,
     /// `Some` while the exit has a limit, and waits for no other exit.
@@ -484,7 +484,7 @@ where
         if self.record.poll_forced(cx).is_ready() {
             return (Poll::Ready(Ended::GivenUp(Kind::Forced)), false);
         }
-        let limit = exit_limit().filter(|_| !self.coroutine.link().is_limited());
+        let limit = exit_limit().filter(|_| !self.coroutine.life().is_limited());
         let (polled, waits_for) = order::poll_and_see(|| {
             let _alone = limit.map(|_| EachAlone::begin());
             self.poll_code(cx)
@@ -511,7 +511,7 @@ where
 
     fn poll_code(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let _traced = self.coroutine.place().watch().trace();
-        let has_begun = |coroutine: &mut Coroutine<_, _>| {
+        let has_begun = |coroutine: &mut Coroutine<_>| {
             matches!(coroutine.stage(), Stage::Exiting | Stage::Closing)
         };
         let begin = self.begin.is_none().then(Begin::now);
@@ -562,7 +562,7 @@ fn activity(stage: Stage) -> Activity {
 }
 
 /// Runs enter, if it has not ended yet, and then exit. Ready when nothing is left to run.
-fn poll_code<V, D, E>(coroutine: &mut Coroutine<V, Code<D, E>>, cx: &mut Context<'_>) -> Poll<()>
+fn poll_code<V, D, E>(coroutine: &mut Coroutine<Code<V, D, E>>, cx: &mut Context<'_>) -> Poll<()>
 where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,

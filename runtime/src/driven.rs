@@ -9,8 +9,9 @@
 //! | --- | --- | --- |
 //! | `Here` | `Polled` | the driver, which begins a poll |
 //! | `Polled` | `Here` | the driver, after the poll |
-//! | `Here` | `Gone` | the holder, for exit; or it drops |
-//! | `Polled` | `Unwanted` | the holder drops: the driver drops the coroutine after the poll |
+//! | `Here` | `Gone` | the holder, for exit or as it drops |
+//! | `Polled` | `Unwanted` | the holder, which drops |
+//! | `Unwanted` | `Gone` | the driver, which drops the coroutine after the poll |
 //!
 //! Neither waits for the other while holding a lock. Otherwise a holder that drops, or begins to
 //! exit, in the driver's own poll would wait for itself.
@@ -27,6 +28,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::code::Lending;
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine, report_late};
 use crate::exchange::End;
@@ -224,7 +226,7 @@ struct State<V, D, E> {
 
 /// The table is at the top of this file.
 enum Where<V, D, E> {
-    Here(Coroutine<V, Code<D, E>>),
+    Here(Coroutine<Code<V, D, E>>),
     Polled,
     Unwanted,
     Gone,
@@ -256,7 +258,7 @@ impl Ended {
         }
     }
 
-    /// Records that the user has received the error, and ends the body with it.
+    /// Records that the user has received the error that ended the body.
     pub(crate) fn give(&self) {
         self.is_given.store(true, Ordering::Release);
     }
@@ -271,7 +273,7 @@ impl Ended {
     }
 }
 
-impl<V, D, E> Live<V, Code<D, E>>
+impl<V, D, E> Live<Code<V, D, E>>
 where
     V: Send + 'static,
     D: Verdict,
@@ -284,14 +286,14 @@ where
         self.is_accompanied().then(|| self.part_from_driver())
     }
 
-    /// Leaves a coroutine here that keeps the place of the context among the others. Its exit takes
-    /// the original coroutine back.
+    /// Replaces the coroutine by one that keeps the place of the context in the order. The exit of
+    /// that one takes the original coroutine back.
     #[cold]
     fn part_from_driver(&mut self) -> (Driver, Arc<Ended>) {
         let mut driver = None;
         self.replace(|mut coroutine| {
             let name = coroutine.name();
-            let value = coroutine.link().take().expect(OFFERED);
+            let value = coroutine.slot().take().expect(OFFERED);
             let stand_in = coroutine.place().stand_in();
             let place = mem::replace(coroutine.place(), stand_in);
             let holder = Holder::new(name, coroutine);
@@ -301,13 +303,15 @@ where
                     .yield_beside_all(value, |cx: &mut Context<'_>| holder.poll_end(cx))
                     .await;
                 let mut coroutine = holder.take().await;
-                coroutine.link().put(value);
+                coroutine.slot().put(value);
                 coroutine.end_body(outcome.share());
                 let exit = poll_fn(|cx| coroutine.poll_exit(cx)).await;
                 lender.fail_as(coroutine.failed_as());
                 exit
             };
-            let mut outer = Coroutine::erased(name, Watch::default(), Hold::Guard, code);
+            let watch = Watch::default();
+            let code = Lending::new(watch.part(), code);
+            let mut outer = Coroutine::erased(name, watch, Hold::Guard, code);
             let mut cx = Context::from_waker(Waker::noop());
             let entered = outer.poll_enter(&mut cx);
             debug_assert!(entered.is_ready(), "it awaits nothing");
@@ -324,7 +328,7 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    fn new(name: &'static str, coroutine: Coroutine<V, Code<D, E>>) -> Self {
+    fn new(name: &'static str, coroutine: Coroutine<Code<V, D, E>>) -> Self {
         Self(Arc::new(Shared {
             name,
             state: Mutex::new(State {
@@ -358,7 +362,7 @@ where
     }
 
     /// Takes the coroutine, for its exit. The driver then ends.
-    async fn take(self) -> Coroutine<V, Code<D, E>> {
+    async fn take(self) -> Coroutine<Code<V, D, E>> {
         poll_fn(|cx| {
             let mut state = self.0.state();
             match mem::replace(&mut state.coroutine, Where::Gone) {

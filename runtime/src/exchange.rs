@@ -1,33 +1,32 @@
-//! The life of a context, and where its value and the outcome change hands: between its code and
-//! its holder.
+//! The [`Life`] of a context, and the [`Exchange`], through which its code and its holder pass the
+//! value and the outcome.
 //!
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
-//! | `Entering` | `Lent` | the code, [`offer`](Exchange::offer) | it yields |
-//! | `Lent` | `BodyOver` | the holder, [`end_body`](Exchange::end_body) | the body has ended, or was given up |
-//! | `BodyOver` | `Exiting` | the holder, [`begin_exit`](Exchange::begin_exit) | the turn of this exit has come |
-//! | `Exiting` | `Closing` | the code, [`poll_returned`](Exchange::poll_returned) | it takes value and outcome |
-//! | `Closing` | `Over` | the holder, [`Running`] | the code has returned, or panicked |
-//! | any other | `OverEarly` | the holder, [`Running`] | the same, before the code took the value |
+//! | `Entering` | `Lent` | the code, [`has_offered`](Life::has_offered) | it yields, or its enter has ended well |
+//! | `Lent` | `BodyOver` | the holder, [`end_body`](Life::end_body) | the body has ended, or was given up |
+//! | `BodyOver` | `Exiting` | the holder, [`begin_exit`](Life::begin_exit) | the turn of this exit has come |
+//! | `Exiting` | `Closing` | the code, [`begin_closing`](Life::begin_closing) | it takes value and outcome |
+//! | `Closing` | `Over` | the poll, [`Running`] | the code has returned, or panicked |
+//! | any other | `OverEarly` | the poll, [`Running`] | the same, before the code took the value |
 //!
-//! A context that is given up stays in its stage: whoever drives it on in the background goes on
-//! from there.
+//! A context that is given up stays in its stage. The background drives it on from there.
 //!
-//! Something may run *beside* the body, from the yield to the begin of exit: a part of the code,
-//! which the holder polls in the meantime. It begins in the poll that the code yields in.
-//! [`Beside`] tells how far it is, and what has ended the body from there is left in here for the
-//! holder.
+//! Something may run *beside* the body, from the yield to the beginning of exit. It is a part of
+//! the code, and the holder polls it in the meantime. It begins in the poll in which the code
+//! yields. [`Beside`] tells how far it is. An end of the body that comes from there is kept here
+//! for the holder.
 //!
-//! The value stays in here from the yield to the exit: it is lent to the body where it is, and not
-//! moved. A holder who can't lend it so (a guard, say, whose body is the caller's own code) takes
-//! it out, and puts it back.
+//! The value stays in its [`Slot`] from the yield to the exit. It is lent to the body there, and
+//! not moved. A holder that cannot lend it so takes it out, and puts it back: a guard, for example,
+//! whose body is the caller's own code.
 //!
-//! Code and holder take turns: whoever holds the context polls the code, or drops it, and uses the
-//! exchange only between those. So the lock is always free. It is there because the compiler can't
-//! know that, and it is one that can be held over an await of the body, and costs one atomic
-//! operation.
+//! Code and holder of an exchange take turns. The holder polls the code, or drops it, and uses the
+//! exchange only in between, so the lock is always free. The lock is there because the compiler
+//! cannot know that. It can be held over an await of the body, and costs one atomic operation.
 
 use std::fmt;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -40,23 +39,29 @@ use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
 
+/// A value and the life of its context, for code that has a [`Link`] to them.
 pub(crate) struct Exchange<V> {
+    life: Life,
+    value: SpinMutex<Option<V>>,
+}
+
+/// All state of a context but the value, so that the type of the value does not matter here.
+pub(crate) struct Life {
     /// A [`Stage`].
     stage: AtomicU8,
-    /// How many things make it safe to give up now: see [`Mark`].
+    /// How many marks make it safe to give up now: see [`Mark`].
     marks: AtomicUsize,
-    /// Exit has a time limit of its own.
+    /// `true` if exit has a time limit of its own.
     is_limited: AtomicBool,
-    /// Exit was over its limit, and dropped.
+    /// `true` if exit was over its limit, and was dropped.
     is_cut_off: AtomicBool,
-    value: SpinMutex<Option<V>>,
-    /// Of a body that is over, and has not completed.
+    /// How the body ended, if it did not complete.
     outcome: OnceLock<Outcome>,
-    /// Of a context that runs something beside the body. In a box of its own: it is rare.
+    /// Filled if something runs beside the body. Boxed, because that is rare.
     company: OnceLock<Box<Company>>,
 }
 
-/// What is known of that which runs beside the body.
+/// The state of what runs beside the body.
 #[derive(Default)]
 struct Company {
     /// A [`Beside`].
@@ -65,24 +70,23 @@ struct Company {
     end: Mutex<Option<End<BodyError>>>,
 }
 
-/// How far a context is, in the order in which it gets there. The table is in the head of this
-/// file.
+/// How far a context is, in order. The table is at the top of this file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// Its enter runs, or has not begun.
+    /// Enter runs, or has not begun.
     Entering,
     /// The body has the value.
     Lent,
-    /// Its exit waits for its turn.
+    /// Exit waits for its turn.
     BodyOver,
-    /// Its exit may run.
+    /// Exit may run.
     Exiting,
-    /// The code of its exit has the value.
+    /// The code of exit has the value.
     Closing,
     /// Nothing of the code is left.
     Over,
-    /// The same, but the value, if there ever was one, is still here.
+    /// The same, but the code did not take the value: if there ever was one, it is still here.
     OverEarly,
 }
 
@@ -98,15 +102,15 @@ impl Stage {
     ];
 }
 
-/// How far that is which runs beside the body.
+/// How far the code beside the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Beside {
-    /// There is nothing, or nothing more.
+    /// Nothing runs there, or nothing any more.
     Nothing,
     /// It runs.
     Running,
-    /// It has ended the body, and the holder does not know it yet.
+    /// It has ended the body, and the holder does not know yet.
     Ended,
     /// The same, and more runs there.
     EndedAndRunning,
@@ -128,11 +132,12 @@ pub(crate) enum End<E> {
 }
 
 impl End<BodyError> {
-    /// For code that runs beside another body. `E` is the error of the context that this is of.
+    /// Turns the end into a result, for code that runs beside another body. `E` is the error of
+    /// this context.
     ///
     /// # Panics
     ///
-    /// With the panic, where this is one.
+    /// With the panic, if the end is one.
     pub(crate) fn into_result<E: Send + Sync + 'static>(self) -> Result<(), E> {
         match self {
             Self::Failed(error) => Err(error.into_error()),
@@ -143,8 +148,27 @@ impl End<BodyError> {
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
-/// `Arc::default()` makes it where it stays: it is as large as the value.
+/// `Arc::default()` makes the exchange in place, because it is as large as the value.
 impl<V> Default for Exchange<V> {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            life: Life::default(),
+            value: SpinMutex::new(None),
+        }
+    }
+}
+
+impl<V> Deref for Exchange<V> {
+    type Target = Life;
+
+    #[inline]
+    fn deref(&self) -> &Life {
+        &self.life
+    }
+}
+
+impl Default for Life {
     #[inline]
     fn default() -> Self {
         Self {
@@ -152,7 +176,6 @@ impl<V> Default for Exchange<V> {
             marks: AtomicUsize::new(0),
             is_limited: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
-            value: SpinMutex::new(None),
             outcome: OnceLock::new(),
             company: OnceLock::new(),
         }
@@ -165,6 +188,43 @@ impl<V> Exchange<V> {
         value.expect("code and holder take turns: a context yields once, in its own code")
     }
 
+    /// The code yields.
+    ///
+    /// # Panics
+    ///
+    /// If it has yielded before.
+    #[inline]
+    pub(crate) fn offer(&self, value: V) {
+        *self.value() = Some(value);
+        // Checked after the value is stored: a check before would move a large value once more, for
+        // the case of a panic.
+        let is_first = !self.has_yielded();
+        assert!(is_first, "a context yields once, and this is a second time");
+        self.has_offered();
+    }
+
+    pub(crate) fn take(&self) -> Option<V> {
+        self.value().take()
+    }
+
+    pub(crate) fn put(&self, value: V) {
+        *self.value() = Some(value);
+    }
+
+    /// The code continues with exit.
+    #[inline]
+    pub(crate) fn poll_returned(&self) -> Poll<(V, &Outcome)> {
+        if !self.is_at(Stage::Exiting) {
+            return Poll::Pending;
+        }
+        let Some(value) = self.value().take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready((value, self.begin_closing()))
+    }
+}
+
+impl Life {
     #[inline]
     pub(crate) fn stage(&self) -> Stage {
         let stage = usize::from(self.stage.load(Ordering::Acquire));
@@ -176,26 +236,25 @@ impl<V> Exchange<V> {
         self.stage.store(stage as u8, Ordering::Release);
     }
 
-    /// The code yields.
-    ///
-    /// # Panics
-    ///
-    /// If it has yielded before.
+    /// The code has given the value.
     #[inline]
-    pub(crate) fn offer(&self, value: V) {
-        *self.value() = Some(value);
-        // Now, because before that a large value would be moved once more, to drop where this
-        // panics.
-        let is_first = !self.has_yielded();
-        assert!(is_first, "a context yields once, and this is a second time");
+    pub(crate) fn has_offered(&self) {
         self.set_stage(Stage::Lent);
     }
 
-    /// Returns `true` if it is entering, in an await that may be given up.
+    /// The code takes value and outcome.
+    #[inline]
+    pub(crate) fn begin_closing(&self) -> &Outcome {
+        self.set_stage(Stage::Closing);
+        self.outcome.get().unwrap_or(Outcome::COMPLETED)
+    }
+
+    /// Returns `true` if the context is entering, and waits for something that may be given up.
     pub(crate) fn is_cancellable(&self) -> bool {
         self.is_at(Stage::Entering) && self.marks.load(Ordering::Acquire) > 0
     }
 
+    #[inline]
     pub(crate) fn has_yielded(&self) -> bool {
         !self.is_at(Stage::Entering)
     }
@@ -218,11 +277,12 @@ impl<V> Exchange<V> {
     }
 
     /// Returns `true` if the body has the value, and has not ended.
+    #[inline]
     pub(crate) fn is_lent(&self) -> bool {
         self.is_at(Stage::Lent)
     }
 
-    /// Returns `true` if exit may run, or has run: the next poll of the code is one of exit.
+    /// Returns `true` if exit may run, or has run. Then the next poll of the code is one of exit.
     #[inline]
     pub(crate) fn is_exiting(&self) -> bool {
         self.stage.load(Ordering::Acquire) >= Stage::Exiting as u8
@@ -249,12 +309,12 @@ impl<V> Exchange<V> {
         self.beside() != Beside::Nothing
     }
 
-    /// Returns `true` if something runs beside the body: the holder polls the code.
+    /// Returns `true` if something runs beside the body. Then the holder polls the code.
     pub(crate) fn runs_beside(&self) -> bool {
         matches!(self.beside(), Beside::Running | Beside::EndedAndRunning)
     }
 
-    /// Returns `true` if the body was ended from beside, and the holder does not know it yet.
+    /// Returns `true` if the body was ended from beside, and the holder does not know yet.
     pub(crate) fn has_end(&self) -> bool {
         matches!(self.beside(), Beside::Ended | Beside::EndedAndRunning)
     }
@@ -270,6 +330,7 @@ impl<V> Exchange<V> {
     }
 
     /// Nothing runs beside the body any more. What has ended the body stays.
+    #[inline]
     pub(crate) fn stop_beside(&self) {
         match self.beside() {
             Beside::Running => self.set_beside(Beside::Nothing),
@@ -278,8 +339,8 @@ impl<V> Exchange<V> {
         }
     }
 
-    /// The body is to end so, says what runs beside it; it may go on after that. `E` is the error
-    /// of the context.
+    /// What runs beside the body ends it. If `goes_on`, it has more to run after that. `E` is the
+    /// error of the context.
     pub(crate) fn end_from_beside<E>(&self, end: End<E>, goes_on: bool)
     where
         E: fmt::Debug + Send + Sync + 'static,
@@ -297,7 +358,7 @@ impl<V> Exchange<V> {
         });
     }
 
-    /// How the body is to end, if it was ended from beside.
+    /// Takes the end of the body that came from beside, if there is one.
     #[inline]
     pub(crate) fn take_end(&self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -317,7 +378,8 @@ impl<V> Exchange<V> {
         lock(&self.company.get()?.end).take()
     }
 
-    /// Makes another error of what is to end the body from beside. A panic of that ends it then.
+    /// Converts the error that ends the body from beside. If the conversion panics, that panic ends
+    /// it.
     #[inline]
     pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>)
     where
@@ -343,44 +405,31 @@ impl<V> Exchange<V> {
         }
     }
 
-    /// The code is polled while this is there.
+    /// Marks a poll of the code, until the result is dropped.
     #[inline]
-    pub(crate) fn run(&self) -> Running<'_, V> {
+    pub(crate) fn run(&self) -> Running<'_> {
         Running {
-            exchange: self,
+            life: self,
             is_over: true,
         }
     }
 
-    /// For the body.
-    #[inline]
-    pub(crate) fn lend(&self) -> Lent<'_, V> {
-        Lent(self.value())
-    }
-
-    pub(crate) fn take(&self) -> Option<V> {
-        self.value().take()
-    }
-
-    pub(crate) fn put(&self, value: V) {
-        *self.value() = Some(value);
-    }
-
-    pub(crate) fn has_value(&self) -> bool {
-        self.value().is_some()
-    }
-
-    /// The body has ended so.
+    /// The body has ended with this outcome.
     #[inline]
     pub(crate) fn end_body(&self, outcome: Outcome) {
         if !outcome.is_completed() {
-            let is_first = self.outcome.set(outcome).is_ok();
-            debug_assert!(is_first, "a body ends once");
+            self.keep(outcome);
         }
         self.set_stage(Stage::BodyOver);
     }
 
-    /// Nothing is left that this exit has to wait for.
+    #[cold]
+    fn keep(&self, outcome: Outcome) {
+        let is_first = self.outcome.set(outcome).is_ok();
+        debug_assert!(is_first, "a body ends once");
+    }
+
+    /// This exit has nothing left to wait for.
     #[inline]
     pub(crate) fn begin_exit(&self) {
         self.set_stage(Stage::Exiting);
@@ -395,12 +444,12 @@ impl<V> Exchange<V> {
         self.is_limited.load(Ordering::Acquire)
     }
 
-    /// Exit was over its limit, and has been dropped. Its error says that, in whatever type.
+    /// Exit was over its limit, and was dropped. Its error says so, whatever its type.
     pub(crate) fn cut_off(&self) {
         self.is_cut_off.store(true, Ordering::Release);
     }
 
-    /// As what the error of exit is reported, if nobody gets it.
+    /// The kind of report for the error of exit, if nobody receives it.
     pub(crate) fn failed_as(&self) -> Kind {
         if self.is_cut_off.load(Ordering::Acquire) {
             Kind::TimedOut
@@ -408,42 +457,28 @@ impl<V> Exchange<V> {
             Kind::ExitFailed
         }
     }
-
-    /// The code goes on, with exit.
-    #[inline]
-    pub(crate) fn poll_returned(&self) -> Poll<(V, &Outcome)> {
-        if !self.is_at(Stage::Exiting) {
-            return Poll::Pending;
-        }
-        let Some(value) = self.value().take() else {
-            return Poll::Pending;
-        };
-        self.set_stage(Stage::Closing);
-        let outcome = self.outcome.get().unwrap_or(Outcome::COMPLETED);
-        Poll::Ready((value, outcome))
-    }
 }
 
-/// A poll of the code. When this drops the code is over, unless it [goes on](Self::goes_on).
-pub(crate) struct Running<'x, V> {
-    exchange: &'x Exchange<V>,
+/// A poll of the code. When this drops, the code is over, unless it [goes on](Self::goes_on).
+pub(crate) struct Running<'x> {
+    life: &'x Life,
     is_over: bool,
 }
 
-impl<V> Running<'_, V> {
-    /// The poll has ended, and there will be another one.
+impl Running<'_> {
+    /// The poll has ended, and another will follow.
     #[inline]
     pub(crate) fn goes_on(mut self) {
         self.is_over = false;
     }
 }
 
-impl<V> Drop for Running<'_, V> {
+impl Drop for Running<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.is_over {
-            let has_the_value = self.exchange.is_at(Stage::Closing);
-            self.exchange.set_stage(if has_the_value {
+            let has_the_value = self.life.is_at(Stage::Closing);
+            self.life.set_stage(if has_the_value {
                 Stage::Over
             } else {
                 Stage::OverEarly
@@ -452,24 +487,79 @@ impl<V> Drop for Running<'_, V> {
     }
 }
 
+/// Where the value of a context is, for the holder.
+pub(crate) enum Slot<'x, V> {
+    /// The code has a share in it.
+    Shared(&'x Link<V>),
+    /// The value is the holder's alone.
+    Own(&'x mut Option<V>),
+}
+
+impl<'x, V> Slot<'x, V> {
+    /// Lends the value to the body.
+    #[inline]
+    pub(crate) fn lend(self) -> Lent<'x, V> {
+        match self {
+            Self::Shared(link) => Lent::Shared(link.value()),
+            Self::Own(value) => Lent::Own(value),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take(self) -> Option<V> {
+        match self {
+            Self::Shared(link) => link.take(),
+            Self::Own(value) => value.take(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn put(self, value: V) {
+        match self {
+            Self::Shared(link) => link.put(value),
+            Self::Own(own) => *own = Some(value),
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If the value is the holder's alone, because then nobody can bring it back.
+    pub(crate) fn loan(self) -> Loan<V> {
+        match self {
+            Self::Shared(link) => Loan(Arc::clone(link)),
+            Self::Own(_) => panic!("a value that is lent on is in an exchange"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has_value(self) -> bool {
+        match self {
+            Self::Shared(link) => link.value().is_some(),
+            Self::Own(value) => value.is_some(),
+        }
+    }
+}
+
 /// The value, while the body has it.
-pub(crate) struct Lent<'x, V>(SpinMutexGuard<'x, Option<V>>);
+pub(crate) enum Lent<'x, V> {
+    Shared(SpinMutexGuard<'x, Option<V>>),
+    Own(&'x mut Option<V>),
+}
 
 impl<V> Lent<'_, V> {
     pub(crate) fn value(&mut self) -> &mut V {
-        let value = self.0.as_mut();
+        let value = match self {
+            Self::Shared(value) => value.as_mut(),
+            Self::Own(value) => value.as_mut(),
+        };
         value.expect("it is lent between enter and exit, and once at a time")
     }
 }
 
-/// A value that the holder lends on: it comes back when the loan ends.
+/// A value that the holder lends on. It comes back when the loan ends.
 pub(crate) struct Loan<V>(Link<V>);
 
 impl<V> Loan<V> {
-    pub(crate) fn new(link: &Link<V>) -> Self {
-        Self(Arc::clone(link))
-    }
-
     pub(crate) fn end(&self, value: V) {
         if self.0.is_lent() {
             self.0.put(value);
@@ -477,9 +567,9 @@ impl<V> Loan<V> {
     }
 }
 
-/// While it is there, a caller who gives up drops the context on the spot.
+/// While a mark exists, a caller that gives up drops the context at once.
 ///
-/// It borrows: whoever forgets it must not keep the outcome, which is in the exchange.
+/// It borrows the exchange, so that a forgotten mark does not keep the outcome there.
 pub(crate) struct Mark<'x, V>(&'x Exchange<V>);
 
 impl<'x, V> Mark<'x, V> {

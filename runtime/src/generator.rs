@@ -1,6 +1,6 @@
 //! What a function under [`#[async_context]`](macro@crate::async_context) becomes: a call of
-//! [`generator`], with the function's code. The compiler's messages name what is in here; a program
-//! need not.
+//! [`generator`] with the function's code. Messages of the compiler name the items of this module.
+//! A program does not have to.
 //!
 //! ```
 //! use async_context_manager::generator::generator;
@@ -25,8 +25,10 @@ use std::marker::PhantomData;
 use std::mem;
 use std::sync::Mutex;
 
+use crate::code::{Lending, Lends, Routine};
 use crate::context::{AsyncContext, Verdict};
-use crate::coroutine::Coroutine;
+use crate::coroutine::{Borrowing, Coroutine};
+use crate::door;
 use crate::exchange::Stage;
 use crate::lender::OFFERED;
 use crate::lock::inner;
@@ -67,7 +69,7 @@ impl<V, E> IsResult for Result<V, E> {
 
 /// The context that a function under [`#[async_context]`](crate::async_context) returns.
 ///
-/// It has no name that can be written, and is met in messages of the compiler alone.
+/// Its name cannot be written. It appears only in messages of the compiler.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -85,15 +87,15 @@ pub struct Generator<V, E, B, F> {
 }
 
 enum Progress<V, B, F> {
-    /// The function's code, not run yet.
+    /// The function's code, which has not run.
     Built(B),
-    Entered(ByHand<V, F>),
-    /// Between two states.
+    Entered(ByHand<Lending<V, F>>),
+    /// For a moment, between two states.
     Moved,
 }
 
-/// What [`#[async_context]`](crate::async_context) expands to a call of: a context with this name,
-/// of a function that [yields](Lender::yield_) once.
+/// Makes a context from code that [yields](Lender::yield_) once.
+/// [`#[async_context]`](crate::async_context) expands to a call of this function.
 ///
 /// ```
 /// use async_context_manager::generator::generator;
@@ -119,8 +121,8 @@ where
     }
 }
 
-/// The verdict of an exit, as a type that nothing before the yield has: what
-/// [`#[async_context]`](crate::async_context) expands to where a macro may return before the yield.
+/// A verdict that only code after the yield can produce. [`#[async_context]`](crate::async_context)
+/// expands to this type if a macro before the yield may return.
 ///
 /// A `return Ok(())` in such a macro does not compile: "expected `AfterYield<()>`, found `()`".
 ///
@@ -138,7 +140,7 @@ where
 #[derive(Debug)]
 pub struct AfterYield<D>(D);
 
-/// Says of a result that it comes after the yield.
+/// Marks a result as one that comes after the yield.
 ///
 /// ```
 /// use async_context_manager::generator::after_yield;
@@ -148,13 +150,13 @@ pub struct AfterYield<D>(D);
 ///
 /// # Errors
 ///
-/// That of the result.
+/// The error of the result.
 pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
     result.map(AfterYield)
 }
 
-/// Reads the variable that a yield assigns: an end of the code that no yield comes before does not
-/// compile.
+/// Reads the variable that a yield assigns. So the code does not compile if it can end without a
+/// yield.
 ///
 /// ```compile_fail,E0381
 /// use async_context_manager::generator::has_yielded;
@@ -177,7 +179,7 @@ pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
 /// ```
 pub const fn has_yielded((): ()) {}
 
-/// There is none. It says of what type one would be.
+/// Returns `None`, and so gives the compiler the type of an exit.
 ///
 /// ```
 /// use async_context_manager::generator::no_exit;
@@ -189,7 +191,7 @@ pub const fn no_exit<R>() -> Option<R> {
     None
 }
 
-/// Runs code that ends well only after the yield.
+/// Runs code that succeeds only after the yield.
 ///
 /// ```
 /// use async_context_manager::generator::{after_yield, only_after_yield};
@@ -203,7 +205,7 @@ pub const fn no_exit<R>() -> Option<R> {
 ///
 /// # Errors
 ///
-/// Those of the code.
+/// The errors of the code.
 pub async fn only_after_yield<D, E, F>(code: F) -> Result<D, E>
 where
     F: Future<Output = Result<AfterYield<D>, E>>,
@@ -222,15 +224,18 @@ where
     type Value = V;
     type Error = E;
     type Verdict = D;
+    const __LENDS: bool = true;
 
     /// # Panics
     ///
-    /// If it was entered before.
+    /// If the context was entered before.
     async fn enter(&mut self) -> Result<V, E> {
         let Progress::Built(code) = mem::replace(&mut self.progress, Progress::Moved) else {
             entered_twice(self.name)
         };
-        let entered = ByHand::new(Coroutine::new(self.name, Hold::Guard, code));
+        let watch = door::watch(self.name, Hold::Guard);
+        let code = Lending::new(watch.part(), code);
+        let entered = ByHand::new(Coroutine::new(self.name, watch, Hold::Guard, code));
         self.progress = Progress::Entered(entered);
         match &mut self.progress {
             Progress::Entered(entered) => entered.enter().await,
@@ -242,7 +247,7 @@ where
 
     /// # Panics
     ///
-    /// If it was not entered before.
+    /// If the context was not entered before.
     async fn beside(&mut self) -> Result<(), E> {
         match &mut self.progress {
             Progress::Entered(entered) => entered.beside().await,
@@ -252,7 +257,7 @@ where
 
     /// # Panics
     ///
-    /// If it was not entered to its end before.
+    /// If enter has not succeeded before.
     async fn exit(self, value: V, outcome: &Outcome) -> Result<D, E> {
         match self.progress {
             Progress::Entered(entered) => entered.exit(value, outcome).await,
@@ -266,7 +271,7 @@ where
 
     /// # Panics
     ///
-    /// If it was entered before.
+    /// If the context was entered before.
     fn __coroutine(self, lender: Lender<V, E>) -> impl Future<Output = Result<D, E>> + Send {
         let Progress::Built(code) = self.progress else {
             entered_twice(self.name)
@@ -283,12 +288,12 @@ impl<V, E, B, F> fmt::Debug for Generator<V, E, B, F> {
     }
 }
 
-/// What is in a struct that
+/// The content of a struct that
 /// [`#[async_context(struct = Name)]`](macro@crate::async_context#a-name-for-the-context) writes:
-/// the arguments of the function, or what has become of them when the context is entered by hand.
+/// the arguments of the function or, once the context is entered by hand, its code.
 ///
-/// The lifetime is the one that the arguments may borrow for. The struct is the context; this type
-/// is what its methods call.
+/// The arguments may borrow for the lifetime `'a`. The struct is the context, and its methods call
+/// those of this type.
 ///
 /// ```
 /// use async_context_manager::generator::Named;
@@ -301,13 +306,13 @@ impl<V, E, B, F> fmt::Debug for Generator<V, E, B, F> {
 pub struct Named<'a, A, V, E, D>(Held<A, Erased<'a, V, D, E>>);
 
 /// The function's code, without its type.
-type Erased<'a, V, D, E> = ByHand<V, dyn Future<Output = Result<D, E>> + Send + 'a>;
+type Erased<'a, V, D, E> = ByHand<Borrowing<'a, V, D, E>>;
 
-/// Two states, the second of them in a box: most arguments have room to tell them apart, so that
-/// the struct is not larger than they are.
+/// Two states. The second is in a box, so that the struct is in most cases no larger than the
+/// arguments.
 enum Held<A, H> {
     Arguments(A),
-    /// `None` for a moment: the arguments are on their way into the code.
+    /// `None` only while the arguments are on their way into the code.
     Entered(Box<Option<H>>),
 }
 
@@ -315,7 +320,7 @@ impl<'a, A, V, E, D> Named<'a, A, V, E, D>
 where
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// A context of a function that was called with these arguments. Nothing of it has run.
+    /// Makes the context of a function that was called with these arguments. Nothing has run yet.
     ///
     /// ```
     /// use async_context_manager::generator::Named;
@@ -327,7 +332,7 @@ where
         Self(Held::Arguments(arguments))
     }
 
-    /// Gives the arguments back, for the function's code.
+    /// Returns the arguments, for the function's code.
     ///
     /// ```
     /// use async_context_manager::generator::Named;
@@ -338,7 +343,7 @@ where
     ///
     /// # Panics
     ///
-    /// If it was entered before.
+    /// If the context was entered before.
     pub fn into_arguments(self, name: &str) -> A {
         match self.0 {
             Held::Arguments(arguments) => arguments,
@@ -367,32 +372,34 @@ where
     ///
     /// # Errors
     ///
-    /// Those of the code.
+    /// The errors of the code.
     ///
     /// # Panics
     ///
-    /// If it was entered before.
+    /// If the context was entered before.
     pub async fn enter<F>(
         &mut self,
         name: &'static str,
         code: impl FnOnce(A, Lender<V, E>) -> F,
     ) -> Result<V, E>
     where
+        V: Send + 'a,
         F: Future<Output = Result<D, E>> + Send + 'a,
     {
         let before = mem::replace(&mut self.0, Held::Entered(Box::new(None)));
         let arguments = Self(before).into_arguments(name);
         match &mut self.0 {
             Held::Entered(entered) => {
-                let code = |lender| code(arguments, lender);
-                let coroutine = Coroutine::borrowing(name, Hold::Guard, code);
+                let watch = door::watch(name, Hold::Guard);
+                let code = Lending::new(watch.part(), |lender| code(arguments, lender));
+                let coroutine = Coroutine::erased(name, watch, Hold::Guard, code);
                 entered.insert(ByHand::new(coroutine)).enter().await
             }
             Held::Arguments(_) => unreachable!("the state was set two lines before"),
         }
     }
 
-    /// Runs by hand what is beside the body.
+    /// Runs what is beside the body, by hand.
     ///
     /// ```
     /// # use async_context_manager::Outcome;
@@ -412,11 +419,11 @@ where
     ///
     /// # Errors
     ///
-    /// Those of what runs there.
+    /// The errors of what runs there.
     ///
     /// # Panics
     ///
-    /// If it was not entered to its end before.
+    /// If enter has not succeeded before.
     pub async fn beside(&mut self, name: &str) -> Result<(), E> {
         match &mut self.0 {
             Held::Entered(entered) => match &mut **entered {
@@ -447,11 +454,11 @@ where
     ///
     /// # Errors
     ///
-    /// Those of the code.
+    /// The errors of the code.
     ///
     /// # Panics
     ///
-    /// If it was not entered to its end before.
+    /// If enter has not succeeded before.
     pub async fn exit(self, name: &str, value: V, outcome: &Outcome) -> Result<D, E> {
         let entered = match self.0 {
             Held::Entered(entered) => *entered,
@@ -470,28 +477,28 @@ impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
     }
 }
 
-/// A coroutine driven by calls of `enter` and `exit`, not by a scope. There is nobody to hand it
-/// over to: the context that these calls are made in is the one that goes on in the background.
-struct ByHand<V, F: ?Sized> {
-    /// The lock is never taken: with it this is `Sync`.
-    coroutine: Mutex<Coroutine<V, F>>,
-    /// Somebody runs what is beside the body.
+/// A coroutine that calls of `enter` and `exit` drive, instead of a scope. It is never handed over
+/// to the background: the context whose code makes these calls is.
+struct ByHand<F: Lends + ?Sized> {
+    /// The lock is never taken. It makes this type `Sync`.
+    coroutine: Mutex<Coroutine<F>>,
+    /// `true` once somebody runs what is beside the body.
     asked_for_beside: bool,
 }
 
-impl<V, D, E, F> ByHand<V, F>
+impl<D, E, F> ByHand<F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    fn new(coroutine: Coroutine<V, F>) -> Self {
+    fn new(coroutine: Coroutine<F>) -> Self {
         Self {
             coroutine: Mutex::new(coroutine),
             asked_for_beside: false,
         }
     }
 
-    async fn enter(&mut self) -> Result<V, E> {
+    async fn enter(&mut self) -> Result<F::Value, E> {
         let coroutine = inner(&mut self.coroutine);
         if let Err(error) = poll_fn(|cx| coroutine.poll_enter(cx)).await {
             return Err(match coroutine.after_failed_enter(error) {
@@ -499,7 +506,7 @@ where
                 Err(error) => error,
             });
         }
-        Ok(coroutine.link().take().expect(OFFERED))
+        Ok(coroutine.slot().take().expect(OFFERED))
     }
 
     async fn beside(&mut self) -> Result<(), E> {
@@ -508,15 +515,15 @@ where
         poll_fn(|cx| coroutine.poll_beside(cx)).await
     }
 
-    async fn exit(mut self, value: V, outcome: &Outcome) -> Result<D, E> {
+    async fn exit(mut self, value: F::Value, outcome: &Outcome) -> Result<D, E> {
         let coroutine = inner(&mut self.coroutine);
         if coroutine.stage() != Stage::Lent {
             not_entered(coroutine.name());
         }
-        if coroutine.link().runs_beside() && !self.asked_for_beside {
+        if coroutine.life().runs_beside() && !self.asked_for_beside {
             report::plain(coroutine.name(), Kind::BesideNotRun);
         }
-        coroutine.link().put(value);
+        coroutine.slot().put(value);
         coroutine.end_body(outcome.share());
         poll_fn(|cx| coroutine.poll_exit(cx)).await
     }
@@ -527,10 +534,10 @@ fn entered_twice(name: &str) -> ! {
 }
 
 fn not_entered(name: &str) -> ! {
-    panic!("the context `{name}` is exited before it is entered")
+    panic!("the context `{name}` has not been entered")
 }
 
-impl<V, F: ?Sized> Drop for ByHand<V, F> {
+impl<F: Lends + ?Sized> Drop for ByHand<F> {
     fn drop(&mut self) {
         let coroutine = inner(&mut self.coroutine);
         if !coroutine.is_over() && !coroutine.is_cancellable() {

@@ -53,8 +53,9 @@ use crate::settle::{Body, Owed, unshare};
 /// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
 /// a guard begins when these have ended:
 ///
-/// - everything inside its context that has been given up: what its enter and its exit have opened,
-///   and what was put [`inside`](crate::AsyncContextExt::inside) it by name;
+/// - everything inside its context that has been given up: what its enter, or a part of its body
+///   under [`Guard::run`], has opened, and what was put
+///   [`inside`](crate::AsyncContextExt::inside) it by name;
 /// - each younger context beside it that the same code gave up before it and that closes in the
 ///   background, and the younger contexts that the exits of these have left behind. *Younger* means
 ///   opened later. The same code is the same task, or the same exit.
@@ -80,7 +81,7 @@ pub struct Guard<C: AsyncContext>
 where
     C::Value: 'static,
 {
-    held: Held<C::Value, Code<C::Verdict, C::Error>>,
+    held: Held<Code<C::Value, C::Verdict, C::Error>>,
     /// Tells when the body was ended from beside. `None` if nothing runs beside the body.
     ended: Option<Arc<Ended>>,
 }
@@ -102,12 +103,13 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// Ends the body. Whichever came first counts: its result, or the end that came from beside it.
     fn end<R>(&mut self, body: Body<R, C::Error>) -> Owed<R, C::Error> {
         let live = self.held.take_back();
-        let body = match live.take_end() {
-            Some(end) => body.ended_before(live.name(), end),
-            None if self.ended.as_ref().is_some_and(|it| it.is_given()) => {
-                body.marked_from_beside()
-            }
+        let body = match &self.ended {
             None => body,
+            Some(ended) => match live.take_end() {
+                Some(end) => body.ended_before(live.name(), end),
+                None if ended.is_given() => body.marked_from_beside(),
+                None => body,
+            },
         };
         live.end_with(body)
     }

@@ -9,6 +9,7 @@ mod beside;
 mod body;
 mod cancellable;
 mod carry;
+mod code;
 mod combine;
 mod context;
 mod coroutine;
@@ -23,6 +24,7 @@ pub mod generator;
 mod guard;
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
+mod hand_written;
 mod lender;
 mod lock;
 pub mod observe;

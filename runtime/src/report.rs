@@ -17,7 +17,7 @@
 //! [`BodyFailed`](Kind::BodyFailed), however ordinary the error is. A hook may ignore the reports
 //! that it expects.
 //!
-//! Three kinds of reports are not about an error. [`LongWait`](Kind::LongWait) and
+//! Three kinds of reports do not mean that something failed. [`LongWait`](Kind::LongWait) and
 //! [`LetGo`](Kind::LetGo) are about the order of exits, and [`Undrained`](Kind::Undrained) lists
 //! what a drain has left.
 
@@ -110,8 +110,9 @@ pub enum Kind {
     /// gone. Or the runtime shut down under a task of [`tasks`](crate::tasks) that was to be
     /// joined.
     Lost,
-    /// A context was dropped before its exit had ended, and cannot go on in the background, because
-    /// it borrows, or because it was entered by hand and never exited.
+    /// A context was dropped before its exit had ended, and cannot go on in the background: it
+    /// borrows, or was entered by hand and never exited, or its value was forgotten or taken away
+    /// by the body.
     NotRun,
     /// The body failed, but its error could not be returned: the caller was dropped during exit, or
     /// exit panicked.

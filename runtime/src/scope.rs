@@ -1,7 +1,7 @@
 //! One use of a context: enter, body, exit.
 //!
-//! [`run`] is the whole story. A [`Guard`](crate::Guard) is the same story told by the caller,
-//! whose code between `guard()` and `exit` is the body.
+//! [`run`] is the whole story. With a [`Guard`](crate::Guard), the caller tells the same story: the
+//! body is the caller's code between `guard()` and `exit`.
 
 use std::any::type_name;
 use std::fmt;
@@ -15,12 +15,14 @@ use std::thread;
 use pin_project_lite::pin_project;
 
 use crate::body::Body as AsyncBody;
+use crate::code::{Lending, Lends, Routine};
 use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{Afterwards, Code, Companion, Coroutine};
 use crate::detached;
 use crate::door;
 use crate::exchange::{End, Lent, Loan};
 use crate::failure::Failure;
+use crate::hand_written::hand_written;
 use crate::lender::OFFERED;
 use crate::lock::{inner, lock};
 use crate::observe::{Part, Watch};
@@ -32,20 +34,21 @@ use crate::settle::{Body, Owed};
 
 /// Enters, runs the body, exits.
 ///
-/// All in one function, and the body's future in it once: uses nest, and so do their futures.
+/// This is one function that stores the body's future once, because in nested uses each copy would
+/// multiply the size.
 pub(crate) async fn run<C, F, R, T>(
     context: C,
-    live: impl FnOnce(C) -> Live<C::Value, F>,
+    live: impl FnOnce(C) -> Live<F>,
     body: impl for<'a> AsyncBody<&'a mut C::Value, Result<R, C::Error>>,
     give: impl FnOnce(Failing, Tried<C, R>) -> T,
 ) -> T
 where
     C: AsyncContext,
-    F: Future<Output = Result<C::Verdict, C::Error>> + ?Sized,
+    F: Routine<Value = C::Value, Output = Result<C::Verdict, C::Error>> + ?Sized,
 {
     let mut live = live(context);
     let name = live.name();
-    // A body that does not run is the user's to drop, and must not hide why.
+    // The drop of a body that does not run is user code, and must not hide the error.
     match live.enter().await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
@@ -59,41 +62,40 @@ where
     }
     let (place, mut lent, companion) = live.lend();
     let ended = Accompanied::new(place, companion, || body(lent.value())).await;
-    // What the body held has dropped.
+    // By now, what the body held has dropped.
     drop(lent);
     let owed = live.end_with(ended);
     let exit = live.exit().await;
     give(live.failing(), owed.settle(live.failing(), exit))
 }
 
-/// What `try_with` gives.
+/// What `try_with` returns.
 type Tried<C, R> = Result<Output<C, R>, Failure<R, <C as AsyncContext>::Error>>;
 
-/// What a use of the context `C` gives for a body's `R`.
+/// What a use of the context `C` returns for a body that returns `R`.
 pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output<R>;
 
-/// A context in use. Dropped before its exit has ended, it is abandoned: handed over to the
-/// background, if it can live there.
-pub(crate) struct Live<V, F: ?Sized> {
-    /// There until exit has ended, or this drops.
-    coroutine: Coroutine<V, F>,
+/// A context in use. If it drops before its exit has ended, it is abandoned: it is handed over to
+/// the background, if it can run there.
+pub(crate) struct Live<F: Lends + ?Sized> {
+    /// Filled until exit has ended.
+    coroutine: Coroutine<F>,
     failing: Failing,
-    abandon: Abandon<V, F>,
+    abandon: Abandon<F>,
 }
 
-/// What the drop does. A function that is chosen when the context is known to be `'static`, or not:
-/// the drop itself can't tell.
-type Abandon<V, F> = fn(Coroutine<V, F>);
+/// What the drop does. The function is chosen where the compiler knows whether the context is
+/// `'static`, because the drop itself cannot tell.
+type Abandon<F> = fn(Coroutine<F>);
 
 pin_project! {
-    /// Code that is polled, and dropped, inside of a context: a body. It gives its panic as an
-    /// error.
+    /// A body: code that is polled and dropped inside a context. It returns its panic as an error.
     pub(crate) struct Inside<'p, B> {
         place: &'p mut Place,
-        // `None` when it has ended, or drops.
+        // `None` once it has ended or drops.
         #[pin]
         body: Option<B>,
-        // Of the call that makes the body.
+        // The panic of the call that makes the body.
         panic: Option<Payload>,
     }
 
@@ -107,7 +109,7 @@ pin_project! {
                 drop(polling);
                 match dropped {
                     Ok(()) => {}
-                    // A second one would end the process.
+                    // A second panic would end the process.
                     Err(payload) if is_panicking => {
                         report::panic(type_name::<B>(), Kind::Panicked, payload);
                     }
@@ -119,8 +121,8 @@ pin_project! {
 }
 
 impl<'p, B: Future> Inside<'p, B> {
-    /// A body that is a call, not an `async` block around it: that would be one more type in a
-    /// future of futures, whose depth the compiler limits.
+    /// Makes a body of a call. An `async` block around the call would be one more type in a future
+    /// of futures, whose depth the compiler limits.
     pub(crate) fn new(place: &'p mut Place, call: impl FnOnce() -> B) -> Self {
         let (body, panic) = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(body) => (Some(body), None),
@@ -131,7 +133,7 @@ impl<'p, B: Future> Inside<'p, B> {
 }
 
 impl<B> Inside<'_, B> {
-    /// Drops the body inside of its context, and gives its panic.
+    /// Drops the body inside its context, and returns its panic.
     fn give_up(self: Pin<&mut Self>) -> Result<(), Payload> {
         let mut this = self.project();
         let _polling = this.place.poll(Polled::Open);
@@ -167,18 +169,18 @@ impl<B: Future> Future for Inside<'_, B> {
 }
 
 pin_project! {
-    /// A body, and what its context runs beside it.
-    pub(crate) struct Accompanied<'p, V, F: ?Sized, B> {
+    /// A body, with what its context runs beside it.
+    pub(crate) struct Accompanied<'p, B> {
         #[pin]
         body: Inside<'p, B>,
-        companion: Companion<'p, V, F>,
+        companion: Companion<'p>,
     }
 }
 
-impl<'p, V, F: ?Sized, B: Future> Accompanied<'p, V, F, B> {
+impl<'p, B: Future> Accompanied<'p, B> {
     pub(crate) fn new(
         place: &'p mut Place,
-        companion: Companion<'p, V, F>,
+        companion: Companion<'p>,
         call: impl FnOnce() -> B,
     ) -> Self {
         Self {
@@ -188,9 +190,8 @@ impl<'p, V, F: ?Sized, B: Future> Accompanied<'p, V, F, B> {
     }
 }
 
-impl<V, F, B, R, E> Future for Accompanied<'_, V, F, B>
+impl<B, R, E> Future for Accompanied<'_, B>
 where
-    F: Future + ?Sized,
     B: Future<Output = Result<R, E>>,
     E: fmt::Debug + Send + Sync + 'static,
 {
@@ -208,7 +209,7 @@ where
         let end = ready!(this.companion.poll(this.body.as_mut().project().place, cx));
         Poll::Ready(match this.body.give_up() {
             Ok(()) => end.into(),
-            // As a body that panics. What ended it comes second.
+            // The body counts as one that panics. What ended it comes second.
             Err(payload) => {
                 this.companion.report(end);
                 Body::Panicked(payload)
@@ -217,13 +218,13 @@ where
     }
 }
 
-impl<V, D, E> Live<V, Code<D, E>>
+impl<V, D, E> Live<Code<V, D, E>>
 where
     V: Send + 'static,
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// A context with a body that we poll: it can only be given up between two polls.
+    /// A context whose body we poll. So it can be given up only between two polls.
     pub(crate) fn new_inside<C>(context: C) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -232,7 +233,7 @@ where
         Self::erased(context, watch, Hold::With)
     }
 
-    /// A context that may be given up at any time: its exit goes on in the background then.
+    /// A context that may be given up at any time. Then its exit goes on in the background.
     pub(crate) fn new<C>(context: C, hold: Hold) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -241,8 +242,8 @@ where
         Self::erased(context, watch, hold)
     }
 
-    /// A context that is a part of another, and told of as that one; until it is given up, and goes
-    /// on alone.
+    /// A context that is a part of another, and is reported as that one, until it is given up and
+    /// goes on alone.
     pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -254,24 +255,55 @@ where
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
     {
+        let is_large = size_of::<(C, V)>() > LARGE;
+        if C::__LENDS || is_large {
+            return Self::lending(context, watch, hold);
+        }
         let name = context.__name();
-        let code = |lender| context.__coroutine(lender);
+        let code = hand_written(context);
+        Self::of(name, Coroutine::erased(name, watch, hold, code))
+    }
+
+    /// A context whose value can be [lent on](Self::loan).
+    pub(crate) fn new_lending<C>(context: C, hold: Hold) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        let watch = door::watch(context.__name(), hold);
+        Self::lending(context, watch, hold)
+    }
+
+    fn lending<C>(context: C, watch: Watch, hold: Hold) -> Self
+    where
+        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
+    {
+        let name = context.__name();
+        let code = Lending::new(watch.part(), |lender| context.__coroutine(lender));
+        Self::of(name, Coroutine::erased(name, watch, hold, code))
+    }
+
+    fn of(name: &'static str, coroutine: Coroutine<Code<V, D, E>>) -> Self {
         Self {
-            coroutine: Coroutine::erased(name, watch, hold, code),
+            coroutine,
             failing: Failing::new(name, Kind::ExitFailed),
             abandon: detached::hand_over,
         }
     }
 }
 
-/// A context that borrows: when this drops, its exit can't run.
+/// In bytes. [Hand-written code](hand_written) moves context and value more often than code that
+/// lends. Above this size, the moves cost more than the allocation that they save.
+const LARGE: usize = 256;
+
+/// A context that borrows. If this drops, its exit cannot run.
 pub(crate) fn scoped<C: AsyncContext>(
     context: C,
-) -> Live<C::Value, impl Future<Output = Result<C::Verdict, C::Error>> + Send> {
+) -> Live<impl Routine<Value = C::Value, Output = Result<C::Verdict, C::Error>>> {
     let name = context.__name();
-    let code = |lender| context.__coroutine(lender);
+    let watch = door::watch(name, Hold::With);
+    let code = Lending::new(watch.part(), |lender| context.__coroutine(lender));
     Live {
-        coroutine: Coroutine::new(name, Hold::With, code),
+        coroutine: Coroutine::new(name, watch, Hold::With, code),
         failing: Failing::new(name, Kind::ExitFailed),
         abandon: |mut coroutine| {
             let name = coroutine.name();
@@ -283,27 +315,27 @@ pub(crate) fn scoped<C: AsyncContext>(
     }
 }
 
-impl<V, D, E, F> Live<V, F>
+impl<D, E, F> Live<F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// Enters. An enter that fails waits for what it had opened and given up. A panic is given as
-    /// an error.
+    /// Enters. An enter that fails waits for what it had opened and given up. A panic is returned
+    /// as an error.
     #[inline]
-    pub(crate) fn enter(&mut self) -> Entering<'_, V, F, E> {
+    pub(crate) fn enter(&mut self) -> Entering<'_, F, E> {
         Entering {
             coroutine: &mut self.coroutine,
             afterwards: None,
         }
     }
 
-    /// The place that the body is inside of, the value, and what runs beside the body.
-    fn lend(&mut self) -> (&mut Place, Lent<'_, V>, Companion<'_, V, F>) {
+    /// Returns the place that the body is inside of, the value, and what runs beside the body.
+    fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>) {
         self.coroutine.lend()
     }
 
-    /// Goes on with what runs beside the body: for somebody who has the value elsewhere. When it
-    /// has ended the body, there may be more, and it may be polled again.
+    /// Continues what runs beside the body, for a holder that has the value elsewhere. After it has
+    /// ended the body, it may have more to run, and may be polled again.
     ///
     /// # Panics
     ///
@@ -315,7 +347,7 @@ where
         self.coroutine.poll_beside(cx)
     }
 
-    /// How the body was ended from beside, if it was.
+    /// Returns how the body was ended from beside, if it was.
     #[inline]
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -325,7 +357,7 @@ where
         }
     }
 
-    /// The body has ended so. What it left for the caller waits for the end of exit.
+    /// Ends the body with this result. What the caller gets of it waits for the end of exit.
     #[inline]
     pub(crate) fn end_with<R>(&mut self, body: Body<R, E>) -> Owed<R, E>
     where
@@ -351,36 +383,37 @@ where
         self.end_body(outcome);
     }
 
-    /// The body has ended so.
+    /// Ends the body with this outcome.
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
         self.coroutine.end_body(outcome);
     }
 
-    /// Runs exit to its end, and drops the coroutine: with it, its share in the body's error. A
-    /// panic is given as an error.
+    /// Runs exit to its end, and drops the coroutine, with its share in the body's error. A panic
+    /// is returned as an error.
     #[inline]
-    pub(crate) fn exit(&mut self) -> Exiting<'_, V, F> {
+    pub(crate) fn exit(&mut self) -> Exiting<'_, F> {
         Exiting(self)
     }
 
-    /// Another coroutine in place of this one, of the same context.
-    pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<V, F>) -> Coroutine<V, F>) {
+    /// Replaces the coroutine by another one of the same context.
+    pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<F>) -> Coroutine<F>) {
         self.coroutine = new(self.coroutine.take());
     }
 
     /// Returns `true` if something runs beside the body, or has ended it.
     #[inline]
-    pub(crate) fn is_accompanied(&mut self) -> bool {
-        self.coroutine.link().is_accompanied()
+    pub(crate) fn is_accompanied(&self) -> bool {
+        self.coroutine.life().is_accompanied()
     }
 
-    /// From here on it is a part of another context: dropped with that one, it is dropped, and not
-    /// handed over.
+    /// Makes this context a part of another. When the other drops, this one is dropped as well, and
+    /// not handed over.
     pub(crate) fn become_part(&mut self) {
         self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }
 
-    /// From here on its outcome belongs to another body: dropped, it must not live on with that.
+    /// From now on the outcome belongs to another body. If this context drops, it must not live on
+    /// with that outcome.
     pub(crate) fn become_dependent(&mut self) {
         self.abandon = |coroutine| {
             report::plain(coroutine.name(), Kind::NotRun);
@@ -392,33 +425,37 @@ where
         self.failing.context
     }
 
-    /// To be asked for after exit.
+    /// Valid after exit.
     pub(crate) fn failing(&self) -> Failing {
         self.failing
     }
 
-    /// Takes the value, for somebody else to lend it to the body.
-    pub(crate) fn take(&mut self) -> V {
-        self.coroutine.link().take().expect(OFFERED)
+    /// Takes the value, so that somebody else can lend it to the body.
+    pub(crate) fn take(&mut self) -> F::Value {
+        self.coroutine.slot().take().expect(OFFERED)
     }
 
-    /// The value has come back.
-    pub(crate) fn put(&mut self, value: V) {
-        self.coroutine.link().put(value);
+    /// Puts the value back.
+    pub(crate) fn put(&mut self, value: F::Value) {
+        self.coroutine.slot().put(value);
     }
 
-    /// Returns `true` if its exit has a time limit of its own.
-    pub(crate) fn is_limited(&mut self) -> bool {
-        self.coroutine.link().is_limited()
+    /// Returns `true` if this exit has a time limit of its own.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.coroutine.life().is_limited()
     }
 
     pub(crate) fn has_value(&mut self) -> bool {
-        self.coroutine.link().has_value()
+        self.coroutine.slot().has_value()
     }
 
-    /// For a value that was taken: it comes back when the loan ends.
-    pub(crate) fn loan(&mut self) -> Loan<V> {
-        Loan::new(self.coroutine.link())
+    /// Returns the loan of a value that was taken. The value comes back when the loan ends.
+    ///
+    /// # Panics
+    ///
+    /// If the code does not lend through an exchange.
+    pub(crate) fn loan(&mut self) -> Loan<F::Value> {
+        self.coroutine.slot().loan()
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {
@@ -427,15 +464,15 @@ where
 }
 
 /// See [`Live::enter`].
-pub(crate) struct Entering<'l, V, F: ?Sized, E> {
-    coroutine: &'l mut Coroutine<V, F>,
-    /// In a box: it is rare, and every use would be larger by it.
+pub(crate) struct Entering<'l, F: Lends + ?Sized, E> {
+    coroutine: &'l mut Coroutine<F>,
+    /// Boxed, because it is rare, and would make every use larger.
     afterwards: Option<Afterwards<E>>,
 }
 
-impl<V, D, E, F> Future for Entering<'_, V, F, E>
+impl<D, E, F> Future for Entering<'_, F, E>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
     E: fmt::Debug + Send + Sync + 'static,
 {
     type Output = Result<Result<(), E>, Payload>;
@@ -463,11 +500,11 @@ where
 }
 
 /// See [`Live::exit`].
-pub(crate) struct Exiting<'l, V, F: ?Sized>(&'l mut Live<V, F>);
+pub(crate) struct Exiting<'l, F: Lends + ?Sized>(&'l mut Live<F>);
 
-impl<V, D, E, F> Future for Exiting<'_, V, F>
+impl<D, E, F> Future for Exiting<'_, F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
 {
     type Output = Result<Result<D, E>, Payload>;
 
@@ -488,7 +525,7 @@ where
     }
 }
 
-impl<V, F: ?Sized> Drop for Live<V, F> {
+impl<F: Lends + ?Sized> Drop for Live<F> {
     #[inline]
     fn drop(&mut self) {
         if let Some(coroutine) = self.coroutine.take_unless_over() {
@@ -497,44 +534,45 @@ impl<V, F: ?Sized> Drop for Live<V, F> {
     }
 }
 
-/// A context in use whose value its holder has: the body is code that we do not poll.
-pub(crate) struct Held<V, F: ?Sized> {
-    /// There until the body has ended.
-    value: Option<V>,
-    /// Whoever shares a guard may ask for its [`home`](Self::home) in several threads at a time:
-    /// this is the one use of the lock.
-    live: Mutex<Live<V, F>>,
+/// A context in use whose holder has the value. The body is code that we do not poll.
+pub(crate) struct Held<F: Lends + ?Sized> {
+    /// Filled until the body has ended.
+    value: Option<F::Value>,
+    /// A guard that is shared may be asked for its [`home`](Self::home) by several threads at a
+    /// time. The lock is there for this alone.
+    live: Mutex<Live<F>>,
 }
 
-impl<V, D, E, F> Held<V, F>
+impl<D, E, F> Held<F>
 where
-    F: Future<Output = Result<D, E>> + ?Sized,
+    F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// One that has been entered.
-    pub(crate) fn new(mut live: Live<V, F>) -> Self {
+    /// Holds a context that has been entered.
+    pub(crate) fn new(mut live: Live<F>) -> Self {
         Self {
             value: Some(live.take()),
             live: Mutex::new(live),
         }
     }
 
-    pub(crate) fn value(&self) -> &V {
+    pub(crate) fn value(&self) -> &F::Value {
         self.value.as_ref().expect(HELD)
     }
 
-    pub(crate) fn value_mut(&mut self) -> &mut V {
+    pub(crate) fn value_mut(&mut self) -> &mut F::Value {
         self.value.as_mut().expect(HELD)
     }
 
-    /// The place that a part of the body is inside of, the value, and what runs beside the body.
-    pub(crate) fn lend(&mut self) -> (&mut Place, &mut V, Companion<'_, V, F>) {
+    /// Returns the place that a part of the body is inside of, the value, and what runs beside the
+    /// body.
+    pub(crate) fn lend(&mut self) -> (&mut Place, &mut F::Value, Companion<'_>) {
         let value = self.value.as_mut().expect(HELD);
         let (place, companion) = inner(&mut self.live).coroutine.accompany();
         (place, value, companion)
     }
 
-    /// For what comes after the body: the value is where exit finds it.
-    pub(crate) fn take_back(&mut self) -> &mut Live<V, F> {
+    /// Puts the value where exit finds it, and returns the context for what comes after the body.
+    pub(crate) fn take_back(&mut self) -> &mut Live<F> {
         let live = inner(&mut self.live);
         if let Some(value) = self.value.take() {
             live.put(value);
@@ -546,12 +584,12 @@ where
         inner(&mut self.live).place()
     }
 
-    /// For others that are put inside of it.
+    /// For contexts that are put inside this one.
     pub(crate) fn home(&self) -> Home {
         lock(&self.live).place().home_for_others()
     }
 
-    /// Drops a context that has nothing to exit, after a body that ended so.
+    /// Drops a context that has nothing to exit, after a body that ended with this outcome.
     pub(crate) fn dissolve(mut self, outcome: &Outcome) {
         let live = inner(&mut self.live);
         let watch = live.place().watch();
@@ -562,16 +600,16 @@ where
     }
 }
 
-impl<V, F: ?Sized> Drop for Held<V, F> {
+impl<F: Lends + ?Sized> Drop for Held<F> {
     fn drop(&mut self) {
         if let Some(value) = self.value.take() {
             let coroutine = &mut inner(&mut self.live).coroutine;
             if !coroutine.is_gone() {
-                coroutine.link().put(value);
+                coroutine.slot().put(value);
             }
         }
     }
 }
 
-/// Why a value is there: who ends the body consumes what it is in.
+/// The reason for an `expect` on the value: ending the body consumes its holder.
 const HELD: &str = "nothing asks for the value of a body that has ended";

@@ -28,7 +28,8 @@
 //! | a second signal | at once | 128 and the signal: 130, 143 |
 //! | the app panics | then all drains | 101 |
 //!
-//! An orchestrator must wait longer than both times before it kills the process (Kubernetes: 30 s).
+//! An orchestrator must wait longer than the sum of the two times before it kills the process
+//! (Kubernetes: 30 s).
 //!
 //! Tasks of `tokio::spawn` that nobody joins end with the runtime. Keep such tasks in a group made
 //! by [`tasks`](crate::tasks), which the app's future owns.

@@ -45,8 +45,8 @@ pub struct Items<T>(Arc<Mutex<Slot<T>>>);
 /// The place through which an item goes from the body to the poll.
 struct Slot<T> {
     item: Option<T>,
-    /// The waker of the current poll of the stream. A part of the body with this waker is polled
-    /// again with the stream itself, and needs no `sender`.
+    /// The waker of the current poll of the stream. If a part of the body has this waker, the next
+    /// poll of the stream reaches it, so `sender` stays empty.
     poller: Option<Waker>,
     /// The waker of a part of the body that must be polled once the item was taken, and that has a
     /// waker of its own.

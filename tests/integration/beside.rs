@@ -368,6 +368,105 @@ impl AsyncContext for ByHand {
     }
 }
 
+/// By hand, the same as `lease`. A large one is kept in another form.
+struct HandLease<const SIZE: usize> {
+    ledger: Ledger,
+    then: Then,
+    _padding: [u8; SIZE],
+}
+
+impl<const SIZE: usize> AsyncContext for HandLease<SIZE> {
+    type Value = u32;
+    type Error = Fault;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<u32, Fault> {
+        self.ledger.note("enter");
+        Ok(1)
+    }
+
+    async fn beside(&mut self) -> Result<(), Fault> {
+        let _noted = NoteDrop(self.ledger.clone(), "beside has dropped");
+        pause(2).await;
+        match self.then {
+            Then::IsContent => Ok(()),
+            Then::Fails => Err(Fault("lost")),
+            Then::Panics => resume_unwind(Box::new("beside")),
+            Then::Waits => {
+                inner(self.ledger.clone())
+                    .with(async |()| pending().await)
+                    .await
+            }
+        }
+    }
+
+    async fn exit(self, value: u32, outcome: &Outcome) -> Result<(), Fault> {
+        assert_eq!(value, 1);
+        self.ledger.note(format!("exit: {outcome:?}"));
+        pause(3).await;
+        self.ledger.note("exited");
+        Ok(())
+    }
+}
+
+/// The same, as a generator.
+#[async_context]
+async fn generated_lease(ledger: Ledger, then: Then) -> Result<u32, Fault> {
+    let mut by_hand = HandLease {
+        ledger,
+        then,
+        _padding: [],
+    };
+    let value = by_hand.enter().await?;
+    let (value, outcome) = yield_!(value, by_hand.beside());
+    by_hand.exit(value, outcome).await
+}
+
+/// What a use that is dropped after so many polls leaves in the ledger; and what it gave before
+/// that: `None` is a panic.
+async fn used<C>(
+    context: impl FnOnce(Ledger) -> C,
+    polls: usize,
+) -> (Vec<String>, Option<Option<Result<(), Fault>>>)
+where
+    C: AsyncContext<Value = u32, Error = Fault, Verdict = ()> + 'static,
+{
+    let ledger = Ledger::default();
+    let used = context(ledger.clone()).with(async |_| {
+        pause(5).await;
+        Ok(())
+    });
+    let ended = poll_times(AssertUnwindSafe(used).catch_unwind(), polls).await;
+    detached::drain().await;
+    (ledger.lines(), ended.map(Result::ok))
+}
+
+#[test]
+fn by_hand_it_is_as_in_a_generator_wherever_the_use_is_dropped() {
+    on_current_thread(async |stage| {
+        for then in [Then::IsContent, Then::Fails, Then::Panics, Then::Waits] {
+            for polls in 0..20 {
+                let generated = used(|ledger| generated_lease(ledger, then), polls).await;
+                let reports = stage.reports();
+                let small = |ledger| HandLease {
+                    ledger,
+                    then,
+                    _padding: [],
+                };
+                assert_eq!(used(small, polls).await, generated);
+                assert_eq!(stage.reports(), reports);
+                let large = |ledger| HandLease {
+                    ledger,
+                    then,
+                    _padding: [0; 1_024],
+                };
+                assert_eq!(used(large, polls).await, generated);
+                assert_eq!(stage.reports(), reports);
+            }
+        }
+    });
+}
+
 /// A context around another one, by hand; one that forgets `beside`, and one that does not.
 struct Wrapped<C> {
     context: C,
@@ -997,6 +1096,31 @@ fn in_a_stack_without_a_scope_tasks_run_it_and_its_exit_gives_the_error() {
         assert!(second.has("exit: Cancelled"));
         assert!(first.has("exit: Failed(Fault(\"lost\")), from beside"));
         assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_release_gives_the_error_from_beside_or_reports_it() {
+    on_current_thread(async |stage| {
+        let stack = ExitStack::<Fault>::new();
+        for is_awaited in [true, false] {
+            let ledger = Ledger::default();
+            let context = lease(ledger.clone(), Then::Fails);
+            let lent = stack.enter(context).await.expect("it opens");
+            until_noted(&ledger, "beside has dropped").await;
+            let released = lent.release();
+            if is_awaited {
+                assert_eq!(released.await, Err(Fault("lost")));
+                assert_eq!(stage.reports(), []);
+            } else {
+                drop(released);
+                detached::drain().await;
+                let error = (Kind::BodyFailed, "Fault(\"lost\")".to_owned());
+                assert_eq!(stage.reports(), [error]);
+            }
+            assert!(ledger.has("exit: Failed(Fault(\"lost\")), from beside"));
+        }
+        assert_eq!(stack.exit(Ok(1)).await, Ok(1));
     });
 }
 

@@ -258,10 +258,7 @@ fn a_named_context_that_is_used_out_of_order_by_hand_panics() {
             drop(context.exit(String::new(), &Outcome::Completed).await);
         }));
         let text = early.await;
-        assert!(
-            text.ends_with("::noting` is exited before it is entered"),
-            "{text}"
-        );
+        assert!(text.ends_with("::noting` has not been entered"), "{text}");
         let twice = panics(Box::pin(async {
             let mut context = noting("a", Ledger::default());
             let value = context.enter().await.expect("nothing fails");

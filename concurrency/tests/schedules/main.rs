@@ -20,6 +20,8 @@ pub mod beside;
 pub mod body;
 #[path = "../../../runtime/src/cancellable.rs"]
 pub mod cancellable;
+#[path = "../../../runtime/src/code.rs"]
+pub mod code;
 #[path = "../../../runtime/src/context.rs"]
 pub mod context;
 #[path = "../../../runtime/src/coroutine.rs"]
@@ -38,6 +40,8 @@ pub mod failure;
 pub mod generator;
 #[path = "../../../runtime/src/guard.rs"]
 pub mod guard;
+#[path = "../../../runtime/src/hand_written.rs"]
+pub mod hand_written;
 #[path = "../../../runtime/src/lender.rs"]
 pub mod lender;
 #[path = "../../../runtime/src/lock.rs"]

@@ -39,6 +39,7 @@ fn a_function_becomes_a_struct_with_a_name() {
                 type Value = Conn;
                 type Error = DbError;
                 type Verdict = ();
+                const __LENDS: bool = true;
                 async fn enter(&mut self) -> ::core::result::Result<Conn, DbError> {
                     let code = |arguments, lender| {
                         let context = Self(
@@ -188,6 +189,7 @@ fn a_struct_has_the_generics_of_its_function() {
                 type Value = V;
                 type Error = DbError;
                 type Verdict = ::async_context_manager::Suppression;
+                const __LENDS: bool = true;
                 async fn enter(&mut self) -> ::core::result::Result<V, DbError> {
                     let code = |arguments, lender| {
                         let context = Self(

@@ -50,6 +50,7 @@ where
     type Value = V;
     type Error = E;
     type Verdict = D;
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<V, E> {
         self.0.enter().await

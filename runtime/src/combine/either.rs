@@ -59,6 +59,7 @@ where
     type Value = A::Value;
     type Error = A::Error;
     type Verdict = A::Verdict;
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<A::Value, A::Error> {
         match self {

@@ -59,6 +59,7 @@ impl<C: AsyncContext> AsyncContext for Inside<C> {
     type Value = C::Value;
     type Error = C::Error;
     type Verdict = C::Verdict;
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<C::Value, C::Error> {
         self.go_inside();

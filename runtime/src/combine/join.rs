@@ -44,9 +44,9 @@ use crate::driven::Drivers;
 ///
 /// # Errors
 ///
-/// The first error of an enter in time: the other enters run to their end, and their contexts exit
-/// because of the error. Otherwise the first error of an exit, in the order of the arguments. All
-/// other errors are [reported](crate::report).
+/// The error of the enter that failed first. The other enters run to their end, and their contexts
+/// exit because of the error. Otherwise the first error of an exit, in the order of the arguments.
+/// All other errors are [reported](crate::report).
 ///
 /// # Panics
 ///

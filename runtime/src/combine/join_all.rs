@@ -101,6 +101,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for JoinAll<C> {
     type Value = Vec<C::Value>;
     type Error = C::Error;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Vec<C::Value>, C::Error> {
         self.0.enter().await

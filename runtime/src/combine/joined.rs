@@ -22,6 +22,7 @@ impl<M: Members> AsyncContext for Joined<M> {
     type Value = M::Value;
     type Error = M::Error;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<M::Value, M::Error> {
         let by_hand = None::<Mark<'_, M::Value>>;

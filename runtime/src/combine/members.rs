@@ -33,7 +33,7 @@ pub(crate) struct Member<C: AsyncContext + 'static> {
 enum State<C: AsyncContext + 'static> {
     /// Its enter has not begun.
     Waiting(C),
-    Live(Live<C::Value, Code<(), C::Error>>),
+    Live(Live<Code<C::Value, (), C::Error>>),
     /// Its enter has failed, or its exit has begun.
     Over,
 }

@@ -48,6 +48,7 @@ impl<C: AsyncContext> AsyncContext for Option<C> {
     type Value = Option<C::Value>;
     type Error = C::Error;
     type Verdict = C::Verdict;
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Option<C::Value>, C::Error> {
         match self {

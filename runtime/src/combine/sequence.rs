@@ -61,6 +61,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     type Value = Vec<C::Value>;
     type Error = C::Error;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Vec<C::Value>, C::Error> {
         let mut trouble = Trouble::new();
@@ -151,6 +152,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [
     type Value = [C::Value; N];
     type Error = C::Error;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<[C::Value; N], C::Error> {
         panic!("an array of contexts can't be entered by hand: use a `Vec`, or `with`")

@@ -76,7 +76,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         rest
     }
 
-    /// The outcome that the contexts see which must exit because of it.
+    /// The outcome for contexts that must exit because of this trouble.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         if let Some((_, payload)) = &self.panic {
             return Some(Outcome::Panicked(BodyPanic::new(&**payload)));

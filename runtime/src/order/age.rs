@@ -53,9 +53,9 @@ impl Number {
 
 /// The age of a context, as seen from where it is. Younger contexts have greater ages.
 ///
-/// If a context was opened inside another one and outlives that one, its age is that of the ended
-/// context, followed by its own. After four such steps, its own age is cut off. Contexts of the
-/// same age do not wait for each other.
+/// If a context was opened inside another one and outlives that one, its age is the age of the
+/// ended context, followed by its own. Four numbers are kept, so after four such steps the last
+/// ones are cut off. Contexts of the same age do not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Age([Number; 4]);
 

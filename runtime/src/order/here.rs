@@ -27,7 +27,7 @@ struct Depths {
     all: u32,
     /// The depth of the innermost exit; 0 if there is none.
     exit: u32,
-    /// A bit for each exit among the first 64.
+    /// A bit for each exit among the first 63 depths.
     exits: u64,
 }
 

@@ -102,7 +102,7 @@ impl Known {
         here::Poll::begin_at(self.polled(part), at)
     }
 
-    /// Everything in the background is code of its own.
+    /// A detached context is always polled as an exit, which is code of its own.
     fn polled(&self, part: Polled) -> Polled {
         if self.is_detached { Polled::Exit } else { part }
     }

@@ -1,8 +1,8 @@
 //! What one piece of code has given up, in order (rule c).
 //!
 //! A guard waits for the younger contexts before it in the list. The list keeps the greatest number
-//! of each stretch in a tree, like a tournament. So it finds such a context in logarithmic time,
-//! and without visiting any other.
+//! of each stretch in a tree, like a tournament. So it finds the next
+//! younger context in logarithmic time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
@@ -21,8 +21,8 @@ type Tasks = HashMap<Root, Arc<List>, RandomNumbers>;
 /// The number of lists in [`ROOTS`]: while it is 0, no lock is taken.
 static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
 
-/// What one exit, or one task outside all exits, has given up and has not ended. The list exists as
-/// long as one of its entries, even if the exit has ended.
+/// The contexts that one exit, or one task outside all exits, has given up, and that still run. The
+/// list exists as long as one of its entries, even if the exit has ended.
 ///
 /// Locks: first that of a list, then that of a list that stands in it, then those of nodes.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ struct Slots {
     numbers: Vec<Number>,
     /// The number of slots that are not empty.
     taken: usize,
-    /// The place of this list in another list, once the exit whose list this is has ended: the
-    /// entry of that exit.
+    /// Once the exit whose list this is has ended: the entry, in another list, that this list
+    /// stands for.
     stands_at: Option<Arc<Entry>>,
 }
 
@@ -232,7 +232,7 @@ impl List {
         self.remove_if_empty(entry, left);
     }
 
-    /// The last entry in `left` may have ended before `left` stood here.
+    /// Removes the entry if the list `left`, which stands for it, is empty by now.
     pub(super) fn remove_if_empty(&self, entry: &Arc<Entry>, left: &Self) {
         if left.leave_if_empty() {
             self.remove(entry);

@@ -10,27 +10,29 @@
 //!         └── guard g, then guard h                      g and h are side by side, and h is younger
 //! ```
 //!
-//! The rules follow. *Given up* means dropped, or being closed, or that the body is over.
-//! *Detached* means that the exit runs in the background.
+//! The rules follow. A context is *given up* once it is dropped, its close has been called, or its
+//! body is over. *Detached* means that the exit runs in the background. An exit that waits for
+//! another one *begins* when that one has *ended*. What an exit waits for is decided when it is
+//! first polled, and again after each wait.
 //!
 //! - **a. Inside.** A context is inside the context whose code opened it, in its enter, its body or
 //!   its exit. `inside(&guard)` puts it inside the guard's context as well. When a context has
 //!   ended, what is still held or running in it is inside the context around.
 //! - **b.** An exit begins when everything inside its context that has been given up has ended. It
-//!   does not wait for what is still held. Exception: a context that is given up by the exit of
-//!   something inside it waits for nothing inside, because that exit may be waiting for it.
+//!   does not wait for what is still held. Exception: if an exit inside a context gives that
+//!   context up, its exit waits for nothing inside, because that other exit may be waiting for it.
 //! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies
 //!   belong to the code that polls them. A guard's exit waits for each younger, detached context
-//!   that the same code gave up before the guard. If an exit that this code gave up or awaited has
-//!   ended, what that exit gave up and still runs counts in its place. Only contexts count that are
-//!   inside every context that the guard is inside of.
-//! - **d.** X is *younger* than Y if X was opened later, and if the context that holds X beside Y
-//!   was opened later, too. Seen from outside, what is inside a context has the age of that
-//!   context, even when that context has ended. By `inside`, X may be seen in several ways: then the
-//!   youngest age counts.
+//!   that the same code gave up before the guard. When an exit that this code gave up or awaited
+//!   has ended, the contexts that this exit gave up and that still run take its place. Only
+//!   contexts count that are inside every context that the guard is inside of.
+//! - **d.** X is *younger* than Y if X was opened later, and if the outermost context around X that
+//!   is not around Y, if there is one, was opened later than Y, too. So seen from outside, what is
+//!   inside a context has the age of that context, even when that context has ended. By `inside`,
+//!   there may be several ways from X outwards: then the youngest age counts.
 //! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves behind, and it
-//!   waits only for what is inside it. Nobody waits for what was opened in an exit that its time
-//!   limit has cut off.
+//!   waits only for what is inside it. Nobody waits for what an exit had opened that was cut off by
+//!   its time limit.
 //! - **f.** A stack is code that closes its entries from the last to the first, each when
 //!   everything that the entries above have given up has ended. Executors other than tokio have no
 //!   tasks to tell apart: there, rule c holds only inside contexts.
@@ -94,7 +96,7 @@ pub(crate) enum Kind {
     Part,
     /// Between polls as well, beside others: rule c.
     Guard,
-    /// Not at all: it polls a part of the code of another place.
+    /// Not held: a stand-in, which polls a part of the code of another place.
     StandIn,
 }
 

@@ -1,4 +1,4 @@
-//! A context, as those that are inside of it see it (rules a and b).
+//! A context, as the contexts inside it see it (rules a and b).
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -10,9 +10,10 @@ use super::entry::Entry;
 use super::list::List;
 use crate::roster::Around;
 
-/// A context that others refer to. It is there as long as one of them is.
+/// A context that others refer to. The node lives as long as one of them refers to it.
 ///
-/// Locks are taken from the inside outwards: of a context first, then of one that it is inside of.
+/// Locks are taken from the inside outwards: first the lock of a context, then the lock of a
+/// context around it.
 #[derive(Debug)]
 pub(super) struct Node {
     state: Mutex<State>,
@@ -20,34 +21,34 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 struct State {
-    /// Once it is known: for the roster alone.
+    /// Once the name is known. Only the roster needs it.
     name: Option<&'static str>,
     homes: Homes,
-    /// What is inside and has been given up, until it has ended. By the address of the entry.
+    /// The contexts inside that have been given up and have not ended, by the address of the entry.
     inside: BTreeMap<usize, Arc<Entry>>,
-    /// What the code of its exit has given up.
+    /// What the code of this exit has given up.
     list: Option<Arc<List>>,
-    /// What the code of a task has given up of which it is the outermost context: see
+    /// If this is the outermost context of a task: what the code of that task has given up. See
     /// [`Code::Outermost`](super::here::Code::Outermost).
     list_of_task: Option<Arc<List>>,
-    /// The exit in whose code it was given up.
+    /// The exit whose code gave this context up.
     given_up_in: Option<Arc<Node>>,
     is_independent: bool,
-    /// Its exit was cut off by a time limit, and had begun then.
+    /// When the exit began, if a time limit cut it off.
     cut: Option<Number>,
-    /// What is inside of it is inside of its homes now.
+    /// `true` once the context has ended. What was inside is inside the homes then.
     has_ended: bool,
 }
 
-/// What a context is directly inside of, and its age as seen from there (rule d).
+/// The contexts that a context is directly inside, and its age as seen from each (rule d).
 #[derive(Debug, Clone)]
 pub(super) struct Homes {
-    /// The context whose code opened this one: none at the root of a task, and for an independent
-    /// context.
+    /// The context whose code opened this one. There is none at the root of a task, and none for an
+    /// independent context.
     first: Option<Arc<Node>>,
-    /// As seen from the first home, or from the root.
+    /// The age as seen from the first home, or from the root.
     age: Age,
-    /// The contexts that `inside` put this one inside of.
+    /// The contexts that `inside` put this one into.
     also: Vec<(Arc<Node>, Age)>,
 }
 
@@ -66,13 +67,18 @@ impl Homes {
             .chain(self.also.iter().map(|(home, _)| home))
     }
 
-    /// The homes, or the root, with the age as seen from each.
+    /// The homes, and the root if there is no first home.
+    fn places(&self) -> impl Iterator<Item = Option<&Arc<Node>>> {
+        self.seen().map(|(place, _)| place)
+    }
+
+    /// The places, with the age as seen from each.
     fn seen(&self) -> impl Iterator<Item = (Option<&Arc<Node>>, Age)> {
         let also = self.also.iter().map(|(home, age)| (Some(home), *age));
         iter::once((self.first.as_ref(), self.age)).chain(also)
     }
 
-    /// The first home has ended, and this is where it was.
+    /// Replaces the first home, which has ended, by its own homes.
     fn replace_first(&mut self, outer: Self) {
         let own = self.age;
         self.first = outer.first;
@@ -82,7 +88,7 @@ impl Homes {
         }
     }
 
-    /// One of those by `inside` has ended, and this is where it was.
+    /// Replaces a home by `inside`, which has ended, by its own homes.
     fn replace_also(&mut self, place: usize, outer: Self) {
         let (_, own) = self.also.swap_remove(place);
         let age = own.inside_of(outer.age);
@@ -96,7 +102,7 @@ impl Homes {
         }
     }
 
-    /// Seen from one home in two ways, the context has the younger age.
+    /// Adds a home. If it is known already, the younger age counts.
     fn add(&mut self, home: Arc<Node>, age: Age) {
         let is_known = |known: &&mut (Arc<Node>, Age)| Arc::ptr_eq(&known.0, &home);
         if self
@@ -120,17 +126,19 @@ impl Homes {
         !self.also.is_empty()
     }
 
-    /// Does one of them lie inside of the node, or is it the node?
+    /// Returns `true` if one of the homes is the node, or is inside it.
     fn lead_to(&self, node: &Arc<Node>) -> bool {
         self.climb(|home| Arc::ptr_eq(home, node)).is_some()
     }
 
-    /// Do they lead to the root of a task, with nothing independent on the way?
+    /// Returns `true` if the homes lead to the root of a task, without an independent context
+    /// between.
     fn lead_to_a_root(&self) -> bool {
         self.is_empty() || self.climb(|home| home.is_at_a_root()).is_some()
     }
 
-    /// The first one for which this holds, from here outwards. What is independent ends the way.
+    /// Returns the first context, from here outwards, for which `holds` is true. The search stops
+    /// at an independent context.
     fn climb(&self, holds: impl Fn(&Arc<Node>) -> bool) -> Option<Arc<Node>> {
         let mut todo: Vec<_> = self.all().cloned().collect();
         while let Some(home) = todo.pop() {
@@ -171,7 +179,7 @@ impl Node {
         self.lock().name = Some(name);
     }
 
-    /// It is a guard, which has been opened now.
+    /// The context is a guard, and was opened just now.
     pub(super) fn set_number(&self, opened: Number) {
         let mut state = self.lock();
         state.homes.age = Age::new(opened);
@@ -180,7 +188,7 @@ impl Node {
         }
     }
 
-    /// It was polled elsewhere than where it was opened: here.
+    /// The context is polled here, and not where it was made.
     pub(super) fn settle(&self, home: Option<Arc<Self>>, opened: Number) {
         self.set_number(opened);
         let mut state = self.lock();
@@ -189,7 +197,7 @@ impl Node {
         }
     }
 
-    /// Nobody waits for it. `false` if it was put inside of another one by name.
+    /// From now on nobody waits for this context. Returns `false` if `inside` was called for it.
     pub(super) fn make_independent(&self) -> bool {
         let mut state = self.lock();
         if !state.homes.also.is_empty() {
@@ -200,7 +208,7 @@ impl Node {
         true
     }
 
-    /// It is inside of this one as well. `false` if it is independent.
+    /// Puts this context inside the other one as well. Returns `false` if it is independent.
     pub(super) fn put_inside_of(&self, other: Arc<Self>) -> bool {
         let mut state = self.lock();
         if state.is_independent {
@@ -225,8 +233,8 @@ impl Node {
         homes.lead_to(node)
     }
 
-    /// Is it inside of everything that the other one is inside of, and younger, seen from one of
-    /// these?
+    /// Returns `true` if this context is inside everything that the other one is inside of, and is
+    /// younger as seen from one of these places.
     pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
         loop {
             let others = other.where_it_is();
@@ -239,20 +247,17 @@ impl Node {
             if !is_beside {
                 return false;
             }
-            let is_younger = |place| self.age_seen_from(place) > other.age_seen_from(place);
-            let is_younger = if others.is_empty() {
-                is_younger(None)
-            } else {
-                others.all().any(|home| is_younger(Some(home)))
-            };
-            // All was seen from the same places, unless one of them has ended meanwhile.
+            let is_younger = others
+                .places()
+                .any(|place| self.age_seen_from(place) > other.age_seen_from(place));
+            // The ages can be compared, unless one of the places has ended meanwhile.
             if others.all().all(|home| home.where_it_was().is_none()) {
                 return is_younger;
             }
         }
     }
 
-    /// The youngest, where several ways lead to the place. `None` if no way does.
+    /// Returns the youngest age, if several ways lead to the place, and `None` if no way does.
     fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Option<Age> {
         let mut youngest = None;
         let mut todo = vec![(self.where_it_is(), None)];
@@ -271,7 +276,8 @@ impl Node {
         youngest
     }
 
-    /// Its homes, with those left out that have ended: its own are noted so, too.
+    /// Returns the homes. A home that has ended is replaced by its own homes, here and in the
+    /// state.
     pub(super) fn where_it_is(&self) -> Homes {
         loop {
             let homes = self.lock().homes.clone();
@@ -299,20 +305,21 @@ impl Node {
         }
     }
 
-    /// Where it was when it ended; `None` if it has not. What is inside of an independent one stays
-    /// there, so that nobody else waits for that: rule e.
+    /// Returns the homes that this context had when it ended, and `None` if it has not ended. What
+    /// is inside an independent context stays there, so that nobody else waits for it (rule e).
     fn where_it_was(&self) -> Option<Homes> {
         let state = self.lock();
         let leads_on = state.has_ended && !state.is_independent;
         leads_on.then(|| state.homes.clone())
     }
 
-    /// The exit in whose code it is given up.
+    /// Notes the exit whose code gives this context up.
     pub(super) fn set_given_up_in(&self, exit: Arc<Self>) {
         self.lock().given_up_in = Some(exit);
     }
 
-    /// Was it given up in the exit of something inside of this one, or one further out?
+    /// Returns `true` if this context was given up in an exit that is inside the node, directly or
+    /// through further exits.
     pub(super) fn was_given_up_inside_of(&self, node: &Arc<Self>) -> bool {
         let mut next = self.lock().given_up_in.clone();
         while let Some(exit) = next {
@@ -325,36 +332,36 @@ impl Node {
         false
     }
 
-    /// The list of what its exit has given up.
+    /// The list of what this exit has given up.
     pub(super) fn list(&self, make: bool) -> Option<Arc<List>> {
         list_in(&mut self.lock().list, make)
     }
 
-    /// The list of the task that this is the outermost context of. Its exit is other code than its
-    /// body.
+    /// The list of the task whose outermost context this is. The exit of the context has a list of
+    /// its own.
     pub(super) fn list_of_task(&self, make: bool) -> Option<Arc<List>> {
         list_in(&mut self.lock().list_of_task, make)
     }
 
-    /// One of those inside which have been given up, and have not ended.
+    /// Returns one of the contexts inside that have been given up and have not ended.
     pub(super) fn first_inside(&self) -> Option<Arc<Entry>> {
         let state = self.lock();
         state.inside.values().next().cloned()
     }
 
-    /// The same, for an enter that has failed.
+    /// The same, for an enter that has failed: late contexts do not count.
     pub(super) fn first_inside_in_time(&self) -> Option<Arc<Entry>> {
         let state = self.lock();
         let mut inside = state.inside.values();
         inside.find(|entry| !entry.is_late()).cloned()
     }
 
-    /// What has been opened in its exit, which began then, is let go when it ends.
+    /// When the context ends, what was opened since `exit_began` is let go.
     pub(super) fn cut(&self, exit_began: Number) {
         self.lock().cut = Some(exit_began);
     }
 
-    /// Counts this one as inside, of the node itself or, where that has ended, of its homes.
+    /// Counts the entry as inside the node, or inside its homes if the node has ended.
     pub(super) fn add(&self, entry: &Arc<Entry>) {
         self.at_open(|inside| {
             inside.insert(key(entry), Arc::clone(entry));
@@ -385,7 +392,7 @@ impl Node {
         }
     }
 
-    /// Is there nobody who refers to it, and nothing that it would leave?
+    /// Returns `true` if nobody refers to the node, and it would leave nothing behind.
     pub(super) fn is_unknown(self: &mut Arc<Self>) -> bool {
         let Some(node) = Arc::get_mut(self) else {
             return false;
@@ -394,8 +401,8 @@ impl Node {
         state.inside.is_empty() && state.list.is_none() && state.list_of_task.is_none()
     }
 
-    /// The context has ended. What still runs in it goes to its homes; where its exit was cut off,
-    /// what was opened in that is let go, and given back.
+    /// The context has ended. What still runs in it goes to its homes. If the exit was cut off,
+    /// what it had opened is let go instead, and returned.
     pub(super) fn end(&self) -> Vec<Arc<Entry>> {
         self.where_it_is();
         let mut state = self.lock();
@@ -414,7 +421,7 @@ impl Node {
                 was_there
             });
         }
-        // Under the lock: whoever looks for an entry finds it here, or there.
+        // Under the lock, so that an entry is always found either here or in a home.
         let mut homes = state.homes.all().peekable();
         while let Some(home) = homes.next() {
             let entries = if homes.peek().is_some() {
@@ -433,7 +440,7 @@ impl Node {
         }
         let mut state = self.lock();
         if state.has_ended {
-            // It has ended since it was looked at.
+            // The home has ended meanwhile.
             for home in state.homes.all() {
                 home.take_over(entries.clone());
             }
@@ -445,7 +452,7 @@ impl Node {
         state.inside.extend(entries);
     }
 
-    /// It was taken for one that this code is inside of, and is not: what is inside of it is at the
+    /// The node was made by mistake for the code of another task. What is inside it moves to the
     /// root.
     pub(super) fn leave(&self) {
         {
@@ -457,12 +464,12 @@ impl Node {
     }
 }
 
-/// For the roster: what is inside of this one.
+/// For the roster: the surroundings of what is inside this context.
 pub(super) fn inside_of(node: Arc<Node>) -> Arc<dyn Around> {
     Arc::new(InsideOf(node))
 }
 
-/// For the roster: what this one is inside of.
+/// For the roster: the surroundings of this context.
 pub(super) fn homes_of(node: &Arc<Node>) -> Arc<dyn Around> {
     Arc::new(HomesOf(Arc::clone(node)))
 }
@@ -484,7 +491,8 @@ impl Around for HomesOf {
     }
 }
 
-/// Of these, or else of those around them, what has not ended and has a name.
+/// Returns the names of these contexts. A context that has ended, or has no name, is replaced by
+/// the contexts around it.
 fn nearest_names(mut todo: Vec<Arc<Node>>) -> Vec<&'static str> {
     let mut names = Vec::new();
     todo.reverse();
@@ -511,7 +519,7 @@ fn key(entry: &Arc<Entry>) -> usize {
 }
 
 impl Drop for Node {
-    /// Not by recursion: what has ended may be a long way inside of what has ended.
+    /// Without recursion, because a long chain of contexts may have ended, one inside another.
     fn drop(&mut self) {
         let mut todo = Vec::new();
         let mut take = |state: &mut State| {

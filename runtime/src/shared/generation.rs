@@ -34,7 +34,7 @@ use crate::panic::{Payload, resume};
 use crate::scope::Live;
 
 /// A context in use, without its type.
-pub(super) type Context<V, E> = Live<V, Code<(), E>>;
+pub(super) type Context<V, E> = Live<Code<V, (), E>>;
 
 pub(super) type Make<V, E> = dyn FnOnce(Signal<V, E>) -> Context<V, E> + Send;
 

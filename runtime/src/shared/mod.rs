@@ -47,9 +47,9 @@ pub struct Shared<V, E>(Arc<Inner<V, E>>);
 
 pub(crate) struct Inner<V, E> {
     state: Mutex<State<V, E>>,
-    /// A function pointer, chosen where value and error are known to be `'static`. With that as a
-    /// bound of the context, the compiler could not infer that a future with a guard of it is
-    /// `Send`, if the value's type has a lifetime.
+    /// A function pointer, chosen where value and error are known to be `'static`. A bound
+    /// `'static` on the context would keep the compiler from inferring that futures with a guard of
+    /// it are `Send`, if the value's type has a lifetime.
     join: fn(Arc<Self>) -> Joining<V, E>,
     /// Removes this context from the map that it is in.
     forget: Option<Box<dyn Fn() + Send + Sync>>,
@@ -132,8 +132,8 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 /// A user who is dropped while waiting is gone at once. If that user was opening, one of the
 /// waiting users continues the enter; if nobody waits, the enter goes on in the background, and the
 /// context exits as soon as it is open. A user who is dropped in the body leaves in the background,
-/// as from any other context. A user who opens, or awaits the exit, and is neither polled nor
-/// dropped, holds up those who wait, as with a lock.
+/// as from any other context. If the user who opens, or awaits the exit, is neither polled nor
+/// dropped, all waiting users are held up, as with a lock.
 ///
 /// # Order
 ///
@@ -399,6 +399,7 @@ where
     type Value = Share<V, E>;
     type Error = Arc<E>;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Share<V, E>, Arc<E>> {
         (self.0.join)(Arc::clone(&self.0)).await

@@ -1,4 +1,4 @@
-//! What is in a stack.
+//! The entries of a stack.
 
 use std::fmt;
 use std::future::Future;
@@ -10,35 +10,43 @@ use std::task::{Context, Poll, ready};
 use crate::context::Verdict;
 use crate::coroutine::Code;
 use crate::exchange::End;
+use crate::failure::Failure;
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
 use crate::scope::Live;
+use crate::settle::Body;
 
 use super::AcceptedBy;
 
-/// An entered context, without the types that the stack does not know.
+/// An entered context, without its types, which the stack does not know.
 pub(super) trait Entry<E, D>: Send {
     fn name(&self) -> &'static str;
 
-    /// How the body was ended from beside this one, if it was.
+    /// Returns how the body was ended from beside this context, if it was.
     fn take_end(&mut self) -> Option<EntryEnd>;
 
-    /// The body has ended so. `false` if the value has not come back: there is nothing to exit
-    /// with.
+    /// Ends the body with this outcome. Returns `false` if the value has not come back, because
+    /// then exit cannot run.
     fn end_body(&mut self, outcome: Outcome) -> bool;
 
     fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>>;
+
+    /// Exits alone, as a guard that is closed. Returns `None` if the value has not come back.
+    fn release(self: Box<Self>) -> Option<Released<E>>;
 }
 
-/// What an exit says, or the payload of its panic; and as what its error is reported.
+/// If the future is dropped, the exit goes on in the background.
+pub(super) type Released<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
+
+/// What an exit returned, or the payload of its panic, and the kind of report for its error.
 pub(super) type Exited<D, E> = (Result<Result<D, E>, Payload>, Kind);
 
-/// The exit of an entry. Dropped, it goes on in the background.
+/// The exit of an entry. If it is dropped, it goes on in the background.
 pub(super) struct Exit<D, E>(Box<dyn Entry<E, D>>);
 
 impl<D, E> Exit<D, E> {
-    /// The body has ended, with the call. `None` if the value has not come back.
+    /// The call ends the body. Returns `None` if the value has not come back.
     pub(super) fn begin(mut entry: Box<dyn Entry<E, D>>, outcome: Outcome) -> Option<Self> {
         entry.end_body(outcome).then(|| Self(entry))
     }
@@ -52,14 +60,14 @@ impl<D, E> Future for Exit<D, E> {
     }
 }
 
-/// How a body was ended from beside an entry. The conversion of the error is the user's code.
+/// How a body was ended from beside an entry. The conversion of the error is user code.
 pub(super) struct EntryEnd {
     end: End<BodyError>,
     convert: fn(BodyError) -> BodyError,
 }
 
 impl EntryEnd {
-    /// With the error of the stack.
+    /// Converts the error into the stack's.
     pub(super) fn convert(self) -> End<BodyError> {
         match self.end {
             End::Failed(error) => {
@@ -71,15 +79,15 @@ impl EntryEnd {
     }
 }
 
-/// A number, and what has that number; `None` once that was taken.
+/// A number, and the entry with that number, or `None` once the entry was taken.
 type Slot<E, D> = (u64, Option<Box<dyn Entry<E, D>>>);
 
-/// What is in a stack, by numbers that count up.
+/// The entries of a stack, by ascending numbers.
 ///
 /// An entry that is taken leaves a gap behind. The gaps close when more than half of the list is
-/// gaps. So an entry costs the same however many there are, and in whatever order they are taken.
+/// gaps. So to take an entry costs logarithmic time, in whatever order entries are taken.
 pub(super) struct Entries<E, D> {
-    /// In the order of their numbers. The last one is there.
+    /// In the order of the numbers. The last slot is never empty.
     list: Vec<Slot<E, D>>,
     gaps: usize,
 }
@@ -93,7 +101,7 @@ impl<E, D> Entries<E, D> {
         self.list.is_empty()
     }
 
-    /// Gives the number of the entry.
+    /// Returns the number of the entry.
     pub(super) fn push(&mut self, entry: Box<dyn Entry<E, D>>) -> u64 {
         let number = self.list.last().map_or(0, |(number, _)| number + 1);
         self.list.push((number, Some(entry)));
@@ -127,7 +135,7 @@ impl<E, D> Entries<E, D> {
         }
     }
 
-    /// Adds those of another stack, with new numbers.
+    /// Adds the entries of another stack, with new numbers.
     pub(super) fn append(&mut self, others: Self) {
         for entry in others.list.into_iter().filter_map(|(_, entry)| entry) {
             self.push(entry);
@@ -156,7 +164,7 @@ impl<E, D> Default for Entries<E, D> {
     }
 }
 
-impl<V, C, CE, E, D> Entry<E, D> for Live<V, Code<C, CE>>
+impl<V, C, CE, E, D> Entry<E, D> for Live<Code<V, C, CE>>
 where
     V: Send + 'static,
     C: AcceptedBy<D>,
@@ -185,10 +193,24 @@ where
 
     fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>> {
         let ended = ready!(Pin::new(&mut Live::exit(self)).poll(cx));
-        // The conversion is the user's: a panic of it is one of this exit.
+        // The conversion is user code. Its panic counts as a panic of this exit.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             Ok(ended?.map(AcceptedBy::accepted).map_err(Into::into))
         }));
         Poll::Ready((ended.unwrap_or_else(Err), self.failing().kind))
+    }
+
+    fn release(mut self: Box<Self>) -> Option<Released<E>> {
+        if !self.has_value() {
+            return None;
+        }
+        let end = Live::take_end(&mut *self);
+        let owed = self.end_with(end.map_or(Body::Completed(()), Body::from));
+        Some(Box::pin(async move {
+            let exit = Live::exit(&mut *self).await;
+            let failing = self.failing();
+            let result = Failure::reporting(failing, owed.settle(failing, exit));
+            result.map(|_| ()).map_err(Into::into)
+        }))
     }
 }

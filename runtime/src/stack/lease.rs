@@ -3,15 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
 
 use crate::context::Verdict;
 use crate::exchange::Loan;
-use crate::outcome::Outcome;
-use crate::panic::resume;
 
 use super::ExitStack;
-use super::entry::{Exit, Exited};
+use super::entry::Released;
 
 /// A value that an [`ExitStack`] has entered, or adopted. The lease dereferences to the value, and
 /// gives it back when it drops: a stack cannot exit while a lease exists.
@@ -56,8 +53,8 @@ impl<'s, V, E> Lease<'s, V, E> {
         }
     }
 
-    /// Exits this context now, as [`Completed`](Outcome::Completed). The context does not exit
-    /// again with the stack.
+    /// Exits this context now, as [`Completed`](crate::Outcome::Completed). The context does not
+    /// exit again with the stack.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -76,7 +73,8 @@ impl<'s, V, E> Lease<'s, V, E> {
     ///
     /// # Errors
     ///
-    /// The exit's error.
+    /// The exit's error. If this context has ended the body from [beside](crate::guide::beside)
+    /// before, its exit sees that error, and the error is returned.
     ///
     /// # Panics
     ///
@@ -94,10 +92,7 @@ impl<'s, V, E> Lease<'s, V, E> {
         let exit = stack.release(number);
         async move {
             match exit {
-                Some(exit) => {
-                    let (ended, _) = exit.await;
-                    resume(ended)
-                }
+                Some(exit) => exit.await,
                 None => Ok(()),
             }
         }
@@ -132,8 +127,6 @@ impl<V: fmt::Debug, E> fmt::Debug for Lease<'_, V, E> {
     }
 }
 
-type Released<E> = Pin<Box<dyn Future<Output = Exited<(), E>> + Send>>;
-
 /// The part of a stack that a lease needs, without the stack's verdict.
 pub(super) trait Release<E> {
     fn release(&self, number: u64) -> Option<Released<E>>;
@@ -146,10 +139,6 @@ where
 {
     fn release(&self, number: u64) -> Option<Released<E>> {
         let entry = self.entries().remove(number)?;
-        let exit = Exit::begin(entry, Outcome::Completed)?;
-        Some(Box::pin(async move {
-            let (ended, kind) = exit.await;
-            (ended.map(|ended| ended.map(|_| ())), kind)
-        }))
+        entry.release()
     }
 }

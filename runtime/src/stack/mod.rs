@@ -102,7 +102,7 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    live: Option<Held<(), Code<(), Infallible>>>,
+    live: Option<Held<Code<(), (), Infallible>>>,
     shared: Arc<Shared<E, D>>,
     /// `true` for the value of a scope: the scope polls what runs beside the body. For other
     /// stacks, tasks do.
@@ -120,7 +120,7 @@ struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
-    /// Returns the number of the uppermost entry from beside which the body was ended, and how.
+    /// Returns the number of the topmost entry whose future beside the body has ended it, and how.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
         let end = entries
@@ -342,14 +342,9 @@ where
             drivers: Drivers::default(),
             next: Mutex::default(),
         });
-        let of_exit = Arc::clone(&shared);
-        let context = generator(NAME, async move |lender| -> Result<(), Infallible> {
-            let ((), outcome) = lender.yield_(()).await;
-            unwind(&of_exit, outcome.share()).await;
-            Ok(())
-        });
+        let live = Live::new(Unwinding(Arc::clone(&shared)), Hold::Guard);
         Self {
-            live: Some(Held::new(entered_at_once(context, false))),
+            live: Some(Held::new(entered_at_once(live, false))),
             shared,
             is_scoped,
         }
@@ -445,7 +440,7 @@ where
     where
         C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
     {
-        let mut live = Live::new(context, Hold::Guard);
+        let mut live = Live::new_lending(context, Hold::Guard);
         resume(live.enter().await).map_err(Into::into)?;
         if let Some((driver, _)) = live.drive() {
             self.shared.drivers.wants_a_look();
@@ -485,7 +480,10 @@ where
             close(value, outcome).await?;
             Ok(D::PROPAGATE)
         });
-        self.push(entered_at_once(context, true))
+        self.push(entered_at_once(
+            Live::new_lending(context, Hold::Guard),
+            true,
+        ))
     }
 
     /// Calls the function when the stack exits. The function cannot suppress an error. It must not
@@ -518,7 +516,8 @@ where
             call(outcome).await?;
             Ok(D::PROPAGATE)
         });
-        drop(self.push(entered_at_once(context, true)));
+        let live = Live::new_lending(context, Hold::Guard);
+        drop(self.push(entered_at_once(live, true)));
     }
 
     /// Keeps a value, and drops it in its turn when the stack exits.
@@ -643,8 +642,8 @@ where
         let mut entries = mem::take(&mut *self.entries());
         let more = mem::take(&mut *other.entries());
         entries.append(more);
-        // Keep the older stack: its exit waits for everything that was entered beside it after its
-        // first entry.
+        // Keep the older stack: its exit waits for everything that was entered beside it after it
+        // was made.
         let is_older = match (&mut self.live, &mut other.live) {
             (Some(live), Some(more)) => more.place().is_older_than(live.place()),
             (Some(_) | None, None) | (None, Some(_)) => false,
@@ -786,7 +785,7 @@ where
         }
     }
 
-    fn push<V, C, CE>(&self, mut live: Live<V, Code<C, CE>>) -> Lease<'_, V, E>
+    fn push<V, C, CE>(&self, mut live: Live<Code<V, C, CE>>) -> Lease<'_, V, E>
     where
         V: Send + 'static,
         C: AcceptedBy<D>,
@@ -814,13 +813,41 @@ where
 /// The name in reports.
 const NAME: &str = "async_context_manager::ExitStack";
 
+/// A stack as a context. Its exit exits all entries.
+struct Unwinding<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Shared<E, D>>);
+
+impl<E, D> AsyncContext for Unwinding<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    type Value = ();
+    type Error = Infallible;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    async fn exit(self, (): (), outcome: &Outcome) -> Result<(), Infallible> {
+        unwind(&self.0, outcome.share()).await;
+        Ok(())
+    }
+
+    fn __name(&self) -> &'static str {
+        NAME
+    }
+}
+
 /// Enters a context that lends its value at its first poll. For an empty stack, which holds nothing
 /// yet, `holds_something` is `false`.
-fn entered_at_once<C: AsyncContext + 'static>(
-    context: C,
+fn entered_at_once<V, C, E>(
+    mut live: Live<Code<V, C, E>>,
     holds_something: bool,
-) -> Live<C::Value, Code<C::Verdict, C::Error>> {
-    let mut live = Live::new(context, Hold::Guard);
+) -> Live<Code<V, C, E>>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+{
     live.place().watch().go_in(holds_something);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);

@@ -25,32 +25,31 @@ use crate::settle::{Body, Owed, unshare};
 use super::entry::Exit;
 use super::{NAME, Shared};
 
-/// What the exits of a stack have left for the caller. Dropped before somebody takes it, it is
+/// What the exits of a stack leave for the caller. If this drops before the caller takes it, it is
 /// reported.
 pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
-    /// Of the exits that failed, in order; since the last suppression.
+    /// The errors of exits that failed since the last suppression, in order.
     errors: Vec<(Failing, Arc<E>)>,
-    /// The verdict that has suppressed the result of the body, or the error of an exit before it.
+    /// The verdict that suppressed the body's error, or the error of an earlier exit.
     suppressed: Option<D>,
-    /// The body's error, while it is the one that goes to the caller.
+    /// The body's error, as long as it is the error that the caller gets.
     pub(super) body: Option<BodyError>,
-    /// The number of the entry from beside which the body was ended.
+    /// The number of the entry that ended the body from beside it.
     pub(super) ended_by: Option<u64>,
     panic: Option<(&'static str, Payload)>,
-    /// The caller has gone away: the exits that have not begun are those of a body that was
-    /// dropped.
+    /// `true` once the caller has gone away. Exits that begin later see a body that was dropped.
     is_abandoned: bool,
 }
 
-/// A stack that exits, and whoever waits for it. Dropped, the caller is gone before the rest is
-/// handed over.
+/// A stack that exits, and its caller. When this drops, the caller is marked as gone before the
+/// rest is handed over.
 pub(super) struct Exiting<E, D>
 where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
     pub(super) caller: Caller<E, D>,
-    pub(super) live: Option<Held<(), Code<(), Infallible>>>,
+    pub(super) live: Option<Held<Code<(), (), Infallible>>>,
 }
 
 pub(super) struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(pub(super) Arc<Shared<E, D>>);
@@ -62,11 +61,11 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
     }
 }
 
-/// Exits all entries, in reverse order, as nested contexts would be. Whatever of the user's panics
-/// on the way, in a `Drop` too, keeps none of them from its turn.
+/// Exits all entries in reverse order, as nested contexts would exit. No panic of user code on the
+/// way, not even in a `Drop`, keeps an entry from its turn.
 ///
-/// Where the body was ended from beside an entry, those above it have been cancelled. What runs
-/// beside the lower ones goes on meanwhile.
+/// If the body was ended from beside an entry, the entries above see a cancelled body. What runs
+/// beside the lower entries goes on meanwhile.
 pub(super) async fn unwind<E, D>(shared: &Shared<E, D>, mut outcome: Outcome)
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -105,9 +104,9 @@ where
     drop_quietly(NAME, outcome);
 }
 
-/// Gives `None`, and drops the exit, where the runtime of the stack has shut down, or there is a
-/// limit on exits in the background: it goes on alone, with a time limit of its own, and the stack
-/// waits for it as for all that it has given up.
+/// Runs an exit, unless the runtime of the stack has shut down, or exits in the background have a
+/// limit. Then this returns `None` and drops the exit, which goes on alone, with a time limit of
+/// its own. The stack waits for it as for everything that it has given up.
 pub(super) fn unless_alone<D, E>(
     mut exit: Exit<D, E>,
 ) -> impl Future<Output = Option<<Exit<D, E> as Future>::Output>> + Unpin {
@@ -119,13 +118,13 @@ pub(super) fn unless_alone<D, E>(
     })
 }
 
-/// The old outcome may have the last share in an error.
+/// The drop of the old outcome may drop an error, which is user code.
 pub(super) fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
     drop_quietly(context, mem::replace(outcome, new));
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
-    /// An exit has ended so. Sets what those around it see.
+    /// Adds how an exit ended, and sets the outcome that the exits around it see.
     fn add(
         &mut self,
         failing: Failing,
@@ -161,8 +160,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         }
     }
 
-    /// The failure that goes to the caller ends here. The errors behind it have nobody else.
-    /// The body was ended from beside an entry. Where it had failed before, this is reported.
+    /// The body was ended from beside an entry. If the body had failed before, this is reported.
     fn add_end(&mut self, name: &'static str, end: End<BodyError>, outcome: &mut Outcome) {
         if !outcome.is_completed() {
             return report_late(name, end);
@@ -179,6 +177,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         }
     }
 
+    /// Drops the failure that would have gone to the caller. The other errors have no other
+    /// receiver, and are reported.
     fn suppress(&mut self, context: &'static str, verdict: D) {
         let mut errors = self.errors.drain(..);
         match self.body.take() {
@@ -196,7 +196,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         owed: Owed<R, E>,
     ) -> Result<D::Output<R>, StackFailure<R, E>> {
         if let Some((_, payload)) = self.panic.take() {
-            // What else went wrong is reported when it drops.
+            // Everything else that went wrong is reported when `self` drops.
             drop_quietly(NAME, owed.take());
             drop(self);
             resume_unwind(payload);
@@ -247,7 +247,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
-    /// There is no caller for it.
+    /// Reports everything, because no caller will get it.
     fn report(&mut self) {
         if let Some(error) = self.body.take() {
             report::body_error(NAME, error);

@@ -47,7 +47,7 @@ const LONG: Duration = Duration::from_millis(500);
 
 /// Programs that have broken a law, rarely met. One: an entry of a list that was let go, and then
 /// ended, was taken for the one that stood there.
-const KNOWN: [u64; 1] = [294_077];
+const KNOWN: [u64; 3] = [146_116, 196_671, 294_077];
 
 /// Runs programs, one after the other.
 struct Runner {

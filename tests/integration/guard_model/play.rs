@@ -585,7 +585,10 @@ impl Run {
                     return Ok(());
                 }
                 let (id, lease) = leases.remove(number % leases.len());
-                self.log(|log| log.given(id, frame.code, Some("completed".to_owned())));
+                self.log(|log| {
+                    log.given(id, frame.code, Some("completed".to_owned()));
+                    log.records[id].heed = Heed::Exit;
+                });
                 let released = Driven::new(self, id, frame.code, lease.release());
                 return self.until(released, *cut).await.unwrap_or(Ok(()));
             }

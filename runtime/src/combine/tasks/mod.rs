@@ -79,9 +79,9 @@ pub use told::Told;
 ///
 /// # Errors
 ///
-/// When the body completes, the first error of a task in time. A task that fails does not stop the
-/// others, unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks are
-/// [reported](crate::report), each when it happens.
+/// When the body completes, the error of the task that failed first. A task that fails does not
+/// stop the others, unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks
+/// are [reported](crate::report), each when it happens.
 ///
 /// # Panics
 ///
@@ -247,6 +247,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> AsyncContext for TaskGroup<E> {
     type Value = Tasks<E>;
     type Error = E;
     type Verdict = ();
+    const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Tasks<E>, E> {
         self.0.enter(NAME, run).await

@@ -237,7 +237,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         running.tasks.len()
     }
 
-    /// Returns `true` if no task is running.
+    /// Returns `true` if every task has ended. Tasks that wait count, and background tasks do not.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};

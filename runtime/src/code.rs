@@ -1,0 +1,144 @@
+//! The code of a context, as the holder of the context drives it.
+//!
+//! A [`Routine`] enters, lends its value, waits until the value comes back with the outcome, and
+//! exits. There are two kinds:
+//!
+//! - [`Lending`] is one future from enter to exit. It lends its value through a [`Lender`], and
+//!   shares an [`Exchange`](crate::exchange::Exchange) with the holder. Generators are such code,
+//!   and so are contexts that are made of others.
+//! - [Hand-written code](crate::hand_written) is one future for enter and another for exit. In
+//!   between, the routine itself keeps the value, so nothing is shared.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::exchange::{Life, Link, Slot};
+use crate::lender::Lender;
+use crate::observe::Part;
+
+/// What the holder of a context may use between two polls.
+pub(crate) trait Lends {
+    type Value;
+
+    fn life(&self) -> &Life;
+
+    /// Where the value is.
+    fn slot(self: Pin<&mut Self>) -> Slot<'_, Self::Value>;
+}
+
+/// The code of a context: its enter and its exit, with room for the body in between.
+pub(crate) trait Routine: Lends {
+    type Output;
+
+    /// Continues enter or exit.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<Self::Output>;
+
+    /// Returns the parts of [`Lends`] and what runs beside the body, separately: what runs beside
+    /// is polled while the body has the value.
+    fn split(self: Pin<&mut Self>) -> Split<'_, Self::Value>;
+}
+
+/// What a poll has reached.
+pub(crate) enum Progress<T> {
+    /// Enter or exit waits.
+    Waits,
+    /// Enter has succeeded, and the value is lent.
+    Lends,
+    /// The code has ended.
+    Ended(T),
+}
+
+/// The life of a context, its value, and what it runs beside the body.
+pub(crate) type Split<'c, V> = (
+    &'c Life,
+    Slot<'c, V>,
+    Pin<&'c mut (dyn Company + Send + 'c)>,
+);
+
+/// What a context runs beside the body.
+pub(crate) trait Company {
+    /// Continues it. Ready if the whole code has ended, which the macro excludes.
+    fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// Code that lends through a [`Lender`] stands at its yield, so a poll of the code polls what runs
+/// beside the body.
+impl<F: Future> Company for F {
+    fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
+        run(life, || self.poll(cx)).map(|_| ())
+    }
+}
+
+/// Polls the code. If the code ends, by a panic too, the life of the context is over.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "it is called twice in the life of a context that never waits"
+)]
+pub(crate) fn run<T>(life: &Life, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    let running = life.run();
+    let polled = poll();
+    if polled.is_pending() {
+        running.goes_on();
+    }
+    polled
+}
+
+pin_project! {
+    /// Code that lends its value through a [`Lender`].
+    pub(crate) struct Lending<V, F> {
+        link: Link<V>,
+        #[pin]
+        code: F,
+    }
+}
+
+impl<V, F> Lending<V, F> {
+    #[inline]
+    pub(crate) fn new<E>(part: Part, code: impl FnOnce(Lender<V, E>) -> F) -> Self {
+        let link = Link::default();
+        let lender = Lender::new(&link, part);
+        Self {
+            link,
+            code: code(lender),
+        }
+    }
+}
+
+impl<V, F> Lends for Lending<V, F> {
+    type Value = V;
+
+    #[inline]
+    fn life(&self) -> &Life {
+        &self.link
+    }
+
+    #[inline]
+    fn slot(self: Pin<&mut Self>) -> Slot<'_, V> {
+        Slot::Shared(self.project().link)
+    }
+}
+
+impl<V, F: Future + Send> Routine for Lending<V, F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<F::Output> {
+        let this = self.project();
+        match run(this.link, || this.code.poll(cx)) {
+            Poll::Pending if this.link.is_lent() => Progress::Lends,
+            Poll::Pending => Progress::Waits,
+            Poll::Ready(output) => Progress::Ended(output),
+        }
+    }
+
+    #[inline]
+    fn split(self: Pin<&mut Self>) -> Split<'_, V> {
+        let this = self.project();
+        let link = &*this.link;
+        (link, Slot::Shared(link), this.code)
+    }
+}
