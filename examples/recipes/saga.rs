@@ -141,7 +141,10 @@ mod tests {
                 let state = services.0.lock().unwrap();
                 let booked = state.bookings.len();
                 assert!(booked == 0 || booked == 3, "{run:?}: {state:?}");
-                assert!(run.reports().is_empty(), "{run:?}");
+                // Tests that run at the same time may have reports of their own.
+                let mut reports = run.reports().iter();
+                let ours = reports.any(|report| report.context().contains("saga"));
+                assert!(!ours, "{run:?}");
             },
         )
         .await;

@@ -378,3 +378,17 @@ fn what_is_no_function_is_called_by_its_name() {
         assert_eq!(wrong(crate::contexts::contexts(item)), [said]);
     }
 }
+
+#[test]
+fn no_line_of_a_message_is_longer_than_a_hundred_characters() {
+    let source = include_str!("errors.rs");
+    let words = source
+        .replace("{word}", "yield_!")
+        .replace("{place}", "the `else` of a `let`");
+    let long = words
+        .lines()
+        .filter(|line| line.trim_start().starts_with(['"', 'f']))
+        .filter_map(|line| line.split('"').nth(1))
+        .find(|message| message.chars().count() > 100);
+    assert_eq!(long, None);
+}
