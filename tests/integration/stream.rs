@@ -147,7 +147,7 @@ fn a_stream_that_was_never_polled_runs_nothing() {
 
 #[test]
 fn a_stream_dropped_between_two_items_drops_its_body_and_exits_as_cancelled() {
-    everywhere(async |_| {
+    on_current_thread(async |_| {
         let ledger = Ledger::default();
         let mut numbers = numbers(Script::new("c", &ledger), 3);
         assert_eq!(numbers.next().await, Some(Ok(0)));
