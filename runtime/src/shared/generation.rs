@@ -1,4 +1,4 @@
-//! One life of a shared context: opened by the first of its users, exited by the last.
+//! One life of a shared context: its first user opens it, and its last user exits it.
 //!
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
@@ -13,8 +13,9 @@
 //!
 //! 1. Whoever takes the context out of the phase must drive it or drop it, and never under the
 //!    lock, because the context's code may call into this module.
-//! 2. Every change wakes the users who wait. No other task needs to exist for a user to go on.
-//! 3. All shares in the value drop before their user is subtracted from the count: the value can be
+//! 2. Every change wakes the users who wait. So no user depends on another task to go on.
+//! 3. All shares in the value drop before their user is subtracted from the count. So the value can
+//!    be taken back when the count is 0.
 //!    taken back when the count is 0.
 
 use std::fmt;
@@ -51,7 +52,7 @@ struct State<V, E> {
     waiting: usize,
     /// `true` once nothing of the context's code is left.
     has_ended: bool,
-    /// `true` once another generation has replaced this one, which then does not linger.
+    /// `true` once another generation has replaced this one. This one then does not linger.
     is_retired: bool,
     /// `true` while a timer runs, or is about to.
     has_timer: bool,
