@@ -35,7 +35,7 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The longest time that PostgreSQL accepts for a session.
 const LONGEST_TTL: Duration = Duration::from_secs(20 * 24 * 60 * 60);
 
-/// Below this, a holder could do nothing in time.
+/// With less time than this, a holder could do nothing.
 const SHORTEST_TTL: Duration = Duration::from_millis(100);
 
 /// Returns a context for an advisory lock of PostgreSQL. It waits in the queue of the server, lends

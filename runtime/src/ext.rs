@@ -742,8 +742,8 @@ pub trait AsyncContextExt: AsyncContext {
         BoxContext::new(self)
     }
 
-    /// Returns a context whose exit has what is attached to the task that enters the context: the
-    /// value of a `tokio::task_local!`, or any other [`Carry`].
+    /// Returns a context that carries a value to its exit. The value is the one of a
+    /// `tokio::task_local!`, or of any other [`Carry`], in the task that enters the context.
     ///
     /// An exit in the background runs in a task of its own. A task-local has no value there, so
     /// reading it panics. With `carry`, the exit has the value wherever it runs: awaited, in the

@@ -53,12 +53,12 @@ use crate::settle::{Body, Owed, unshare};
 /// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
 /// a guard begins when these have ended:
 ///
-/// - every context inside its own that has been given up. That is each context which its enter, or
-///   a part of its body under [`Guard::run`], has opened, and each context that was put
-///   [`inside`](crate::AsyncContextExt::inside) it by name;
-/// - each younger context beside it that the same code gave up before it and that closes in the
-///   background, and the younger contexts that the exits of these have left behind. *Younger* means
-///   opened later. The same code is the same task, or the same exit.
+/// - each context that has been given up and is inside the guard's context. The guard's enter, or a
+///   part of its body under [`Guard::run`], has opened it, or it was put
+///   [`inside`](crate::AsyncContextExt::inside) by name;
+/// - each younger context at the guard's side that the same code gave up before the guard, and that
+///   closes in the background; and each younger context that the exit of such a context has left
+///   behind. *Younger* means opened later. *The same code* is the same task, or the same exit.
 ///
 /// These exits have no order:
 ///
@@ -100,8 +100,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         })
     }
 
-    /// Ends the body. Its result counts if it came first; otherwise the end by the future beside
-    /// it.
+    /// Ends the body with its result, unless the future beside the body ended the body before.
     fn end<R>(&mut self, body: Body<R, C::Error>) -> Owed<R, C::Error> {
         let live = self.held.take_back();
         let body = match &self.ended {

@@ -131,12 +131,12 @@ pub enum Kind {
     /// and no other exit waits for it.
     LetGo,
     /// A wait has taken longer than [`set_wait_limit`] allows. [`waits_for`](Report::waits_for)
-    /// names the context that is waited for. One of these waits:
+    /// names the other context. The report is about one of these waits:
     ///
-    /// - The exit of the context. It goes on waiting.
-    /// - An enter that has failed. It goes on waiting for a context that it had opened.
-    /// - An enter, because there are [too many](crate::detached::set_limit) exits in the
-    ///   background. The oldest of them is named, and the enter proceeds now.
+    /// - An exit waits for another context. It goes on waiting.
+    /// - An enter that has failed waits for a context that it had opened. It goes on waiting.
+    /// - An enter has waited because there are [too many](crate::detached::set_limit) exits in the
+    ///   background. The report names the oldest of them, and the enter proceeds now.
     ///
     /// The guide says [which waits never
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).

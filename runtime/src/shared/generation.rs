@@ -3,17 +3,17 @@
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
 //! | `New` | `Opening` | a user | the first one comes |
-//! | `Opening` | `Open`, `Failed` | the user who opens it | enter has ended |
-//! | `Opening` | `Left` | the user who opens it | gives up, and others wait: one of them goes on |
+//! | `Opening` | `Open`, `Failed` | the user that opens it | enter has ended |
+//! | `Opening` | `Left` | the user that opens it | gives up, and others wait: one of them goes on |
 //! | `Left` | `Opening` | a user | goes on with it |
 //! | `Opening`, `Left` | `Ending` | a user | gives up, and nobody waits: it ends in the background |
 //! | `Open` | `Ending` | the last user | leaves, unless it lingers; or its time is over, or it is drained |
 //! | `Ending` | `Over` | the code | has ended, wherever it ran |
-//! | `Opening` | `Over` | the user who opens it | enter panics |
+//! | `Opening` | `Over` | the user that opens it | enter panics |
 //!
 //! 1. Whoever takes the context out of the phase must drive it or drop it, and never under the
 //!    lock, because the context's code may call into this module.
-//! 2. Every change wakes the users who wait. So no user depends on another task to go on.
+//! 2. Every change wakes the users that wait. So no user depends on another task to go on.
 //! 3. All shares in the value drop before their user is subtracted from the count. So the value can
 //!    be taken back when the count is 0.
 //!    taken back when the count is 0.
@@ -48,7 +48,7 @@ pub(super) struct Generation<V, E> {
 
 struct State<V, E> {
     phase: Phase<V, E>,
-    /// The number of users who have no share yet, including the one who opens.
+    /// The number of users that have no share yet, including the one who opens.
     waiting: usize,
     /// `true` once nothing of the context's code is left.
     has_ended: bool,
@@ -271,7 +271,7 @@ where
     }
 }
 
-/// A user who waits for a share, or opens the context.
+/// A user that waits for a share, or opens the context.
 struct Waiting<'g, V, E>(&'g Generation<V, E>);
 
 impl<'g, V, E> Waiting<'g, V, E> {

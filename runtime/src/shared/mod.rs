@@ -68,14 +68,13 @@ struct State<V, E> {
 type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 
 /// A context that its first user opens, and its last user exits.
+/// The first user calls `open`, and enters the context that `open` returns. Users that come during
+/// the enter wait for its end, and users that come later use the open context. The body of each
+/// user borrows a [`Share`], which dereferences to the value, so the value must be `Sync`. The last
+/// user that leaves exits the context, and awaits the exit. Users that come during that exit wait
+/// for its end, and then open a new context. So two contexts are never open at the same time.
 ///
-/// The first user calls `open`, and enters the context that `open` returns. Users who come during
-/// the enter wait for its end, and users who come later use the open context. The body of each user
-/// borrows a [`Share`], which dereferences to the value, so the value must be `Sync`. The last user
-/// who leaves exits the context, and awaits the exit. Users who come during that exit wait for its
-/// end, and then open a new context. So two contexts are never open at the same time.
-///
-/// With [`linger`](Shared::linger) it stays open for a while after its last use, and
+/// With [`linger`](Shared::linger), the context stays open for a while after its last use.
 /// [`replace`](Shared::replace) opens another context in its place. [`keyed`] shares one context
 /// for each key.
 ///
@@ -109,9 +108,9 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Errors
 ///
-/// If an enter fails, all users who have waited for it get its error. Therefore the error of a
-/// shared context is an [`Arc`]; a `?` in a body makes such an `Arc`. Users who come later try
-/// again. The last user, who awaits the exit, gets the error of the exit.
+/// If an enter fails, all users that have waited for it get its error. Therefore the error of a
+/// shared context is an [`Arc`]; a `?` in a body makes such an `Arc`. Users that come later try
+/// again. The last user awaits the exit, and gets its error.
 ///
 /// A future [beside](crate::guide::beside) the body of the context runs in a task, because that
 /// body is not the body of any user. Its error ends no user's body: the error is
@@ -120,7 +119,7 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 /// # Panics
 ///
 /// If `open`, the enter or the exit panics. The panic of `open` or of the enter goes to the user
-/// who opens, and the users who wait try again. The panic of the exit goes to the last user.
+/// who opens, and the users that wait try again. The panic of the exit goes to the last user.
 ///
 /// # What the exit sees
 ///
@@ -130,10 +129,10 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Cancel safety
 ///
-/// If a user who waits is dropped, that user is gone at once. If a user who opens is dropped, one
+/// If a user that waits is dropped, that user is gone at once. If a user that opens is dropped, one
 /// of the waiting users continues the enter. If nobody waits, the enter goes on in the background,
 /// and the context exits as soon as it is open. If a user is dropped in the body, that user leaves
-/// in the background, as from any other context. If the future of a user who opens, or awaits the
+/// in the background, as from any other context. If the future of a user that opens, or awaits the
 /// exit, is neither polled nor dropped, all waiting users are held up, as with a lock.
 ///
 /// # Order

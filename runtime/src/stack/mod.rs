@@ -114,7 +114,7 @@ where
 struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
     entries: Mutex<Entries<E, D>>,
     unwound: Mutex<Unwound<E, D>>,
-    /// The drivers of what runs beside the body, in a scope.
+    /// The drivers of the futures beside the body, in a scope.
     drivers: Drivers,
     /// The stack that has taken the place of this one in the scope.
     next: Mutex<Option<Arc<Self>>>,

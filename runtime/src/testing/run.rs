@@ -1,4 +1,4 @@
-//! The result of a run of a program, and what is written about a run that fails.
+//! The result of a run of a program, and the message about a run that fails.
 
 use std::fmt;
 use std::future::Future;

@@ -68,9 +68,9 @@ pub use told::Told;
 /// [`Tasks`], spawns tasks: with or without a handle to the task's value, or until the body ends.
 /// It also gives a token that tells the tasks to end.
 ///
-/// The tasks run on the tokio runtime that the context was entered on, or, if there is none, on a
-/// thread of this crate, like [detached](crate::detached) exits. Tasks that a runtime drops when it
-/// shuts down are reported as [`Lost`](crate::report::Kind::Lost), if the body completed.
+/// The tasks run on the tokio runtime that the context was entered on. Without a runtime, they run
+/// on a thread of this crate, like [detached](crate::detached) exits. Tasks that a runtime drops
+/// when it shuts down are reported as [`Lost`](crate::report::Kind::Lost), if the body completed.
 ///
 /// # Cancel safety
 ///
