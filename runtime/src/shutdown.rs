@@ -1,6 +1,5 @@
 //! The end of a program. The app is told to end, has a grace, and is dropped. Then the exits in the
 //! background drain, and the exits that are left are named.
-//! named.
 //!
 //! ```no_run
 //! use async_context_manager::shutdown;
