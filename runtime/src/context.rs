@@ -49,17 +49,17 @@ use crate::outcome::Outcome;
 /// # What the implementer owes
 ///
 /// An enter that fails or panics must clean up after itself, because exit runs only after an enter
-/// that returned a value. If the failed enter opened other contexts and gave them up, the crate
-/// exits those contexts before the caller gets the error. Exit gets the value back, and must not
-/// assume that the body left the value untouched.
+/// that returned a value. Contexts that the failed enter opened and gave up exit before the caller
+/// gets the error. Exit gets the value back, and must not assume that the body left the value
+/// untouched.
 ///
 /// # What the caller owes
 ///
 /// [`AsyncContextExt`](crate::AsyncContextExt) keeps the protocol: enter once, exit once, whatever
-/// happens in between. Some code calls `enter` and `exit` directly, for instance to build one
-/// context out of another. Such code must keep the protocol itself, and must run
-/// [`beside`](Self::beside) between the two calls. A context that is entered but never exited is
-/// reported as [`NotRun`](crate::report::Kind::NotRun) where that is possible.
+/// happens in between. Code that calls `enter` and `exit` directly, for instance to build one
+/// context out of another, must keep the protocol itself, and must run [`beside`](Self::beside)
+/// between the two calls. A context that is entered but never exited is reported as
+/// [`NotRun`](crate::report::Kind::NotRun) where that is possible.
 ///
 /// # Cancel safety
 ///
@@ -80,11 +80,11 @@ use crate::outcome::Outcome;
 )]
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub trait AsyncContext: Sized + Send {
-    /// The type of the value that the body borrows.
+    /// The value that the body borrows.
     type Value: Send;
-    /// The type of the errors of enter, of exit, and of the body.
+    /// The error of enter, of exit, and of the body.
     type Error: fmt::Debug + Send + Sync + 'static;
-    /// The type of what exit decides about a failed body: nothing (`()`), or a [`Suppression`].
+    /// The decision of exit about a failed body: nothing (`()`), or a [`Suppression`].
     type Verdict: Verdict;
 
     /// Opens the resource. The crate calls it once.
@@ -199,9 +199,9 @@ pub trait AsyncContext: Sized + Send {
     ///
     /// # Errors
     ///
-    /// An error ends the body, as if the body had failed with that error. `Ok(())` does not affect
-    /// the body. Code that enters and exits a context by hand must call this method as well. If it
-    /// does not, that is [reported](crate::report::Kind::BesideNotRun).
+    /// An error ends the body, as if the body had failed with it. `Ok(())` does not affect the
+    /// body. Code that enters and exits a context by hand must call this method as well. If it does
+    /// not, that is [reported](crate::report::Kind::BesideNotRun).
     ///
     /// # Panics
     ///
@@ -239,9 +239,8 @@ pub trait AsyncContext: Sized + Send {
 /// What an exit decides about a failed body: `()` for a context that never suppresses, or
 /// [`Suppression`] for a context that may. No other type implements this trait.
 ///
-/// The type tells the caller which of the two it is. The use of a context with the verdict `()`
-/// gives the body's result. The use of a context with the verdict `Suppression` gives an `Option`
-/// of it, because the result may be missing.
+/// With the verdict `()`, the use of a context gives the body's result. With `Suppression`, it
+/// gives an `Option`, because the result may be missing.
 ///
 /// ```
 /// use async_context_manager::{Suppression, Verdict};
@@ -257,7 +256,7 @@ pub trait AsyncContext: Sized + Send {
     note = "an exit returns `Ok(())`; one that may suppress errors has the verdict `Suppression`"
 )]
 pub trait Verdict: sealed::Sealed + Send + 'static {
-    /// The type that the use of the context gives for a body's result `R`.
+    /// The result of the use of the context, for a body's result `R`.
     type Output<R>;
 
     /// The verdict that changes nothing.

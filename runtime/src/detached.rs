@@ -134,8 +134,8 @@ pub fn list() -> Snapshot {
 /// Exits accumulate, with all that they hold, if a program gives contexts up faster than their
 /// exits end, for instance when a database has gone and requests time out. With a limit of `n`, an
 /// enter waits while `n` exits are in the background. The waiting enters are let in one after the
-/// other. There is no limit unless this function is called, and `usize::MAX` removes the limit. Set
-/// it at the start of the program, before the first guard.
+/// other. By default there is no limit; `usize::MAX` removes a limit. Set it at the start of the
+/// program, before the first guard.
 ///
 /// The limit must not hold back anything that a closing context could wait for. Therefore an enter
 /// waits only if all of this is true:
@@ -188,7 +188,7 @@ static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout), and reported as
 /// [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code. It covers neither the wait
 /// for other exits nor an enter that goes on in the background. In a stack, each exit has the whole
-/// limit. There is no limit unless this function is called, and `Duration::MAX` removes the limit.
+/// limit. By default there is no limit; `Duration::MAX` removes a limit.
 ///
 /// An exit with a limit of its own keeps that limit. An exit that is awaited is not limited,
 /// because the error would have no type. A new limit also holds for exits that are already in the
@@ -255,7 +255,7 @@ pub fn force(seen: &Seen) -> bool {
 /// A [shared](crate::shared) context that [lingers](crate::Shared::linger) after its last use is
 /// closed at once.
 ///
-/// Do not call this function inside an enter or an exit: there it would wait for itself.
+/// Do not call it inside an enter or an exit: there it would wait for itself.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -298,8 +298,8 @@ pub async fn drain() {
 ///
 /// # Panics
 ///
-/// If it is called outside a tokio runtime, or on a runtime without a timer, as
-/// `tokio::time::timeout` does.
+/// If it is called outside a tokio runtime, or on one without a timer, as `tokio::time::timeout`
+/// does.
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,
@@ -319,8 +319,8 @@ pub(crate) fn left() -> usize {
 /// The exits that are left are reported, as by [`drain_timeout`].
 ///
 /// This is for a `main` whose runtime is gone. On a thread of a running runtime, call [`drain`]
-/// instead. Exits that this thread would drive cannot go on while it is blocked. Exits on a
-/// current-thread runtime that nobody drives cannot go on either.
+/// instead. Exits that this thread would drive cannot go on while it is blocked, nor can exits on a
+/// current-thread runtime that nobody drives.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -384,8 +384,8 @@ pub fn drain_blocking(limit: Duration) -> usize {
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, the future inside it drops too. What that one hands over goes on in
-/// the background.
+/// If the future is dropped, the inner future drops, and what it hands over goes on in the
+/// background.
 pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
     // Boxed, because the future of a whole program is large.
     let mut future = Box::pin(catch(future));

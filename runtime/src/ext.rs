@@ -75,8 +75,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If enter, the body or exit panics. The body's panic goes on after exit has run. If exit
-    /// panics too, the body's panic goes on, and the exit's is reported.
+    /// If enter, the body or exit panics. The body's panic goes on after exit has run; a panic of
+    /// that exit is then reported.
     ///
     /// # Cancel safety
     ///
@@ -99,12 +99,12 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Like [`with`](Self::with), for a body that is not `Send`.
     ///
-    /// The future is `Send` whenever it can be, and the compiler usually infers that. The compiler
-    /// cannot infer it if two things come together: the value's type has a lifetime in it, as a
-    /// `&'static str` has, and the future is part of a bigger future that must be `Send`, such as a
-    /// spawned task, an axum handler or a generator. Then the compiler says that an "implementation
-    /// of `AsyncFnOnce` is not general enough" (a [limit of today's compiler]). `with` does not
-    /// have that limit, because its signature says that the future is `Send`.
+    /// The future is `Send` whenever it can be, and the compiler usually infers that. It cannot if
+    /// the value's type has a lifetime in it, as a `&'static str` has, and the future is part of a
+    /// bigger future that must be `Send`, such as a spawned task, an axum handler or a generator.
+    /// Then the compiler says that an "implementation of `AsyncFnOnce` is not general enough" (a
+    /// [limit of today's compiler]). `with` does not have that limit, because its signature says
+    /// that the future is `Send`.
     ///
     /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
     ///
@@ -327,9 +327,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// # Comparison
     ///
     /// In a `try_stream!` of the crate `async-stream`, a `yield` cannot be in the body of a `with`,
-    /// because that body is a closure. It can be next to a guard, but a `?` drops the guard. The
-    /// guard's context then exits in the background as cancelled: it does not see the error, and
-    /// the stream ends first.
+    /// because that body is a closure. Next to a guard, a `yield` works, but a `?` drops the guard.
+    /// Its context then exits in the background as cancelled, does not see the error, and the
+    /// stream ends first.
     #[cfg(feature = "stream")]
     fn stream<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Send + Unpin
     where
@@ -382,7 +382,7 @@ pub trait AsyncContextExt: AsyncContext {
         stream::stream(self, body)
     }
 
-    /// Like [`with`](Self::with), for a context that borrows from its surroundings.
+    /// Like [`with`](Self::with), for a context that borrows.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -414,10 +414,10 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Cancel safety
     ///
-    /// **Dropping the future is not safe**: a context that borrows cannot go on in the background.
-    /// If the future is dropped between the beginning of enter and the end of exit, the context
-    /// drops where it stands, and that is [reported](crate::report::Kind::NotRun). Errors and
-    /// panics are treated as in `with`.
+    /// **A drop is not covered**: a context that borrows cannot go on in the background. If the
+    /// future is dropped between the beginning of enter and the end of exit, the context drops
+    /// where it stands, and that is [reported](crate::report::Kind::NotRun). Errors and panics are
+    /// covered as in `with`.
     fn with_scoped<R, F>(
         self,
         body: F,
@@ -567,8 +567,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// # Panics
     ///
     /// If the context is entered on a tokio runtime without a timer, as `tokio::time::timeout`
-    /// does. The panic comes before the context's own enter begins. Without a tokio runtime, a
-    /// thread of this crate measures the time.
+    /// does. Its own enter does not begin then. Without a tokio runtime, a thread of this crate
+    /// measures the time.
     fn enter_timeout(
         self,
         limit: Duration,
@@ -625,8 +625,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// [reported](crate::report) as [`TimedOut`](crate::report::Kind::TimedOut).
     ///
     /// A context that the exit has opened until then goes on in the background. No other exit waits
-    /// for that context, and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that
-    /// was opened elsewhere and passed to the exit keeps its order.
+    /// for it, and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that was opened
+    /// elsewhere and passed to the exit keeps its order.
     ///
     /// A `Vec` of contexts, or a [`join`](crate::join), has several exits. Those that have begun
     /// are dropped, and the others run in the background.
@@ -655,8 +655,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// # Panics
     ///
     /// If the context is entered on a tokio runtime without a timer, as `tokio::time::timeout`
-    /// does. The panic comes before the context's own enter begins. Without a tokio runtime, a
-    /// thread of this crate measures the time.
+    /// does. Its own enter does not begin then. Without a tokio runtime, a thread of this crate
+    /// measures the time.
     fn exit_timeout(
         self,
         limit: Duration,
@@ -742,8 +742,8 @@ pub trait AsyncContextExt: AsyncContext {
         BoxContext::new(self)
     }
 
-    /// Returns a context that carries a value to its exit. The value is the one of a
-    /// `tokio::task_local!`, or of any other [`Carry`], in the task that enters the context.
+    /// Returns a context that carries a value of the task that enters it to its exit: the value of
+    /// a `tokio::task_local!`, or of any other [`Carry`].
     ///
     /// An exit in the background runs in a task of its own. A task-local has no value there, so
     /// reading it panics. With `carry`, the exit has the value wherever it runs: awaited, in the
@@ -819,8 +819,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If the context was also put [`inside`](Self::inside) a guard. The panic comes when the
-    /// context is entered.
+    /// If the context was also put [`inside`](Self::inside) a guard, when it is entered.
     fn independent(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
@@ -866,8 +865,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If the context is also [`independent`](Self::independent). The panic comes when the context
-    /// is entered.
+    /// If the context is also [`independent`](Self::independent), when it is entered.
     fn inside<C>(self, guard: &Guard<C>) -> Inside<Self>
     where
         C: AsyncContext + 'static,

@@ -1,6 +1,6 @@
-//! The function [`generator`], which [`#[async_context]`](macro@crate::async_context) calls with
-//! the code of a function. Messages of the compiler name the items of this module. A program does
-//! not have to.
+//! The function [`generator`], which [`#[async_context]`](macro@crate::async_context) calls with a
+//! function's code. Messages of the compiler name the items of this module. A program does not have
+//! to.
 //!
 //! ```
 //! use async_context_manager::generator::generator;

@@ -43,8 +43,8 @@ use crate::settle::{Body, Owed, unshare};
 ///
 /// # Drop
 ///
-/// A guard may be dropped without a call of these functions: by an early return, a `?`, a panic, or
-/// the drop of the future around it. It then exits in the background as
+/// If a guard is dropped without one of these functions, by an early return, a `?`, a panic, or the
+/// drop of the future around it, it exits in the background as
 /// [`Cancelled`](crate::Outcome::Cancelled). To let the exit see an error, pass the error to
 /// [`Guard::exit`] or [`Guard::fail`].
 ///

@@ -256,8 +256,8 @@ pub mod prelude {
 /// ```
 ///
 /// An optional second argument is a future that runs beside the body. Its output is
-/// `Result<(), Error>`. An error ends the body, as if the body had failed with that error. See the
-/// guide: [what runs beside the body](crate::guide::beside).
+/// `Result<(), Error>`. An error ends the body, as if the body had failed with it. See the guide:
+/// [what runs beside the body](crate::guide::beside).
 ///
 /// ```
 /// use async_context_manager::prelude::*;

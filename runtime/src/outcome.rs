@@ -250,9 +250,9 @@ impl BodyError {
     }
 
     /// Returns `true` if the body itself has not failed, and the future
-    /// [beside](crate::guide::beside) the body ended it with this error. That future is the second
+    /// [beside](crate::guide::beside) the body ended it with this error. The future is the second
     /// argument of [`yield_!`](crate::yield_), or
-    /// [`AsyncContext::beside`](crate::AsyncContext::beside). It may belong to this context, to a
+    /// [`AsyncContext::beside`](crate::AsyncContext::beside), and may belong to this context, to a
     /// context around the body, or to a part of this context.
     ///
     /// ```

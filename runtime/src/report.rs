@@ -97,10 +97,10 @@ pub enum Kind {
     /// panic of that enter or exit.
     Panicked,
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
-    /// the error that says so. Or the [limit for all exits](crate::detached::set_exit_limit) cut
-    /// the exit off. Or tasks of [`tasks`](crate::tasks()) were aborted after a body that
-    /// completed, because their [grace](crate::TaskGroup::grace) was over. The report has no error,
-    /// and no second report as `ExitFailed` follows.
+    /// the error that says so. Or it was cut off by the [limit for all
+    /// exits](crate::detached::set_exit_limit). Or tasks of [`tasks`](crate::tasks()) were aborted
+    /// after a body that completed, because their [grace](crate::TaskGroup::grace) was over. The
+    /// report has no error, and no second report as `ExitFailed` follows.
     TimedOut,
     /// A context in the background was given up, because the program called
     /// [`detached::force`](crate::detached::force).
@@ -133,10 +133,10 @@ pub enum Kind {
     /// A wait has taken longer than [`set_wait_limit`] allows. [`waits_for`](Report::waits_for)
     /// names the other context. The report is about one of these waits:
     ///
-    /// - An exit waits for another context. It goes on waiting.
-    /// - An enter that has failed waits for a context that it had opened. It goes on waiting.
-    /// - An enter has waited because there are [too many](crate::detached::set_limit) exits in the
-    ///   background. The report names the oldest of them, and the enter proceeds now.
+    /// - An exit waits for another context, and goes on waiting.
+    /// - A failed enter waits for a context that it had opened, and goes on waiting.
+    /// - An enter has waited because [too many](crate::detached::set_limit) exits were in the
+    ///   background. The report names the oldest exit, and the enter proceeds now.
     ///
     /// The guide says [which waits never
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
@@ -386,10 +386,10 @@ pub fn reset_hook() {
 /// Sets how long an exit may wait for other contexts before the wait is reported as
 /// [`LongWait`](Kind::LongWait).
 ///
-/// The limit is ten seconds unless this function is called. `Duration::MAX` turns the reports off.
-/// A wait keeps the limit that it began with. An exit that waits for several contexts, one after
-/// the other, is reported once. The report names the context that the exit waits for when the time
-/// is over. On a tokio runtime without a timer, nothing is reported.
+/// The default is ten seconds. `Duration::MAX` turns the reports off. A wait keeps the limit that
+/// it began with. An exit that waits for several contexts, one after the other, is reported once.
+/// The report names the context that the exit waits for when the time is over. On a tokio runtime
+/// without a timer, nothing is reported.
 ///
 /// ```
 /// use async_context_manager::report;

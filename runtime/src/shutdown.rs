@@ -1,5 +1,4 @@
-//! The end of a program. The app is told to end, has a grace, and is dropped. Then the exits in the
-//! background drain, and the exits that are left are named.
+//! The end of a program: the app is told to end, has a grace, and is dropped; then its exits drain.
 //!
 //! ```no_run
 //! use async_context_manager::shutdown;
@@ -97,7 +96,7 @@ const NAME: &str = "async_context_manager::shutdown";
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, the app drops, and nothing waits for its exits.
+/// If the future is dropped, the app drops, and its exits are not awaited.
 pub async fn run<F: Future>(app: F) -> Ended<F::Output> {
     Times::new().run(app).await
 }
@@ -290,7 +289,7 @@ impl Times {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the app drops, and nothing waits for its exits.
+    /// If the future is dropped, the app drops, and its exits are not awaited.
     pub async fn run<F: Future>(self, app: F) -> Ended<F::Output> {
         listen();
         self.run_with(app, &SIGNALS).await

@@ -61,8 +61,8 @@ use crate::time_limit::{Timer, check_timer};
 ///
 /// # Errors
 ///
-/// [`Elapsed`], if the deadline passes before the body has ended. If both happen in the same poll,
-/// the body counts as ended before the deadline.
+/// [`Elapsed`], if the deadline passes before the body has ended. If both end in the same poll, the
+/// body counts.
 ///
 /// # Panics
 ///

@@ -7,9 +7,9 @@ use crate::combine::members::{AnyMember, Member, Members};
 use crate::context::AsyncContext;
 use crate::driven::Drivers;
 
-/// Joins several contexts into one. They enter and exit at the same time. The contexts are a tuple
-/// of up to eight, or an array. The value is the tuple, or the array, of their values. In Python,
-/// this is `await asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
+/// Joins a tuple of up to eight contexts, or an array, into one context. They enter and exit at the
+/// same time. The value is the tuple or array of their values. In Python, this is
+/// `await asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
 ///
 /// ```
 /// use async_context_manager::{join, prelude::*};
@@ -83,7 +83,7 @@ pub fn join<J: Join>(
     note = "`.err_into::<Error>()` makes errors the same; `join_all` takes any iterator"
 )]
 pub trait Join: sealed::Sealed + 'static {
-    /// The type of the values of the contexts.
+    /// The values of the contexts.
     type Value: Send;
     /// The common error type of the contexts.
     type Error: fmt::Debug + Send + Sync + 'static;

@@ -10,9 +10,9 @@ use crate::driven::Drivers;
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
-/// Joins many contexts into one. They enter and exit at the same time. The value is the list of
-/// their values, in the order of the iterator. In Python, this is `await
-/// asyncio.gather(*map(stack.enter_async_context, contexts))`.
+/// Joins many contexts, which enter and exit at the same time. The value is the list of their
+/// values, in the order of the iterator. In Python, this is
+/// `await asyncio.gather(*map(stack.enter_async_context, contexts))`.
 ///
 /// ```
 /// use async_context_manager::{join_all, prelude::*};

@@ -129,11 +129,11 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Cancel safety
 ///
-/// If a user that waits is dropped, that user is gone at once. If a user that opens is dropped, one
-/// of the waiting users continues the enter. If nobody waits, the enter goes on in the background,
-/// and the context exits as soon as it is open. If a user is dropped in the body, that user leaves
-/// in the background, as from any other context. If the future of a user that opens, or awaits the
-/// exit, is neither polled nor dropped, all waiting users are held up, as with a lock.
+/// A waiting user that is dropped is gone at once. If the user that opens is dropped, a waiting
+/// user continues the enter. If nobody waits, the enter goes on in the background, and the context
+/// exits as soon as it is open. A user that is dropped in the body leaves in the background, as
+/// from any other context. If the future of a user that opens, or awaits the exit, is neither
+/// polled nor dropped, all waiting users are held up, as with a lock.
 ///
 /// # Order
 ///
@@ -287,8 +287,8 @@ where
     ///
     /// The setting holds for all clones, from the next opening on. The exit then runs in the
     /// background, and its error is [reported](crate::report). [`drain`](crate::detached::drain)
-    /// closes lingering contexts at once. The shutdown of the runtime that the last user's timer is
-    /// on does so, too.
+    /// closes lingering contexts at once. So does the shutdown of the runtime that the last user's
+    /// timer is on.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, shared};
@@ -321,9 +321,9 @@ where
 
     /// Opens another context, and replaces the current one with it.
     ///
-    /// All uses that begin after the new context has opened get the new context. Contexts that are
-    /// opened later are made by `open` as well. The last user of the old context exits it. If the
-    /// old context has no user, `replace` exits it before it returns.
+    /// Uses that begin after the new context has opened get it. Contexts that are opened later are
+    /// made by `open` as well. The last user of the old context exits it. If the old context has no
+    /// user, `replace` exits it before it returns.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, swappable};

@@ -87,10 +87,9 @@ pub use lease::Lease;
 ///
 /// # Order
 ///
-/// The entries exit from the last to the first. Each exit begins after two things: the exit above
-/// it has ended, and all contexts that the exits above it have given up have ended. In the code
-/// around it, a stack is ordered like a [guard](crate::Guard#order) that was opened when the stack
-/// was created.
+/// The entries exit from the last to the first. Each exit begins when the exit above it, and all
+/// contexts that the exits above it have given up, have ended. In the code around it, a stack is
+/// ordered like a [guard](crate::Guard#order) that was opened when the stack was created.
 ///
 /// # Comparison
 ///
@@ -182,8 +181,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     ///
     /// # Panics
     ///
-    /// If the body panics, after all exits have run. Otherwise, if an exit panics: the first panic
-    /// goes on after all exits have run.
+    /// If the body or an exit panics. The body's panic, or else the first panic of an exit, goes on
+    /// after all exits have run.
     ///
     /// # Cancel safety
     ///
@@ -430,7 +429,7 @@ where
     ///
     /// # Errors
     ///
-    /// The error of enter. The stack has not changed then.
+    /// The error of enter. The stack has not changed.
     ///
     /// # Panics
     ///

@@ -27,9 +27,9 @@ use crate::report::Tap;
 ///
 /// # Panics
 ///
-/// If the check or the program panics. Before the panic goes on, stderr shows which run it was:
-/// [`cancel_after`] or [`cancel_woken_after`] repeats that run alone. Also if the program does not
-/// end: see [the module](super#panics).
+/// If the check or the program panics. Stderr first shows which run it was: [`cancel_after`] or
+/// [`cancel_woken_after`] repeats that run alone. Also if the program does not end: see [the
+/// module](super#panics).
 pub async fn cancel_everywhere<F: Future>(
     mut program: impl FnMut() -> F,
     mut check: impl FnMut(&Run<F::Output>),

@@ -235,9 +235,9 @@ impl Error for Injected {}
 ///
 /// # Panics
 ///
-/// If the check panics. Before the panic goes on, stderr shows which run it was: [`inject`] repeats
-/// that run alone. The program's own panics are a part of the run. Also if the program does not
-/// end: see [the module](super#panics).
+/// If the check panics. Stderr first shows which run it was: [`inject`] repeats that run alone. The
+/// program's own panics are a part of the run. Also if the program does not end: see [the
+/// module](super#panics).
 pub async fn inject_everywhere<F: Future>(
     mut program: impl FnMut(Faults) -> F,
     mut check: impl FnMut(&Run<F::Output>),

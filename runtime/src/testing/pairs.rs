@@ -44,10 +44,10 @@ impl<A, B> PairRun<A, B> {
 /// background, and calls the check. Returns the number of runs.
 ///
 /// [`cancel_everywhere`](super::cancel_everywhere) proves that a program cleans up after itself.
-/// This function proves that a program and the exits of another one in the background do not
-/// disturb each other. While the exits of the first program still run, the second program reaches
-/// each of its awaits, and is dropped there. The same happens the other way around. Use it for two
-/// users of one resource: a pool, a lock, a file.
+/// This function proves that a program and the background exits of another one do not disturb each
+/// other. While the exits of the first program still run, the second reaches each of its awaits,
+/// and is dropped there; and the other way around. Use it for two users of one resource: a pool, a
+/// lock, a file.
 ///
 /// Each program must also end if the other one was dropped.
 ///
@@ -80,9 +80,8 @@ impl<A, B> PairRun<A, B> {
 ///
 /// # Panics
 ///
-/// If the check or a program panics. Before the panic goes on, stderr shows which run it was:
-/// [`cancel_pair_after`] repeats that run alone. Also if a program does not end: see [the
-/// module](super#panics).
+/// If the check or a program panics. Stderr first shows which run it was: [`cancel_pair_after`]
+/// repeats that run alone. Also if a program does not end: see [the module](super#panics).
 pub async fn cancel_pairs<A: Future, B: Future>(
     mut programs: impl FnMut() -> (A, B),
     mut check: impl FnMut(&PairRun<A::Output, B::Output>),

@@ -63,10 +63,9 @@ pub use told::Told;
 ///
 /// If the compiler cannot infer the error type, name it in the call: `tasks::<io::Error>()`.
 ///
-/// The methods of the returned [`TaskGroup`] set what the group does when a task fails, how many
-/// tasks run at a time, and how long the tasks have at the end. The value that the body borrows,
-/// [`Tasks`], spawns tasks: with or without a handle to the task's value, or until the body ends.
-/// It also gives a token that tells the tasks to end.
+/// The returned [`TaskGroup`] sets what happens when a task fails, how many tasks run at a time,
+/// and how long they have at the end. The body's [`Tasks`] offers handles to the tasks' values, a
+/// token that tells tasks to end, and tasks that end with the body.
 ///
 /// The tasks run on the tokio runtime that the context was entered on. Without a runtime, they run
 /// on a thread of this crate, like [detached](crate::detached) exits. Tasks that a runtime drops
@@ -75,9 +74,8 @@ pub use told::Told;
 /// # Cancel safety
 ///
 /// If the future is dropped during the body, the context aborts its tasks, and joins them. If it is
-/// dropped while the exit joins the tasks after a body that completed, the exit goes on joining
-/// them in the background. A task that never ends by itself must be told to end, by
-/// [`Tasks::told`].
+/// dropped while the exit joins the tasks of a completed body, the exit goes on in the background.
+/// A task that never ends by itself must be told to end, by [`Tasks::told`].
 ///
 /// # Errors
 ///
@@ -89,7 +87,7 @@ pub use told::Told;
 ///
 /// If the body completes and a task panics. The first panic goes on after all tasks have ended;
 /// other panics are reported. Enter panics if there is no runtime and the system has no thread for
-/// one. It also panics if there is a [grace](TaskGroup::grace) and the runtime has no timer.
+/// one, or if there is a [grace](TaskGroup::grace) and the runtime has no timer.
 ///
 /// # Comparison
 ///
@@ -199,7 +197,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     }
 
     /// Sets how long the tasks have to end by themselves once [`Tasks::told`] has told them to.
-    /// After that time, the tasks that are left are aborted and joined.
+    /// Tasks that are left then are aborted and joined.
     ///
     /// The time begins when the token is told, however the body has ended. Without a grace, the
     /// tasks have unlimited time after a body that completed, and no time after any other body. If
