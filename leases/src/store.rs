@@ -16,7 +16,6 @@ use crate::claim::Claim;
 /// 1. The server must decide each request in one step: a script, a transaction, a compare-and-swap.
 /// 2. A lease must end by the clock of the server, and no earlier than [`ttl`](Claim::ttl) after
 ///    the server received the request. The clocks of clients must not matter.
-///    server received the request. The clocks of clients must not matter.
 /// 3. The token of a lease must grow with each new holder, and survive releases, ends and restarts.
 /// 4. A request may be dropped at any moment, and may then have arrived or not.
 ///

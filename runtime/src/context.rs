@@ -154,9 +154,9 @@ pub trait AsyncContext: Sized + Send {
         outcome: &Outcome,
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send;
 
-    /// Runs beside the body, and may end the body. Such code renews a lease, sends heartbeats, or
-    /// watches for a signal. The crate calls it once, after an enter that succeeded. A context with
-    /// nothing to run beside its body omits this method.
+    /// Runs beside the body, and may end the body. For example, it renews a lease, sends
+    /// heartbeats, or watches for a signal. The crate calls it once, after an enter that succeeded.
+    /// A context with nothing to run beside its body omits this method.
     ///
     /// The caller's task polls the future together with the body, from the end of enter to the
     /// beginning of exit. Then the future is dropped. See the guide: [what runs beside the
@@ -266,7 +266,7 @@ pub trait Verdict: sealed::Sealed + Send + 'static {
     #[doc(hidden)]
     fn completed<R>(value: R) -> Self::Output<R>;
 
-    /// The output in place of that of a suppressed body. `None` if this verdict does not suppress.
+    /// The output for a suppressed body. `None` if this verdict does not suppress.
     #[doc(hidden)]
     fn suppressed<R>(&self) -> Option<Self::Output<R>>;
 }

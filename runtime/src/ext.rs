@@ -82,9 +82,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// If the future is dropped before its first poll, nothing has happened. If it is dropped
     /// during enter, enter goes on in the background, and exit follows. If it is dropped during the
-    /// body, what the body holds drops first, and then exit runs in the background. If it is
-    /// dropped during exit, that same exit goes on in the background. See
-    /// [`detached`](crate::detached).
+    /// body, what the body holds drops first, and then exit runs there. If it is dropped during
+    /// exit, that exit goes on there. See [`detached`](crate::detached).
     fn with<R, F>(
         self,
         body: F,
@@ -529,8 +528,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// Returns a context that limits the time of its enter.
     ///
     /// The body then fails with [`TimeoutError<Error>`](TimeoutError). A `?` converts the context's
-    /// own error to that type. Therefore a body whose last call fails with the context's own error
-    /// ends in `Ok(read(name).await?)`, not in `read(name).await`.
+    /// own error, so a body whose last call fails with that error ends in `Ok(read(name).await?)`,
+    /// not in `read(name).await`.
     ///
     /// The limit does not cover body and exit. In Python, this is `asyncio.timeout` around
     /// `__aenter__`, except that Python cancels `__aenter__`.

@@ -22,9 +22,9 @@
 //! # }
 //! ```
 //!
-//! A context with a limit, another error or a box around it counts as one context. If a context
-//! contains several contexts, as a `join`, a `Vec` or a stack does, the observer is told of each of
-//! them. It is also told of the whole, which has a name of its own.
+//! A context with a limit, another error or a box around it counts as one context. For a `join`, a
+//! `Vec` or a stack, the observer is told of each context in it, and of the whole, which has a name
+//! of its own.
 //!
 //! Without an observer, a use of a context only checks whether there is one. Errors that no caller
 //! is left to receive go to another hook: see [`report`](crate::report).

@@ -16,7 +16,6 @@
 //! 2. Every change wakes the users that wait. So no user depends on another task to go on.
 //! 3. All shares in the value drop before their user is subtracted from the count. So the value can
 //!    be taken back when the count is 0.
-//!    taken back when the count is 0.
 
 use std::fmt;
 use std::mem;

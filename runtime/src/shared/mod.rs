@@ -118,8 +118,8 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Panics
 ///
-/// If `open`, the enter or the exit panics. The panic of `open` or of the enter goes to the user
-/// who opens, and the users that wait try again. The panic of the exit goes to the last user.
+/// If `open`, the enter or the exit panics. The first two go to the user that opens, and the users
+/// that wait try again. The third goes to the last user.
 ///
 /// # What the exit sees
 ///

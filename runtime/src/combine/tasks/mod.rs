@@ -132,7 +132,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     /// [grace](Self::grace), and exit joins them. Their failures meanwhile are
     /// [reported](crate::report). The same happens if a task fails while exit waits for the tasks.
     ///
-    /// A future [beside](crate::guide::beside) the body ends the body, which drops at its next
+    /// What ends the body is a future [beside](crate::guide::beside) it: the body drops at its next
     /// await. The body may also be the caller's own code, under a [`Guard`](crate::Guard). Then
     /// [`Guard::ended`](crate::Guard::ended) tells when the body has ended.
     ///

@@ -189,9 +189,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         running.background.spawn_on(task, &self.runtime);
     }
 
-    /// Returns a token that is told when the body has ended. In a group that [fails
-    /// fast](crate::TaskGroup::fail_fast), it is also told when a task has failed. It is told
-    /// before any task is aborted.
+    /// Returns a token that is told when the body has ended or, in a group that [fails
+    /// fast](crate::TaskGroup::fail_fast), when a task has failed. The token is told before any
+    /// task is aborted.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
