@@ -82,8 +82,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// If the future is dropped before its first poll, nothing has happened. If it is dropped
     /// during enter, enter goes on in the background, and exit follows. If it is dropped during the
-    /// body, what the body holds drops first, and then exit runs there. If it is dropped during
-    /// exit, that exit goes on there. See [`detached`](crate::detached).
+    /// body, what the body holds drops first, and then exit runs in the background. If it is
+    /// dropped during exit, that exit goes on in the background. See [`detached`](crate::detached).
     fn with<R, F>(
         self,
         body: F,

@@ -132,8 +132,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     /// [grace](Self::grace), and exit joins them. Their failures meanwhile are
     /// [reported](crate::report). The same happens if a task fails while exit waits for the tasks.
     ///
-    /// What ends the body is a future [beside](crate::guide::beside) it: the body drops at its next
-    /// await. The body may also be the caller's own code, under a [`Guard`](crate::Guard). Then
+    /// A future [beside](crate::guide::beside) the body ends it: the body drops at its next await.
+    /// The body may also be the caller's own code, under a [`Guard`](crate::Guard). Then
     /// [`Guard::ended`](crate::Guard::ended) tells when the body has ended.
     ///
     /// ```
