@@ -134,8 +134,8 @@ pub fn list() -> Snapshot {
 /// Exits accumulate, with all that they hold, if a program gives contexts up faster than their
 /// exits end, for instance when a database has gone and requests time out. With a limit of `n`, an
 /// enter waits while `n` exits are in the background. The waiting enters are let in one after the
-/// other. By default there is no limit; `usize::MAX` removes a limit. Set it at the start of the
-/// program, before the first guard.
+/// other. By default there is no limit; `usize::MAX` removes a limit. Set the limit at the start of
+/// the program, before the first guard.
 ///
 /// The limit must not hold back anything that a closing context could wait for. Therefore an enter
 /// waits only if all of this is true:

@@ -818,7 +818,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If the context was also put [`inside`](Self::inside) a guard, when it is entered.
+    /// If the context is entered after it was also put [`inside`](Self::inside) a guard.
     fn independent(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
@@ -864,7 +864,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If the context is also [`independent`](Self::independent), when it is entered.
+    /// If the context is entered and is also [`independent`](Self::independent).
     fn inside<C>(self, guard: &Guard<C>) -> Inside<Self>
     where
         C: AsyncContext + 'static,
