@@ -22,8 +22,8 @@ pub(crate) const TTL: Duration = Duration::from_secs(10);
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// A lease of that name, as a context: waits until nobody else has the lease, renews it beside the
-/// body, and releases it in the exit.
+/// Returns a context for the lease of that name. It waits until nobody else has the lease, renews
+/// the lease beside the body, and releases the lease in the exit.
 ///
 /// Waiting holders do not form a queue: the first to ask once the lease is free gets it.
 ///
@@ -58,7 +58,8 @@ pub fn lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
     }
 }
 
-/// Like [`lease`], but does not wait: [`LeaseError::Held`] if somebody else has the lease.
+/// Like [`lease`], but does not wait: if somebody else has the lease, the enter fails with
+/// [`LeaseError::Held`].
 ///
 /// ```
 /// use async_context_leases::{LeaseError, MemoryStore, try_lease};
@@ -77,7 +78,7 @@ pub fn try_lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
     lease(store, name).wait_at_most(Duration::ZERO)
 }
 
-/// A lease that is not held yet: a context, which [`lease`] or [`try_lease`] returns.
+/// A context for a lease that is not held yet. [`lease`] and [`try_lease`] return it.
 ///
 /// ```
 /// use async_context_leases::{Acquire, MemoryStore, lease};
@@ -98,15 +99,15 @@ pub fn try_lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
 /// # Errors
 ///
 /// The enter fails with [`Held`](LeaseError::Held), [`Store`](LeaseError::Store) or
-/// [`NoAnswer`](LeaseError::NoAnswer), the body with [`Lost`](LeaseError::Lost). If the release
-/// fails, the exit returns the error, and the lease ends after its ttl. If the store no longer has
-/// the lease, the exit of a completed body fails with `Lost`. A lease that was lost in the body is
-/// not released.
+/// [`NoAnswer`](LeaseError::NoAnswer). The body fails with [`Lost`](LeaseError::Lost). If the
+/// release fails, the exit returns the error, and the lease ends after its ttl. If the store no
+/// longer has the lease, the exit of a completed body fails with `Lost`. A lease that was lost in
+/// the body is not released.
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped ends on the spot. If a request is on its way, it runs to its end, and a
-/// lease that it got is released.
+/// If a wait is dropped, it ends on the spot. If a request is on its way, it runs to its end, and a
+/// lease that the request got is released.
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub struct Acquire<S> {
     store: Arc<S>,
@@ -129,7 +130,7 @@ struct Granted {
 /// One request for a lease. Gives `None` if others have the lease.
 ///
 /// A caller that gives up waiting has nothing to undo. A request that is on its way runs to its end
-/// in the background, and releases a lease that it got.
+/// in the background, and a lease that it got is released.
 #[async_context]
 async fn attempt<S: Store>(
     store: Arc<S>,
@@ -170,8 +171,8 @@ impl<S> fmt::Debug for Acquire<S> {
 }
 
 impl<S: Store> Acquire<S> {
-    /// Sets how long the lease outlives a holder that has died; the default is ten seconds. The
-    /// lease is renewed every third of this time.
+    /// Sets how long the lease outlives a holder that has died. The default is ten seconds. The
+    /// holder renews the lease every third of this time.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, Store, lease};
@@ -188,10 +189,10 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// Sets how long before the end of the lease the holder gives up; the default is a tenth of the
+    /// Sets how long before the end of the lease the holder gives up. The default is a tenth of the
     /// ttl.
     ///
-    /// The margin leaves time for the body to drop, and for clocks that do not run at the same
+    /// In this margin the body must drop. It also makes up for clocks that do not run at the same
     /// speed.
     ///
     /// ```
@@ -233,8 +234,8 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// Sets the pauses between two requests for a lease that others have: the first pause, which
-    /// doubles from request to request, and the longest. Each is shortened at random, by up to a
+    /// Sets the pauses between two requests for a lease that others have. The first pause doubles
+    /// from request to request, up to the longest. Each pause is shortened at random, by up to a
     /// half.
     ///
     /// ```
@@ -283,7 +284,7 @@ impl<S: Store> Acquire<S> {
         self
     }
 
-    /// Returns a context on the same terms, for another holder.
+    /// Returns a context with the same settings, for another holder.
     pub(crate) fn again(&mut self) -> Self {
         Self {
             jitter: SmallRng::from_rng(&mut self.jitter),
@@ -299,7 +300,7 @@ impl<S: Store> Acquire<S> {
         self.longest_pause
     }
 
-    /// How long the holder is sure of a lease, counted from before the request was sent.
+    /// Returns how long the holder is sure of a lease, counted from before the request was sent.
     fn sure_for(&self) -> Duration {
         let margin = self.margin.unwrap_or(self.claim.ttl / 10);
         self.claim.ttl.saturating_sub(margin)

@@ -32,14 +32,14 @@ const SESSION: &str = "SELECT pg_backend_pid()";
 /// The error code by which PostgreSQL ends a wait after its `lock_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// PostgreSQL accepts no longer time for a session.
+/// The longest time that PostgreSQL accepts for a session.
 const LONGEST_TTL: Duration = Duration::from_secs(20 * 24 * 60 * 60);
 
-/// Below this, a holder could do nothing in time.
+/// With less time than this, a holder could do nothing.
 const SHORTEST_TTL: Duration = Duration::from_millis(100);
 
-/// An advisory lock of PostgreSQL, as a context: waits in the queue of the server, lends a
-/// [`Lease`], checks the session beside the body, and unlocks in the exit.
+/// Returns a context for an advisory lock of PostgreSQL. It waits in the queue of the server, lends
+/// a [`Lease`], checks the session beside the body, and unlocks in the exit.
 ///
 /// The lock belongs to a session, so each use opens a connection of its own, with these options.
 /// The tokens are in the tables of [`PostgresStore`](crate::PostgresStore), which
@@ -77,7 +77,7 @@ pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> Advis
     }
 }
 
-/// An advisory lock that is not held yet: a context, which [`advisory_lock`] returns.
+/// A context for an advisory lock that is not held yet. [`advisory_lock`] returns it.
 ///
 /// ```no_run
 /// use async_context_leases::{AdvisoryLock, advisory_lock};
@@ -101,31 +101,31 @@ pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> Advis
 ///
 /// The session tells the server to end it when it has been idle for the [ttl](AdvisoryLock::ttl)
 /// (`idle_session_timeout`, in PostgreSQL since version 14). Beside the body, the holder asks for
-/// the number of its session three times in a ttl. So the lock of a holder that was stopped or cut
-/// off ends by the server's clock. The holder counts the same time on its own clock, from before it
-/// has sent the request, less a margin, and then ends the body with [`Lost`](LeaseError::Lost). If
-/// a process dies, the server ends its lock as soon as it sees the connection closed, without
-/// waiting for the ttl.
+/// the number of its session three times in a ttl. So if a holder was stopped or cut off, its lock
+/// ends by the server's clock. The holder measures the same time on its own clock, less a margin.
+/// It begins to measure before it sends the request. After that time it ends the body with
+/// [`Lost`](LeaseError::Lost). If a process dies, the server does not wait for the ttl: it ends the
+/// lock as soon as it sees the connection closed.
 ///
 /// # What it can do that a lease in a row can't
 ///
 /// Waiting needs no polling: the server has a queue, and the longest waiter is next. A waiter asks
-/// again after each ttl, to find out if the server is gone, and thereby goes to the end of the
+/// again after each ttl, to find out whether the server is gone. It thereby goes to the end of the
 /// queue.
 ///
 /// # What it can't do behind a pooler
 ///
 /// A pooler in transaction mode, such as `PgBouncer`, assigns a session of the server for one
-/// transaction at a time. The lock stays with a session that the next client gets, and an unlock
+/// transaction at a time. So the lock stays with a session that the next client gets, and an unlock
 /// goes to another session. Two clients on one session both get the lock, because a session that
-/// has a lock gets the lock again. Give the address of the server itself, past the pooler.
-/// `PgBouncer` refuses the connection of this context, because of its startup options, unless
-/// `PgBouncer` was told to ignore them. A holder whose session changes gets
-/// [`Lost`](LeaseError::Lost), but two holders on one session cannot be detected. [`PostgresStore`]
-/// has none of these problems.
+/// has a lock gets it again. Give the address of the server itself, past the pooler. `PgBouncer`
+/// refuses the connection of this context, because of its startup options, unless `PgBouncer` was
+/// told to ignore them. If the session of a holder changes, the holder gets
+/// [`Lost`](LeaseError::Lost). Two holders on one session cannot be detected. [`PostgresStore`] has
+/// none of these problems.
 ///
-/// The lock does not survive a failover: a standby has none of the locks. After a failover to a
-/// standby that was behind, the tokens may be old ones.
+/// The lock does not survive a failover, because a standby has none of the locks. After a failover
+/// to a standby that was behind, the tokens may be old.
 ///
 /// # Names
 ///
@@ -135,11 +135,11 @@ pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> Advis
 /// # Errors
 ///
 /// The enter fails with [`Held`](LeaseError::Held), [`Store`](LeaseError::Store) or
-/// [`NoAnswer`](LeaseError::NoAnswer), the body with [`Lost`](LeaseError::Lost).
+/// [`NoAnswer`](LeaseError::NoAnswer). The body fails with [`Lost`](LeaseError::Lost).
 ///
 /// # Cancel safety
 ///
-/// A wait that is dropped closes its connection. The server checks once a second whether a waiting
+/// If a wait is dropped, its connection closes. The server checks once a second whether a waiting
 /// session still has a client.
 ///
 /// [`PostgresStore`]: crate::PostgresStore
@@ -179,7 +179,7 @@ async fn answer<T>(
 }
 
 impl AdvisoryLock {
-    /// Sets how long the lock outlives a holder that was stopped or cut off; the default is ten
+    /// Sets how long the lock outlives a holder that was stopped or cut off. The default is ten
     /// seconds.
     ///
     /// ```no_run
@@ -199,7 +199,7 @@ impl AdvisoryLock {
         self
     }
 
-    /// Sets how long before the end of the ttl the holder gives up; the default is a tenth of the
+    /// Sets how long before the end of the ttl the holder gives up. The default is a tenth of the
     /// ttl.
     ///
     /// ```no_run
@@ -306,7 +306,7 @@ impl AdvisoryLock {
         Ok(Lease::new(token, receiver))
     }
 
-    /// Keeps the session from being idle, until the holder can no longer be sure of it.
+    /// Keeps the session from being idle, until the holder can no longer be sure of the lock.
     async fn keep(&mut self) -> Result<(), Failed> {
         let (pause, sure_for) = (self.ttl / 3, self.sure_for());
         let Some(held) = &mut self.held else {

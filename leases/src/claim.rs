@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// What a [`Store`](crate::Store) is told about one use of a lease: its name, its holder, and for
-/// how long.
+/// One use of a lease, as a [`Store`](crate::Store) is told: the name of the lease, its holder, and
+/// how long it lasts.
 ///
 /// Each use makes a new claim, so two uses in one process are two holders.
 ///
@@ -40,7 +40,7 @@ impl Claim {
         }
     }
 
-    /// The name of the lease.
+    /// Returns the name of the lease.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -52,7 +52,7 @@ impl Claim {
         &self.name
     }
 
-    /// The name of the holder. No other claim has the same.
+    /// Returns the name of the holder. No other claim has the same.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -64,7 +64,7 @@ impl Claim {
         &self.holder
     }
 
-    /// How long the lease lasts after the store grants or renews it.
+    /// Returns how long the lease lasts after the store grants or renews it.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -26,7 +26,7 @@ pub enum LeaseError<E> {
     /// The holder can no longer be sure of having the lease. The body was ended.
     #[error("the lease was lost before the work was done")]
     Lost,
-    /// The store did not answer in time.
+    /// The store took too long to answer.
     #[error("the store of the lease has not answered in time")]
     NoAnswer,
     /// The store failed.

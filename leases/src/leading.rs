@@ -11,9 +11,9 @@ use crate::store::Store;
 /// Runs the work whenever this process leads, until the work ends by itself.
 ///
 /// Waits until this process has the lease of that name, and calls the work. If the leadership is
-/// lost, the work is dropped, and is called again when this process leads again. If the store
-/// fails, it is asked again after a pause. The work is cloned for each term: a closure that owns
-/// only clones of handles is `Clone`. For other terms there is [`Acquire::leading`].
+/// lost, the work drops, and is called again when this process leads again. If the store fails, the
+/// process asks again after a pause. The work is cloned for each term: a closure that owns only
+/// clones of handles is `Clone`. For other settings of the lease, use [`Acquire::leading`].
 ///
 /// ```
 /// use async_context_leases::{MemoryStore, leading};
@@ -37,13 +37,13 @@ use crate::store::Store;
 ///
 /// # Errors
 ///
-/// The errors that the work ends with, other than [`LeaseError::Lost`]. If the release after the
+/// The error that the work ends with, unless it is [`LeaseError::Lost`]. If the release after the
 /// work fails, that is [reported](async_context_manager::report), and the result of the work
 /// counts.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the work, and releases the lease.
+/// If the future is dropped, the work drops, and the lease is released.
 pub async fn leading<S, R, W>(
     store: S,
     name: impl Into<String> + Send,
@@ -58,8 +58,9 @@ where
 }
 
 impl<S: Store> Acquire<S> {
-    /// Like the function [`leading`], on the terms of this context. Fails with [`LeaseError::Held`]
-    /// if there is a [limit](Acquire::wait_at_most) and others lead for longer.
+    /// Like the function [`leading`], with the settings of this context. Fails with
+    /// [`LeaseError::Held`] if there is a [limit](Acquire::wait_at_most) and others lead for
+    /// longer.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, lease};

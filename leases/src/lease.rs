@@ -31,11 +31,11 @@ impl Lease {
         Self { token, sure_until }
     }
 
-    /// The fencing token: a number that is higher than those of all earlier holders.
+    /// Returns the fencing token: a number that is higher than those of all earlier holders.
     ///
-    /// What the lease protects must remember the highest token that it has seen, and refuse a write
-    /// with a lower one. Otherwise a process that was stopped can still write when its lease is
-    /// over and its body has not ended yet.
+    /// The resource that the lease protects must remember the highest token that it has seen, and
+    /// refuse a write with a lower one. Otherwise a process that was stopped can still write after
+    /// its lease is over, before its body has ended.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};
@@ -51,7 +51,8 @@ impl Lease {
         self.token
     }
 
-    /// The moment until which nobody else can have the lease. Each renewal moves it.
+    /// Returns the moment until which nobody else can have the lease. Each renewal moves that
+    /// moment.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};

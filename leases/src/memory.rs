@@ -14,9 +14,9 @@ use crate::store::Store;
 
 /// A store in the memory of one process: for tests of code that uses leases.
 ///
-/// Its clock is tokio's, so under paused time a test is the same in each run. A clone is the same
-/// connection to the same server; [`connect`](MemoryStore::connect) makes another connection, for
-/// the part that plays another process. Connections can be slow, cut, or refused.
+/// Its clock is tokio's, so under paused time a test is the same in each run. A clone uses the same
+/// connection to the same server. [`connect`](MemoryStore::connect) makes another connection, for
+/// the part of a test that plays another process. Connections can be slow, cut, or refused.
 ///
 /// ```
 /// use async_context_leases::{LeaseError, MemoryStore, lease};
@@ -133,8 +133,8 @@ impl MemoryStore {
         }
     }
 
-    /// Makes requests and answers on this connection get lost from now on: nothing is answered, and
-    /// nothing fails.
+    /// Loses requests and answers on this connection from now on: no request is answered, and none
+    /// fails.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -168,7 +168,7 @@ impl MemoryStore {
         lock(&self.link).state = State::Refused;
     }
 
-    /// Repairs the connection. What got lost stays lost.
+    /// Repairs the connection. Requests and answers that got lost stay lost.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -185,8 +185,8 @@ impl MemoryStore {
         lock(&self.link).state = State::Good;
     }
 
-    /// Makes each request on this connection take as long as the function says: the way to the
-    /// server, and the way back.
+    /// Makes each request on this connection take this long. The function returns two times: to the
+    /// server, and back.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};
@@ -206,8 +206,8 @@ impl MemoryStore {
         lock(&self.link).delays = Some(Box::new(delays));
     }
 
-    /// Makes the server lose the lease of that name, whoever has it. The next token is still a
-    /// higher one.
+    /// Makes the server lose the lease of that name, whoever has it. The next token is still
+    /// higher.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store, lease};

@@ -10,14 +10,14 @@ use thiserror::Error;
 use crate::claim::Claim;
 use crate::store::Store;
 
-/// Leases in a key-value bucket of NATS JetStream. Each lease is a key, which the server removes
-/// when nobody has written it for the `max_age` of the bucket.
+/// Leases in a key-value bucket of NATS JetStream. Each lease is a key. The server removes a key
+/// that nobody has written for the `max_age` of the bucket.
 ///
 /// Create the bucket with the ttl of the leases as its `max_age`. Leases of another ttl belong in
 /// another bucket. A lease with a longer ttl is refused with [`NatsError::TtlTooLong`]. A lease
-/// with a shorter ttl works, but if its holder dies, it lasts until the `max_age`. (async-nats'
-/// `create_key_value` needs NATS 2.10 or later. If the bucket's stream is created in another way,
-/// an older server works.)
+/// with a shorter ttl works, but if its holder dies, it lasts until the `max_age`. (The
+/// `create_key_value` of async-nats needs NATS 2.10 or later. If the bucket's stream is created in
+/// another way, an older server works.)
 ///
 /// ```no_run
 /// use async_context_leases::{NatsStore, lease};
@@ -45,19 +45,19 @@ use crate::store::Store;
 ///
 /// # Whose clock decides
 ///
-/// The server's clock. The server stamps each message when it stores the message, and removes the
-/// message when the stamp is older than the `max_age`. No client reads a time that another client
-/// has written. In a cluster, the clock is that of the leader of the bucket's stream; after an
-/// election, the new leader compares the old leader's stamps with its own clock. Both are wall
-/// clocks: if a server's clock is set forward, leases end early by as much. The margin of the lease
-/// must cover the difference between the clocks of the servers.
+/// The server's clock decides. The server stamps each message when it stores the message, and
+/// removes the message when the stamp is older than the `max_age`. No client reads a time that
+/// another client has written. In a cluster, the leader of the bucket's stream decides by its
+/// clock. After an election, the new leader compares the old leader's stamps with its own clock.
+/// Both are wall clocks: if a server's clock is set forward, leases end early by as much. The
+/// margin of the lease must cover the difference between the clocks of the servers.
 ///
 /// # What is atomic
 ///
 /// JetStream has no scripts. Each write names the revision of the key that it replaces, and the
-/// server refuses the write if there is another revision by now. So a request that arrives late, or
-/// twice, changes nothing. All reads go to the leader of the stream, not to a replica that may be
-/// behind.
+/// server refuses the write if the key has another revision by now. So a request that arrives late,
+/// or twice, changes nothing. All reads go to the leader of the stream, not to a replica that may
+/// be behind.
 ///
 /// # The token
 ///
@@ -73,8 +73,8 @@ use crate::store::Store;
 ///   forgotten the writes of the last minutes: NATS syncs its files every two minutes, unless
 ///   `sync_interval` says otherwise (`always`, from NATS 2.10 on). Then a lease may be held twice,
 ///   and tokens may be given out again.
-/// - A bucket with three replicas survives the loss of one server. A power cut at all of them has
-///   the same effect as at one server.
+/// - A bucket with three replicas survives the loss of one server. A power cut at all three has the
+///   same effect as at one server.
 /// - A mirror of a bucket is behind. Use the bucket itself.
 ///
 /// # Names
@@ -108,7 +108,7 @@ pub struct NatsStore {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NatsError {
-    /// The bucket keeps its keys for ever: the lease of a holder that has died would never end.
+    /// The bucket keeps its keys for ever, so the lease of a holder that has died would never end.
     #[error("the bucket {0} has no max_age: a lease in it would never end")]
     NoMaxAge(String),
     /// The bucket would remove the lease before the holder expects its end.

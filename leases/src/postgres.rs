@@ -53,13 +53,13 @@ const PASS: &str = "
 /// Leases on PostgreSQL. Each lease is a row, which holds the token, the holder, and the end by the
 /// server's clock.
 ///
-/// Each request is one statement. No session is held, so a pooler in transaction mode does no harm.
-/// A row stays when its lease is over, because it keeps the token. Without a pooler,
+/// Each request is one statement. The store holds no session, so a pooler in transaction mode does
+/// no harm. A row stays when its lease is over, because the row keeps the token. Without a pooler,
 /// [`advisory_lock`](crate::advisory_lock) can wait in a queue of the server instead of asking
 /// again.
 ///
 /// The server's clock is a wall clock: if it is set forward, leases end early by as much. After a
-/// failover to a standby that was behind, leases and tokens are old ones. If that matters, let the
+/// failover to a standby that was behind, leases and tokens are old. If that matters, let the
 /// server wait for the standby (`synchronous_standby_names`).
 ///
 /// ```no_run
@@ -84,8 +84,8 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Returns a store that takes a connection from this pool for each request.
     ///
-    /// Use another pool for the work. A body that holds all connections of this pool would keep its
-    /// own lease from being renewed.
+    /// Use another pool for the work. If a body held all connections of this pool, its own lease
+    /// could not be renewed.
     ///
     /// ```no_run
     /// # use async_context_leases::{PostgresStore, Store};
@@ -130,10 +130,11 @@ impl PostgresStore {
     }
 }
 
-/// The fence. Returns `true` if nobody with a higher token has passed it for this resource.
+/// Fences off older holders. Returns `true` if nobody with a higher token has passed the fence for
+/// this resource.
 ///
-/// Call it first, in the transaction that writes. The row stays locked until that transaction ends,
-/// so that an older holder's write comes either before this one, or is refused.
+/// Call it first, in the transaction that writes. The row stays locked until that transaction ends.
+/// So an older holder's write either comes before this one, or is refused.
 ///
 /// ```no_run
 /// use async_context_leases::pass_fence;

@@ -36,13 +36,14 @@ const CURRENT: &str = "
     return false
 ";
 
-/// Leases on one Redis. Each lease is a key with an expiry, and a counter of tokens without one.
+/// Leases on one Redis. Each lease is a key with an expiry. A second key, without an expiry, counts
+/// the tokens.
 ///
-/// A single Redis that restarts without its data, or fails over to a replica that is behind,
-/// forgets who holds what, and may count its tokens from an old number. No client can repair that.
-/// If it matters, let Redis write each command to disk before it answers (`appendfsync always`), or
-/// use another store. The clock that ends a key is the server's wall clock: if that is set forward,
-/// leases end early by as much.
+/// If a single Redis restarts without its data, or fails over to a replica that is behind, it
+/// forgets the holders of its leases. It may also count its tokens from an old number. No client
+/// can repair that. If it matters, let Redis write each command to disk before it answers
+/// (`appendfsync always`), or use another store. The server's wall clock ends a key: if that clock
+/// is set forward, leases end early by as much.
 ///
 /// `C` is a connection that can be cloned, such as redis' `ConnectionManager`. Set its response
 /// timeout well below the ttl.
@@ -89,8 +90,8 @@ impl<C> fmt::Debug for RedisStore<C> {
     }
 }
 
-/// Sends the script itself, not its hash: then it is a single request. The braces put both keys on
-/// one node of a cluster.
+/// Sends the script itself, not its hash, so that it is a single request. The braces put both keys
+/// on one node of a cluster.
 fn eval(script: &str, name: &str) -> Cmd {
     let mut command = redis::cmd("EVAL");
     command

@@ -5,7 +5,8 @@ use std::future::Future;
 
 use crate::claim::Claim;
 
-/// The place where leases are kept: four requests to something that all processes share.
+/// The place where leases are kept: four requests to a server, or to anything else that all
+/// processes share.
 ///
 /// [`MemoryStore`](crate::MemoryStore) is a store for tests. The stores for servers are behind
 /// features.
@@ -13,14 +14,14 @@ use crate::claim::Claim;
 /// # What the implementer owes
 ///
 /// 1. The server must decide each request in one step: a script, a transaction, a compare-and-swap.
-/// 2. A lease must end by the clock of the server, at the earliest [`ttl`](Claim::ttl) after the
-///    server received the request. The clocks of clients must not matter.
+/// 2. A lease must end by the clock of the server, and no earlier than [`ttl`](Claim::ttl) after
+///    the server received the request. The clocks of clients must not matter.
 /// 3. The token of a lease must grow with each new holder, and survive releases, ends and restarts.
 /// 4. A request may be dropped at any moment, and may then have arrived or not.
 ///
 /// # How to write a store
 ///
-/// A store is four methods, usually with a compare-and-swap. This is a complete store for etcd, by
+/// A store is four methods, usually with a compare-and-swap. Below is a complete store for etcd, by
 /// the crate `etcd-client`. The build of that crate needs `protoc`, so the tests of this package
 /// run the store with a small fake of the crate and of etcd.
 ///
@@ -58,7 +59,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<u64>, Self::Error>> + Send;
 
     /// Makes the lease last for another ttl from now on. Returns `false` if the claim no longer has
-    /// it.
+    /// the lease.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};
@@ -74,7 +75,7 @@ pub trait Store: Send + Sync + 'static {
     /// ```
     fn renew(&self, claim: &Claim) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Ends the lease, if the claim has it. Returns `false` if the claim no longer has it.
+    /// Ends the lease, if the claim has it. Returns `false` if the claim no longer has the lease.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};
@@ -90,8 +91,8 @@ pub trait Store: Send + Sync + 'static {
     /// ```
     fn release(&self, claim: &Claim) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Returns the token of the current holder, or `None` if nobody has the lease. For people,
-    /// monitoring and tests: the answer may be outdated when it arrives.
+    /// Returns the token of the current holder, or `None` if nobody has the lease. The answer may
+    /// be outdated when it arrives: it is for people, monitoring and tests.
     ///
     /// ```
     /// # use async_context_leases::{Claim, MemoryStore, Store};

@@ -11,7 +11,7 @@ use crate::exchange::Mark;
 use crate::lender::Lender;
 
 pin_project! {
-    /// What [`cancellable!`](crate::cancellable) evaluates to: a future with the output of the
+    /// The future that [`cancellable!`](crate::cancellable) evaluates to. It has the output of the
     /// future inside it.
     ///
     /// ```
@@ -62,7 +62,7 @@ impl<V, E, F, T> Future for Cancellable<'_, V, E, F, T> {
 
     /// # Panics
     ///
-    /// If it is polled after it has ended.
+    /// If the future is polled after it has ended.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let mut this = self.project();
         let future = this.future.as_mut().as_pin_mut();

@@ -8,9 +8,9 @@ use tokio::task::LocalKey;
 /// Something that is attached to a task while the task is polled, such as the value of a
 /// `tokio::task_local!`. [`carry`](crate::AsyncContextExt::carry) takes it.
 ///
-/// An implementation for an OpenTelemetry context captures `Context::current()`, and attaches that
-/// context for each poll. The recipe `open_telemetry.rs` in the repository has this implementation.
-/// Its shape is:
+/// To carry an OpenTelemetry context, an implementation captures `Context::current()`, and attaches
+/// that context for each poll. The recipe `open_telemetry.rs` in the repository does this. An
+/// implementation has this shape:
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, prelude::*, Carry};
@@ -52,7 +52,8 @@ pub trait Carry: Send + 'static {
     /// The attached value.
     type Carried: Send + 'static;
 
-    /// Returns what is attached now, or `None` if nothing is attached. Called when enter begins.
+    /// Returns what is attached now, or `None` if nothing is attached. It is called when enter
+    /// begins.
     fn capture(self) -> Option<Self::Carried>;
 
     /// Calls the function while the carried value is attached, and then restores what was attached
@@ -113,7 +114,8 @@ impl<E: fmt::Display> fmt::Display for CarryError<E> {
 }
 
 impl<E: Error> Error for CarryError<E> {
-    /// The source of the context's error, because `Display` already shows that error itself.
+    /// Returns the source of the context's error, because `Display` already shows that error
+    /// itself.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NotSet => None,

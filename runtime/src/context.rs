@@ -10,8 +10,8 @@ use crate::outcome::Outcome;
 ///
 /// Most contexts are written as one function under [`#[async_context]`](crate::async_context). A
 /// context can also be a type with two `async fn`s, like a Python class with `__aenter__` and
-/// `__aexit__`. Both kinds are used through [`AsyncContextExt`](crate::AsyncContextExt). The guide
-/// has a page on [contexts by hand](crate::guide::by_hand), and one on [the life of a
+/// `__aexit__`. The methods of [`AsyncContextExt`](crate::AsyncContextExt) use both kinds. See the
+/// guide: [contexts by hand](crate::guide::by_hand) and [the life of a
 /// context](crate::guide::cancellation).
 ///
 /// ```
@@ -48,27 +48,28 @@ use crate::outcome::Outcome;
 ///
 /// # What the implementer owes
 ///
-/// An enter that fails or panics must have cleaned up after itself: exit runs only after an enter
-/// that returned a value. If that enter opened other contexts and gave them up, the crate exits
-/// them before the caller gets the error. Exit gets the value back, and must not assume that the
-/// body left it untouched.
+/// An enter that fails or panics must clean up after itself, because exit runs only after an enter
+/// that returned a value. Contexts that the failed enter opened and gave up exit before the caller
+/// gets the error. Exit gets the value back, and must not assume that the body left the value
+/// untouched.
 ///
 /// # What the caller owes
 ///
 /// [`AsyncContextExt`](crate::AsyncContextExt) keeps the protocol: enter once, exit once, whatever
 /// happens in between. Code that calls `enter` and `exit` directly, for instance to build one
 /// context out of another, must keep the protocol itself, and must run [`beside`](Self::beside)
-/// between the two. A context that was entered but not exited reports
-/// [`NotRun`](crate::report::Kind::NotRun) where it can.
+/// between the two calls. A context that is entered but never exited is reported as
+/// [`NotRun`](crate::report::Kind::NotRun) where that is possible.
 ///
 /// # Cancel safety
 ///
-/// This crate drops neither future half-way, with two exceptions. The user may ask for that, by
-/// [`cancellable!`](crate::cancellable),
-/// [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
-/// [`with_scoped`](crate::AsyncContextExt::with_scoped), or a time limit. And a future that was
-/// left behind by a runtime that shut down is given up after some time, and reported as
-/// [`Lost`](crate::report::Kind::Lost).
+/// This crate drops the future of enter or exit half-way in two cases only:
+///
+/// - The user asks for it, by [`cancellable!`](crate::cancellable),
+///   [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
+///   [`with_scoped`](crate::AsyncContextExt::with_scoped), or a time limit.
+/// - The runtime has shut down and left the future behind. The crate gives the future up after some
+///   time, and reports it as [`Lost`](crate::report::Kind::Lost).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async context",
     label = "not an async context",
@@ -79,14 +80,14 @@ use crate::outcome::Outcome;
 )]
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
 pub trait AsyncContext: Sized + Send {
-    /// What the body borrows.
+    /// The value that the body borrows.
     type Value: Send;
     /// The error of enter, of exit, and of the body.
     type Error: fmt::Debug + Send + Sync + 'static;
-    /// What exit decides about a failed body: nothing (`()`), or a [`Suppression`].
+    /// The decision of exit about a failed body: nothing (`()`), or a [`Suppression`].
     type Verdict: Verdict;
 
-    /// Opens the resource. Called once.
+    /// Opens the resource. The crate calls it once.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, prelude::*};
@@ -120,7 +121,7 @@ pub trait AsyncContext: Sized + Send {
     /// ```
     fn enter(&mut self) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
 
-    /// Closes the resource. Called once, after an enter that succeeded.
+    /// Closes the resource. The crate calls it once, after an enter that succeeded.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -153,12 +154,12 @@ pub trait AsyncContext: Sized + Send {
         outcome: &Outcome,
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send;
 
-    /// Runs beside the body, and may end it: renews a lease, sends heartbeats, watches for a
-    /// signal. Called once, after an enter that succeeded. A context with nothing to run beside its
-    /// body omits this method.
+    /// Runs beside the body, and may end the body. For example, it renews a lease, sends
+    /// heartbeats, or watches for a signal. The crate calls it once, after an enter that succeeded.
+    /// A context with nothing to run beside its body omits this method.
     ///
-    /// The future is polled in the caller's task, together with the body, from the end of enter to
-    /// the beginning of exit. Then it is dropped. The guide has a page on [what runs beside the
+    /// The caller's task polls the future together with the body, from the end of enter to the
+    /// beginning of exit. Then the future is dropped. See the guide: [what runs beside the
     /// body](crate::guide::beside).
     ///
     /// ```
@@ -198,9 +199,9 @@ pub trait AsyncContext: Sized + Send {
     ///
     /// # Errors
     ///
-    /// An error ends the body, as if the body had failed with it. `Ok(())` changes nothing for the
-    /// body. Code that enters and exits a context by hand must call this method as well: a context
-    /// whose `beside` was never called [reports](crate::report::Kind::BesideNotRun) that.
+    /// An error ends the body, as if the body had failed with it. `Ok(())` does not affect the
+    /// body. Code that enters and exits a context by hand must call this method as well. If it does
+    /// not, that is [reported](crate::report::Kind::BesideNotRun).
     ///
     /// # Panics
     ///
@@ -220,8 +221,8 @@ pub trait AsyncContext: Sized + Send {
         std::any::type_name::<Self>()
     }
 
-    /// Returns enter and exit as one piece of code with a hole for the body. Every context is
-    /// driven in this form, because it can be handed over at any point.
+    /// Returns enter and exit as one piece of code that pauses while the body runs. Every context
+    /// is driven in this form, because this form can be handed over at any point.
     #[doc(hidden)]
     fn __coroutine(
         mut self,
@@ -236,11 +237,10 @@ pub trait AsyncContext: Sized + Send {
 }
 
 /// What an exit decides about a failed body: `()` for a context that never suppresses, or
-/// [`Suppression`] for one that may. There are no other verdicts.
+/// [`Suppression`] for a context that may. No other type implements this trait.
 ///
-/// The choice is in the type. Using a context with the verdict `()` gives the body's result as it
-/// is. Using a context with the verdict `Suppression` gives an `Option` of the result, so that
-/// nobody relies on a result that may be missing.
+/// With the verdict `()`, the use of a context gives the body's result. With `Suppression`, it
+/// gives an `Option`, because the result may be missing.
 ///
 /// ```
 /// use async_context_manager::{Suppression, Verdict};
@@ -256,7 +256,7 @@ pub trait AsyncContext: Sized + Send {
     note = "an exit returns `Ok(())`; one that may suppress errors has the verdict `Suppression`"
 )]
 pub trait Verdict: sealed::Sealed + Send + 'static {
-    /// What using the context gives for a body's result `R`.
+    /// The result of the use of the context, for a body's result `R`.
     type Output<R>;
 
     /// The verdict that changes nothing.
@@ -266,14 +266,14 @@ pub trait Verdict: sealed::Sealed + Send + 'static {
     #[doc(hidden)]
     fn completed<R>(value: R) -> Self::Output<R>;
 
-    /// The output of a suppressed body, where this verdict suppresses.
+    /// The output for a suppressed body. `None` if this verdict does not suppress.
     #[doc(hidden)]
     fn suppressed<R>(&self) -> Option<Self::Output<R>>;
 }
 
 /// The verdict of an exit that may suppress the body's error.
 ///
-/// Only an error can be suppressed: never a panic, never a cancellation.
+/// Only an error can be suppressed, never a panic or a cancellation.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;

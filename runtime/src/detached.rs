@@ -1,9 +1,9 @@
 //! Exits that go on in the background, because their caller has gone away.
 //!
-//! When the future that uses a context is dropped (a timeout, a `select!`, an aborted task, a
-//! client that hung up), the context is handed over to the tokio runtime that it was entered on,
-//! and exits there with [`Outcome::Cancelled`]. Code that needs such exits to have ended, above all
-//! a `main`, waits for them:
+//! A future that uses a context may be dropped: by a timeout, a `select!`, an aborted task, or a
+//! client that hung up. Then the context is handed over to the tokio runtime that it was entered
+//! on, and exits there with [`Outcome::Cancelled`]. Code that needs such exits to have ended, above
+//! all a `main`, waits for them:
 //!
 //! ```
 //! use async_context_manager::detached;
@@ -16,14 +16,14 @@
 //! ```
 //!
 //! Detached exits keep their order: an exit begins when the exits that it must wait for have ended.
-//! The guide has a page on [that order](crate::guide::order). An exit that has waited for ten
-//! seconds is reported, as [`LongWait`](Kind::LongWait).
+//! See the guide: [the order](crate::guide::order). An exit that has waited for ten seconds is
+//! reported, as [`LongWait`](Kind::LongWait).
 //!
-//! An exit that cannot be handed over to its own runtime (there was none, or it has shut down) runs
-//! on a thread of this crate. After a shutdown, each exit has five seconds there, and an exit that
-//! has not ended by then is reported as [`Lost`](Kind::Lost). A process that ends does not wait for
-//! that thread: a `main` that builds its own runtime must end with [`drain_blocking`]. The guide
-//! has a page on [how a program ends](crate::guide::shutdown).
+//! If an exit has no runtime, or its runtime has shut down, the exit runs on a thread of this
+//! crate. After a shutdown, each exit has five seconds there. If it has not ended by then, it is
+//! reported as [`Lost`](Kind::Lost). A process that ends does not wait for that thread: a `main`
+//! that builds its own runtime must end with [`drain_blocking`]. See the guide: [how a program
+//! ends](crate::guide::shutdown).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -99,8 +99,8 @@ pub fn count() -> usize {
     door::count()
 }
 
-/// Returns the contexts that go on in the background now, by name, with their activity and since
-/// when.
+/// Returns the contexts that go on in the background now, with the name, the activity and the age
+/// of each.
 ///
 /// A context is in this list from when it is given up until its exit has ended, even without
 /// [`set_listing`](crate::observe::set_listing). The `Display` of the list is for an operator.
@@ -129,34 +129,34 @@ pub fn list() -> Snapshot {
     Snapshot::take(Seen::is_detached)
 }
 
-/// Sets how many exits may be in the background before the next enters wait.
+/// Sets how many exits may be in the background before new enters must wait.
 ///
-/// If a program gives contexts up faster than their exits end (a database that has gone, and
-/// requests that time out), exits accumulate, with all that they hold. With a limit of `n`, an
-/// enter waits while `n` exits are in the background, and the enters that wait are let in one after
-/// the other. There is no limit unless this function is called; `usize::MAX` removes the limit. Set
-/// it at the start of the program, before there are guards.
+/// Exits accumulate, with all that they hold, if a program gives contexts up faster than their
+/// exits end, for instance when a database has gone and requests time out. With a limit of `n`, an
+/// enter waits while `n` exits are in the background. The waiting enters are let in one after the
+/// other. By default there is no limit; `usize::MAX` removes a limit. Set the limit at the start of
+/// the program, before the first guard.
 ///
 /// The limit must not hold back anything that a closing context could wait for. Therefore an enter
-/// waits only
+/// waits only if all of this is true:
 ///
-/// - outside all contexts: not in an enter, a body or an exit, nor in a task of
-///   [`tasks`](crate::tasks);
-/// - in a task that has opened no guard which is still open;
-/// - on tokio.
+/// - It is outside all contexts: not in an enter, a body or an exit, nor in a task of
+///   [`tasks`](crate::tasks).
+/// - Its task holds no open guard.
+/// - It runs on tokio.
 ///
-/// The limit is therefore one for the outermost contexts: those that a request, a job or a task
+/// So the limit applies to the outermost contexts alone: those that a request, a job or a task
 /// begins with. Exits above the limit come from contexts that were already open.
 ///
-/// The crate cannot see two kinds of waits: an exit may join a task of `tokio::spawn` whose first
-/// context waits here, or may need what such a task holds in another way than by a guard of its
-/// own, such as a lock. So no enter waits for ever. After ten seconds, or the time given to
+/// The crate cannot see two kinds of waits. An exit may join a task of `tokio::spawn` whose first
+/// context waits here. Or an exit may need something that such a task holds without a guard, such
+/// as a lock. So no enter waits for ever. After ten seconds, or the time given to
 /// [`set_wait_limit`](report::set_wait_limit), the enter is reported as
 /// [`LongWait`](Kind::LongWait), and proceeds. To end exits that hang, use [`set_exit_limit`]. To
 /// end requests that wait, give them a time limit.
 ///
-/// An enter that waits has not begun. A limit on enter does not run meanwhile. If the enter is
-/// dropped, it leaves nothing behind.
+/// An enter that waits has not begun. The time of a limit on enter does not run meanwhile. If the
+/// enter is dropped, nothing is left behind.
 ///
 /// ```
 /// use async_context_manager::{contexts::{defer, ready}, detached, prelude::*};
@@ -187,14 +187,13 @@ static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// An exit that takes longer is given up, as by
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout), and reported as
 /// [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code. It covers neither the wait
-/// for other exits nor an enter that goes on in the background. In a stack, the limit is for each
-/// exit separately. There is no limit unless this function is called; `Duration::MAX` removes the
-/// limit.
+/// for other exits nor an enter that goes on in the background. In a stack, each exit has the whole
+/// limit. By default there is no limit; `Duration::MAX` removes a limit.
 ///
-/// An exit with a limit of its own keeps that limit. An exit that is awaited has no limit by this
-/// function, because the error of such a limit would have no type. A new limit also holds for exits
-/// that are already in the background, from their next step on. On a tokio runtime without a timer,
-/// there is no limit.
+/// An exit with a limit of its own keeps that limit. An exit that is awaited is not limited,
+/// because the error would have no type. A new limit also holds for exits that are already in the
+/// background, from their next step on. On a tokio runtime without a timer, this limit has no
+/// effect.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -223,8 +222,8 @@ fn exit_limit() -> Option<Duration> {
 /// `true` if the context was in the background.
 ///
 /// This is for an operator, or for the end of a program, when an exit hangs. The context is
-/// reported as [`Forced`](Kind::Forced). What was opened in its exit is let go, as when a time
-/// limit cuts the exit off. The context drops on the thread that it runs on, and only once its code
+/// reported as [`Forced`](Kind::Forced). Contexts that its exit has opened are let go, as when a
+/// time limit cuts the exit off. The context drops on the thread that it runs on, once its code
 /// yields to the runtime.
 ///
 /// ```
@@ -249,9 +248,9 @@ pub fn force(seen: &Seen) -> bool {
 
 /// Waits until no exit is running in the background.
 ///
-/// Exits that other parts of the program hand over meanwhile are waited for as well. Contexts that
-/// are still in use are not: a task that goes on, or that was aborted and not joined, hands over
-/// its exits when it drops them. Join the tasks first.
+/// This includes exits that other parts of the program hand over meanwhile. It does not include
+/// contexts that are still in use: a task that goes on, or that was aborted and not joined, hands
+/// over its exits when it drops them. Join the tasks first.
 ///
 /// A [shared](crate::shared) context that [lingers](crate::Shared::linger) after its last use is
 /// closed at once.
@@ -280,9 +279,9 @@ pub async fn drain() {
 
 /// Waits as [`drain`] does, for no longer than `limit`. Returns the number of exits that are left.
 ///
-/// The exits that are left are reported by name, in one report: as [`Undrained`](Kind::Undrained).
+/// The exits that are left are reported by name, in one [`Undrained`](Kind::Undrained) report.
 ///
-/// Call it on a tokio runtime with its timer enabled; elsewhere use [`drain_blocking`].
+/// Call this function on a tokio runtime with its timer enabled. Elsewhere, use [`drain_blocking`].
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -299,7 +298,8 @@ pub async fn drain() {
 ///
 /// # Panics
 ///
-/// Outside a tokio runtime, or on one without a timer, as `tokio::time::timeout` does.
+/// If it is called outside a tokio runtime, or on one without a timer, as `tokio::time::timeout`
+/// does.
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,
@@ -319,7 +319,7 @@ pub(crate) fn left() -> usize {
 /// The exits that are left are reported, as by [`drain_timeout`].
 ///
 /// This is for a `main` whose runtime is gone. On a thread of a running runtime, call [`drain`]
-/// instead: exits that this thread would drive cannot go on while it is blocked. Nor can exits on a
+/// instead. Exits that this thread would drive cannot go on while it is blocked, nor can exits on a
 /// current-thread runtime that nobody drives.
 ///
 /// ```
@@ -355,16 +355,16 @@ pub fn drain_blocking(limit: Duration) -> usize {
     0
 }
 
-/// Runs the future, and then waits as [`drain`] does. A `main` that is wrapped in it loses nothing
-/// that its future, or a task that has ended, has left behind. If the future panics, the panic goes
-/// on after the wait.
+/// Runs the future, and then waits as [`drain`] does. A `main` that wraps its future in this
+/// function loses no exit that the future, or a task that has ended, has left behind. If the future
+/// panics, the panic goes on after the wait.
 ///
-/// Tasks that still run when the future ends are not covered: join them before, or drop the runtime
+/// Tasks that still run when the future ends are not covered. Join them before, or drop the runtime
 /// and then call [`drain_blocking`].
 ///
 /// A signal such as Ctrl-C ends the process on the spot, unless the program handles it. Let the
-/// future end at the signal, with a `select!` over `tokio::signal::ctrl_c()`: then everything that
-/// the `select!` drops is exited before `drained` returns.
+/// future end at the signal, with a `select!` over `tokio::signal::ctrl_c()`. Then `drained`
+/// returns after everything that the `select!` drops was exited.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -384,7 +384,8 @@ pub fn drain_blocking(limit: Duration) -> usize {
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the future. What the future hands over goes on in the background.
+/// If the future is dropped, the inner future drops, and what it hands over goes on in the
+/// background.
 pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
     // Boxed, because the future of a whole program is large.
     let mut future = Box::pin(catch(future));
@@ -452,8 +453,8 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static, name: &'static str, ru
     drop(task);
 }
 
-/// The rest of a context, from where its holder left it. It counts as running until it drops. The
-/// fields drop in this order.
+/// The rest of a context, from where its holder left it. The context counts as running until this
+/// drops. The fields drop in this order.
 struct Rest<V, D, E> {
     coroutine: Coroutine<Code<V, D, E>>,
     /// `Some` once the exit has begun.
@@ -479,7 +480,7 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Polls the context. Returns also whether it waits for other exits. Never panics.
+    /// Polls the context. Also returns whether the context waits for other exits. Never panics.
     fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<Ended>, bool) {
         if self.record.poll_forced(cx).is_ready() {
             return (Poll::Ready(Ended::GivenUp(Kind::Forced)), false);

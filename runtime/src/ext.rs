@@ -40,12 +40,11 @@ use crate::timeout_error::TimeoutError;
 pub trait AsyncContextExt: AsyncContext {
     /// Enters the context, runs the body with its value, and exits: `async with`.
     ///
-    /// The body may borrow from its surroundings, and use `?`. The future is `Send`, and therefore
-    /// the body and its result must be `Send` as well: another thread must be able to take over
-    /// what the body holds across an await. For a body that is not `Send`, there is
-    /// [`with_local`](Self::with_local). A function that takes a body bounds it by
-    /// [`SendBody`](crate::SendBody). A body that calls its own function needs a box, as the [guide
-    /// shows](crate::guide::faq).
+    /// The body may borrow from its surroundings, and use `?`. The future is `Send`. Therefore the
+    /// body, its result and what it holds across an await must be `Send` as well. If your body is
+    /// not `Send`, use [`with_local`](Self::with_local). A function that takes a body needs the
+    /// bound [`SendBody`](crate::SendBody). A body that calls its own function needs a box, as the
+    /// [guide shows](crate::guide::faq).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -69,21 +68,22 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// The error of enter, else the body's, else the exit's. If both body and exit fail, the body's
-    /// error is returned and the exit's is [reported](crate::report); [`try_with`](Self::try_with)
-    /// returns both. A context with the verdict [`Suppression`](crate::Suppression) may turn a
-    /// body's error into `Ok(None)`.
+    /// The error of enter, else the body's, else the exit's. If both body and exit fail, `with`
+    /// returns the body's error and [reports](crate::report) the exit's;
+    /// [`try_with`](Self::try_with) returns both. A context with the verdict
+    /// [`Suppression`](crate::Suppression) may turn a body's error into `Ok(None)`.
     ///
     /// # Panics
     ///
-    /// With the body's panic, after exit has run; else with the panic of enter or exit.
+    /// If enter, the body or exit panics. The body's panic goes on after exit has run; a panic of
+    /// that exit is then reported.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped before its first poll, nothing has happened. If it is dropped
-    /// during enter, enter goes on in the background and exit follows; during the body, what the
-    /// body holds drops first, and then exit runs; during exit, that same exit goes on. See
-    /// [`detached`](crate::detached).
+    /// during enter, enter goes on in the background, and exit follows. If it is dropped during the
+    /// body, what the body holds drops first, and then exit runs in the background. If it is
+    /// dropped during exit, that exit goes on in the background. See [`detached`](crate::detached).
     fn with<R, F>(
         self,
         body: F,
@@ -98,12 +98,12 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Like [`with`](Self::with), for a body that is not `Send`.
     ///
-    /// The future is `Send` whenever it can be, and the compiler usually infers that. It cannot do
-    /// so if the value's type has a lifetime in it, as a `&'static str` has, and the future is part
-    /// of a bigger future that must be `Send`, such as a spawned task, an axum handler or a
-    /// generator. Then the compiler says that an "implementation of `AsyncFnOnce` is not general
-    /// enough" (a [limit of today's compiler]). `with` does not have that limit, because its
-    /// signature says that the future is `Send`.
+    /// The future is `Send` whenever it can be, and the compiler usually infers that. It cannot if
+    /// the value's type has a lifetime in it, as a `&'static str` has, and the future is part of a
+    /// bigger future that must be `Send`, such as a spawned task, an axum handler or a generator.
+    /// Then the compiler says that an "implementation of `AsyncFnOnce` is not general enough" (a
+    /// [limit of today's compiler]). `with` does not have that limit, because its signature says
+    /// that the future is `Send`.
     ///
     /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
     ///
@@ -143,7 +143,7 @@ pub trait AsyncContextExt: AsyncContext {
         scope::run(self, Live::new_inside, body, Failure::reporting)
     }
 
-    /// Like [`with`](Self::with), but returns all that went wrong, with its origin.
+    /// Like [`with`](Self::with), but returns every error, and says where each comes from.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -276,9 +276,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// the body of a response, and the context lives as long as the stream. The guide has a page on
     /// [streams and bodies](crate::guide::streams).
     ///
-    /// The body runs in the task that polls the stream, while the stream is polled. It is never
-    /// more than one item ahead: [`send`](crate::Items::send) returns when its item was taken and
-    /// the next item is asked for. When the stream gives `None`, the exit has ended.
+    /// The task that polls the stream runs the body as well, and only while it polls. The body is
+    /// never more than one item ahead: [`send`](crate::Items::send) returns when its item was taken
+    /// and the next item is asked for. When the stream gives `None`, the exit has ended.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -305,13 +305,13 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// The stream's last item is the error that [`with`](Self::with) would give: of enter, of the
-    /// body, or of exit. After that item, and after the end, each poll gives `None`. An error that
-    /// exit [suppresses](crate::Suppression) ends the stream as if the body had completed.
+    /// The stream's last item is the error that [`with`](Self::with) would return: the error of
+    /// enter, of the body, or of exit. Every later poll gives `None`. An error that exit
+    /// [suppresses](crate::Suppression) ends the stream as if the body had completed.
     ///
     /// # Panics
     ///
-    /// A poll panics with the panic of enter, body or exit, after exit has run. Later polls give
+    /// If enter, the body or exit panics: the poll panics after exit has run, and later polls give
     /// `None`.
     ///
     /// # Cancel safety
@@ -319,16 +319,16 @@ pub trait AsyncContextExt: AsyncContext {
     /// If the stream is dropped before its first poll, nothing has happened. If it is dropped
     /// between two items, what the body holds drops first, and then exit runs in the background, as
     /// [`Cancelled`](crate::Outcome::Cancelled). The same happens if a consumer takes only some of
-    /// the items: for the exit to see a completed body, and for its error to be returned, poll the
-    /// stream until `None`. A stream that nobody polls for a while stands still, and loses nothing.
-    /// Its exit has the order of a [guard's](Guard#order).
+    /// the items. To let the exit see a completed body, and to get its error, poll the stream until
+    /// `None`. A stream that nobody polls for a while stands still, and loses nothing. Its exit is
+    /// ordered like that of a [guard](Guard#order).
     ///
     /// # Comparison
     ///
     /// In a `try_stream!` of the crate `async-stream`, a `yield` cannot be in the body of a `with`,
-    /// because that body is a closure. A guard is possible, but a `?` drops the guard, whose
-    /// context then exits in the background as cancelled, without the error, and after the stream
-    /// has ended.
+    /// because that body is a closure. Next to a guard, a `yield` works, but a `?` drops the guard.
+    /// Its context then exits in the background as cancelled, does not see the error, and the
+    /// stream ends first.
     #[cfg(feature = "stream")]
     fn stream<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Send + Unpin
     where
@@ -470,7 +470,7 @@ pub trait AsyncContextExt: AsyncContext {
         scope::run(self, scope::scoped, body, Failure::reporting)
     }
 
-    /// Returns the same context with its errors converted, for a body that fails with `E`.
+    /// Returns a context that converts its errors to `E`, for a body that fails with `E`.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -499,8 +499,8 @@ pub trait AsyncContextExt: AsyncContext {
         combine::err_into(self)
     }
 
-    /// Returns the same context with its errors, of enter and of exit, mapped, for a body that
-    /// fails with `E`.
+    /// Returns a context that maps its errors, those of enter and of exit, for a body that fails
+    /// with `E`.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -525,18 +525,17 @@ pub trait AsyncContextExt: AsyncContext {
         combine::map_err(self, map)
     }
 
-    /// Returns the same context with a time limit for its enter.
+    /// Returns a context that limits the time of its enter.
     ///
-    /// The body then fails with [`TimeoutError<Error>`](TimeoutError). A `?` converts the error, so
-    /// a body that ends in a call with the context's own error is `Ok(read(name).await?)`, not
-    /// `read(name).await`.
+    /// The body then fails with [`TimeoutError<Error>`](TimeoutError). A `?` converts the context's
+    /// own error, so a body whose last call fails with that error ends in `Ok(read(name).await?)`,
+    /// not in `read(name).await`.
     ///
-    /// The limit is for enter alone, not for body and exit. In Python, this is `asyncio.timeout`
-    /// around `__aenter__`, which cancels `__aenter__`.
+    /// The limit does not cover body and exit. In Python, this is `asyncio.timeout` around
+    /// `__aenter__`, except that Python cancels `__aenter__`.
     ///
-    /// An enter that exceeds its limit is not cut off: it goes on in the background, and exit
-    /// follows, as after a caller that goes away. The exits of the contexts around it wait for
-    /// both.
+    /// An enter that exceeds its limit is not cut off. It goes on in the background, and exit
+    /// follows, as if the caller had gone away. The exits of the contexts around it wait for both.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -566,9 +565,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does; the context's
-    /// own enter has not begun then. Without a tokio runtime, a thread of this crate measures the
-    /// time.
+    /// If the context is entered on a tokio runtime without a timer, as `tokio::time::timeout`
+    /// does. Its own enter does not begin then. Without a tokio runtime, a thread of this crate
+    /// measures the time.
     fn enter_timeout(
         self,
         limit: Duration,
@@ -579,11 +578,11 @@ pub trait AsyncContextExt: AsyncContext {
         combine::enter_timeout(self, limit)
     }
 
-    /// Returns the same context with a time limit for its body.
+    /// Returns a context that limits the time of its body.
     ///
     /// When the time is over, the body drops, and the contexts inside it exit as cancelled. Exit
-    /// sees the error as that of the body, and the caller gets the error after exit. The limit does
-    /// not cover enter and exit. In Python, this is `asyncio.timeout` around the block.
+    /// sees the timeout as the body's error, and the caller gets that error after exit. The limit
+    /// does not cover enter and exit. In Python, this is `asyncio.timeout` around the block.
     ///
     /// ```
     /// use async_context_manager::{Phase, prelude::*};
@@ -606,7 +605,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer.
+    /// If the context is entered on a tokio runtime without a timer.
     fn body_timeout(
         self,
         limit: Duration,
@@ -615,21 +614,21 @@ pub trait AsyncContextExt: AsyncContext {
         combine::body_timeout(self, limit)
     }
 
-    /// Returns the same context with a time limit for its exit. The time begins when the exit's own
-    /// code begins, after the exits that it must wait for have ended. In Python, this is
+    /// Returns a context that limits the time of its exit. The time begins with the exit's own
+    /// code, after the exits that this exit must wait for have ended. In Python, this is
     /// `asyncio.timeout` around `__aexit__`.
     ///
     /// An exit that exceeds its limit is dropped where it stands, and the exits of the contexts
     /// around it go on. The caller gets [`TimeoutError::Elapsed`], like any error of exit. If the
-    /// body's own error or panic goes to the caller, or if the caller has left, the limit is
-    /// [reported](crate::report) instead, as [`TimedOut`](crate::report::Kind::TimedOut).
+    /// caller has left, or gets the error or panic of the body instead, the timeout is
+    /// [reported](crate::report) as [`TimedOut`](crate::report::Kind::TimedOut).
     ///
-    /// What the exit has opened until then goes on in the background. No other exit waits for it,
-    /// and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that was opened
+    /// A context that the exit has opened until then goes on in the background. No other exit waits
+    /// for it, and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that was opened
     /// elsewhere and passed to the exit keeps its order.
     ///
-    /// If the context is made of several, as a `Vec` or a [`join`](crate::join) is, those of their
-    /// exits that have begun are dropped. The others run in the background.
+    /// A `Vec` of contexts, or a [`join`](crate::join), has several exits. Those that have begun
+    /// are dropped, and the others run in the background.
     ///
     /// ```
     /// use async_context_manager::{Phase, prelude::*};
@@ -654,9 +653,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// In enter, on a tokio runtime without a timer, as `tokio::time::timeout` does; the context's
-    /// own enter has not begun then. Without a tokio runtime, a thread of this crate measures the
-    /// time.
+    /// If the context is entered on a tokio runtime without a timer, as `tokio::time::timeout`
+    /// does. Its own enter does not begin then. Without a tokio runtime, a thread of this crate
+    /// measures the time.
     fn exit_timeout(
         self,
         limit: Duration,
@@ -665,8 +664,9 @@ pub trait AsyncContextExt: AsyncContext {
         combine::exit_timeout(self, limit)
     }
 
-    /// Returns the same context, whose exit's errors go only to the [report hook](crate::report).
-    /// Errors of enter and of the body stay as they are. An exit that fails suppresses nothing.
+    /// Returns a context that sends the errors of its exit to the [report hook](crate::report)
+    /// alone. Errors of enter and of the body stay as they are. An exit that fails suppresses
+    /// nothing.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -690,9 +690,9 @@ pub trait AsyncContextExt: AsyncContext {
         combine::ignore_exit_errors(self)
     }
 
-    /// Returns the same context, whose whole enter may be given up: if its caller goes away during
-    /// enter, the context is dropped on the spot, instead of being entered and exited in the
-    /// background. In a generator, [`cancellable!`](crate::cancellable) marks a single await.
+    /// Returns a context whose enter may be given up: if the caller goes away during enter, the
+    /// context is dropped on the spot. It is not entered and exited in the background. In a
+    /// generator, [`cancellable!`](crate::cancellable) marks a single await.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -718,8 +718,8 @@ pub trait AsyncContextExt: AsyncContext {
         combine::cancellable_enter(self)
     }
 
-    /// Returns the same context as a type that can be named: for struct fields (its guard is a
-    /// `Guard<BoxContext<V, E>>`), collections and recursion.
+    /// Returns the context as a type that can be named, for struct fields, collections and
+    /// recursion. A guard of that type is a `Guard<BoxContext<V, E>>`.
     ///
     /// ```
     /// # use async_context_manager::{contexts::ready, prelude::*};
@@ -741,14 +741,14 @@ pub trait AsyncContextExt: AsyncContext {
         BoxContext::new(self)
     }
 
-    /// Returns the same context, whose exit runs with what was attached to the task when the
-    /// context was entered: the value of a `tokio::task_local!`, or any other [`Carry`].
+    /// Returns a context that carries a value of the task that enters it to its exit: the value of
+    /// a `tokio::task_local!`, or of any other [`Carry`].
     ///
-    /// An exit in the background runs in a task of its own, where a task-local has no value and
+    /// An exit in the background runs in a task of its own. A task-local has no value there, so
     /// reading it panics. With `carry`, the exit has the value wherever it runs: awaited, in the
-    /// background, in a stack, and on the thread of the crate. The rest of an enter that goes on in
-    /// the background has the value as well. A context that is opened by the code of this one is
-    /// not covered: call `carry` on that context as well.
+    /// background, in a stack, and on the thread of the crate. An enter that goes on in the
+    /// background has the value as well. A context that this context's code opens does not: call
+    /// `carry` on that context as well.
     ///
     /// ```
     /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -772,8 +772,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// [`CarryError::NotSet`] from enter, if there is nothing to carry. The context's own errors
-    /// are in [`CarryError::Context`].
+    /// [`CarryError::NotSet`] from enter, if no value is attached. The context's own errors are in
+    /// [`CarryError::Context`].
     fn carry<K: Carry>(
         self,
         key: K,
@@ -782,15 +782,15 @@ pub trait AsyncContextExt: AsyncContext {
         combine::carry(self, key)
     }
 
-    /// Returns the same context, for which no other exit waits. Its own exit waits only for what is
-    /// inside the context.
+    /// Returns a context that no other exit waits for. Its own exit waits only for what is inside
+    /// the context.
     ///
-    /// This is for contexts that one task holds beside each other and that do not use each other,
-    /// such as the sessions in a server's map. Without it, the exit of an older guard waits for the
-    /// exit of a younger guard that the same task gave up before.
+    /// Use it for contexts that one task holds side by side and that do not use each other, such as
+    /// the sessions in a server's map. Without it, the exit of an older guard waits for the exit of
+    /// a younger guard that the same task gave up before.
     ///
     /// The contexts around it do not wait for it either. Code that runs the context, such as a
-    /// `with` or a stack, still awaits it, and so does [`drain`](crate::detached::drain).
+    /// `with` or a stack, still awaits its exit, and so does [`drain`](crate::detached::drain).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -818,23 +818,23 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// When the context is entered, if it was also put [`inside`](Self::inside) a guard.
+    /// If the context is entered after it was also put [`inside`](Self::inside) a guard.
     fn independent(
         self,
     ) -> impl AsyncContext<Value = Self::Value, Error = Self::Error, Verdict = Self::Verdict> {
         combine::independent(self)
     }
 
-    /// Returns the same context, inside the guard's context as well as where it is opened. The exit
-    /// of the guard waits for this context if it was given up, by any task, before that exit
+    /// Returns a context that is inside the guard's context as well as where it is opened. The exit
+    /// of the guard waits for this context if any task gave this context up before that exit
     /// begins.
     ///
     /// Use it for a context that uses what a guard holds, as a transaction uses its connection. The
     /// guard is borrowed only for this call. Give this context up before the guard, in whatever
     /// task: once the exit of the guard has begun, it does not wait for a context that is still
-    /// held inside the guard's.
+    /// held.
     ///
-    /// A context may be put inside several guards. When the context of such a guard has ended, the
+    /// A context may be put inside several guards. When the context of one of them has ended, the
     /// contexts around that guard take its place.
     ///
     /// ```
@@ -864,7 +864,7 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// When the context is entered, if it is also [`independent`](Self::independent).
+    /// If the context is entered and is also [`independent`](Self::independent).
     fn inside<C>(self, guard: &Guard<C>) -> Inside<Self>
     where
         C: AsyncContext + 'static,

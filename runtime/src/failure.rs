@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::report::{self, Failing, Kind, drop_quietly};
 
-/// What went wrong in a [`try_with`](crate::AsyncContextExt::try_with): each error, where it came
-/// from, and the body's value if only the exit failed.
+/// What went wrong in a [`try_with`](crate::AsyncContextExt::try_with): each error, its origin, and
+/// the body's value if only the exit failed.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -22,13 +22,13 @@ use crate::report::{self, Failing, Kind, drop_quietly};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure<R, E> {
-    /// Enter failed. There was no body, and no exit.
+    /// Enter failed. No body and no exit has run.
     Enter(E),
     /// The body failed, and exit went well.
     Body(E),
     /// Exit failed, after a body that returned `value`.
     Exit {
-        /// What the body returned.
+        /// The value that the body returned.
         value: R,
         /// The exit's error.
         error: E,
@@ -43,8 +43,8 @@ pub enum Failure<R, E> {
 }
 
 impl<R, E> Failure<R, E> {
-    /// The error that [`with`](crate::AsyncContextExt::with) returns: the body's if the body
-    /// failed, else the only one. The rest is dropped.
+    /// Returns the error that [`with`](crate::AsyncContextExt::with) returns: the body's if the
+    /// body failed, else the only one. A second error drops.
     ///
     /// ```
     /// use async_context_manager::Failure;
@@ -68,7 +68,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Failure<R, E> {
         result.map_err(|failure| failure.into_primary_reporting(failing))
     }
 
-    /// Returns the primary error; a second error is reported.
+    /// Returns the primary error, and reports a second error.
     fn into_primary_reporting(self, failing: Failing) -> E {
         match self {
             Self::BodyAndExit { body, exit } => {
@@ -98,7 +98,7 @@ impl<R, E: fmt::Display> fmt::Display for Failure<R, E> {
 }
 
 impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
-    /// The primary error.
+    /// Returns the primary error.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Enter(error)
@@ -172,7 +172,8 @@ impl<R, E> StackFailure<R, E> {
         Self { value, body, exits }
     }
 
-    /// All errors: first the body's, if the body failed, and then those of the exits, in order.
+    /// Returns all errors: the body's, if the body failed, and then those of the exits, in the
+    /// order in which they ran.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -195,7 +196,7 @@ impl<R, E> StackFailure<R, E> {
 }
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> StackFailure<R, E> {
-    /// Returns the primary error: the body's, else that of the first exit. The others are reported.
+    /// Returns the primary error: the body's, else that of the first exit. Reports the others.
     pub(crate) fn into_primary_reporting(self, context: &'static str) -> E {
         drop_quietly(context, self.value);
         let mut exits = self.exits.into_iter();
@@ -223,7 +224,7 @@ impl<R, E: fmt::Display> fmt::Display for StackFailure<R, E> {
 }
 
 impl<R: fmt::Debug, E: Error + 'static> Error for StackFailure<R, E> {
-    /// The primary error.
+    /// Returns the primary error.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.errors().next().map(|error| error as _)
     }

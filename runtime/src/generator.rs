@@ -1,6 +1,6 @@
-//! What a function under [`#[async_context]`](macro@crate::async_context) becomes: a call of
-//! [`generator`] with the function's code. Messages of the compiler name the items of this module.
-//! A program does not have to.
+//! The function [`generator`], which [`#[async_context]`](macro@crate::async_context) calls with a
+//! function's code. Messages of the compiler name the items of this module. A program does not have
+//! to.
 //!
 //! ```
 //! use async_context_manager::generator::generator;
@@ -40,8 +40,8 @@ pub use crate::beside::{Beside, YieldBeside};
 pub use crate::cancellable::Cancellable;
 pub use crate::lender::{Lender, Yield};
 
-/// A `Result`, under whatever alias: what a function under
-/// [`#[async_context]`](macro@crate::async_context) returns. Implemented for `Result` alone.
+/// A `Result`, under whatever alias: the return type of a function under
+/// [`#[async_context]`](macro@crate::async_context). Only `Result` implements this trait.
 ///
 /// ```
 /// use async_context_manager::generator::IsResult;
@@ -124,7 +124,7 @@ where
 /// A verdict that only code after the yield can produce. [`#[async_context]`](crate::async_context)
 /// expands to this type if a macro before the yield may return.
 ///
-/// A `return Ok(())` in such a macro does not compile: "expected `AfterYield<()>`, found `()`".
+/// In such a macro, a `return Ok(())` does not compile: "expected `AfterYield<()>`, found `()`".
 ///
 /// ```
 /// use async_context_manager::generator::{AfterYield, after_yield};
@@ -155,8 +155,8 @@ pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
     result.map(AfterYield)
 }
 
-/// Reads the variable that a yield assigns. So the code does not compile if it can end without a
-/// yield.
+/// Reads the variable that a yield assigns. The code therefore does not compile if it can end
+/// without a yield.
 ///
 /// ```compile_fail,E0381
 /// use async_context_manager::generator::has_yielded;
@@ -179,7 +179,7 @@ pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
 /// ```
 pub const fn has_yielded((): ()) {}
 
-/// Returns `None`, and so gives the compiler the type of an exit.
+/// Returns `None`. Its type tells the compiler the type of an exit.
 ///
 /// ```
 /// use async_context_manager::generator::no_exit;
@@ -205,7 +205,7 @@ pub const fn no_exit<R>() -> Option<R> {
 ///
 /// # Errors
 ///
-/// The errors of the code.
+/// The error of the code.
 pub async fn only_after_yield<D, E, F>(code: F) -> Result<D, E>
 where
     F: Future<Output = Result<AfterYield<D>, E>>,
@@ -289,11 +289,12 @@ impl<V, E, B, F> fmt::Debug for Generator<V, E, B, F> {
 }
 
 /// The content of a struct that
-/// [`#[async_context(struct = Name)]`](macro@crate::async_context#a-name-for-the-context) writes:
-/// the arguments of the function or, once the context is entered by hand, its code.
+/// [`#[async_context(struct = Name)]`](macro@crate::async_context#a-name-for-the-context) writes.
+/// It holds the arguments of the function. Once the context is entered by hand, it holds the
+/// function's code instead.
 ///
 /// The arguments may borrow for the lifetime `'a`. The struct is the context, and its methods call
-/// those of this type.
+/// the methods of this type.
 ///
 /// ```
 /// use async_context_manager::generator::Named;
@@ -308,7 +309,7 @@ pub struct Named<'a, A, V, E, D>(Held<A, Erased<'a, V, D, E>>);
 /// The function's code, without its type.
 type Erased<'a, V, D, E> = ByHand<Borrowing<'a, V, D, E>>;
 
-/// Two states. The second is in a box, so that the struct is in most cases no larger than the
+/// Two states. The second is in a box, so that in most cases the struct is no larger than the
 /// arguments.
 enum Held<A, H> {
     Arguments(A),
@@ -351,7 +352,7 @@ where
         }
     }
 
-    /// Enters by hand: `code` is the function's code with its arguments.
+    /// Enters the context by hand: `code` is the function's code with its arguments.
     ///
     /// ```
     /// use async_context_manager::Outcome;
@@ -372,7 +373,7 @@ where
     ///
     /// # Errors
     ///
-    /// The errors of the code.
+    /// The error of the code.
     ///
     /// # Panics
     ///
@@ -399,7 +400,7 @@ where
         }
     }
 
-    /// Runs what is beside the body, by hand.
+    /// Runs the future beside the body, by hand.
     ///
     /// ```
     /// # use async_context_manager::Outcome;
@@ -419,7 +420,7 @@ where
     ///
     /// # Errors
     ///
-    /// The errors of what runs there.
+    /// The error of the future beside the body.
     ///
     /// # Panics
     ///
@@ -434,7 +435,7 @@ where
         }
     }
 
-    /// Exits by hand, when the body has ended.
+    /// Exits the context by hand, when the body has ended.
     ///
     /// ```
     /// # use async_context_manager::Outcome;
@@ -454,7 +455,7 @@ where
     ///
     /// # Errors
     ///
-    /// The errors of the code.
+    /// The error of the code.
     ///
     /// # Panics
     ///
@@ -478,11 +479,11 @@ impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
 }
 
 /// A coroutine that calls of `enter` and `exit` drive, instead of a scope. It is never handed over
-/// to the background: the context whose code makes these calls is.
+/// to the background by itself: only the context whose code makes these calls is.
 struct ByHand<F: Lends + ?Sized> {
     /// The lock is never taken. It makes this type `Sync`.
     coroutine: Mutex<Coroutine<F>>,
-    /// `true` once somebody runs what is beside the body.
+    /// `true` once the caller has asked to run the future beside the body.
     asked_for_beside: bool,
 }
 

@@ -19,11 +19,11 @@ use crate::report::drop_quietly;
 use crate::scope::{Accompanied, Held, Live};
 use crate::settle::{Body, Owed, unshare};
 
-/// A context that has been entered by [`guard`](crate::AsyncContextExt::guard). The guard
-/// dereferences to the value.
+/// A context that [`guard`](crate::AsyncContextExt::guard) has entered. The guard dereferences to
+/// the value.
 ///
-/// [`Guard::exit`], [`Guard::close`] and the others are associated functions, so that they never
-/// hide a method of the value.
+/// [`Guard::exit`], [`Guard::close`] and the other functions are associated functions, so that they
+/// never hide a method of the value.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -43,9 +43,9 @@ use crate::settle::{Body, Owed, unshare};
 ///
 /// # Drop
 ///
-/// A guard that is dropped without one of these functions, by an early return, a `?`, a panic, or
-/// the drop of the future around it, is exited in the background as
-/// [`Cancelled`](crate::Outcome::Cancelled). For the exit to see an error, pass the error to
+/// If a guard is dropped without one of these functions, by an early return, a `?`, a panic, or the
+/// drop of the future around it, it exits in the background as
+/// [`Cancelled`](crate::Outcome::Cancelled). To let the exit see an error, pass the error to
 /// [`Guard::exit`] or [`Guard::fail`].
 ///
 /// # Order
@@ -53,19 +53,19 @@ use crate::settle::{Body, Owed, unshare};
 /// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
 /// a guard begins when these have ended:
 ///
-/// - everything inside its context that has been given up: what its enter, or a part of its body
-///   under [`Guard::run`], has opened, and what was put
-///   [`inside`](crate::AsyncContextExt::inside) it by name;
-/// - each younger context beside it that the same code gave up before it and that closes in the
-///   background, and the younger contexts that the exits of these have left behind. *Younger* means
-///   opened later. The same code is the same task, or the same exit.
+/// - each context that has been given up and is inside the guard's context. The guard's enter, or a
+///   part of its body under [`Guard::run`], has opened it, or it was put
+///   [`inside`](crate::AsyncContextExt::inside) by name;
+/// - each younger context at the guard's side that the same code gave up before the guard, and that
+///   closes in the background; and each younger context that the exit of such a context has left
+///   behind. *Younger* means opened later. *The same code* is the same task, or the same exit.
 ///
-/// There is no order between
+/// These exits have no order:
 ///
-/// - an older guard and a younger one that is given up after it. A `Vec` or a struct drops its
-///   parts, and so its guards, in the order in which they are written; an
+/// - an older guard, and a younger one that is given up after it. A `Vec` or a struct drops its
+///   parts, and so its guards, in the order in which they are written. An
 ///   [`ExitStack`](crate::ExitStack) exits in reverse;
-/// - exits that the same task awaits beside each other, as in
+/// - exits that the same task awaits at the same time, as in
 ///   `join!(Guard::close(older), Guard::close(younger))`;
 /// - guards that different tasks give up;
 /// - guards outside tokio that are inside no context;
@@ -73,16 +73,16 @@ use crate::settle::{Body, Owed, unshare};
 ///
 /// The arms of a `join!` and the futures of a `FuturesUnordered` belong to the task that polls
 /// them. Therefore an older guard in one arm waits for a younger guard that another arm dropped
-/// before. If that is too slow, make the guards independent, or use
-/// [`with`](crate::AsyncContextExt::with), which never waits for its neighbours. The guide has a
-/// page on [the order](crate::guide::order).
+/// before. If that wait is too slow, make the guards independent, or use
+/// [`with`](crate::AsyncContextExt::with), which never waits for its neighbours. See the guide:
+/// [the order](crate::guide::order).
 #[must_use = "a guard that is dropped at once exits its context as cancelled"]
 pub struct Guard<C: AsyncContext>
 where
     C::Value: 'static,
 {
     held: Held<Code<C::Value, C::Verdict, C::Error>>,
-    /// Tells when the body was ended from beside. `None` if nothing runs beside the body.
+    /// Tells when the future beside the body has ended the body. `None` if no future runs there.
     ended: Option<Arc<Ended>>,
 }
 
@@ -100,7 +100,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         })
     }
 
-    /// Ends the body. Whichever came first counts: its result, or the end that came from beside it.
+    /// Ends the body with its result, unless the future beside the body ended the body before.
     fn end<R>(&mut self, body: Body<R, C::Error>) -> Owed<R, C::Error> {
         let live = self.held.take_back();
         let body = match &self.ended {
@@ -114,7 +114,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         live.end_with(body)
     }
 
-    /// For contexts that are put inside this one.
+    /// The place for contexts that are put inside this one.
     pub(crate) fn home(&self) -> Home {
         self.held.home()
     }
@@ -140,9 +140,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The result's error; the exit's if the result is `Ok`. A second error is reported. If the
-    /// body was ended from [beside](crate::guide::beside) before, the error from beside replaces
-    /// the result: an error in the result is reported, and a value in it drops.
+    /// The error of the result, else the exit's. If both fail, the exit's error is reported. If the
+    /// future [beside](crate::guide::beside) the body ended the body before, its error replaces the
+    /// result: an error in the result is reported, and a value in it drops.
     ///
     /// # Panics
     ///
@@ -182,7 +182,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The exit's error, or the one that ended the body from [beside](crate::guide::beside) before.
+    /// The exit's error, or the error of the future [beside](crate::guide::beside) the body, if
+    /// that future ended the body before.
     ///
     /// # Panics
     ///
@@ -236,8 +237,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The exit's error. If the other body has completed and this body was ended from
-    /// [beside](crate::guide::beside), the error from beside, unless the exit suppresses it.
+    /// The exit's error. If the other body has completed, but the future
+    /// [beside](crate::guide::beside) this body ended it, the error of that future, unless the exit
+    /// suppresses it.
     ///
     /// # Panics
     ///
@@ -245,11 +247,11 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// As [`Guard::exit`], unless the body has failed. Then the error belongs to another caller,
-    /// who must not wait for an exit in the background. So the exit is given up when the future is
-    /// dropped, for instance by a [limit](crate::AsyncContextExt::exit_timeout) on the outer exit,
-    /// and is [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background,
-    /// it takes the future with it, and nothing is lost.
+    /// As [`Guard::exit`], unless the body has failed. Then another caller gets the error, and must
+    /// not wait for an exit in the background. So if the future is dropped, for instance by a
+    /// [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is given up and
+    /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
+    /// takes the future with it, and nothing is lost.
     pub fn exit_as(
         mut guard: Self,
         outcome: &Outcome,
@@ -289,8 +291,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
 
     /// Exits the context as failed with this error, and returns the error: for an early return.
     ///
-    /// The exit of a guard that is left by `?` sees no error: it runs in the background, as
-    /// cancelled.
+    /// If a guard is left by `?`, its exit does not see the error: the exit runs in the background,
+    /// as cancelled.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -340,7 +342,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         }
     }
 
-    /// Runs a part of the body. What the part opens is inside the guard's context.
+    /// Runs a part of the body. A context that the part opens is inside the guard's context.
     ///
     /// The guard remains usable afterwards, however the part ended.
     ///
@@ -361,8 +363,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The part's error. If the body is ended from [beside](crate::guide::beside), the part drops,
-    /// and `run` returns the error from beside, which the exit then does not return.
+    /// The part's error. If the future [beside](crate::guide::beside) the body ends the body, the
+    /// part drops, and `run` returns the error of that future. The exit then does not return it.
     ///
     /// # Panics
     ///
@@ -370,7 +372,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the future drops the part. The guard remains usable.
+    /// If the future is dropped, the part drops. The guard remains usable.
     pub fn run<R, F>(
         guard: &mut Self,
         part: F,
@@ -396,11 +398,11 @@ impl<C: AsyncContext + 'static> Guard<C> {
         }
     }
 
-    /// Waits until the body is ended from [beside](crate::guide::beside). The future borrows
-    /// nothing: it is for a `select!`, or for a task that must know of the end.
+    /// Waits until the future [beside](crate::guide::beside) the body ends the body. The returned
+    /// future borrows nothing: use it in a `select!`, or in a task that must know of the end.
     ///
-    /// The future never ends if nothing runs beside the body, or if the guard is gone first. It
-    /// does not give the error: [`run`](Self::run) or [`exit`](Self::exit) returns that.
+    /// The returned future never ends if nothing runs beside the body, or if the guard is gone
+    /// first. It does not give the error: [`run`](Self::run) or [`exit`](Self::exit) returns that.
     ///
     /// ```
     /// use async_context_manager::prelude::*;

@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::report::Kind;
 
 /// Lends the value of a context to the body. [`yield_!`](crate::yield_) and
-/// [`cancellable!`](crate::cancellable) are calls of its methods. `E` is the error of the context.
+/// [`cancellable!`](crate::cancellable) call its methods. `E` is the error of the context.
 pub struct Lender<V, E> {
     link: Link<V>,
     part: Part,
@@ -35,7 +35,7 @@ impl<V, E> Lender<V, E> {
     ///
     /// # Panics
     ///
-    /// If it is called a second time, which the macro excludes.
+    /// If the method is called a second time. The macro rules that out.
     #[inline]
     pub fn yield_(&self, value: V) -> Yield<'_, V, E> {
         self.link.offer(value);
@@ -45,8 +45,8 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// For code with another error type. What ends the body from beside that code has this other
-    /// error, until the code around it converts the error.
+    /// Returns a lender for code with another error type. If the future beside the body ends that
+    /// code, the error has this other type until the code around it converts the error.
     pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {
         Lender::new(&self.link, self.part.clone())
     }
@@ -56,7 +56,7 @@ impl<V, E> Lender<V, E> {
         Mark::new(&self.link)
     }
 
-    /// If exit fails, its error is that of a part, and is reported as `kind`.
+    /// Marks that an error of exit is the error of a part, and is reported as `kind`.
     pub(crate) fn fail_as(&self, kind: Kind) {
         if kind == Kind::TimedOut {
             self.link.cut_off();

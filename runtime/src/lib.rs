@@ -179,13 +179,13 @@ pub use timeout_error::{Phase, TimeoutError};
 /// | --- | --- |
 /// | [`ready`] | lends a value, and has nothing to exit |
 /// | [`closing`] | lends a value, and closes the value by an async call |
-/// | [`defer`] | has nothing to enter, and exits by an async call |
+/// | [`defer`] | opens nothing, and calls an async function when it exits |
 /// | [`suppress`], [`suppress_if`] | suppress errors of the body |
-/// | [`join`], [`join_all`] | several contexts, entered and exited at the same time |
+/// | [`join`], [`join_all`] | enter and exit several contexts at the same time |
 /// | [`deadline`], [`until`] | end the body after a time, or at the end of a future |
-/// | [`tasks`] | a group of tasks, which have all ended when the body is left |
-/// | [`shared`], [`keyed`] | opened by the first user, and closed by the last |
-/// | [`swappable`] | replaced while others use the old value |
+/// | [`tasks`] | spawns tasks, all of which have ended when it has exited |
+/// | [`shared`], [`keyed`] | are opened by the first user, and closed by the last |
+/// | [`swappable`] | can be replaced while others use the old value |
 ///
 /// The functions are also in the root of the crate. They are not in the [`prelude`], because other
 /// crates have functions of the same names.
@@ -212,8 +212,8 @@ pub mod contexts {
     pub use crate::shared::{keyed, shared, swappable};
 }
 
-/// What most users need: traits, types, macros, and the module [`contexts`](mod@contexts), so that
-/// `contexts::ready(value)` works. The prelude holds no functions.
+/// The traits, types and macros that most users need, and the module [`contexts`](mod@contexts),
+/// for calls such as `contexts::ready(value)`. The prelude holds no functions.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*};
@@ -235,8 +235,8 @@ pub mod prelude {
 
 /// Lends a value to the body, in a function under [`#[async_context]`](macro@async_context).
 ///
-/// Evaluates to `(value, &Outcome)`: the body gives the value back, and the outcome tells how the
-/// body ended.
+/// The macro evaluates to `(value, &Outcome)`: the value as the body left it, and how the body
+/// ended.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -255,8 +255,8 @@ pub mod prelude {
 /// # }
 /// ```
 ///
-/// An optional second argument is a future with the output `Result<(), Error>`, which runs beside
-/// the body. Its error ends the body, as if the body had failed with it. The guide has a page on
+/// An optional second argument is a future that runs beside the body. Its output is
+/// `Result<(), Error>`. An error ends the body, as if the body had failed with it. See the guide:
 /// [what runs beside the body](crate::guide::beside).
 ///
 /// ```
@@ -302,9 +302,9 @@ macro_rules! yield_ {
 /// [`#[async_context]`](macro@async_context): `cancellable!(future).await`.
 ///
 /// Use it for an await that has nothing to undo, such as waiting for a lock that others hold. If
-/// the caller goes away during that await, the function is dropped on the spot, with all its
-/// locals, instead of going on in the background. Its own exit does not run. A guard among the
-/// locals drops, and its context exits in the background as cancelled. Every other local is closed
+/// the caller goes away during that await, the function does not go on in the background. It is
+/// dropped on the spot, with all its locals, and its own exit does not run. If one of the locals is
+/// a guard, the guard's context exits in the background as cancelled. Every other local is closed
 /// by its `Drop` alone.
 ///
 /// ```

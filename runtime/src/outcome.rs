@@ -120,7 +120,7 @@ impl Outcome {
         matches!(self, Self::Cancelled)
     }
 
-    /// The body's error, if the body failed.
+    /// Returns the body's error, if the body failed.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -141,7 +141,7 @@ impl Outcome {
         }
     }
 
-    /// The body's panic, if the body panicked.
+    /// Returns the body's panic, if the body panicked.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -166,7 +166,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome of a body that failed with this error: for tests of an exit.
+    /// Returns the outcome of a body that failed with this error: for tests of an exit.
     ///
     /// ```
     /// use async_context_manager::Outcome;
@@ -184,7 +184,7 @@ impl Outcome {
         Self::Failed(BodyError::new(Arc::new(error)))
     }
 
-    /// The outcome of a body that panicked with this message: for tests of an exit.
+    /// Returns the outcome of a body that panicked with this message: for tests of an exit.
     ///
     /// ```
     /// use async_context_manager::Outcome;
@@ -197,10 +197,10 @@ impl Outcome {
         Self::Panicked(BodyPanic::new(&message.to_owned()))
     }
 
-    /// For code that needs a reference and has no place to keep an outcome.
+    /// An outcome for code that needs a reference to one, and has no place to keep it.
     pub(crate) const COMPLETED: &'static Self = &Self::Completed;
 
-    /// Returns the same outcome, marked as that of a body that was ended from beside.
+    /// Returns this outcome, marked: the future beside the body ended the body.
     pub(crate) fn marked_from_beside(self) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(BodyError(Arc::new(FromBeside(error.0)))),
@@ -208,7 +208,7 @@ impl Outcome {
         }
     }
 
-    /// A second handle to the same outcome, for a context that is driven inside another one.
+    /// Returns a second handle to this outcome, for a context that is driven inside another one.
     pub(crate) fn share(&self) -> Self {
         match self {
             Self::Completed => Self::Completed,
@@ -219,13 +219,13 @@ impl Outcome {
     }
 }
 
-/// An error whose type the holder does not know: the body's, as an exit sees it, or the one in a
-/// [`Report`](crate::report::Report).
+/// An error whose type the holder does not know: the error of a body, in its [`Outcome`], or the
+/// error in a [`Report`](crate::report::Report).
 ///
-/// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) look at the error itself. If that is a
-/// [`TimeoutError`], a [`CarryError`] or a `Box<dyn Error + Send + Sync>` (or, with the feature
-/// `anyhow`, an `anyhow::Error`), they look at the error inside it as well. For a type that is not
-/// an [`Error`], such as a `String`, use [`as_any`](Self::as_any).
+/// [`is`](Self::is) and [`downcast_ref`](Self::downcast_ref) look at the error itself. They also
+/// look inside a [`TimeoutError`], a [`CarryError`], a `Box<dyn Error + Send + Sync>` and, with the
+/// feature `anyhow`, an `anyhow::Error`. For a type that is not an [`Error`], such as a `String`,
+/// use [`as_any`](Self::as_any).
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -249,10 +249,11 @@ impl BodyError {
         Self(Arc::clone(&self.0))
     }
 
-    /// Returns `true` if the body itself has not failed, and was ended with this error from
-    /// [beside](crate::guide::beside): by the second argument of [`yield_!`](crate::yield_), or by
-    /// [`AsyncContext::beside`](crate::AsyncContext::beside). The error may come from this context,
-    /// from one around the body, or from a part of this context.
+    /// Returns `true` if the body itself has not failed, and the future
+    /// [beside](crate::guide::beside) the body ended it with this error. The future is the second
+    /// argument of [`yield_!`](crate::yield_), or
+    /// [`AsyncContext::beside`](crate::AsyncContext::beside), and may belong to this context, to a
+    /// context around the body, or to a part of this context.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -282,13 +283,14 @@ impl BodyError {
         error.expect("an error from beside has the error type of its context")
     }
 
-    /// As [`into_shared`](Self::into_shared), for the only handle to the error.
+    /// Returns the error itself, as [`into_shared`](Self::into_shared) does, if this is its only
+    /// handle.
     pub(crate) fn into_error<E: Send + Sync + 'static>(self) -> E {
         let error = Arc::into_inner(self.into_shared());
         error.expect("what has not ended a body yet was shown to nobody")
     }
 
-    /// The name of the error's type, as [`std::any::type_name`] gives it.
+    /// Returns the name of the error's type, as [`std::any::type_name`] gives it.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -328,7 +330,7 @@ impl BodyError {
         self.downcast_ref::<T>().is_some()
     }
 
-    /// The error, or the error inside its box, if it is a `T`.
+    /// Returns the error, or the error inside its box, if it is a `T`.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -367,7 +369,7 @@ impl BodyError {
         None
     }
 
-    /// The error as the body returned it: for types that are not an [`Error`].
+    /// Returns the error as the body returned it: for types that are not an [`Error`].
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -423,8 +425,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
     }
 }
 
-/// An error that has ended the body from beside. It has no `Debug` of its own, so that it cannot be
-/// taken for an error of a user.
+/// The error of the future beside the body, if that future ended the body. The type has no `Debug`
+/// of its own, so that it cannot be taken for an error of a user.
 struct FromBeside(Arc<dyn AnyError>);
 
 impl AnyError for FromBeside {
@@ -449,7 +451,7 @@ impl AnyError for FromBeside {
     }
 }
 
-/// A panic, seen without its payload. The runtime keeps the payload, and resumes the panic with it.
+/// A panic without its payload. The runtime keeps the payload, and resumes the panic with it.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, prelude::*};
@@ -481,8 +483,8 @@ impl BodyPanic {
         Self(Arc::from(message))
     }
 
-    /// The panic's message, or `Box<dyn Any>`, as the standard library prints it, if the payload is
-    /// not a string.
+    /// Returns the panic's message. If the payload is not a string, returns `Box<dyn Any>`, as the
+    /// standard library prints it.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*};

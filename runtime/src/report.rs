@@ -1,9 +1,9 @@
 //! One hook for the whole program: it receives the errors that have no caller left to go to.
 //!
-//! The caller of a cancelled context has gone away. If the context's rollback fails, there is no
-//! `Result` to put the error in, so the hook gets the error. The default hook writes one line to
-//! stderr, like the panic hook. With the feature `tracing` it emits an event of level `ERROR`
-//! instead, unless nothing in the program listens to events.
+//! The caller of a cancelled context has gone away. If the context's rollback fails, no `Result`
+//! can carry the error, so the hook gets the error. The default hook writes one line to stderr,
+//! like the panic hook. With the feature `tracing`, the default hook emits an event of level
+//! `ERROR` instead, unless nothing in the program listens to events.
 //!
 //! ```
 //! use async_context_manager::report;
@@ -14,8 +14,8 @@
 //!
 //! Each error is either returned to a caller or reported, never both and never neither. So if a
 //! time limit drops a `with` while its exit runs, the body's error is reported as
-//! [`BodyFailed`](Kind::BodyFailed), however ordinary the error is. A hook may ignore the reports
-//! that it expects.
+//! [`BodyFailed`](Kind::BodyFailed), even if that error is an ordinary one. A hook may ignore the
+//! reports that it expects.
 //!
 //! Three kinds of reports do not mean that something failed. [`LongWait`](Kind::LongWait) and
 //! [`LetGo`](Kind::LetGo) are about the order of exits, and [`Undrained`](Kind::Undrained) lists
@@ -31,9 +31,9 @@ use crate::outcome::{BodyError, BodyPanic};
 use crate::panic::{Payload, drop_caught, drop_payload};
 use crate::roster::Snapshot;
 
-/// Something that went wrong where nobody was left to receive it.
+/// Something that went wrong where no caller was left to receive it.
 ///
-/// `Display` writes one line, with the error as its `Debug` prints it.
+/// `Display` writes one line, in which the error appears as its `Debug` prints it.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, report};
@@ -86,8 +86,8 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Enter failed after its caller had gone, or after another enter that ran at the same time had
-    /// failed. There is nothing to exit.
+    /// Enter failed, and its error has no caller: the caller has gone, or another enter that ran at
+    /// the same time failed before. No exit follows.
     EnterFailed,
     /// Exit failed, and its error has no caller: the body's error or panic goes to the caller, or
     /// the caller has gone.
@@ -97,50 +97,53 @@ pub enum Kind {
     /// panic of that enter or exit.
     Panicked,
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
-    /// the error that says so; or by the [limit for all exits](crate::detached::set_exit_limit).
-    /// The report has no error, and there is no second report as `ExitFailed`. Or tasks of
-    /// [`tasks`](crate::tasks()) were aborted after a body that completed, because their
-    /// [grace](crate::TaskGroup::grace) was over.
+    /// the error that says so. Or it was cut off by the [limit for all
+    /// exits](crate::detached::set_exit_limit). Or tasks of [`tasks`](crate::tasks()) were aborted
+    /// after a body that completed, because their [grace](crate::TaskGroup::grace) was over. The
+    /// report has no error, and no second report as `ExitFailed` follows.
     TimedOut,
     /// A context in the background was given up, because the program called
     /// [`detached::force`](crate::detached::force).
     Forced,
-    /// The runtime shut down under a detached exit, and the exit could not be finished elsewhere:
-    /// it took too long there, or it panicked, for example because it needs the runtime that is
-    /// gone. Or the runtime shut down under a task of [`tasks`](crate::tasks) that was to be
-    /// joined.
+    /// The runtime shut down under a detached exit, and the exit could not be finished elsewhere.
+    /// It took too long there, or it panicked, for example because it needs the runtime that is
+    /// gone. Or the runtime shut down under a task of [`tasks`](crate::tasks) that the exit was to
+    /// join.
     Lost,
-    /// A context was dropped before its exit had ended, and cannot go on in the background: it
-    /// borrows, or was entered by hand and never exited, or its value was forgotten or taken away
-    /// by the body.
+    /// A context was dropped before its exit had ended, and cannot go on in the background. It
+    /// borrows, or was entered by hand and never exited. Or the body forgot its value or took the
+    /// value away.
     NotRun,
     /// The body failed, but its error could not be returned: the caller was dropped during exit, or
     /// exit panicked.
     BodyFailed,
     /// The body panicked, but its panic could not go on: the caller was dropped during exit.
     BodyPanicked,
-    /// What ran [beside](crate::guide::beside) the body failed when the body had already ended, or
-    /// beside a guard that was dropped without an exit.
+    /// The future [beside](crate::guide::beside) the body failed, but the body had already ended,
+    /// or its guard was dropped without an exit.
     BesideFailed,
-    /// A context that was entered by hand has something to run [beside](crate::guide::beside) its
-    /// body, but [`AsyncContext::beside`](crate::AsyncContext::beside) was not called on it. Its
-    /// exit has run.
+    /// A context that was entered by hand has a future to run [beside](crate::guide::beside) its
+    /// body, but [`AsyncContext::beside`](crate::AsyncContext::beside) was not called. Its exit has
+    /// run.
     BesideNotRun,
     /// The context was opened in an exit that its [time
     /// limit](crate::AsyncContextExt::exit_timeout) cut off. The context goes on in the background,
     /// and no other exit waits for it.
     LetGo,
-    /// The exit of the context has been waiting for another context, which
-    /// [`waits_for`](Report::waits_for) names, for longer than [`set_wait_limit`] allows. It goes
-    /// on waiting. The same is reported of an enter that has failed and waits for a context that it
-    /// had opened. It is also reported of an enter that has waited because there are [too
-    /// many](crate::detached::set_limit) exits in the background: the oldest of them is named, and
-    /// the enter goes on now. The guide says [which waits never
+    /// A wait has taken longer than [`set_wait_limit`] allows. [`waits_for`](Report::waits_for)
+    /// names the other context. The report is about one of these waits:
+    ///
+    /// - An exit waits for another context, and goes on waiting.
+    /// - A failed enter waits for a context that it had opened, and goes on waiting.
+    /// - An enter has waited because [too many](crate::detached::set_limit) exits were in the
+    ///   background. The report names the oldest exit, and the enter proceeds now.
+    ///
+    /// The guide says [which waits never
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
     /// The limit of a [drain](crate::detached::drain_timeout) is over, and exits are left in the
-    /// background. They go on. [`left`](Report::left) lists them; the report has the name of the
-    /// oldest.
+    /// background, where they go on. [`left`](Report::left) lists them. The name in the report is
+    /// that of the oldest.
     Undrained,
 }
 
@@ -179,7 +182,7 @@ impl Report {
         self.context
     }
 
-    /// What happened.
+    /// Returns what happened.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, report};
@@ -204,7 +207,7 @@ impl Report {
         self.kind
     }
 
-    /// The error, if the report has one.
+    /// Returns the error, if the report has one.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, report};
@@ -233,7 +236,7 @@ impl Report {
         }
     }
 
-    /// The name of the context that this one waits for. `None` unless this is a
+    /// Returns the name of the context that this one waits for. `None` unless this is a
     /// [`LongWait`](Kind::LongWait).
     ///
     /// ```
@@ -254,7 +257,7 @@ impl Report {
         }
     }
 
-    /// What a drain has left in the background. `None` unless this is
+    /// Returns the contexts that a drain has left in the background. `None` unless this is
     /// [`Undrained`](Kind::Undrained).
     ///
     /// ```
@@ -274,7 +277,7 @@ impl Report {
         }
     }
 
-    /// The panic, if the report has one.
+    /// Returns the panic, if the report has one.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, report};
@@ -343,7 +346,7 @@ static WAIT_LIMIT: AtomicU64 = AtomicU64::new(10_000);
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 
 /// Replaces the hook. The hook runs on the thread where the trouble occurs, at times inside a
-/// `Drop`: it must not block for long. If the hook panics, the panic is caught, and the report is
+/// `Drop`, so it must not block for long. A panic of the hook is caught, and the report is then
 /// written to stderr.
 ///
 /// ```
@@ -380,13 +383,13 @@ pub fn reset_hook() {
     replace_hook(None);
 }
 
-/// Sets the time after which an exit that waits for other contexts is reported, as
+/// Sets how long an exit may wait for other contexts before the wait is reported as
 /// [`LongWait`](Kind::LongWait).
 ///
-/// The limit is ten seconds unless this function is called. `Duration::MAX` turns the reports off.
-/// A wait that has begun keeps the limit that it began with. An exit that waits for several
-/// contexts, one after the other, is reported once, with the context that it waits for when the
-/// time is over. On a tokio runtime without a timer, nothing is reported.
+/// The default is ten seconds. `Duration::MAX` turns the reports off. A wait keeps the limit that
+/// it began with. An exit that waits for several contexts, one after the other, is reported once.
+/// The report names the context that the exit waits for when the time is over. On a tokio runtime
+/// without a timer, nothing is reported.
 ///
 /// ```
 /// use async_context_manager::report;
@@ -414,8 +417,8 @@ fn replace_hook(hook: Option<Hook>) {
     drop(old);
 }
 
-/// The context that an error of enter or exit comes from, and the kind of its report if nobody gets
-/// the error.
+/// Identifies an error of enter or exit: its context, and the kind of its report if nobody gets the
+/// error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Failing {
     pub(crate) context: &'static str,
@@ -585,10 +588,10 @@ pub(crate) fn drop_quietly<T>(context: &'static str, value: T) {
     }
 }
 
-/// A value of the user that drops together with another such value: each of them may panic.
+/// A value of the user that drops together with another such value. Each of them may panic.
 pub(crate) struct Apart<T> {
     context: &'static str,
-    /// `None` once the value was taken, or drops.
+    /// `None` once the value was taken, and while it drops.
     value: Option<T>,
 }
 

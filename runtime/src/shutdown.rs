@@ -1,4 +1,4 @@
-//! The end of a program: told, given a grace, dropped, drained, and named.
+//! The end of a program: the app is told to end, has a grace, and is dropped; then its exits drain.
 //!
 //! ```no_run
 //! use async_context_manager::shutdown;
@@ -69,7 +69,7 @@ pub const UNDRAINED: u8 = 125;
 /// The name in reports.
 const NAME: &str = "async_context_manager::shutdown";
 
-/// Runs the whole program with the default [`Times`], and ends it in order.
+/// Runs the whole program with the default [`Times`], and ends it gracefully.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, shutdown};
@@ -85,26 +85,26 @@ const NAME: &str = "async_context_manager::shutdown";
 /// }
 /// ```
 ///
-/// From the first poll of `run` on, a signal no longer ends the process on the spot: the first
+/// From the first poll of `run` on, a signal no longer ends the process on the spot. The first
 /// signal tells the app to end, and the second one ends the process at once, by
-/// `std::process::exit`. When `run` has returned, the first signal ends the process, even if its
+/// `std::process::exit`. After `run` has returned, the first signal ends the process, even if its
 /// runtime hangs while it shuts down.
 ///
 /// # Panics
 ///
-/// If the app panics: with its panic, after the drain.
+/// If the app panics. The app's panic goes on after the drain.
 ///
 /// # Cancel safety
 ///
-/// Dropping it drops the app, and does not wait.
+/// If the future is dropped, the app drops, and its exits are not awaited.
 pub async fn run<F: Future>(app: F) -> Ended<F::Output> {
     Times::new().run(app).await
 }
 
-/// Returns a token that tells when the program must end: a future, cheap to clone and to keep.
+/// Returns a token: a future that ends when the program must end, cheap to clone and to keep.
 ///
 /// The future is ready once a signal has come while [`run`] was running the program, or once
-/// [`tell`] was called, and stays ready.
+/// [`tell`] was called. It stays ready.
 ///
 /// ```
 /// use async_context_manager::shutdown;
@@ -248,7 +248,7 @@ impl Times {
         }
     }
 
-    /// Sets how long the app has, once it was told, before it is dropped.
+    /// Sets how long the app may take to end after it was told to. Then it is dropped.
     ///
     /// ```
     /// # use async_context_manager::shutdown::Times;
@@ -260,7 +260,7 @@ impl Times {
         self
     }
 
-    /// Sets how long the exits in the background have, once the app has ended or was dropped.
+    /// Sets how long the exits in the background may take, once the app has ended or was dropped.
     ///
     /// ```
     /// # use async_context_manager::shutdown::Times;
@@ -272,7 +272,7 @@ impl Times {
         self
     }
 
-    /// Runs the whole program, and ends it in order: see [`run`](run()).
+    /// Runs the whole program, and ends it gracefully: see [`run`](run()).
     ///
     /// ```
     /// # use async_context_manager::shutdown::{How, Times};
@@ -285,11 +285,11 @@ impl Times {
     ///
     /// # Panics
     ///
-    /// If the app panics: with its panic, after the drain.
+    /// If the app panics. The app's panic goes on after the drain.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the app, and does not wait.
+    /// If the future is dropped, the app drops, and its exits are not awaited.
     pub async fn run<F: Future>(self, app: F) -> Ended<F::Output> {
         listen();
         self.run_with(app, &SIGNALS).await
@@ -340,11 +340,11 @@ impl Times {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum How {
-    /// It was not told to end.
+    /// The app ended without being told to.
     ByItself,
-    /// It was told to end, and ended within the grace.
+    /// The app was told to end, and ended within the grace.
     Told,
-    /// It was told to end, had not ended after the grace, and was dropped.
+    /// The app was told to end, had not ended after the grace, and was dropped.
     Dropped,
 }
 
@@ -371,7 +371,7 @@ pub struct Ended<T> {
 }
 
 impl<T> Ended<T> {
-    /// How the app ended.
+    /// Returns how the app ended.
     ///
     /// ```
     /// # use async_context_manager::shutdown::{self, How};
@@ -385,7 +385,7 @@ impl<T> Ended<T> {
         self.how
     }
 
-    /// The number of exits that were left in the background.
+    /// Returns the number of exits that were left in the background.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -398,7 +398,7 @@ impl<T> Ended<T> {
         self.left
     }
 
-    /// What the app returned. `None` if it was dropped.
+    /// Returns what the app returned. `None` if the app was dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -437,7 +437,7 @@ static SIGNALS: Signals = Signals::new();
 /// What the process must do at a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// End in order.
+    /// End gracefully.
     First,
     /// End at once.
     Second,

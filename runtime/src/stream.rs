@@ -93,7 +93,8 @@ impl<T> Items<T> {
         poll_fn(move |cx| sending.poll(cx))
     }
 
-    /// Sends all items of a stream of results. The first error ends it, for a `?` in the body.
+    /// Sends all items of a stream of results, until the first error. Then returns that error, so
+    /// that the body can use `?`.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, prelude::*};
@@ -116,7 +117,7 @@ impl<T> Items<T> {
     ///
     /// # Errors
     ///
-    /// The first error that the stream gives. The stream is not polled any further.
+    /// The first error that the stream gives. After that error, the stream is not polled.
     ///
     /// # Cancel safety
     ///
@@ -188,7 +189,7 @@ impl<T> Slot<T> {
 }
 
 struct Streaming<T, F> {
-    /// The future that uses the context. `None` when it has ended or panicked.
+    /// The future that uses the context. `None` once it has ended or panicked.
     run: Option<Pin<Box<F>>>,
     slot: Arc<Mutex<Slot<T>>>,
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// What a context with a time limit fails with: see
+/// The error of a context with a time limit. See
 /// [`enter_timeout`](crate::AsyncContextExt::enter_timeout),
 /// [`body_timeout`](crate::AsyncContextExt::body_timeout) and
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout).
@@ -47,7 +47,7 @@ pub enum TimeoutError<E> {
     Context(E),
 }
 
-/// The part of a use of a context that a time limit is for.
+/// The part of the use of a context that a time limit is for.
 ///
 /// ```
 /// use async_context_manager::Phase;
@@ -103,7 +103,8 @@ impl<E: fmt::Display> fmt::Display for TimeoutError<E> {
 }
 
 impl<E: Error> Error for TimeoutError<E> {
-    /// The source of the context's error, because `Display` already shows that error itself.
+    /// Returns the source of the context's error, because `Display` already shows that error
+    /// itself.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Elapsed { .. } => None,

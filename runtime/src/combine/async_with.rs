@@ -1,11 +1,11 @@
-//! Nested contexts, written flat.
+//! Nested contexts, written without nesting.
 
 /// Enters contexts one after the other, runs the block inside all of them, and exits them in
 /// reverse: Python's `async with database(url) as pool, transaction(pool) as tx:`.
 ///
-/// Each name is a `&mut` to its context's value, which the block and the contexts after it can use.
-/// A pattern is possible as well: `_`, or `(pool, listener)` for a [`join`](crate::join) of two.
-/// The macro awaits nested calls of [`with`](crate::AsyncContextExt::with), so it belongs in
+/// Each name is a `&mut` to its context's value. The block and the contexts after it can use that
+/// value. A name can also be a pattern: `_`, or `(pool, listener)` for a [`join`](crate::join) of
+/// two. The macro awaits nested calls of [`with`](crate::AsyncContextExt::with), so it belongs in
 /// `async` code. The block must give a `Result`. A `?` or `return` in the block ends only the
 /// block, not the function around it.
 ///
@@ -37,9 +37,9 @@
 /// # }
 /// ```
 ///
-/// All contexts must have the error type of the block: convert with
-/// [`err_into`](crate::AsyncContextExt::err_into). Each context that may suppress errors wraps the
-/// result in an `Option`. For a block that is not `Send`, there is
+/// All contexts must have the error type of the block;
+/// [`err_into`](crate::AsyncContextExt::err_into) converts errors. Each context that may suppress
+/// errors wraps the result in an `Option`. If the block is not `Send`, use
 /// [`async_with_local!`](crate::async_with_local).
 #[macro_export]
 macro_rules! async_with {
@@ -55,8 +55,8 @@ macro_rules! async_with {
     };
 }
 
-/// As [`async_with!`](crate::async_with), for a block that is not `Send`: nested calls of
-/// [`with_local`](crate::AsyncContextExt::with_local).
+/// As [`async_with!`](crate::async_with), for a block that is not `Send`: this macro awaits nested
+/// calls of [`with_local`](crate::AsyncContextExt::with_local).
 ///
 /// ```
 /// use async_context_manager::{async_with_local, prelude::*};

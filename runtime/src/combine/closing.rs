@@ -9,8 +9,8 @@ use crate::generator::generator;
 /// A context that lends this value, and closes it with this function, however the body ends:
 /// Python's `contextlib.aclosing(value)`.
 ///
-/// The closing function gets the value itself, so it can call methods that consume the value. It
-/// does not see the outcome: if it must, write a function under
+/// The closing function gets the value itself, so it can call methods that consume the value. The
+/// function does not see the outcome. If it must, write a function under
 /// [`#[async_context]`](macro@crate::async_context) instead.
 ///
 /// ```

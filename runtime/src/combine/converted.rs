@@ -14,7 +14,7 @@ use crate::report;
 
 pin_project! {
     /// Code whose errors `convert` turns into those of the context: the error that the code ends
-    /// with, and an error that has ended the body from beside.
+    /// with, and the error of the future beside the body, if that future ended the body.
     ///
     /// An error that `convert` returns unchanged is reported: the caller already has an error.
     pub(crate) struct Converted<V, F, M> {

@@ -16,8 +16,8 @@ use crate::time_limit::{Timer, check_timer};
 /// `fail_after(seconds)`.
 ///
 /// Its value tells how much time is left, and can move the deadline. When the deadline has passed,
-/// the body drops, contexts inside the body exit as cancelled, and the caller gets the error after
-/// those exits. `tokio::time::timeout`, in contrast, returns while they still close in the
+/// the body drops, and contexts inside the body exit as cancelled. The caller gets the error after
+/// those exits. `tokio::time::timeout`, in contrast, returns while they still run in the
 /// background.
 ///
 /// ```
@@ -39,7 +39,7 @@ use crate::time_limit::{Timer, check_timer};
 /// # }
 /// ```
 ///
-/// With its error suppressed, it is trio's `move_on_after(seconds)`:
+/// If you suppress its error, it is trio's `move_on_after(seconds)`:
 ///
 /// ```
 /// use async_context_manager::{Elapsed, async_with, deadline, prelude::*, suppress};
@@ -61,12 +61,12 @@ use crate::time_limit::{Timer, check_timer};
 ///
 /// # Errors
 ///
-/// [`Elapsed`], if the deadline passes before the body has ended. A body that ends in the same poll
-/// has ended in time.
+/// [`Elapsed`], if the deadline passes before the body has ended. If both end in the same poll, the
+/// body counts.
 ///
 /// # Panics
 ///
-/// In enter, on a tokio runtime without a timer.
+/// If the context is entered on a tokio runtime without a timer.
 pub fn deadline(
     limit: Duration,
 ) -> impl AsyncContext<Value = Deadline, Error = Elapsed, Verdict = ()> {
@@ -141,7 +141,7 @@ impl Deadline {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The timer is kept with the deadline that it was created for.
+    /// Polls the timer, which is kept with the deadline that it was created for.
     fn poll(
         &self,
         timer: &mut Option<(Option<Instant>, Timer)>,
@@ -174,7 +174,7 @@ impl Deadline {
         })
     }
 
-    /// How much time is left. Zero if the deadline has passed.
+    /// Returns how much time is left, or zero if the deadline has passed.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};
@@ -194,7 +194,7 @@ impl Deadline {
         })
     }
 
-    /// The moment of the deadline. `None` if it is so far away that it never comes.
+    /// Returns the moment of the deadline, or `None` if it is so far away that it never comes.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};
@@ -235,7 +235,7 @@ impl Deadline {
         self.set(|_| Some(when));
     }
 
-    /// Moves the deadline away by this time. A deadline that has ended the body does not move.
+    /// Moves the deadline this much further away. A deadline that has ended the body does not move.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};

@@ -7,11 +7,11 @@ use crate::context::AsyncContext;
 use crate::generator::generator;
 use crate::outcome::Outcome;
 
-/// A context that only calls this function, with the outcome, when it exits: Python's
-/// `AsyncExitStack.push_async_callback`, without a stack.
+/// A context that calls this function with the outcome when it exits, and does nothing else:
+/// Python's `AsyncExitStack.push_async_callback`, without a stack.
 ///
-/// It cannot suppress an error: for that, use [`suppress`](crate::suppress), or a context of your
-/// own.
+/// The function cannot suppress an error. To suppress errors, use [`suppress`](crate::suppress), or
+/// a context of your own.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, prelude::*};

@@ -6,9 +6,9 @@ use crate::outcome::Outcome;
 
 /// A context of one type or of another, with the same value, error and verdict.
 ///
-/// For a choice at run time between two functions, whose contexts have different types. For a
-/// choice among many, [`boxed`](crate::AsyncContextExt::boxed) gives all of them the same type. In
-/// Python: `async with (disk(path) if path else memory()) as store:`.
+/// Use it to choose at run time between two functions, whose contexts have different types. For
+/// more than two, [`boxed`](crate::AsyncContextExt::boxed) gives all contexts the same type. In
+/// Python, this is `async with (disk(path) if path else memory()) as store:`.
 ///
 /// ```
 /// use async_context_manager::{Either, prelude::*};

@@ -1,4 +1,4 @@
-//! A context that no other exit waits for.
+//! A context whose exit holds up no other exit.
 
 use crate::context::AsyncContext;
 use crate::generator::generator;

@@ -10,9 +10,9 @@ use crate::outcome::Outcome;
 /// A context that is inside a guard's context as well as where it is opened.
 /// [`inside`](crate::AsyncContextExt::inside) returns it.
 ///
-/// The type has a name because the guard is borrowed only for the call that makes this context. If
-/// it is entered by hand, in the code of another context, that other context is put inside the
-/// guard's.
+/// The type has a name because the guard is borrowed only for the call that makes this context. The
+/// code of another context may enter this context by hand. Then that other context is put inside
+/// the guard's.
 ///
 /// ```
 /// use async_context_manager::{Inside, contexts::ready, prelude::*};

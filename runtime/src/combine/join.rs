@@ -7,8 +7,8 @@ use crate::combine::members::{AnyMember, Member, Members};
 use crate::context::AsyncContext;
 use crate::driven::Drivers;
 
-/// A context made of several that enter and exit at the same time: a tuple of up to eight, or an
-/// array. The value is the tuple, or the array, of their values. In Python,
+/// Joins a tuple of up to eight contexts, or an array, into one context. They enter and exit at the
+/// same time. The value is the tuple or array of their values. In Python, this is
 /// `await asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
 ///
 /// ```
@@ -38,31 +38,32 @@ use crate::driven::Drivers;
 /// # }
 /// ```
 ///
-/// All contexts must have the same error type, which [`err_into`](crate::AsyncContextExt::err_into)
-/// converts to, and none may suppress errors. They do not wait for each other. Inside each of them,
-/// and around all of them, exits run in reverse order of entering as usual.
+/// All contexts must have the same error type, and none may suppress errors.
+/// [`err_into`](crate::AsyncContextExt::err_into) converts errors. The contexts do not wait for
+/// each other. Inside each of them, and around all of them, exits run in reverse order as usual.
 ///
 /// # Errors
 ///
-/// The error of the enter that failed first. The other enters run to their end, and their contexts
-/// exit because of the error. Otherwise the first error of an exit, in the order of the arguments.
-/// All other errors are [reported](crate::report).
+/// If an enter fails, the error of the enter that failed first. The other enters run to their end,
+/// and their contexts exit and see that error. Otherwise the first error of an exit, in the order
+/// of the arguments. All other errors are [reported](crate::report).
 ///
 /// # Panics
 ///
-/// With the first panic of an enter or exit, after all others have ended.
+/// If an enter or exit panics. The first panic goes on after all others have ended.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped during enter, the contexts that are entering go on in the background
-/// and then exit, and those that have been entered exit. If it is dropped later, all exit together.
+/// and then exit, and those that have been entered exit. If it is dropped later, all exit at the
+/// same time.
 pub fn join<J: Join>(
     contexts: J,
 ) -> impl AsyncContext<Value = J::Value, Error = J::Error, Verdict = ()> {
     contexts.__join()
 }
 
-/// What [`join`] takes: tuples of up to eight contexts, and arrays of any number.
+/// The argument of [`join`]: a tuple of up to eight contexts, or an array of any number.
 ///
 /// ```
 /// # use async_context_manager::{contexts::join, prelude::*};

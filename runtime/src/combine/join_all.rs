@@ -10,8 +10,8 @@ use crate::driven::Drivers;
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
-/// A context made of many, which enter and exit at the same time. The value is the list of their
-/// values, in the order of the iterator. In Python,
+/// Joins many contexts, which enter and exit at the same time. The value is the list of their
+/// values, in the order of the iterator. In Python, this is
 /// `await asyncio.gather(*map(stack.enter_async_context, contexts))`.
 ///
 /// ```
@@ -35,8 +35,8 @@ use crate::outcome::Outcome;
 /// # }
 /// ```
 ///
-/// What [`join`](crate::join) says about errors, panics and cancellation holds here, too. So does
-/// what a `Vec` of contexts says about a body that changes the list.
+/// The rules of [`join`](crate::join) on errors, panics and cancellation hold here, too. So do the
+/// rules of a `Vec` of contexts on a body that changes the list.
 pub fn join_all<I>(contexts: I) -> JoinAll<I::Item>
 where
     I: IntoIterator<Item: AsyncContext<Verdict = ()> + 'static>,

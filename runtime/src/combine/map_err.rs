@@ -22,8 +22,8 @@ where
     })
 }
 
-/// For a function that can be called only once: if there are two errors, the one from beside goes
-/// to the caller.
+/// Maps errors by a function that can be called only once. If there are two errors, the error of
+/// the future beside the body goes to the caller.
 pub(crate) fn map_err<C, E, F>(
     context: C,
     map: F,

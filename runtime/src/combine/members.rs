@@ -1,7 +1,7 @@
-//! Several contexts that are entered, and exited, as one: in order, or at the same time.
+//! Several contexts that enter and exit as one: one after the other, or at the same time.
 //!
-//! Each member is a context under way of its own. If their holder goes away during enter, each
-//! member goes on as it would alone: a member that is entering goes on in the background and exits,
+//! Each member is driven on its own. If the holder of the members goes away during enter, each
+//! member goes on as it would alone. A member that is entering goes on in the background and exits,
 //! a member that has been entered exits, and a member whose enter has not begun drops. Once a
 //! member has failed, and when they exit, the members stay together: the holder is handed over as a
 //! whole.
@@ -46,10 +46,10 @@ type Ended<'a, E> =
 pub(crate) trait AnyMember<E>: Send {
     fn name(&self) -> &'static str;
 
-    /// The driver of what runs beside its body is added to `drivers`.
+    /// Adds the driver of the future beside its body to `drivers`.
     fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, E>;
 
-    /// Returns how its body was ended from beside, if it was.
+    /// Returns how the future beside its body has ended the body, if it has.
     fn take_end(&mut self) -> Option<End<BodyError>>;
 
     /// Does nothing if the member has not been entered.
@@ -79,7 +79,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Member<C> {
         }
     }
 
-    /// For a member that the members after it are inside of.
+    /// For a member that contains the members after it.
     pub(crate) fn around_others(context: C) -> Self {
         Self {
             hold: Hold::Guard,
@@ -189,7 +189,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
 
 /// Enters all members, one after the other. If one fails, those before it exit, in reverse.
 ///
-/// What runs beside a member may end this: everything that comes after that member is its body.
+/// The future beside a member's body may end the enter, because everything that comes after that
+/// member is its body.
 pub(crate) async fn enter_in_order<M: Members, V>(
     members: &mut M,
     drivers: &Drivers,
@@ -238,8 +239,8 @@ pub(crate) async fn enter_in_order<M: Members, V>(
     trouble.settle_after(exits)
 }
 
-/// Exits all members, in reverse, as nested contexts do. If the body was ended from beside a
-/// member, the members inside that one have been cancelled.
+/// Exits all members, in reverse, as nested contexts do. If the future beside a member's body ended
+/// the body, the members inside that member have been cancelled.
 pub(crate) async fn exit_in_reverse<M: Members>(
     members: &mut M,
     drivers: &Drivers,
@@ -300,7 +301,7 @@ pub(crate) struct EndedBy {
 }
 
 impl EndedBy {
-    /// Returns the member if this is how the body ended: it may have ended in another way before.
+    /// Returns the member if the body ended by it. The body may have ended in another way before.
     pub(crate) fn member_of(self, outcome: &Outcome) -> Option<usize> {
         let is_how = match outcome {
             Outcome::Failed(error) => error.is_from_beside(),
@@ -311,7 +312,7 @@ impl EndedBy {
     }
 }
 
-/// Polls what runs beside the members, for
+/// Polls the futures beside the members' bodies, for
 /// [`yield_beside_all`](crate::lender::Lender::yield_beside_all). Notes which member has ended the
 /// body.
 pub(crate) fn poll_beside<M: Members>(
@@ -352,9 +353,9 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     }
 }
 
-/// Enters all members at the same time, up to a limit. If one fails, no further enter begins; those
-/// that have begun run to their end, and their contexts exit. An end of a member's body from beside
-/// counts as such a failure.
+/// Enters all members at the same time, up to a limit. If one fails, no further enter begins. Those
+/// that have begun run to their end, and their contexts exit. If the future beside a member's body
+/// ends the body, that counts as such a failure.
 pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,

@@ -8,8 +8,9 @@ use crate::lender::Lender;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
-/// Lends `Some` value of the context if there is one. Otherwise lends `None`, and nothing is opened
-/// or closed. Python's `ctx if wanted else contextlib.nullcontext()`.
+/// If this is `Some`, enters the context, and lends `Some` value. If this is `None`, lends `None`,
+/// and nothing is opened or closed. In Python, this is
+/// `ctx if wanted else contextlib.nullcontext()`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -42,7 +43,7 @@ use crate::report::{self, Kind};
 /// # }
 /// ```
 ///
-/// If the body takes the value away, exit has no value to run with: that is
+/// If the body takes the value away, the exit cannot run, and that is
 /// [reported](crate::report::Kind::NotRun).
 impl<C: AsyncContext> AsyncContext for Option<C> {
     type Value = Option<C::Value>;

@@ -8,7 +8,7 @@ use crate::generator::generator;
 /// A context that lends this value, with nothing to open or close: Python's
 /// `contextlib.nullcontext(value)`.
 ///
-/// For code that expects a context when there is nothing to close.
+/// Use it for code that expects a context when nothing must be closed.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, Either};

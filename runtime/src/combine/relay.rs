@@ -1,4 +1,4 @@
-//! A context that runs as a part of another one, and makes the value of that one.
+//! A context that runs as a part of another context, and makes the other context's value.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -39,24 +39,26 @@ use crate::report::{Failing, Kind, drop_quietly};
 /// # }
 /// ```
 ///
-/// All contexts must have the same type, and therefore the same error;
+/// All contexts must have the same type, and therefore the same error.
 /// [`boxed`](crate::AsyncContextExt::boxed) and [`err_into`](crate::AsyncContextExt::err_into)
-/// convert them. None may suppress errors: for those, there is an [`ExitStack`](crate::ExitStack).
-/// To enter and exit at the same time instead of in order, use [`join_all`](crate::join_all).
+/// convert them. None may suppress errors: for such contexts, use an
+/// [`ExitStack`](crate::ExitStack). To enter and exit at the same time, use
+/// [`join_all`](crate::join_all).
 ///
-/// The body gets the list itself. If it takes values away, their exits cannot run, which is
-/// [reported](crate::report::Kind::NotRun). If it sorts the list, each exit gets the value that now
-/// stands in its place.
+/// The body gets the list itself. If the body takes values away, their exits cannot run, and that
+/// is [reported](crate::report::Kind::NotRun). If the body sorts the list, each exit gets the value
+/// that now stands in its place.
 ///
 /// # Errors
 ///
-/// The first error of an enter: the contexts before that one exit and see the error, those after it
-/// are not entered. Otherwise the first error of an exit; the others are [reported](crate::report).
+/// If an enter fails, its error. The contexts before it exit and see the error, and those after it
+/// are not entered. Otherwise the first error of an exit. The other errors are
+/// [reported](crate::report).
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped during enter, the context that is entering goes on and exits, those
-/// before it exit after it, and none after it is entered.
+/// If the future is dropped during enter, the context that is entering goes on in the background
+/// and exits. Those before it exit after it, and those after it are never entered.
 impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     type Value = Vec<C::Value>;
     type Error = C::Error;
@@ -145,9 +147,9 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
 ///
 /// # Panics
 ///
-/// In `enter`, if it is called by hand. It could not exit the contexts before the one that fails,
-/// because exit consumes a context, and none can be taken out of the array. Nothing has been
-/// entered then. A `Vec` can be entered by hand.
+/// If `enter` is called by hand. It could not exit the contexts before one that fails, because exit
+/// consumes a context, and no context can be taken out of the array. Nothing has been entered then.
+/// A `Vec` can be entered by hand.
 impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [C; N] {
     type Value = [C::Value; N];
     type Error = C::Error;

@@ -9,10 +9,10 @@ use crate::outcome::BodyError;
 
 /// A context that suppresses a body's error of type `T`: Python's `contextlib.suppress(T)`.
 ///
-/// It also suppresses a `T` inside a `Box<dyn Error + Send + Sync>` (or, with the feature `anyhow`,
-/// inside an `anyhow::Error`), for bodies that fail with a box: see
+/// It also suppresses a `T` inside a `Box<dyn Error + Send + Sync>` or, with the feature `anyhow`,
+/// inside an `anyhow::Error`. For bodies that fail with such a box, see
 /// [`err_into`](crate::AsyncContextExt::err_into). For several types, or for some errors of one
-/// type only, there is [`suppress_if`].
+/// type, use [`suppress_if`].
 ///
 /// ```
 /// use async_context_manager::{contexts::suppress, prelude::*};
@@ -60,7 +60,7 @@ where
 /// # }
 /// ```
 ///
-/// Several types, in an error that may hold any of them:
+/// An error may hold several types, and the function may suppress any of them:
 ///
 /// ```
 /// use async_context_manager::{contexts::suppress_if, prelude::*};
@@ -80,7 +80,7 @@ where
 ///
 /// # Panics
 ///
-/// In exit, if the function panics.
+/// If the function panics. The panic comes in exit.
 pub fn suppress_if<E, P>(
     is_suppressed: P,
 ) -> impl AsyncContext<Value = (), Error = E, Verdict = Suppression>

@@ -10,8 +10,8 @@ use crate::panic::Payload;
 use crate::report::{self, Failing, Kind};
 use crate::settle::unshare;
 
-/// Errors and at most one panic, until the caller takes the first of them. The others are reported;
-/// if nobody takes any, all are.
+/// Errors and at most one panic, until the caller takes the first of them. The others are reported.
+/// If nobody takes the first, it is reported as well.
 pub(crate) struct Trouble<E: fmt::Debug + Send + Sync + 'static> {
     errors: Vec<(usize, Failing, Arc<E>)>,
     panic: Option<(&'static str, Payload)>,
@@ -33,7 +33,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         self.add_at(self.errors.len(), failing, ended);
     }
 
-    /// Adds what has ended the body of a context from beside.
+    /// Adds the end of a body by the future beside it.
     pub(crate) fn add_end(&mut self, failing: Failing, end: End<BodyError>) {
         match end {
             End::Failed(error) => {
@@ -44,7 +44,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
-    /// As [`add`](Self::add), if the order of the errors is not that in time.
+    /// As [`add`](Self::add), if the errors are not in the order in which they happened.
     pub(crate) fn add_at(
         &mut self,
         position: usize,
@@ -60,7 +60,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
     }
 
     /// As [`add`](Self::add), but keeps only the first error and the first panic, for the caller.
-    /// Returns the rest, which is reported when it drops.
+    /// Returns the others, which are reported when they drop.
     pub(crate) fn add_first(
         &mut self,
         failing: Failing,
@@ -92,11 +92,11 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
     }
 
     /// Returns the first error, for the caller. All contexts that have seen the outcome of this
-    /// must have ended: they share the error.
+    /// trouble must have ended, because they share the error.
     ///
     /// # Panics
     ///
-    /// With the first panic.
+    /// If there is a panic.
     pub(crate) fn settle(mut self) -> Result<(), E> {
         if let Some((_, payload)) = self.panic.take() {
             drop(self);
@@ -114,7 +114,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
     ///
     /// # Panics
     ///
-    /// With the first panic, which may be that of one of those exits.
+    /// If there is a panic, which may be the panic of one of those exits.
     pub(crate) fn settle_after(self, exits: Self) -> Result<(), E> {
         if self.panic.is_none() && exits.panic.is_some() {
             drop(self);

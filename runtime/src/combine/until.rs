@@ -7,10 +7,10 @@ use crate::context::AsyncContext;
 use crate::generator::generator;
 
 /// A context whose body ends when this future ends: a token is told, Ctrl-C is pressed, a peer
-/// hangs up. The body ends with the future's output as its error.
+/// hangs up. The future's output becomes the body's error.
 ///
-/// Then the body drops, and contexts inside it exit as cancelled before the caller gets the error.
-/// If the body ends first, the future drops.
+/// When the future ends, the body drops, and contexts inside the body exit as cancelled. Then the
+/// caller gets the error. If the body ends first, the future drops.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, until};

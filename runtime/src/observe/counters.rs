@@ -51,7 +51,7 @@ pub struct Counts {
     pub panicked: u64,
     /// Exits after a body that was cancelled.
     pub cancelled: u64,
-    /// Those of these exits that returned an error or panicked.
+    /// Exits that returned an error or panicked: a part of the exits above.
     pub exit_failed: u64,
     /// Contexts that went on in the background.
     pub detached: u64,
@@ -60,8 +60,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many contexts are between the end of their enter and the end of their exit. The counts
-    /// are read one after the other, so the result is approximate while contexts are busy.
+    /// Returns how many contexts are between the end of their enter and the end of their exit. The
+    /// counts are read one after the other, so the result is approximate while contexts are busy.
     ///
     /// ```
     /// assert_eq!(async_context_manager::observe::Counters::new().counts().in_use(), 0);

@@ -32,7 +32,7 @@ use super::{Event, Step};
 /// # }
 /// ```
 ///
-/// To do something else as well, call it from an observer of your own.
+/// If your program must do more at an event, call this observer from an observer of your own.
 pub fn meter(event: &Event<'_>) {
     let context = event.context;
     match &event.step {

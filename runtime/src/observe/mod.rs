@@ -1,8 +1,8 @@
 //! Counts and times what every context does.
 //!
-//! The program has one observer. It is told when a context has been entered, when its exit has
-//! ended and after which outcome, when its exit goes on in the background, and when the context is
-//! lost. [`Counters`] is a ready-made observer:
+//! The program has one observer. The observer is told when a context has been entered, when its
+//! exit has ended and after which outcome, when its exit goes on in the background, and when the
+//! context is lost. [`Counters`] is a ready-made observer:
 //!
 //! ```
 //! use async_context_manager::observe::{self, Counters};
@@ -22,25 +22,25 @@
 //! # }
 //! ```
 //!
-//! A context with a limit, another error or a box around it counts as one context. For several
-//! contexts in one (a `join`, a `Vec`, a stack), the observer is told of each, and of the whole by
-//! a name of its own.
+//! A context with a limit, another error or a box around it counts as one context. For a `join`, a
+//! `Vec` or a stack, the observer is told of each context in it, and of the whole, which has a name
+//! of its own.
 //!
-//! Without an observer, a use of a context only checks whether there is one. What goes *wrong*
-//! where nobody is left to receive it goes to another hook: see [`report`](crate::report).
+//! Without an observer, a use of a context only checks whether there is one. Errors that no caller
+//! is left to receive go to another hook: see [`report`](crate::report).
 //!
 //! With the feature `tracing`, each context is also a span of level `INFO` with the name
-//! `async_context`, in which its enter, its body and its exit run. The parent of that span is the
-//! span that the context was entered in. The fields are: `name`; `phase`, which is `enter`, `body`
-//! or `exit`; `outcome`; `enter`, `body` and `exit`, the time in each; `detached` and
-//! `exit_failed`, if they are true. The end of a context is also an event of level `DEBUG`, for
-//! layers that ignore fields which are recorded late.
+//! `async_context`. Its enter, its body and its exit run in that span. The parent is the span that
+//! the context was entered in. The fields are: `name`; `phase`, which is `enter`, `body` or `exit`;
+//! `outcome`; `enter`, `body` and `exit`, the time in each; `detached` and `exit_failed`, if they
+//! are true. The end of a context is also an event of level `DEBUG`, for layers that ignore fields
+//! which are recorded late.
 //!
-//! What goes on in the background leaves the span that the context was entered in: otherwise the
-//! span of a request would last as long as its slowest exit. It goes on in a second span of that
-//! context, with the same fields and no parent, which [follows
+//! A context that goes on in the background leaves its span, which closes. Otherwise the span of a
+//! request would last as long as its slowest exit. The context goes on in a second span, with the
+//! same fields and no parent. The second span [follows
 //! from](https://docs.rs/tracing/latest/tracing/struct.Span.html#method.follows_from) the first
-//! one, and the first span closes.
+//! one.
 //!
 //! In a build with `--cfg tokio_unstable`, the task of a detached exit has the name of its context,
 //! for tokio-console.
@@ -80,7 +80,8 @@ pub(crate) use watch::{Entrance, Extra, Part, Traced, Watch};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    /// The name of the context: the path of the function under `#[async_context]`, or the type's
+    /// name.
     pub context: &'static str,
     /// What the context has done.
     pub step: Step<'a>,
@@ -119,8 +120,7 @@ pub enum Step<'a> {
         /// The time in enter.
         after: Duration,
     },
-    /// Enter has failed, has panicked, or was given up where that is allowed: there is nothing to
-    /// exit.
+    /// Enter has failed, has panicked, or was given up where that is allowed. No exit follows.
     NotEntered,
     /// The context's user has gone: the rest of the context goes on in the background.
     Detached,
@@ -146,7 +146,7 @@ type Hook = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
 static OBSERVER: RwLock<Option<Hook>> = RwLock::new(None);
 
-/// What contexts are watched for. Every use of a context reads it; it is seldom written.
+/// The reasons to watch contexts. Every use of a context reads them; they are seldom written.
 static WATCHING: AtomicU8 = AtomicU8::new(0);
 
 /// A bit of [`WATCHING`]: there is an observer.
@@ -178,8 +178,8 @@ fn watch_for(what: u8, is_on: bool) {
 /// # observe::reset_observer();
 /// ```
 ///
-/// The observer is called during the steps themselves, on the thread that they run on: it must not
-/// block. If the observer panics, the panic is caught and dropped.
+/// The observer is called during the steps themselves, on the thread that runs them, so it must not
+/// block. A panic of the observer is caught and dropped.
 pub fn set_observer(observer: impl Fn(&Event<'_>) + Send + Sync + 'static) {
     replace_observer(Some(Arc::new(observer)));
 }
@@ -203,10 +203,10 @@ fn replace_observer(observer: Option<Hook>) {
 
 /// Turns the list of [`open`] contexts on or off. It is off unless this function is called.
 ///
-/// While the list is off, a use of a context costs nothing more. While it is on, a use allocates,
-/// reads the clock, and takes locks with little contention: less than a microsecond. A server can
-/// have it on in production. A context that was entered while the list was off is not listed,
-/// unless it goes on in the background.
+/// While the list is off, it costs nothing. While it is on, a use of a context allocates, reads the
+/// clock, and takes locks with little contention: less than a microsecond. A server can have it on
+/// in production. A context that was entered while the list was off is not listed, unless the
+/// context goes on in the background.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, observe, prelude::*};
@@ -227,9 +227,9 @@ pub fn set_listing(is_on: bool) {
 /// Returns all contexts that are open or closing: those that were entered while the list was
 /// [on](set_listing), and all those that go on in the background.
 ///
-/// Use it in an endpoint of a server, or at a signal, to print the list. It may be called from any
-/// thread. It visits each context: a program with a hundred thousand open contexts should not call
-/// it ten times a second.
+/// Use it in an endpoint of a server, or at a signal, to print the list. Any thread may call it. It
+/// visits each context: a program with a hundred thousand open contexts should not call it ten
+/// times a second.
 ///
 /// ```
 /// use async_context_manager::observe::{self, Activity};

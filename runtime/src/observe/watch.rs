@@ -1,4 +1,4 @@
-//! What the observer, the roster and the traces are told of a context, and when.
+//! Tells the observer, the roster and the traces what happens to a context.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -13,22 +13,21 @@ use crate::roster::{Activity, Around, Record};
 
 use super::{BOUNDED, LISTED, OBSERVED, Step, WATCHING, tell};
 
-/// Watches one context. `None` if nothing watches it.
+/// Watches one context. `None` if nobody watches that context.
 #[derive(Default)]
 pub(crate) struct Watch(Option<Box<Speaker>>);
 
-/// Tells what happens to a context. A context has two speakers if a part of it may have to go on
-/// alone.
+/// Tells what happens to a context. If a part of a context may have to go on alone, the context has
+/// two speakers.
 struct Speaker {
     watched: Shared,
-    /// A part is silent until it goes on alone.
+    /// `true` for the speaker of a part, which is silent until the part goes on alone.
     is_part: bool,
     /// The place where the enter may have to wait. `None` once the context is in the background.
     entrance: Option<Box<dyn Entrance>>,
 }
 
-/// What a context goes through before its enter begins, while there is a limit on the exits in the
-/// background.
+/// The steps of a context before its enter begins, while exits in the background are limited.
 pub(crate) trait Entrance: Send {
     /// Ready when the enter may begin.
     fn poll(&mut self, name: &'static str, cx: &mut Context<'_>) -> Poll<()>;
@@ -87,7 +86,7 @@ struct Watched {
     span: tracing::Span,
 }
 
-/// While this exists, what is traced belongs to the context.
+/// While this exists, traces belong to the context.
 #[cfg(feature = "tracing")]
 pub(crate) type Traced = Option<tracing::span::EnteredSpan>;
 #[cfg(not(feature = "tracing"))]
@@ -151,7 +150,7 @@ impl Watch {
         self.0.as_ref()?.speak()?.record.clone()
     }
 
-    /// Records that the exit waits for the context of that name, or for none any more.
+    /// Records which context the exit waits for, by its name, or that the exit no longer waits.
     #[cold]
     pub(crate) fn waits_for(&self, other: Option<&'static str>) {
         if let Some(record) = self.record() {
@@ -474,8 +473,8 @@ fn span(context: &'static str) -> tracing::Span {
     )
 }
 
-/// The span of what goes on in the background. It has no parent, because a parent stays open as
-/// long as its children.
+/// The span of a context that goes on in the background. It has no parent, because a parent stays
+/// open as long as its children.
 #[cfg(feature = "tracing")]
 fn detached_span(context: &'static str) -> tracing::Span {
     use tracing::field::Empty;

@@ -1,21 +1,21 @@
-//! One life of a shared context: opened by the first of its users, exited by the last.
+//! One life of a shared context: its first user opens it, and its last user exits it.
 //!
 //! | from | to | by | when |
 //! | --- | --- | --- | --- |
 //! | `New` | `Opening` | a user | the first one comes |
-//! | `Opening` | `Open`, `Failed` | the user who opens it | enter has ended |
-//! | `Opening` | `Left` | the user who opens it | gives up, and others wait: one of them goes on |
+//! | `Opening` | `Open`, `Failed` | the user that opens it | enter has ended |
+//! | `Opening` | `Left` | the user that opens it | gives up, and others wait: one of them goes on |
 //! | `Left` | `Opening` | a user | goes on with it |
 //! | `Opening`, `Left` | `Ending` | a user | gives up, and nobody waits: it ends in the background |
 //! | `Open` | `Ending` | the last user | leaves, unless it lingers; or its time is over, or it is drained |
 //! | `Ending` | `Over` | the code | has ended, wherever it ran |
-//! | `Opening` | `Over` | the user who opens it | enter panics |
+//! | `Opening` | `Over` | the user that opens it | enter panics |
 //!
 //! 1. Whoever takes the context out of the phase must drive it or drop it, and never under the
 //!    lock, because the context's code may call into this module.
-//! 2. Every change wakes the users who wait. No other task needs to exist for a user to go on.
-//! 3. All shares in the value drop before their user is subtracted from the count: the value can be
-//!    taken back when the count is 0.
+//! 2. Every change wakes the users that wait. So no user depends on another task to go on.
+//! 3. All shares in the value drop before their user is subtracted from the count. So the value can
+//!    be taken back when the count is 0.
 
 use std::fmt;
 use std::mem;
@@ -47,11 +47,11 @@ pub(super) struct Generation<V, E> {
 
 struct State<V, E> {
     phase: Phase<V, E>,
-    /// The number of users who have no share yet, including the one who opens.
+    /// The number of users that have no share yet, including the one who opens.
     waiting: usize,
     /// `true` once nothing of the context's code is left.
     has_ended: bool,
-    /// `true` once another generation has replaced this one, which then does not linger.
+    /// `true` once another generation has replaced this one. This one then does not linger.
     is_retired: bool,
     /// `true` while a timer runs, or is about to.
     has_timer: bool,
@@ -270,7 +270,7 @@ where
     }
 }
 
-/// A user who waits for a share, or opens the context.
+/// A user that waits for a share, or opens the context.
 struct Waiting<'g, V, E>(&'g Generation<V, E>);
 
 impl<'g, V, E> Waiting<'g, V, E> {

@@ -25,11 +25,12 @@ use generation::{Context, Generation, Joined, Make, Signal};
 pub use keyed::{Keyed, keyed};
 pub use share::Share;
 
-/// A context that many users share. [`shared`], [`swappable`], and [`Keyed::at`] return it.
+/// A context that many users share. [`shared`], [`swappable`], and [`Keyed::at`] return this type.
 ///
 /// It is a context like any other, for [`with`](crate::AsyncContextExt::with), guards and stacks.
 /// Clones share the same context, are cheap, and may be kept anywhere: in the state of a server, in
-/// tasks, in a `static`. The type does not name the context behind it, and so can be written down.
+/// tasks, in a `static`. You can write the type down, because it does not contain the type of the
+/// context.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, shared, Shared};
@@ -66,15 +67,14 @@ struct State<V, E> {
 /// Makes the context of each generation.
 type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 
-/// A context that is opened by its first user, and exited by its last.
+/// A context that its first user opens, and its last user exits.
+/// The first user calls `open`, and enters the context that `open` returns. Users that come during
+/// the enter wait for its end, and users that come later use the open context. The body of each
+/// user borrows a [`Share`], which dereferences to the value, so the value must be `Sync`. The last
+/// user that leaves exits the context, and awaits the exit. Users that come during that exit wait
+/// for its end, and then open a new context. So two contexts are never open at the same time.
 ///
-/// The first user calls `open`, and enters the context that `open` returns. Users who come
-/// meanwhile wait for that, and users who come later use the open context. The body of each user
-/// borrows a [`Share`], which dereferences to the value, so the value must be `Sync`. The last user
-/// who leaves exits the context, and awaits the exit. Users who come during that exit wait for its
-/// end, and then open anew, so that the context is never open twice.
-///
-/// With [`linger`](Shared::linger) it stays open for a while after its last use, and
+/// With [`linger`](Shared::linger), the context stays open for a while after its last use.
 /// [`replace`](Shared::replace) opens another context in its place. [`keyed`] shares one context
 /// for each key.
 ///
@@ -108,39 +108,39 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Errors
 ///
-/// All users who have waited for an enter that fails get its error. Therefore the error of a shared
-/// context is an [`Arc`]; a `?` in a body makes one. Users who come later try again. The last user,
-/// who awaits the exit, gets the error of the exit.
+/// If an enter fails, all users that have waited for it get its error. Therefore the error of a
+/// shared context is an [`Arc`]; a `?` in a body makes such an `Arc`. Users that come later try
+/// again. The last user awaits the exit, and gets its error.
 ///
-/// If the context runs something [beside](crate::guide::beside) its body, that runs in a task,
-/// because the body of the context is not that of any user. An error from there ends no user's
-/// body: it is [reported](crate::report::Kind::BesideFailed) when the context exits.
+/// A future [beside](crate::guide::beside) the body of the context runs in a task, because that
+/// body is not the body of any user. Its error ends no user's body: the error is
+/// [reported](crate::report::Kind::BesideFailed) when the context exits.
 ///
 /// # Panics
 ///
-/// With the panic of `open` or of enter, in the user who opens. The users who wait try again. A
-/// panic of the exit goes to the last user.
+/// If `open`, the enter or the exit panics. The first two go to the user that opens, and the users
+/// that wait try again. The third goes to the last user.
 ///
 /// # What the exit sees
 ///
-/// [`Completed`](Outcome::Completed), however the body of the last user ended: the users share the
-/// context, and not their failures. [`Cancelled`](Outcome::Cancelled), if all users had gone before
-/// the context was open.
+/// The exit sees [`Completed`](Outcome::Completed), however the body of the last user ended: the
+/// users share the context, and not their failures. If all users had gone before the context was
+/// open, the exit sees [`Cancelled`](Outcome::Cancelled).
 ///
 /// # Cancel safety
 ///
-/// A user who is dropped while waiting is gone at once. If that user was opening, one of the
-/// waiting users continues the enter; if nobody waits, the enter goes on in the background, and the
-/// context exits as soon as it is open. A user who is dropped in the body leaves in the background,
-/// as from any other context. If the user who opens, or awaits the exit, is neither polled nor
-/// dropped, all waiting users are held up, as with a lock.
+/// A waiting user that is dropped is gone at once. If the user that opens is dropped, a waiting
+/// user continues the enter. If nobody waits, the enter goes on in the background, and the context
+/// exits as soon as it is open. A user that is dropped in the body leaves in the background, as
+/// from any other context. If the future of a user that opens, or awaits the exit, is neither
+/// polled nor dropped, all waiting users are held up, as with a lock.
 ///
 /// # Order
 ///
 /// A shared context is [independent](crate::AsyncContextExt::independent): it belongs to all its
-/// users, and so no context around one of them waits for it. Only the last user waits for it, in
-/// the exit of the use. A shared context must not use itself in its own enter or exit, nor wait for
-/// a user there.
+/// users, and so no context around one of them waits for it. Only the last user waits for its exit,
+/// in the exit of the use. The enter and exit of a shared context must neither use the context
+/// itself nor wait for a user of it.
 pub fn shared<C, F>(open: F) -> Shared<C::Value, C::Error>
 where
     F: Fn() -> C + Send + Sync + 'static,
@@ -149,11 +149,11 @@ where
     Shared(Arc::new(Inner::new(opener(open), Duration::ZERO, None)))
 }
 
-/// A context that is replaced while it is in use: a configuration, a certificate, a pool.
+/// A context that is replaced while others use it: a configuration, a certificate, a pool.
 ///
 /// It is a [`shared`] context that stays open between its uses until it is replaced or
-/// [drained](crate::detached::drain). [`replace`](Shared::replace) opens another context: new uses
-/// get that one, and the old one is exited when its last use is over.
+/// [drained](crate::detached::drain). [`replace`](Shared::replace) opens another context for new
+/// uses. The old context exits when its last use is over.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*, swappable};
@@ -190,7 +190,7 @@ where
     shared(open).linger(Duration::MAX)
 }
 
-/// The contexts are independent of the contexts around their users.
+/// Returns a function that makes the contexts. No context around a user waits for them.
 fn opener<C>(open: impl Fn() -> C + Send + Sync + 'static) -> Arc<Opener<C::Value, C::Error>>
 where
     C: AsyncContext<Value: Sync + 'static, Verdict = ()> + 'static,
@@ -282,12 +282,12 @@ where
     V: Send + Sync + 'static,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Keeps the context open for this time after its last use: for a context that is costly to
-    /// open.
+    /// Keeps the context open for this time after its last use. Use it for a context that is costly
+    /// to open.
     ///
-    /// This holds for all clones, from the next opening on. The exit then runs in the background,
-    /// and its error is [reported](crate::report). [`drain`](crate::detached::drain) closes
-    /// lingering contexts at once, and so does the shutdown of the runtime that the last user's
+    /// The setting holds for all clones, from the next opening on. The exit then runs in the
+    /// background, and its error is [reported](crate::report). [`drain`](crate::detached::drain)
+    /// closes lingering contexts at once. So does the shutdown of the runtime that the last user's
     /// timer is on.
     ///
     /// ```
@@ -321,9 +321,9 @@ where
 
     /// Opens another context, and replaces the current one with it.
     ///
-    /// When the new context is open, all uses that begin from then on get it, and contexts that are
-    /// opened later are made by `open`. The last user of the old context exits it. If the old
-    /// context is unused, it is exited here, before `replace` returns.
+    /// Uses that begin after the new context has opened get it. Contexts that are opened later are
+    /// made by `open` as well. The last user of the old context exits it. If the old context has no
+    /// user, `replace` exits it before it returns.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, swappable};
@@ -352,18 +352,18 @@ where
     ///
     /// # Errors
     ///
-    /// The error of the new context's enter. The old context then stays. An error of the old
+    /// The error of the new context's enter. The old context then stays in use. An error of the old
     /// context's exit is [reported](crate::report).
     ///
     /// # Panics
     ///
-    /// With the panic of `open`, of the new enter, or of the old exit.
+    /// If `open`, the new enter, or the old exit panics.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped before the new context is open, nothing is replaced, and the new
-    /// context is exited in the background. If it is dropped after that, the old context's exit
-    /// goes on in the background.
+    /// context exits in the background. If it is dropped after that, the old context's exit goes on
+    /// in the background.
     pub async fn replace<C, F>(&self, open: F) -> Result<(), Arc<E>>
     where
         F: Fn() -> C + Send + Sync + 'static,

@@ -29,7 +29,7 @@ use super::generation::Ending;
 ///
 /// # Drop
 ///
-/// A share that is moved out of its body and dropped counts as a user who leaves. If that user was
+/// A share that is moved out of its body and dropped counts as a user that leaves. If that user was
 /// the last one, the exit runs in the background.
 //
 // No bounds here: with `'static` among them, the compiler could not infer that a future with a

@@ -1,4 +1,4 @@
-//! The value of an entry, lent by the stack.
+//! The value of an entry, which the stack lends.
 
 use std::fmt;
 use std::future::Future;
@@ -10,8 +10,8 @@ use crate::exchange::Loan;
 use super::ExitStack;
 use super::entry::Released;
 
-/// A value that an [`ExitStack`] has entered, or adopted. The lease dereferences to the value, and
-/// gives it back when it drops: a stack cannot exit while a lease exists.
+/// A value that an [`ExitStack`] has entered or adopted. The lease dereferences to the value, and
+/// gives the value back when the lease drops. A stack cannot exit while a lease exists.
 ///
 /// A lease that is forgotten (`mem::forget`) never gives its value back. Its context then cannot
 /// exit, which is [reported](crate::report::Kind::NotRun). The other contexts exit.
@@ -73,8 +73,8 @@ impl<'s, V, E> Lease<'s, V, E> {
     ///
     /// # Errors
     ///
-    /// The exit's error. If this context has ended the body from [beside](crate::guide::beside)
-    /// before, its exit sees that error, and the error is returned.
+    /// The exit's error. If the future [beside](crate::guide::beside) the body of this context
+    /// ended the body before, the exit sees the error of that future, and this method returns it.
     ///
     /// # Panics
     ///

@@ -1,7 +1,7 @@
 //! Contexts that are entered one by one, in any number, and exited in reverse.
 //!
-//! A stack is itself a context, whose exit is [`unwind`]. Therefore dropping it, handing it over,
-//! and its order among others work as for any context.
+//! A stack is itself a context, whose exit is [`unwind`]. Therefore it is dropped, handed over and
+//! ordered like any context.
 
 mod entry;
 mod lease;
@@ -40,14 +40,14 @@ pub use lease::Lease;
 /// `AsyncExitStack`.
 ///
 /// Use it for contexts whose number is known only at run time, or that are held across functions.
-/// Besides contexts it takes values with a closing function ([`adopt`](Self::adopt)), functions to
-/// call ([`defer`](Self::defer)) and plain values to drop ([`keep`](Self::keep)), and keeps the
-/// order of all of them.
+/// Besides contexts, a stack takes values with a closing function ([`adopt`](Self::adopt)),
+/// functions to call ([`defer`](Self::defer)) and plain values to drop ([`keep`](Self::keep)). All
+/// of them exit in reverse order.
 ///
-/// `E` is the error of the exits and of the body. `D` is the verdict. A plain stack,
-/// `ExitStack<E>`, does not accept a context that may suppress errors. An
-/// `ExitStack<E, Suppression>`, which [`suppressing`](ExitStack::suppressing) returns, accepts it,
-/// and its exit gives an `Option`.
+/// `E` is the error of the exits and of the body. `D` is the verdict. An `ExitStack<E>` does not
+/// accept a context that may suppress errors. An `ExitStack<E, Suppression>`, which
+/// [`suppressing`](ExitStack::suppressing) returns, accepts such a context, and its exit gives an
+/// `Option`.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -77,7 +77,7 @@ pub use lease::Lease;
 /// ```
 ///
 /// If nothing else determines the error type, name it, as in `ExitStack::<io::Error>::scope`. The
-/// compiler cannot infer it from `enter`, because `enter` converts errors.
+/// compiler cannot infer the error type from `enter`, because `enter` converts errors.
 ///
 /// # Drop
 ///
@@ -87,9 +87,9 @@ pub use lease::Lease;
 ///
 /// # Order
 ///
-/// The entries exit from the last to the first. Each exit begins when the exit above it has ended,
-/// and when all contexts that the exits above it have given up have ended. For the code around it,
-/// a stack is a [guard](crate::Guard#order) that was opened when the stack was created.
+/// The entries exit from the last to the first. Each exit begins when the exit above it, and all
+/// contexts that the exits above it have given up, have ended. In the code around it, a stack is
+/// ordered like a [guard](crate::Guard#order) that was opened when the stack was created.
 ///
 /// # Comparison
 ///
@@ -104,8 +104,8 @@ where
 {
     live: Option<Held<Code<(), (), Infallible>>>,
     shared: Arc<Shared<E, D>>,
-    /// `true` for the value of a scope: the scope polls what runs beside the body. For other
-    /// stacks, tasks do.
+    /// `true` for the value of a scope, where the scope polls what runs beside the body. For other
+    /// stacks, tasks poll it.
     is_scoped: bool,
 }
 
@@ -113,14 +113,15 @@ where
 struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
     entries: Mutex<Entries<E, D>>,
     unwound: Mutex<Unwound<E, D>>,
-    /// The drivers of what runs beside the body, in a scope.
+    /// The drivers of the futures beside the body, in a scope.
     drivers: Drivers,
     /// The stack that has taken the place of this one in the scope.
     next: Mutex<Option<Arc<Self>>>,
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
-    /// Returns the number of the topmost entry whose future beside the body has ended it, and how.
+    /// Returns the end of the body by a future beside it, and the number of the topmost entry whose
+    /// future has ended the body.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
         let end = entries
@@ -133,7 +134,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
-    /// Returns an empty stack that does not accept contexts which may suppress errors.
+    /// Returns an empty stack. It does not accept contexts that may suppress errors.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -180,12 +181,14 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     ///
     /// # Panics
     ///
-    /// With the body's panic, after all exits have run; else with the first panic of an exit.
+    /// If the body or an exit panics. The body's panic, or else the first panic of an exit, goes on
+    /// after all exits have run.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped during the body, what the body holds drops first, and then the
-    /// entries exit in the background. If it is dropped while they exit, the exits go on.
+    /// entries exit in the background. If it is dropped during the exits, they go on in the
+    /// background.
     pub fn scope<R, F>(body: F) -> impl Future<Output = Result<R, E>> + Send
     where
         R: Send,
@@ -234,7 +237,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
-    /// Returns an empty stack that also accepts contexts which may suppress errors.
+    /// Returns an empty stack. It also accepts contexts that may suppress errors.
     ///
     /// ```
     /// # use async_context_manager::{contexts::suppress, prelude::*};
@@ -254,8 +257,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
         Self::empty(false)
     }
 
-    /// As [`ExitStack::scope`], with a stack that also accepts contexts which may suppress errors.
-    /// Returns `None` if the body's error, or that of an inner exit, was suppressed.
+    /// As [`ExitStack::scope`], with a stack that also accepts contexts that may suppress errors.
+    /// Returns `None` if an error was suppressed, of the body or of an inner exit.
     ///
     /// ```
     /// # use async_context_manager::{contexts::suppress, prelude::*};
@@ -405,7 +408,7 @@ where
         .await
     }
 
-    /// Enters the context, and lends its value. It exits with the stack.
+    /// Enters the context, and lends its value. The context exits with the stack.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -426,7 +429,7 @@ where
     ///
     /// # Errors
     ///
-    /// The error of enter. The stack is then as it was before.
+    /// The error of enter. The stack has not changed.
     ///
     /// # Panics
     ///
@@ -434,8 +437,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped during enter, enter goes on in the background and exit follows, as
-    /// with [`with`](crate::AsyncContextExt::with). The stack is as it was before.
+    /// If the future is dropped during enter, enter goes on in the background, and exit follows, as
+    /// with [`with`](crate::AsyncContextExt::with). The stack has not changed.
     pub async fn enter<C>(&self, context: C) -> Result<Lease<'_, C::Value, E>, E>
     where
         C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
@@ -520,7 +523,7 @@ where
         drop(self.push(entered_at_once(live, true)));
     }
 
-    /// Keeps a value, and drops it in its turn when the stack exits.
+    /// Keeps a value. The value drops when its turn in the exit of the stack comes.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -546,7 +549,7 @@ where
         });
     }
 
-    /// The number of entries.
+    /// Returns the number of entries.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -582,8 +585,8 @@ where
 
     /// Moves all entries to a new stack, and leaves this one empty. Nothing runs.
     ///
-    /// The new stack is a value like any other: if both are held side by side, they drop as Rust's
-    /// locals do.
+    /// The new stack is a value like any other. If a function holds both stacks side by side, they
+    /// drop as Rust's locals do.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -612,7 +615,7 @@ where
         taken
     }
 
-    /// Makes the scope poll what runs beside the body of the other stack from now on.
+    /// Makes the scope poll the futures beside the body of the other stack from now on.
     fn hand_scope_to(&self, other: &Self) {
         if self.is_scoped {
             *lock(&self.shared.next) = Some(Arc::clone(&other.shared));
@@ -664,10 +667,10 @@ where
         other.dissolve(&Outcome::Completed);
     }
 
-    /// Exits all entries, in reverse order, whatever fails.
+    /// Exits all entries, in reverse order, even if some exits fail.
     ///
-    /// Each exit sees the outcome that it would see if the contexts were nested. The error of an
-    /// inner exit is a failure to the outer exits, unless the body has already failed. After a
+    /// Each exit sees the outcome that it would see if the contexts were nested. If an inner exit
+    /// fails, the outer exits see its error, unless the body has already failed. After a
     /// suppression, the outer exits see [`Completed`](Outcome::Completed). If the caller goes away
     /// meanwhile, the exits that have not begun see [`Cancelled`](Outcome::Cancelled).
     ///
@@ -689,12 +692,12 @@ where
     ///
     /// # Errors
     ///
-    /// The result's error, else the first error of an exit. All others are
+    /// The error of the result, else the first error of an exit. All others are
     /// [reported](crate::report); [`try_exit`](Self::try_exit) returns all of them.
     ///
     /// # Panics
     ///
-    /// With the first panic of an exit, after all exits have run.
+    /// If an exit panics. The first panic goes on after all exits have run.
     ///
     /// # Cancel safety
     ///
@@ -707,7 +710,7 @@ where
         }
     }
 
-    /// Like [`exit`](Self::exit), but returns all that went wrong.
+    /// Like [`exit`](Self::exit), but returns every error.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -725,7 +728,8 @@ where
     ///
     /// # Errors
     ///
-    /// A [`StackFailure`]: the body's error, and the errors of all exits that failed, in order.
+    /// A [`StackFailure`]: the body's error, and the errors of all exits that failed, in the order
+    /// in which they ran.
     ///
     /// # Panics
     ///
@@ -771,7 +775,7 @@ where
         }
     }
 
-    /// Whichever came first counts: the result, or the end that came from beside the body.
+    /// Replaces the result if the future beside the body ended the body before.
     fn ended_from_beside<R>(&self, body: Body<R, E>) -> Body<R, E> {
         if self.is_scoped || !self.shared.drivers.is_used() {
             return body;

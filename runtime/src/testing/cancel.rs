@@ -8,8 +8,8 @@ use super::run::{Raw, Run, checked};
 use crate::report::Tap;
 
 /// Runs the program again and again, dropped at every moment between two of its polls, until a run
-/// ends by itself. The moments are: before the first poll, and, for each await that waits, as soon
-/// as it begins to wait, and when it has been woken but not polled. After each run, waits until no
+/// ends by itself. The first moment is before the first poll. Each await that waits adds two: when
+/// it begins to wait, and when it has been woken but not polled. After each run, waits until no
 /// exit is running in the background, and calls the check. Returns the number of runs.
 ///
 /// ```
@@ -27,9 +27,9 @@ use crate::report::Tap;
 ///
 /// # Panics
 ///
-/// With the panic of the check, or of the program, after writing to stderr which run it was:
-/// [`cancel_after`] or [`cancel_woken_after`] repeats that run alone. Also if the program does not
-/// end: see [the module](super#panics).
+/// If the check or the program panics. Stderr first shows which run it was: [`cancel_after`] or
+/// [`cancel_woken_after`] repeats that run alone. Also if the program does not end: see [the
+/// module](super#panics).
 pub async fn cancel_everywhere<F: Future>(
     mut program: impl FnMut() -> F,
     mut check: impl FnMut(&Run<F::Output>),
@@ -71,14 +71,14 @@ pub async fn cancel_everywhere<F: Future>(
 ///
 /// # Panics
 ///
-/// If the future panics, after the exits have run. Also if it does not end: see [the
-/// module](super#panics).
+/// If the future panics. The panic goes on after the exits have run. Also if the future does not
+/// end: see [the module](super#panics).
 pub async fn cancel_after<F: Future>(polls: usize, future: F) -> Run<F::Output> {
     run(future, Moment::After(polls), |_| {}).await.resuming()
 }
 
-/// As [`cancel_after`], but drops the future when it has been woken for the next poll, instead of
-/// polling it: what the future waited for is ready, but the future has not received it.
+/// As [`cancel_after`], but drops the future when it has been woken for the next poll, before that
+/// poll. What the future waited for is ready, but the future has not received it.
 ///
 /// # Panics
 ///

@@ -13,8 +13,8 @@ use super::cancel::run;
 use super::polled::Moment;
 use super::run::{Run, checked};
 
-/// Something that goes wrong in a run: see [`inject`]. The points that a program reaches are
-/// numbered from 1 in each run, and so are its polls.
+/// Something that goes wrong in a run: see [`inject`]. Each run numbers the points that a program
+/// reaches from 1, and its polls as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The point with this number fails.
@@ -70,12 +70,12 @@ impl Faults {
     ///
     /// # Errors
     ///
-    /// If the run is one in which this point fails.
+    /// If this point fails in this run.
     ///
     /// # Panics
     ///
-    /// If the run is one in which this point panics: without a line on stderr, and with the text of
-    /// [`Injected`].
+    /// If this point panics in this run. The panic writes no line on stderr, and its text is that
+    /// of [`Injected`].
     pub fn point(&self, name: &'static str) -> Result<(), Injected> {
         let point = self.reached.fetch_add(1, Ordering::Relaxed) + 1;
         let injected = Injected { point, name };
@@ -89,12 +89,12 @@ impl Faults {
     }
 
     /// A future to run [beside](crate::guide::beside) a body. Each of its polls is a
-    /// [`point`](Self::point), and it waits if nothing goes wrong there. With it,
-    /// [`inject_everywhere`] ends the body from beside at each moment at which the body can be
-    /// ended, with an error and with a panic.
+    /// [`point`](Self::point). If nothing goes wrong there, the future waits. With it,
+    /// [`inject_everywhere`] ends the body at each moment at which a future beside the body can do
+    /// so, with an error and with a panic.
     ///
-    /// In `with`, it is polled whenever the body is. Under a guard it is polled once, because
-    /// nothing wakes it there.
+    /// In `with`, the future is polled whenever the body is. Under a guard it is polled once,
+    /// because nothing wakes it there.
     ///
     /// ```
     /// use async_context_manager::testing::{Faults, Injected, inject_everywhere};
@@ -135,11 +135,11 @@ impl Faults {
     ///
     /// # Errors
     ///
-    /// As a point, at each poll.
+    /// As [`point`](Self::point), at each poll.
     ///
     /// # Panics
     ///
-    /// As a point, at each poll.
+    /// As [`point`](Self::point), at each poll.
     pub fn beside(
         &self,
         name: &'static str,
@@ -164,13 +164,13 @@ pub struct Injected {
 }
 
 impl Injected {
-    /// The number of the point in its run.
+    /// Returns the number of the point in its run.
     #[must_use]
     pub fn point(&self) -> usize {
         self.point
     }
 
-    /// The name of the point.
+    /// Returns the name of the point.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -187,14 +187,15 @@ impl Error for Injected {}
 
 /// Runs the program again and again, and lets things go wrong in it: first nothing, then one thing,
 /// then two, in every possible way. A thing is an error at a [`point`](Faults::point) that the
-/// program reaches, a panic there, or a drop between two of its polls. After each run, waits until
-/// no exit is running in the background, and calls the check. Returns the number of runs.
+/// program reaches, a panic there, or a drop between two polls of the program. After each run,
+/// waits until no exit is running in the background, and calls the check. Returns the number of
+/// runs.
 ///
-/// Two things go wrong because the second may be in the code that deals with the first: a rollback
-/// that fails, an exit whose caller gives up. A program with `n` points and `p` polls is run about
+/// Two things go wrong because the second may strike the code that deals with the first: a rollback
+/// fails, or the caller of an exit gives up. A program with `n` points and `p` polls is run about
 /// `2n² + 4np` times.
 ///
-/// Points are identified by the order in which the program reaches them. That order is the same in
+/// The order in which the program reaches its points identifies them. That order is the same in
 /// each run on a current-thread runtime. On several threads, a run may reach other points than the
 /// run before.
 ///
@@ -234,9 +235,9 @@ impl Error for Injected {}
 ///
 /// # Panics
 ///
-/// With the panic of the check, after writing to stderr which run it was: [`inject`] repeats that
-/// run alone. The program's own panics are a part of the run. Also if the program does not end: see
-/// [the module](super#panics).
+/// If the check panics. Stderr first shows which run it was: [`inject`] repeats that run alone. The
+/// program's own panics are a part of the run. Also if the program does not end: see [the
+/// module](super#panics).
 pub async fn inject_everywhere<F: Future>(
     mut program: impl FnMut(Faults) -> F,
     mut check: impl FnMut(&Run<F::Output>),
@@ -287,7 +288,7 @@ pub async fn inject<F: Future>(
 #[derive(Debug, Default)]
 struct Trace {
     /// The points reached, and the polls, when the last fault of the plan had occurred. `None` if
-    /// it did not occur.
+    /// that fault did not occur.
     then: Option<(usize, usize)>,
     points: usize,
     polls: usize,

@@ -45,28 +45,28 @@
 //!
 //! # What runs beside a body
 //!
-//! What runs [beside](crate::guide::beside) a body is polled with the program. Therefore
-//! [`cancel_everywhere`] also drops the program while the future beside the body waits, when it has
-//! been woken, and when it has ended. [`inject_everywhere`] lets that future fail, and panic, at
-//! each [`point`](Faults::point) that it reaches. [`Faults::beside`] is a future that reaches a
-//! point at each of its polls: with it beside a body, the body is ended everywhere.
+//! The future [beside](crate::guide::beside) a body is polled with the program. Therefore
+//! [`cancel_everywhere`] also drops the program while that future waits, when it has been woken,
+//! and when it has ended. [`inject_everywhere`] lets that future fail, and panic, at each
+//! [`point`](Faults::point) that it reaches. [`Faults::beside`] is a future that reaches a point at
+//! each of its polls. If it runs beside a body, the body is ended at every moment.
 //!
-//! Under a guard, a task polls what runs beside the body. There the program is dropped only between
-//! its own polls.
+//! Under a guard, a task polls the future beside the body. There the program is dropped only
+//! between its own polls.
 //!
 //! # How programs run
 //!
-//! Programs are polled when they are woken, in the task of the test. Therefore a paused tokio clock
+//! The task of the test polls a program when the program is woken. Therefore a paused tokio clock
 //! advances by itself, and the runs are fast and deterministic.
 //!
-//! The reports of the whole process are caught meanwhile. If other tests make reports too, run such
-//! a test alone in its process, as `cargo nextest` does, or behind a lock.
+//! During the runs, the reports of the whole process are caught. If other tests make reports too,
+//! run such a test alone in its process, as `cargo nextest` does, or behind a lock.
 //!
 //! # Panics
 //!
-//! A program that does not end does not block the test for ever. All these functions panic if a
-//! program has not ended after 5,000 polls, if nothing wakes it for a minute of real time, or if
-//! its exits have not ended a minute after the program. [`set_patience`] changes that minute.
+//! A program that does not end does not block the test for ever. All these functions panic in three
+//! cases: a program has not ended after 5,000 polls, nothing has woken it for a minute of real
+//! time, or its exits have not ended a minute after it. [`set_patience`] changes that minute.
 
 mod cancel;
 mod inject;

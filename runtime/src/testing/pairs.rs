@@ -1,4 +1,4 @@
-//! Two programs beside each other, each dropped at each of its awaits.
+//! Two programs that run at the same time, each dropped at each of its awaits.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -19,37 +19,37 @@ pub struct PairRun<A, B> {
 }
 
 impl<A, B> PairRun<A, B> {
-    /// How often each program was polled before it was dropped, or ended.
+    /// Returns how often each program was polled before it was dropped, or ended.
     #[must_use]
     pub fn polls(&self) -> (usize, usize) {
         self.polls
     }
 
-    /// The output of each program; `None` if the program was dropped.
+    /// Returns the output of each program; `None` if the program was dropped.
     #[must_use]
     pub fn outputs(&self) -> (Option<&A>, Option<&B>) {
         (self.outputs.0.as_ref(), self.outputs.1.as_ref())
     }
 
-    /// The reports of this process during the run.
+    /// Returns the reports of this process during the run.
     #[must_use]
     pub fn reports(&self) -> &[Arc<Report>] {
         &self.reports
     }
 }
 
-/// Runs two programs beside each other, again and again: the first is dropped after 0, 1, 2, …
-/// polls, and so is the second, in all combinations, until each has ended by itself. They are
-/// polled in turn, each when it is woken. After each run, waits until no exit is running in the
+/// Runs two programs at the same time, again and again. The first is dropped after 0, 1, 2, …
+/// polls, and so is the second, in all combinations, until each has ended by itself. The programs
+/// are polled in turn, each when it is woken. After each run, waits until no exit is running in the
 /// background, and calls the check. Returns the number of runs.
 ///
 /// [`cancel_everywhere`](super::cancel_everywhere) proves that a program cleans up after itself.
-/// This function proves that clean-up in the background and its neighbours do not disturb each
-/// other: while what the first program has left is still closing, the second reaches each of its
-/// awaits, and is dropped there; and the other way around. It is for two users of one resource: a
-/// pool, a lock, a file.
+/// This function proves that a program and the background exits of another one do not disturb each
+/// other. While the exits of the first program still run, the second reaches each of its awaits,
+/// and is dropped there; and the other way around. Use it for two users of one resource: a pool, a
+/// lock, a file.
 ///
-/// Each program must also end if the other one has gone.
+/// Each program must also end if the other one was dropped.
 ///
 /// ```
 /// use async_context_manager::{prelude::*, testing::cancel_pairs};
@@ -80,9 +80,8 @@ impl<A, B> PairRun<A, B> {
 ///
 /// # Panics
 ///
-/// With the panic of the check, or of a program, after writing to stderr which run it was:
-/// [`cancel_pair_after`] repeats that run alone. Also if a program does not end: see [the
-/// module](super#panics).
+/// If the check or a program panics. Stderr first shows which run it was: [`cancel_pair_after`]
+/// repeats that run alone. Also if a program does not end: see [the module](super#panics).
 pub async fn cancel_pairs<A: Future, B: Future>(
     mut programs: impl FnMut() -> (A, B),
     mut check: impl FnMut(&PairRun<A::Output, B::Output>),
@@ -107,13 +106,13 @@ pub async fn cancel_pairs<A: Future, B: Future>(
     runs
 }
 
-/// Runs two programs beside each other, drops each after this number of its polls unless it has
+/// Runs two programs at the same time, drops each after this number of its polls unless it has
 /// ended by then, and waits until no exit is running in the background.
 ///
 /// # Panics
 ///
-/// If a program panics, after the other program has gone and the exits have run. Also if a program
-/// does not end: see [the module](super#panics).
+/// If a program panics. The panic goes on after the other program has gone and the exits have run.
+/// Also if a program does not end: see [the module](super#panics).
 pub async fn cancel_pair_after<A: Future, B: Future>(
     polls: (usize, usize),
     programs: (A, B),

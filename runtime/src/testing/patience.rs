@@ -16,8 +16,8 @@ use crate::fallback;
 static LIMIT: AtomicU64 = AtomicU64::new(60_000);
 
 /// Sets how long the functions of this module wait, in real time, for a program that nothing wakes,
-/// and for exits in the background. It is a minute unless this function is called. It holds for the
-/// whole process.
+/// and for exits in the background. The time is a minute unless this function is called. It holds
+/// for the whole process.
 ///
 /// Use it for a program that hangs on purpose, or that waits for something slower.
 ///

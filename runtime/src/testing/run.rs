@@ -1,4 +1,4 @@
-//! The result of a run of a program, and what is written about a run that fails.
+//! The result of a run of a program, and the message about a run that fails.
 
 use std::fmt;
 use std::future::Future;
@@ -37,7 +37,7 @@ enum Ended<T> {
 }
 
 impl<T> Run<T> {
-    /// How often the program was polled before it was dropped, or ended.
+    /// Returns how often the program was polled before it was dropped, or ended.
     ///
     /// ```
     /// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_after};
@@ -52,7 +52,7 @@ impl<T> Run<T> {
         self.polls
     }
 
-    /// The program's output, if the program ended.
+    /// Returns the program's output, if the program ended.
     ///
     /// ```
     /// # use async_context_manager::{prelude::*, testing::cancel_after};
@@ -70,8 +70,8 @@ impl<T> Run<T> {
         }
     }
 
-    /// The program's panic, if it panicked. Only [`inject`](super::inject) and
-    /// [`inject_everywhere`](super::inject_everywhere) catch it.
+    /// Returns the program's panic, if the program panicked. Only [`inject`](super::inject) and
+    /// [`inject_everywhere`](super::inject_everywhere) catch panics.
     #[must_use]
     pub fn panic(&self) -> Option<&BodyPanic> {
         match &self.ended {
@@ -95,7 +95,7 @@ impl<T> Run<T> {
         matches!(self.ended, Ended::Cancelled)
     }
 
-    /// The reports of this process during the run.
+    /// Returns the reports of this process during the run.
     ///
     /// ```
     /// # use async_context_manager::{contexts::defer, prelude::*, testing::cancel_after};

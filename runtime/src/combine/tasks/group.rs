@@ -31,8 +31,8 @@ pub(super) struct Policy {
     pub(super) grace: Option<Duration>,
 }
 
-/// The tasks that have not been joined yet. The tasks hold no reference to this, so it drops with
-/// the context, which aborts them.
+/// The tasks that have not been joined yet. The tasks hold no reference to the group, so this drops
+/// with the context. The drop aborts the tasks.
 #[derive(Default)]
 pub(super) struct Running {
     pub(super) tasks: JoinSet<()>,
@@ -50,8 +50,8 @@ pub(super) struct Group<E: fmt::Debug + Send + Sync + 'static> {
     slots: Option<Arc<Semaphore>>,
 }
 
-/// What tasks failed with. A task adds its own failure when it ends: the failure is reported at
-/// once, and what the group keeps does not grow.
+/// The failures of tasks. A task adds its own failure when it ends. The failure is reported at
+/// once, so what the group keeps does not grow.
 struct Kept<E: fmt::Debug + Send + Sync + 'static> {
     first: Trouble<E>,
     /// `true` once the first failure has ended the body.
@@ -80,7 +80,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         Some(slot.expect("nobody closes the semaphore"))
     }
 
-    /// As `slot`, but returns `None` if the task would have to wait. While it returns a slot, the
+    /// As `slot`, but returns `None` if the task would have to wait. When it returns a slot, the
     /// queue is empty.
     pub(super) fn slot_now(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(self.slots.as_ref()?).try_acquire_owned().ok()
@@ -117,12 +117,12 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         mem::replace(&mut lock(&self.trouble).first, Trouble::new())
     }
 
-    /// Waits for the first failure of a task, which then ends the body. The other tasks are told,
-    /// and without a grace aborted.
+    /// Waits for the first failure of a task, which then ends the body. The other tasks are told to
+    /// end. Without a grace, they are aborted as well.
     ///
     /// # Panics
     ///
-    /// With the panic, if the failure is a panic.
+    /// If the failure is a panic.
     pub(super) async fn first_failure(&self, running: &Mutex<Running>) -> Result<(), E> {
         loop {
             self.failing.notified().await;

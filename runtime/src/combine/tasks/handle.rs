@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-/// A future of a task's value: `Some` value, or `None` if the task failed, panicked, or was
-/// aborted. [`Tasks::spawn_with_handle`](crate::Tasks::spawn_with_handle) returns it.
+/// A future of a task's value. It gives `None` if the task failed, panicked, or was aborted.
+/// [`Tasks::spawn_with_handle`](crate::Tasks::spawn_with_handle) returns it.
 ///
 /// The task's failure goes to the group, not to the handle. If the handle drops, the task goes on,
 /// and its value drops when the task ends. The handle may also be awaited after the group has
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 ///
 /// # Panics
 ///
-/// If it is polled again after it has returned the value.
+/// If the future is polled again after it has returned the value.
 #[must_use = "`spawn` is for a task whose value nobody needs"]
 pub struct TaskHandle<T>(oneshot::Receiver<T>);
 

@@ -27,13 +27,13 @@ pub use handle::TaskHandle;
 pub use spawn::{Slot, Tasks};
 pub use told::Told;
 
-/// A context whose value spawns tasks, all of which have ended when the context has exited: a
-/// nursery, Python's `asyncio.TaskGroup`.
+/// A context that spawns tasks, all of which have ended when the context has exited: a nursery,
+/// Python's `asyncio.TaskGroup`.
 ///
 /// When the body completes, exit waits for all tasks. When the body fails, panics or is cancelled,
-/// exit aborts them, and waits until they are gone. In both cases it also waits for the exits of
-/// contexts that the tasks have left behind. Therefore a context around the tasks outlives them and
-/// their contexts.
+/// exit aborts the tasks, and waits until they are gone. In both cases, exit also waits for the
+/// exits of contexts that the tasks have left behind. Therefore a context around the group outlives
+/// the tasks and their contexts.
 ///
 /// ```
 /// use async_context_manager::{contexts::tasks, prelude::*};
@@ -63,36 +63,36 @@ pub use told::Told;
 ///
 /// If the compiler cannot infer the error type, name it in the call: `tasks::<io::Error>()`.
 ///
-/// The returned [`TaskGroup`] sets what the group does when a task fails, how many tasks run at a
-/// time, and how long they have at the end. Its value, [`Tasks`], offers the tasks' values, a token
-/// that tells them to end, and tasks that end with the body.
+/// The returned [`TaskGroup`] sets what happens when a task fails, how many tasks run at a time,
+/// and how long they have at the end. The body's [`Tasks`] offers handles to the tasks' values, a
+/// token that tells tasks to end, and tasks that end with the body.
 ///
-/// The tasks run on the tokio runtime that the context was entered on, or, if there is none, on a
-/// thread of this crate, like [detached](crate::detached) exits. Tasks that a runtime drops when it
-/// shuts down are reported as [`Lost`](crate::report::Kind::Lost), if the body completed.
+/// The tasks run on the tokio runtime that the context was entered on. Without a runtime, they run
+/// on a thread of this crate, like [detached](crate::detached) exits. Tasks that a runtime drops
+/// when it shuts down are reported as [`Lost`](crate::report::Kind::Lost), if the body completed.
 ///
 /// # Cancel safety
 ///
-/// Dropped during its body, the context aborts its tasks, and joins them. Dropped while its exit
-/// joins them after a body that completed, it goes on joining them in the background, as every exit
-/// goes on. A task that never ends by itself must be told to end, by [`Tasks::told`].
+/// If the future is dropped during the body, the context aborts its tasks, and joins them. If it is
+/// dropped while the exit joins the tasks of a completed body, the exit goes on in the background.
+/// A task that never ends by itself must be told to end, by [`Tasks::told`].
 ///
 /// # Errors
 ///
-/// When the body completes, the error of the task that failed first. A task that fails does not
-/// stop the others, unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks
-/// are [reported](crate::report), each when it happens.
+/// If the body completes, the error of the task that failed first. A task that fails does not stop
+/// the others, unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks are
+/// [reported](crate::report), each when it happens.
 ///
 /// # Panics
 ///
-/// When the body completes, with the first panic of a task, after all tasks have ended; other
-/// panics are reported. In enter, if there is no runtime and the system has no thread for one, or
-/// if there is a [grace](TaskGroup::grace) and the runtime has no timer.
+/// If the body completes and a task panics. The first panic goes on after all tasks have ended;
+/// other panics are reported. Enter panics if there is no runtime and the system has no thread for
+/// one, or if there is a [grace](TaskGroup::grace) and the runtime has no timer.
 ///
 /// # Comparison
 ///
-/// Unlike in Python's `TaskGroup`, an error of a task cancels neither the body nor the other tasks:
-/// all of them run to their end. With [`fail_fast`](TaskGroup::fail_fast), it does.
+/// In Python's `TaskGroup`, an error of a task cancels the body and the other tasks. Here all of
+/// them run to their end, unless the group [fails fast](TaskGroup::fail_fast).
 pub fn tasks<E>() -> TaskGroup<E>
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -124,17 +124,17 @@ pub struct TaskGroup<E: fmt::Debug + Send + Sync + 'static>(
 );
 
 impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
-    /// Makes the first task that fails end the body and all other tasks, as in Python's
+    /// Lets the first failure of a task end the body and all other tasks, as in Python's
     /// `asyncio.TaskGroup`.
     ///
     /// The error of that task goes to the caller, as if the body had failed with it. A panic of
     /// that task goes on in the caller. The other tasks are aborted at once, unless there is a
-    /// [grace](Self::grace), and exit joins them. What they fail with meanwhile is
+    /// [grace](Self::grace), and exit joins them. Their failures meanwhile are
     /// [reported](crate::report). The same happens if a task fails while exit waits for the tasks.
     ///
-    /// The body is ended from [beside](crate::guide::beside): it drops at its next await. If the
-    /// body is the caller's own code, under a [`Guard`](crate::Guard),
-    /// [`Guard::ended`](crate::Guard::ended) tells when that happens.
+    /// A future [beside](crate::guide::beside) the body ends it: the body drops at its next await.
+    /// The body may also be the caller's own code, under a [`Guard`](crate::Guard). Then
+    /// [`Guard::ended`](crate::Guard::ended) tells when the body has ended.
     ///
     /// ```
     /// use async_context_manager::{contexts::tasks, prelude::*};
@@ -163,9 +163,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
 
     /// Limits how many tasks run at the same time; 0 counts as 1.
     ///
-    /// [`Tasks::spawn`] does not wait; under the limit, the task waits instead. [`Tasks::reserve`]
-    /// waits, for a body that makes tasks faster than they end. Both wait in the same queue. A task
-    /// joins the queue when the runtime first polls it.
+    /// [`Tasks::spawn`] does not wait: the task waits for its turn. [`Tasks::reserve`] waits, for a
+    /// body that makes tasks faster than they end. Both wait in the same queue. A task joins the
+    /// queue when the runtime first polls the task.
     ///
     /// ```
     /// use async_context_manager::{contexts::tasks, prelude::*};
@@ -196,12 +196,12 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
         self.change(|policy| policy.limit = Some(limit.max(1)))
     }
 
-    /// Sets how long the tasks have to end by themselves once [`Tasks::told`] has told them to. The
-    /// tasks that are left then are aborted and joined.
+    /// Sets how long the tasks have to end by themselves once [`Tasks::told`] has told them to.
+    /// Tasks that are left then are aborted and joined.
     ///
-    /// The grace counts from the moment at which the token is told, however the body has ended.
-    /// Without a grace, the tasks have unlimited time after a body that completed, and no time
-    /// after any other. If a grace cuts off tasks after a body that completed, that is
+    /// The time begins when the token is told, however the body has ended. Without a grace, the
+    /// tasks have unlimited time after a body that completed, and no time after any other body. If
+    /// a grace cuts off tasks after a body that completed, that is
     /// [reported](crate::report::Kind::TimedOut).
     ///
     /// ```

@@ -35,7 +35,7 @@ pub struct Tasks<E: fmt::Debug + Send + Sync + 'static> {
     runtime: Handle,
     group: Arc<Group<E>>,
     running: Arc<Mutex<Running>>,
-    /// The place that the tasks are inside of.
+    /// The place that contains the tasks.
     room: Mutex<Place>,
 }
 
@@ -57,13 +57,12 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
 
     /// Runs the future as a task. The context's exit waits for the task, or aborts it.
     ///
-    /// A context that is used in the task is inside the context of [`tasks`](crate::tasks()): if
-    /// the task is aborted, the exit of that context ends before the exits of the contexts around
-    /// the group begin.
+    /// A context that is used in the task is inside the context of [`tasks`](crate::tasks()). So if
+    /// the task is aborted, the contexts around the group wait for the exit of that context.
     ///
     /// Under a [limit](crate::TaskGroup::limit) the task waits for its turn. This call does not
-    /// wait, so the number of waiting tasks is unbounded; [`reserve`](Self::reserve) waits. In a
-    /// group that is [failing](crate::TaskGroup::fail_fast), the future drops without being run.
+    /// wait, so the number of waiting tasks is unbounded; [`reserve`](Self::reserve) does wait. In
+    /// a group that is [failing](crate::TaskGroup::fail_fast), the future drops, and never runs.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -87,7 +86,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         self.start(future, None);
     }
 
-    /// Runs the future as a task, as [`spawn`](Self::spawn) does, and returns a future of its
+    /// Runs the future as a task, as [`spawn`](Self::spawn) does. Returns a future of the task's
     /// value.
     ///
     /// ```
@@ -119,11 +118,11 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         handle
     }
 
-    /// Waits until one more task may run under the [limit](crate::TaskGroup::limit), and returns a
-    /// slot that spawns the task. Without a limit, it does not wait.
+    /// Waits until the [limit](crate::TaskGroup::limit) allows one more task, and returns a slot
+    /// that spawns the task. Without a limit, this method does not wait.
     ///
-    /// If a body makes its tasks with this call, it has no more futures in memory than tasks that
-    /// run at a time.
+    /// A body that makes its tasks with this method has no more futures in memory than tasks that
+    /// may run at a time.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -145,7 +144,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves the queue, and nothing has been spawned.
+    /// If the future is dropped, it leaves the queue, and no task is spawned.
     pub async fn reserve(&self) -> Slot<'_, E> {
         let permit = self.group.slot().await;
         Slot {
@@ -154,14 +153,14 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         }
     }
 
-    /// Runs the future as a task that ends with the body, however the body ends: exit aborts the
+    /// Runs the future as a task that ends with the body, however the body ends. Exit aborts the
     /// task at once, and waits until it is gone.
     ///
     /// Use it for a task that never ends by itself, such as a loop that reads from a connection.
-    /// Its failure counts like that of any other task. It is not counted by [`len`](Self::len), and
-    /// takes no slot of a [limit](crate::TaskGroup::limit). The other tasks may still run when it
-    /// is gone: if they need a task, spawn that one with [`spawn`](Self::spawn), and let
-    /// [`told`](Self::told) end it.
+    /// Its failure counts like that of any other task. [`len`](Self::len) does not count the task,
+    /// and the task takes no slot of a [limit](crate::TaskGroup::limit). Other tasks may still run
+    /// after this task is gone. If they need this task, spawn it with [`spawn`](Self::spawn)
+    /// instead, and let [`told`](Self::told) end it.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -190,8 +189,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         running.background.spawn_on(task, &self.runtime);
     }
 
-    /// Returns a token that is told when the body has ended, or when a task has failed in a group
-    /// that [fails fast](crate::TaskGroup::fail_fast): before any task is aborted.
+    /// Returns a token that is told when the body has ended or, in a group that [fails
+    /// fast](crate::TaskGroup::fail_fast), when a task has failed. The token is told before any
+    /// task is aborted.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -212,7 +212,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         Told::new(self.group.moment())
     }
 
-    /// The number of tasks that have not ended, including those that wait for their turn.
+    /// Returns the number of tasks that have not ended, including those that wait for their turn.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -311,8 +311,8 @@ where
     (TaskHandle::new(value), future)
 }
 
-/// Room for one task under a limit. [`Tasks::reserve`] returns it. If it drops unused, the next in
-/// the queue gets the room.
+/// Room for one task under a limit. [`Tasks::reserve`] returns it. If a slot drops unused, the next
+/// caller in the queue gets the room.
 ///
 /// ```
 /// # use async_context_manager::{contexts::tasks, prelude::*};

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 /// A token that is told when a group of [`tasks`](crate::tasks) must end.
 /// [`Tasks::told`](crate::Tasks::told) returns it.
 ///
-/// It is a future, for a `select!`. Its clones are told at the same time. It borrows nothing, so a
-/// task can own it.
+/// The token is a future, for a `select!`. Its clones are told at the same time. The token borrows
+/// nothing, so a task can own it.
 ///
 /// ```
 /// use async_context_manager::{contexts::tasks, prelude::*, Told};
