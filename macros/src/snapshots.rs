@@ -1523,7 +1523,7 @@ fn patterns_are_there_where_their_arguments_are() {
     );
 }
 
-/// Compares tokens, because the parser does not accept what is newer than itself.
+/// Compares tokens, because the parser does not accept syntax that is newer than itself.
 fn check_tokens(output: &TokenStream, expected: &Expect) {
     expected.assert_eq(&output.to_string());
 }
