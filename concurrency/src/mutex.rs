@@ -4,8 +4,8 @@ use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
 pub use ::spin::mutex::SpinMutexGuard;
 
-/// A lock that is tried, and never waited for. Each try is a step that others can see; the lock itself
-/// is real.
+/// A lock that is tried, and never waited for. Each try is a step that others can see. The lock
+/// itself is real.
 #[derive(Debug)]
 pub struct SpinMutex<T> {
     tries: AtomicUsize,

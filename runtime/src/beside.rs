@@ -68,8 +68,8 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// Lends the value as `yield_beside` does. The function is called again after it has ended the
-    /// body, and may fail again.
+    /// Lends the value as `yield_beside` does, beside a function that is called again after it has
+    /// ended the body, and may then fail again.
     pub(crate) fn yield_beside_all<P>(&self, value: V, poll: P) -> YieldBeside<'_, V, E, PollFn<P>>
     where
         P: FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
@@ -173,7 +173,8 @@ where
     }
 }
 
-/// Polls the future. Once the future has ended, returns how the body must end, if it must.
+/// Polls the future. Once the future has ended, returns how the body must end, or `None` if the
+/// body goes on.
 #[inline]
 fn poll_for_end<E>(poll: impl FnOnce() -> Poll<Result<(), E>>) -> Poll<Option<End<E>>> {
     match catch_unwind(AssertUnwindSafe(poll)) {
@@ -200,7 +201,7 @@ thread_local! {
     static ENDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Makes the next poll of an [`Alone`] in this thread end it, because exit begins.
+/// Signals that exit begins: the next [`Alone`] that this thread polls ends.
 ///
 /// An `async` block borrows the context, and a thread-local is the only safe way to signal into its
 /// future. The caller must poll that future at once, so that no other code runs in between.

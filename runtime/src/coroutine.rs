@@ -363,8 +363,8 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
     }
 }
 
-/// Drops the value, the code and the error, as code inside the context. Each has a user type, so
-/// its drop may panic, even while the thread panics. No such panic goes on.
+/// Drops the value, the code and the error, as a part of the context's exit. Each has a user type,
+/// so its drop may panic, even while the thread panics. No such panic goes on.
 #[cold]
 fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let parts = state.as_mut().project();
@@ -383,7 +383,7 @@ fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     drop(polling);
     // Only now, because the drop of the code may have left something that goes on.
     place.watch().dropped(is_over);
-    // The error drops last, so that the code's share in it was not the last one.
+    // The error drops last, because its last share must not drop with the code.
     if let Some(error) = owed {
         drop_quietly(name, error);
     }

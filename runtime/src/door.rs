@@ -9,12 +9,13 @@
 //!    does an enter wait if its code holds something that a closing context may need. Outside
 //!    tokio, where tasks cannot be told apart, no enter waits.
 //! 3. Enters that wait are let in while there are fewer exits, in the order in which they came: one
-//!    for each exit that ends, one for each enter that ends at this door, and `n` when no exit is
-//!    left. So a crowd that has waited does not come in at once.
+//!    for each exit that ends, one for each enter that ends after it has passed the door, and `n`
+//!    when no exit is left. So a crowd that has waited does not come in at once.
 //! 4. When a task comes to hold a guard, the task's waiting enters are let in, by rule 2.
-//! 5. An enter that has waited longer than the wait limit of reports is reported, and goes in. The
-//!    rules above cannot see everything that an exit waits for (a task that it has spawned and
-//!    joins), nor whether an enter that was let in is polled. So nothing waits here for ever.
+//! 5. So that nothing waits here for ever, an enter that has waited longer than the wait limit of
+//!    reports is reported, and goes in. The rules above cannot see everything that an exit waits
+//!    for (a task that the exit has spawned and joins), nor whether an enter that was let in is
+//!    polled.
 //!
 //! The lock of the door and the lock of the tasks are never held at the same time.
 

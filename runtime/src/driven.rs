@@ -349,7 +349,7 @@ where
         (driver, Arc::clone(&self.0.ended))
     }
 
-    /// Returns the end of the body once a driver has ended it, or `Ok` once nothing is left to
+    /// Returns the error that ends the body once there is one, or `Ok` once nothing is left to
     /// drive.
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let mut state = self.0.state();
@@ -416,7 +416,7 @@ impl<V, D, E> Shared<V, D, E> {
     }
 }
 
-/// Wakes without a lock being held, because the waker may run code of the user.
+/// Wakes the waker. The caller must hold no lock, because the waker may run code of the user.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();

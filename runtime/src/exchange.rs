@@ -13,9 +13,9 @@
 //! A context that is given up stays in its stage. The background drives it on from there.
 //!
 //! A future may run *beside* the body, from the yield to the beginning of exit. The future is a
-//! part of the code. It begins in the poll in which the code yields, and then the holder polls it.
-//! [`Beside`] tells how far the future is. If the future ends the body, its error or panic is kept
-//! here for the holder.
+//! part of the code. It begins in the poll in which the code yields, and the holder polls it from
+//! then on. [`Beside`] tells how far the future is. If the future ends the body, its error or panic
+//! is kept here for the holder.
 //!
 //! From the yield to the exit, the value stays in its [`Slot`], where the body borrows it. A holder
 //! that cannot lend the value in this way takes it out and puts it back. For example, a guard does
@@ -138,7 +138,7 @@ impl End<BodyError> {
     ///
     /// # Panics
     ///
-    /// If the end is a panic: this function resumes it.
+    /// If the end is a panic, which this function resumes.
     pub(crate) fn into_result<E: Send + Sync + 'static>(self) -> Result<(), E> {
         match self {
             Self::Failed(error) => Err(error.into_error()),
@@ -190,7 +190,7 @@ impl<V> Exchange<V> {
         value.expect("code and holder take turns: a context yields once, in its own code")
     }
 
-    /// Stores the value of code that yields.
+    /// Stores the yielded value.
     ///
     /// # Panics
     ///

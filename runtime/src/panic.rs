@@ -15,8 +15,8 @@ pub(crate) fn catch<F: Future>(future: F) -> Catch<F> {
 }
 
 pin_project! {
-    /// See [`catch`]. Not an `async fn`, which would hold the future twice, at each level of
-    /// nesting.
+    /// The future that [`catch`] returns. An `async fn` would hold the inner future twice, at each
+    /// level of nesting.
     pub(crate) struct Catch<F> {
         #[pin]
         future: F,

@@ -209,7 +209,7 @@ where
         let end = ready!(this.companion.poll(this.body.as_mut().project().place, cx));
         Poll::Ready(match this.body.give_up() {
             Ok(()) => end.into(),
-            // The body counts as panicked. The end that caused this panic is only reported.
+            // The body counts as panicked, and the end by the future is only reported.
             Err(payload) => {
                 this.companion.report(end);
                 Body::Panicked(payload)
@@ -243,8 +243,8 @@ where
         Self::erased(context, watch, hold)
     }
 
-    /// Makes a context that is a part of another context. It is reported as that other context
-    /// until it is given up and goes on alone.
+    /// Makes a context that is a part of another context. The part is reported as that other
+    /// context until it is given up and goes on alone.
     pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -465,7 +465,7 @@ where
     }
 }
 
-/// See [`Live::enter`].
+/// The future that [`Live::enter`] returns.
 pub(crate) struct Entering<'l, F: Lends + ?Sized, E> {
     coroutine: &'l mut Coroutine<F>,
     /// Boxed, because the wait is rare, and would make every use larger.
@@ -501,7 +501,7 @@ where
     }
 }
 
-/// See [`Live::exit`].
+/// The future that [`Live::exit`] returns.
 pub(crate) struct Exiting<'l, F: Lends + ?Sized>(&'l mut Live<F>);
 
 impl<D, E, F> Future for Exiting<'_, F>

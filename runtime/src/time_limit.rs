@@ -27,7 +27,7 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     .await
 }
 
-/// Panics before anything begins that needs a timer to end.
+/// Checks that a timer exists, before anything begins that needs a timer to end.
 ///
 /// # Panics
 ///

@@ -2,11 +2,12 @@
 //! Measures what `#[async_context]` costs when compiling, against the same contexts written by
 //! hand.
 //!
-//! `cargo run --release -p benches --bin compile_time` writes two crates to a temporary directory: one
-//! with functions under the attribute, one with the trait implemented by hand, with the same bodies,
-//! each used once. The dependencies are compiled first. Then `cargo check` and `cargo build` of either
-//! crate are timed in turns, from scratch (not incremental), and the medians are printed: command,
-//! seconds by attribute, seconds by hand, ratio. The ratio includes what cargo and rustc need for any crate.
+//! `cargo run --release -p benches --bin compile_time` writes two crates to a temporary directory.
+//! One has functions under the attribute, and the other implements the trait by hand, with the same
+//! bodies. Each context is used once. The dependencies are compiled first. Then `cargo check` and
+//! `cargo build` of both crates are timed in turns, from scratch (not incremental), and the medians
+//! are printed: command, seconds by attribute, seconds by hand, ratio. The ratio includes the time
+//! that cargo and rustc need for any crate.
 
 use std::fmt::Write as _;
 use std::io;

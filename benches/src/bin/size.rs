@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
 //! Measures how much contexts add to a program that runs on tokio anyway.
 //!
-//! `cargo run --release -p benches --bin size` builds four programs in a temporary directory, in release: with
-//! no context, with the first one, and with many different ones, generators or written by hand; each against
-//! the same work without a context, as a plain function. It prints the bytes of machine code (`.text`) that a
-//! context adds, and needs `size`, of binutils.
+//! `cargo run --release -p benches --bin size` builds release programs in a temporary directory:
+//! with no context, with the first context, and with many different contexts, which are generators
+//! or written by hand. Each is compared with the same work in a plain function. It prints the bytes
+//! of machine code (`.text`) that a context adds, and needs `size`, of binutils.
 
 use std::error::Error;
 use std::fmt::Write as _;

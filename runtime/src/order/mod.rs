@@ -297,7 +297,7 @@ impl fmt::Debug for Place {
     }
 }
 
-/// See [`Place::poll`].
+/// A poll that [`Place::poll`] has begun, and that ends when this drops.
 pub(crate) struct Polling<'a> {
     place: &'a mut Place,
     poll: here::Poll,

@@ -89,7 +89,7 @@ impl Homes {
         }
     }
 
-    /// Replaces a home that `inside` added, and that has ended, by its own homes.
+    /// Replaces an ended home that `inside` added by the homes of that home.
     fn replace_also(&mut self, place: usize, outer: Self) {
         let (_, own) = self.also.swap_remove(place);
         let age = own.inside_of(outer.age);

@@ -161,8 +161,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         }
     }
 
-    /// Adds the end that an entry's future beside the body has caused. If the body had failed
-    /// before, that end is only reported.
+    /// Adds the end that an entry's future beside the body has caused. If the outcome is no longer
+    /// `Completed`, that end is only reported.
     fn add_end(&mut self, name: &'static str, end: End<BodyError>, outcome: &mut Outcome) {
         if !outcome.is_completed() {
             return report_late(name, end);

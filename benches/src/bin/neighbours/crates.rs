@@ -1,4 +1,4 @@
-//! Each neighbour, used as its own documentation shows it: open, arm the closing, run the body, close.
+//! Each neighbour, used as its own documentation shows: open, arm the closing, run the body, close.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
