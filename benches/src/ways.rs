@@ -105,7 +105,7 @@ pub async fn counter(start: u64) -> Result<u64, Infallible> {
     Ok(())
 }
 
-/// The work without a context, and with no guarantee.
+/// Does the work without a context, and with no guarantee.
 pub async fn inline(start: u64) -> u64 {
     let mut value = open(start);
     let result = work(&mut value);
@@ -113,19 +113,19 @@ pub async fn inline(start: u64) -> u64 {
     result
 }
 
-/// The work with a hand-written context.
+/// Does the work with a hand-written context.
 pub async fn hand_written(start: u64) -> u64 {
     let Ok(result) = Counter(start).with(async |value| Ok(work(value))).await;
     result
 }
 
-/// The work with a generator.
+/// Does the work with a generator.
 pub async fn generator(start: u64) -> u64 {
     let Ok(result) = counter(start).with(async |value| Ok(work(value))).await;
     result
 }
 
-/// The work with a guard.
+/// Does the work with a guard.
 pub async fn guard(start: u64) -> u64 {
     let Ok(mut value) = counter(start).guard().await;
     let result = work(&mut value);
@@ -133,7 +133,7 @@ pub async fn guard(start: u64) -> u64 {
     result
 }
 
-/// The work with a stack that is made for it.
+/// Does the work with a stack that is made for it.
 pub async fn stack(start: u64) -> u64 {
     let Ok(result) = ExitStack::scope(async |stack: &mut ExitStack<Infallible>| {
         let mut value = stack.enter(counter(start)).await?;

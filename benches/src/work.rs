@@ -71,7 +71,7 @@ pub fn close(value: u64) {
     CLOSED.set(CLOSED.get() + 1);
 }
 
-/// How many times this thread has closed.
+/// Returns how many times this thread has closed.
 #[must_use]
 pub fn closed() -> u64 {
     CLOSED.get()

@@ -108,7 +108,7 @@ struct State {
 }
 
 impl Handle {
-    /// The runtime that this thread works for.
+    /// Returns the runtime that this thread works for.
     ///
     /// # Errors
     ///

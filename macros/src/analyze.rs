@@ -21,7 +21,7 @@ pub(crate) struct Analysis {
     pub(crate) is_nameable: bool,
 }
 
-/// Analyzes the function. `word` is how a function of this kind spells its yield.
+/// Analyzes the function. `word` is how it spells its yield.
 pub(crate) fn analyze(
     input: &Input,
     args: &Args,
@@ -146,8 +146,8 @@ impl Returns {
         }
     }
 
-    /// Returns types for a function that does not return a `Result`. With them, the callers of the
-    /// function still compile, as far as possible.
+    /// Returns types for a function that does not return a `Result`, with which its callers still
+    /// compile, as far as possible.
     fn unknown(value: TokenStream, (start, end): (Span, Span)) -> Self {
         let error = quote!(::core::convert::Infallible);
         Self {

@@ -398,7 +398,6 @@ fn invented_name(index: usize, argument: &mut PatType) -> Ident {
     name
 }
 
-/// Returns the conditions under which the argument exists.
 fn conditions(attrs: &[Attribute]) -> Vec<&Attribute> {
     let is_condition =
         |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");

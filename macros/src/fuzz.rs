@@ -1,8 +1,9 @@
 //! Tests that the macros never panic, and that their output is Rust, whatever the input is.
 //!
 //! The inputs are random tokens, and functions of the corpus and of the programs in `ui-tests` in
-//! which some tokens are removed, doubled, swapped or replaced. `PROPTEST_CASES=100000 cargo test
-//! --release -p async-context-manager-macros fuzz` tries more inputs than the usual run.
+//! which some tokens are removed, doubled, swapped or replaced.
+//! `PROPTEST_CASES=100000 cargo test --release -p async-context-manager-macros fuzz` tries more
+//! inputs than the usual run.
 
 use std::fs;
 use std::path::{Path, PathBuf};

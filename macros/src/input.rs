@@ -116,8 +116,8 @@ pub(crate) fn why_not(item: &Item, name: &str) -> Option<syn::Error> {
     Some(errors::not_a_function(keyword, name, found))
 }
 
-/// Returns why an item that is not parsed yet is not an [`Input`]. The parser's `error` is the
-/// answer if the kind of the item does not tell.
+/// Returns why an item that is not parsed yet is not an [`Input`]: the parser's `error`, unless the
+/// kind of the item tells.
 pub(crate) fn why_not_tokens(item: &TokenStream, name: &str, error: syn::Error) -> syn::Error {
     let item = syn::parse2::<Item>(item.clone()).ok();
     item.and_then(|item| why_not(&item, name)).unwrap_or(error)

@@ -255,7 +255,8 @@ impl Paths<'_> {
         }
     }
 
-    /// `is_tail` is `true` if the function returns the value of this expression.
+    /// Walks the expression. `is_tail` is `true` if the function returns the value of this
+    /// expression.
     fn walk(&mut self, expr: &Expr, is_tail: bool) {
         match expr {
             Expr::Paren(inner) => self.walk(&inner.expr, is_tail),
@@ -330,7 +331,7 @@ impl Paths<'_> {
         }
     }
 
-    /// The path ends with an error here. For rustc, it goes on.
+    /// Ends the path with an error. For rustc, the path goes on.
     fn leave_untold(&mut self) {
         self.found.has_untold_error |= !self.here.has_yielded;
         self.here.has_left = true;

@@ -52,7 +52,7 @@ impl<V, E> Lender<V, E> {
     ///
     /// # Panics
     ///
-    /// If it is called a second time, which the macro excludes.
+    /// If this function is called a second time, which the macro excludes.
     #[inline]
     pub fn yield_beside<B>(&self, value: V, beside: B) -> YieldBeside<'_, V, E, B>
     where
@@ -85,8 +85,8 @@ impl<V, E> Lender<V, E> {
 }
 
 pin_project! {
-    /// The wait for the end of the body, with something that runs beside the body: the future that
-    /// [`Lender::yield_beside`] returns.
+    /// The future that [`Lender::yield_beside`] returns. It waits for the end of the body, and
+    /// meanwhile polls the future beside the body.
     ///
     /// ```
     /// use async_context_manager::generator::{YieldBeside, generator};

@@ -6,8 +6,8 @@
 //! - [`Lending`] is one future from enter to exit. It lends its value through a [`Lender`], and
 //!   shares an [`Exchange`](crate::exchange::Exchange) with the holder. Generators are such code,
 //!   and so are contexts that are made of others.
-//! - [Hand-written code](crate::hand_written) is one future for enter and another for exit. In
-//!   between, the routine itself keeps the value, so nothing is shared.
+//! - [Hand-written code](crate::hand_written) is three futures: enter, the future beside the body,
+//!   and exit. The routine itself keeps the value during the body, so nothing is shared.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +25,6 @@ pub(crate) trait Lends {
 
     fn life(&self) -> &Life;
 
-    /// Returns the slot of the value.
     fn slot(self: Pin<&mut Self>) -> Slot<'_, Self::Value>;
 }
 
@@ -41,7 +40,6 @@ pub(crate) trait Routine: Lends {
     fn split(self: Pin<&mut Self>) -> Split<'_, Self::Value>;
 }
 
-/// The result of a poll.
 pub(crate) enum Progress<T> {
     /// Enter or exit waits.
     Waits,

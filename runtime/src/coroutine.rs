@@ -4,8 +4,7 @@
 //! value comes back with the outcome, and exits. Its holder drives it: a scope while the caller
 //! waits, and the background once the caller has gone.
 //!
-//! An exit also waits for its turn: its own code begins after all detached exits inside the context
-//! have ended.
+//! Before its own code begins, an exit waits for its turn in the [order](crate::order) of exits.
 
 use std::fmt;
 use std::future::Future;
@@ -87,7 +86,6 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.0.as_mut().expect(THERE).as_mut().project()
     }
 
-    /// Takes the coroutine out, and leaves `None`.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
@@ -271,8 +269,7 @@ pub(crate) struct Companion<'c> {
 }
 
 impl Companion<'_> {
-    /// Returns `true` if a future runs beside the body, or has ended it and the holder does not
-    /// know yet.
+    /// See [`Life::is_accompanied`].
     #[inline]
     pub(crate) fn is_there(&self) -> bool {
         self.life.is_accompanied()
@@ -394,12 +391,10 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.0.as_ref().expect(THERE).name
     }
 
-    /// Returns `true` if the code has returned, or panicked.
     pub(crate) fn is_over(&self) -> bool {
         self.life().is_over()
     }
 
-    /// Returns how far the context is.
     pub(crate) fn stage(&self) -> Stage {
         self.life().stage()
     }
@@ -409,18 +404,15 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.life().is_cancellable() || self.place().watch().is_at_the_door()
     }
 
-    /// Returns the kind of report for an error of exit that nobody receives.
     pub(crate) fn failed_as(&self) -> Kind {
         self.life().failed_as()
     }
 
-    /// Returns the state of the context without its value.
     #[inline]
     pub(crate) fn life(&self) -> &Life {
         self.0.as_ref().expect(THERE).code.life()
     }
 
-    /// Returns the slot of the value.
     #[inline]
     pub(crate) fn slot(&mut self) -> Slot<'_, F::Value> {
         self.state().code.slot()

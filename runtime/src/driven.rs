@@ -13,8 +13,8 @@
 //! | `Polled` | `Unwanted` | the holder, which drops |
 //! | `Unwanted` | `Gone` | the driver, which drops the coroutine after the poll |
 //!
-//! Neither waits for the other while holding a lock. Otherwise a holder that drops, or begins to
-//! exit, in the driver's own poll would wait for itself.
+//! Neither waits for the other while holding a lock. Otherwise a holder that is dropped, or begins
+//! to exit, during the driver's own poll would wait for itself.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -133,7 +133,6 @@ impl Drivers {
         self.is_used.load(Ordering::Acquire)
     }
 
-    /// Takes over the drivers of the others.
     pub(crate) fn append(&self, others: &Self) {
         let others = mem::take(&mut *lock(&others.list));
         lock(&self.list).extend(others);

@@ -45,7 +45,7 @@ pub(crate) struct Exchange<V> {
     value: SpinMutex<Option<V>>,
 }
 
-/// All state of a context except the value, so that this type does not depend on the value's type.
+/// All state of a context except the value, whose type does not matter here.
 pub(crate) struct Life {
     /// A [`Stage`].
     stage: AtomicU8,
@@ -53,7 +53,7 @@ pub(crate) struct Life {
     marks: AtomicUsize,
     /// `true` if exit has a time limit of its own.
     is_limited: AtomicBool,
-    /// `true` if exit was over its limit, and was dropped.
+    /// `true` if exit exceeded its limit and was dropped.
     is_cut_off: AtomicBool,
     /// How the body ended, if it did not complete.
     outcome: OnceLock<Outcome>,
@@ -109,7 +109,6 @@ impl Stage {
 enum Beside {
     /// No future runs beside the body.
     Nothing,
-    /// The future runs.
     Running,
     /// The future has ended the body, and the holder does not know yet.
     Ended,
@@ -126,7 +125,7 @@ impl Beside {
     ];
 }
 
-/// How the future beside the body ended the body.
+/// How the future beside the body ended it.
 pub(crate) enum End<E> {
     Failed(E),
     Panicked(Payload),
@@ -198,8 +197,8 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn offer(&self, value: V) {
         *self.value() = Some(value);
-        // Checked after the value is stored: a check before would move a large value once more, for
-        // the case of a panic.
+        // Checked after the value is stored: an earlier check would move a large value once more,
+        // in case of a panic.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
         self.has_offered();
@@ -238,7 +237,6 @@ impl Life {
         self.stage.store(stage as u8, Ordering::Release);
     }
 
-    /// Records that the code has offered the value.
     #[inline]
     pub(crate) fn has_offered(&self) {
         self.set_stage(Stage::Lent);
@@ -328,7 +326,6 @@ impl Life {
         company.beside.store(beside as u8, Ordering::Release);
     }
 
-    /// Records that a future runs beside the body.
     pub(crate) fn begin_beside(&self) {
         self.set_beside(Beside::Running);
     }
@@ -419,7 +416,6 @@ impl Life {
         }
     }
 
-    /// Records that the body has ended with this outcome.
     #[inline]
     pub(crate) fn end_body(&self, outcome: Outcome) {
         if !outcome.is_completed() {
@@ -449,8 +445,8 @@ impl Life {
         self.is_limited.load(Ordering::Acquire)
     }
 
-    /// Records that exit exceeded its limit and was dropped. Its error is then reported as a
-    /// timeout, whatever the type of the error.
+    /// Records that exit exceeded its limit and was dropped. Its error, of whatever type, is
+    /// reported as a timeout.
     pub(crate) fn cut_off(&self) {
         self.is_cut_off.store(true, Ordering::Release);
     }
@@ -472,7 +468,7 @@ pub(crate) struct Running<'x> {
 }
 
 impl Running<'_> {
-    /// Records that the poll has ended and that another will follow.
+    /// Records that another poll will follow.
     #[inline]
     pub(crate) fn goes_on(mut self) {
         self.is_over = false;
@@ -493,7 +489,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Where the value of a context is, for the holder.
+/// The holder's access to the value of a context.
 pub(crate) enum Slot<'x, V> {
     /// The code has a share in the value.
     Shared(&'x Link<V>),
@@ -502,7 +498,6 @@ pub(crate) enum Slot<'x, V> {
 }
 
 impl<'x, V> Slot<'x, V> {
-    /// Lends the value to the body.
     #[inline]
     pub(crate) fn lend(self) -> Lent<'x, V> {
         match self {

@@ -330,13 +330,12 @@ where
         }
     }
 
-    /// Returns the place around the body, the value, and the future beside the body.
+    /// See [`Coroutine::lend`].
     fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>) {
         self.coroutine.lend()
     }
 
-    /// Continues the future beside the body, for a holder that has the value elsewhere. The future
-    /// may have more to run after it has ended the body, and may be polled again.
+    /// See [`Coroutine::poll_beside`].
     ///
     /// # Panics
     ///
@@ -384,7 +383,6 @@ where
         self.end_body(outcome);
     }
 
-    /// Ends the body with this outcome.
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
         self.coroutine.end_body(outcome);
     }
@@ -401,8 +399,6 @@ where
         self.coroutine = new(self.coroutine.take());
     }
 
-    /// Returns `true` if a future runs beside the body, or has ended it and the holder does not
-    /// know yet.
     #[inline]
     pub(crate) fn is_accompanied(&self) -> bool {
         self.coroutine.life().is_accompanied()
@@ -437,12 +433,10 @@ where
         self.coroutine.slot().take().expect(OFFERED)
     }
 
-    /// Puts the value back.
     pub(crate) fn put(&mut self, value: F::Value) {
         self.coroutine.slot().put(value);
     }
 
-    /// Returns `true` if this exit has a time limit of its own.
     pub(crate) fn is_limited(&self) -> bool {
         self.coroutine.life().is_limited()
     }
@@ -549,7 +543,6 @@ impl<D, E, F> Held<F>
 where
     F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// Holds a context that has been entered.
     pub(crate) fn new(mut live: Live<F>) -> Self {
         Self {
             value: Some(live.take()),

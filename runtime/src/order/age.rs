@@ -31,7 +31,7 @@ impl Drop for Alive {
     }
 }
 
-/// When a context was opened. Younger contexts have greater numbers.
+/// A number that tells when a context was opened. Younger contexts have greater numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Number(u64);
 

@@ -169,7 +169,7 @@ pub(super) fn is_in_a_context() -> bool {
     Depths::here().all != 0
 }
 
-/// The bit of this depth in [`Depths::exits`].
+/// Returns the bit of this depth in [`Depths::exits`].
 #[inline]
 fn bit(depth: u32) -> u64 {
     1_u64.checked_shl(depth).unwrap_or(0)

@@ -108,8 +108,7 @@ impl Known {
         if self.is_detached { Polled::Exit } else { part }
     }
 
-    /// Notes where the context is, and the runtime on which its exit would go on, because the
-    /// context may be given up from now on.
+    /// See [`Place::note`](super::Place::note).
     pub(super) fn note(&mut self) {
         if self.runtime.is_none() {
             self.runtime = Handle::try_current().ok();
@@ -124,8 +123,8 @@ impl Known {
             Some(_) => None,
             None => here::home(),
         };
-        // Must come after the call of `home`, which may give the home its number: the home is
-        // older.
+        // Must come after the call of `home`, which may give the home its number, because the home
+        // is older.
         let number = match self.kind {
             Kind::Guard => Number::of_a_guard(),
             Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),
@@ -227,7 +226,7 @@ impl Known {
         self.is_late = true;
     }
 
-    /// Records that the holder has gone: the rest of the context runs in the background.
+    /// See [`Place::detach`](super::Place::detach).
     pub(super) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.note();
         self.is_detached = true;
@@ -293,9 +292,7 @@ impl Known {
             || !self.origin.as_ref().is_some_and(is_at_a_root)
     }
 
-    /// Records that an awaited exit must wait, so that the contexts around wait for this one. (The
-    /// code that awaits a `with` is inside the context that opened the `with`, but not inside the
-    /// contexts that `inside` put the `with` into.)
+    /// See [`Place::waits_in_exit`](super::Place::waits_in_exit).
     pub(super) fn waits_in_exit(&mut self, name: &'static str) {
         self.note();
         let is_held_elsewhere = match self.kind {
@@ -344,16 +341,14 @@ impl Known {
         }
     }
 
-    /// Returns `true` if the exit must wait (rules b and c).
+    /// See [`Place::has_to_wait`](super::Place::has_to_wait).
     pub(super) fn has_to_wait(&self) -> bool {
         let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);
         node.is_some_and(|node| node.first_inside().is_some())
             || self.given_up.is_some() && self.turn("").next().is_some()
     }
 
-    /// Returns the wait of a failed enter for the contexts that it opened and gave up. The enter
-    /// does not wait for contexts that a time limit gave up: otherwise the limit would have no
-    /// effect.
+    /// See [`Place::turn_of_failed_enter`](super::Place::turn_of_failed_enter).
     pub(super) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         let inside = Arc::clone(self.node.as_ref()?);
         inside.first_inside_in_time()?;
@@ -365,7 +360,7 @@ impl Known {
         })
     }
 
-    /// Returns the wait for the contexts that the exit must wait for.
+    /// See [`Place::turn`](super::Place::turn).
     pub(super) fn turn(&self, name: &'static str) -> Turn {
         let inside = self.node.clone().filter(|_| self.waits_for_what_is_inside);
         let beside = self.given_up.as_ref().filter(|given_up| given_up.is_listed);
@@ -379,7 +374,7 @@ impl Known {
         }
     }
 
-    /// Begins the exit, whose turn has come.
+    /// See [`Place::begin_exit`](super::Place::begin_exit).
     pub(super) fn begin_exit(&mut self) {
         if let Some(given_up) = &mut self.given_up {
             if given_up.is_listed && !self.is_detached {
@@ -406,7 +401,6 @@ impl GivenUp {
 }
 
 impl Drop for Known {
-    /// Ends the context.
     #[inline]
     fn drop(&mut self) {
         if self.kind == Kind::StandIn {

@@ -12,8 +12,8 @@
 //!
 //! The rules follow. A context is *given up* once it is dropped, its close has been called, or its
 //! body is over. *Detached* means that the exit runs in the background. An exit that waits for
-//! another one *begins* when that one has *ended*. What an exit waits for is decided when it is
-//! first polled, and again after each wait.
+//! another one *begins* when that one has *ended*. The contexts that an exit waits for are
+//! determined when the exit is first polled, and again after each wait.
 //!
 //! - **a. Inside.** A context is inside the context whose code opened it, in its enter, its body or
 //!   its exit. `inside(&guard)` puts it inside the guard's context as well. When a context has
@@ -174,7 +174,6 @@ impl Place {
         }
     }
 
-    /// Records that enter has returned a value.
     #[inline]
     pub(crate) fn entered(&mut self) {
         match self.kind {
@@ -263,9 +262,8 @@ impl Place {
         self.known.as_ref().is_some_and(Known::has_to_wait)
     }
 
-    /// Returns the wait of a failed enter for the contexts that it opened and gave up. The enter
-    /// does not wait for contexts that a time limit gave up: otherwise the limit would have no
-    /// effect.
+    /// Returns the wait of a failed enter for the contexts that it opened and gave up, except those
+    /// that a time limit gave up: otherwise the limit would have no effect.
     pub(crate) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         self.known.as_ref()?.turn_of_failed_enter(name)
     }

@@ -41,7 +41,7 @@ struct State {
     has_ended: bool,
 }
 
-/// The contexts that a context is directly inside, and its age as seen from each (rule d).
+/// The contexts that a context is directly inside of, and its age as seen from each (rule d).
 #[derive(Debug, Clone)]
 pub(super) struct Homes {
     /// The context whose code opened this one. `None` at the root of a task, and for an independent
@@ -525,7 +525,8 @@ fn key(entry: &Arc<Entry>) -> usize {
 }
 
 impl Drop for Node {
-    /// Without recursion, because a long chain of contexts may have ended, one inside another.
+    /// Drops the nodes around without recursion, because a long chain of contexts may have ended,
+    /// one inside another.
     fn drop(&mut self) {
         let mut todo = Vec::new();
         let mut take = |state: &mut State| {

@@ -43,7 +43,7 @@ pub(super) type Released<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>
 /// The result of an exit, or the payload of its panic, and the kind of report for its error.
 pub(super) type Exited<D, E> = (Result<Result<D, E>, Payload>, Kind);
 
-/// The exit of an entry. If it is dropped, it goes on in the background.
+/// The exit of an entry. If this is dropped, the exit goes on in the background.
 pub(super) struct Exit<D, E>(Box<dyn Entry<E, D>>);
 
 impl<D, E> Exit<D, E> {

@@ -86,7 +86,6 @@ pub(super) struct Record {
     pub(super) declared: Option<Id>,
     pub(super) independent: bool,
     pub(super) opened_by: Code,
-    /// The time when enter began.
     pub(super) opened: Option<Time>,
     pub(super) entered: Option<Time>,
     pub(super) enters_in_background: bool,
@@ -114,7 +113,6 @@ pub(super) struct Record {
     pub(super) ended: Option<Time>,
     pub(super) ends: u32,
     pub(super) is_cut: bool,
-    /// The time when the `with` returned.
     pub(super) over: Option<Time>,
     pub(super) stack: Option<Id>,
 }
@@ -224,7 +222,6 @@ impl Log {
         self.records[id].entered = Some(at);
     }
 
-    /// Records that enter has failed, or panicked.
     pub(super) fn enter_failed(&mut self, id: Id) {
         let at = self.note(format!("v{} fails to enter", self.records[id].name));
         let node = self.node(self.records[id].opened_by);
@@ -271,7 +268,6 @@ impl Log {
         });
     }
 
-    /// Records how a part of a body has ended.
     pub(super) fn part_ended(&mut self, id: Id, outcome: &str) {
         let name = self.records[id].name;
         self.note(format!("a part of v{name} gives {outcome}"));

@@ -70,7 +70,6 @@ impl Run {
         look(&mut self.shared().log)
     }
 
-    /// Runs the whole program.
     pub(super) async fn play(self: Arc<Self>, program: Block) {
         let code = Code::Task(0);
         let held = Held::new(&self, code);

@@ -496,7 +496,7 @@ impl Accompanist {
 
 // Smaller programs.
 
-/// All programs that are one step smaller, the most promising ones first.
+/// Returns all programs that are one step smaller, the most promising ones first.
 pub(super) fn smaller(block: &Block) -> Vec<Block> {
     let mut all = Vec::new();
     for at in 0..block.ops.len() {

@@ -13,7 +13,6 @@ use crate::rounds::{Entry, Group};
 use crate::table::{Cell, Table};
 use crate::threads::{Runtimes, Threads};
 
-/// All measurements.
 pub(crate) struct Measured<'a> {
     pub(crate) uses: Group<'a>,
     nested: Group<'a>,

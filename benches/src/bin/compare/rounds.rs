@@ -68,7 +68,6 @@ impl<'a> Group<'a> {
             .expect("what is compared is measured together")
     }
 
-    /// Measures all ways in turns.
     pub(crate) fn measure(mut self, rounds: usize) -> Self {
         for _ in 0..rounds {
             for entry in &mut self.entries {
@@ -87,7 +86,6 @@ impl<'a> Entry<'a> {
         Self::timed(way.name, move |uses| timed(way, uses))
     }
 
-    /// Makes an entry with this many uses in a turn.
     pub(crate) fn of(way: Way, uses: u32) -> Self {
         Self {
             uses,

@@ -79,7 +79,6 @@ impl Runtimes {
     }
 }
 
-/// Lets this many threads do the work for a turn.
 fn run(threads: usize, way: Way, runtimes: Runtimes) -> io::Result<Done> {
     let shared = Builder::new_multi_thread().worker_threads(2).build()?;
     let started = Barrier::new(threads);

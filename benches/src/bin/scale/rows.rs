@@ -17,9 +17,7 @@ use tokio::task::yield_now;
 /// A program for any number of contexts.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
-    /// The key on a command line.
     pub(crate) key: &'static str,
-    /// The name in a table.
     pub(crate) name: &'static str,
     /// Returns the program. Its set-up is done before, and is neither timed nor counted.
     pub(crate) make: fn(usize) -> Running,
