@@ -1,15 +1,15 @@
-//! Other programs that a measurement needs.
+//! Runs the other programs that a measurement needs.
 
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Another program of this package, as its source is now.
+/// Builds another program of this package, and returns its path.
 ///
 /// # Errors
 ///
-/// If it can't be built.
+/// If the program cannot be built.
 pub fn sibling(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([
@@ -22,18 +22,18 @@ pub fn sibling(name: &str) -> Result<PathBuf, Box<dyn Error>> {
         name,
     ]);
     output(cargo.current_dir(env!("CARGO_MANIFEST_DIR")))?;
-    // Next to this one, which may be no release build.
+    // Next to this program, which may not be a release build.
     let target = env::current_exe()?;
     let target = target.parent().and_then(|profile| profile.parent());
     let target = target.ok_or("this program is not in a target folder")?;
     Ok(target.join("release").join(name))
 }
 
-/// What it prints, if it ends well.
+/// Returns the output of the command, if it ends well.
 ///
 /// # Errors
 ///
-/// If it does not start, or fails: with what it says about it.
+/// If the command does not start, or fails. The error contains its stderr.
 pub fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
     let program = command.get_program().display().to_string();
     let output = command

@@ -1,4 +1,4 @@
-//! The work, dropped in its middle: somebody else has to close.
+//! The work, dropped in its middle, so that other code must close.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -9,7 +9,7 @@ use async_context_manager::prelude::*;
 use crate::ways::counter;
 use crate::work::{Running, Way, close, closed, open, poll_and_drop, repeat, until_closed, work};
 
-/// One at a time, each until it is closed.
+/// Uses that are dropped one at a time, each until it is closed.
 pub const ONE: [Way; 2] = [
     Way {
         name: "spawn in a drop, until it has run",
@@ -23,7 +23,7 @@ pub const ONE: [Way; 2] = [
     },
 ];
 
-/// All dropped first, then all of them closed.
+/// Uses that are all dropped first, and then all closed.
 pub const MANY: [Way; 2] = [
     Way {
         name: "spawns in drops, until all have run",

@@ -1,5 +1,4 @@
-//! The work with a value of 64 KiB, against the same with a pointer: what is large must not be copied
-//! around.
+//! The work with a value of 64 KiB, to check that a large value is not copied around.
 
 #![expect(
     clippy::large_futures,
@@ -18,7 +17,7 @@ use crate::work::{Way, close, open, repeat, work};
 
 const WORDS: usize = 64 * 1024 / size_of::<u64>();
 
-/// What a value of that size costs by itself: it is made, and moves to where it stays.
+/// The cost of a value of that size by itself, which is made and moved to its place.
 pub const BOXED: Way = Way {
     name: "Box::pin, 64 KiB in it",
     key: "boxed-64k",
@@ -27,7 +26,7 @@ pub const BOXED: Way = Way {
             Box::pin(async move {
                 let mut value = large(start);
                 let result = work(&mut value[0]);
-                ready(()).await; // Over an await, it is a part of the future.
+                ready(()).await; // Held over an await, the value is a part of the future.
                 close(black_box(&value)[0]);
                 result
             })
@@ -35,21 +34,21 @@ pub const BOXED: Way = Way {
     },
 };
 
-/// As what is lent.
+/// The large value is the lent value.
 pub const VALUE: Way = Way {
     name: "generator, 64 KiB as its value",
     key: "generator-64k",
     work: |uses| repeat(uses, generator),
 };
 
-/// In what runs inside.
+/// The large value is in the body.
 pub const BODY: Way = Way {
     name: "generator, 64 KiB in its body",
     key: "body-64k",
     work: |uses| repeat(uses, large_body),
 };
 
-/// All of them.
+/// All ways of this module.
 pub const ALL: [Way; 3] = [BOXED, VALUE, BODY];
 
 fn large(start: u64) -> [u64; WORDS] {

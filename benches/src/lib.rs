@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! What is measured: the same small work, in all the ways there are to do it.
+//! The measured work: the same small work, done in many ways.
 
 pub mod command;
 pub mod dropped;

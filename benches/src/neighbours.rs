@@ -1,5 +1,5 @@
-//! The work with what else there is on crates.io for an asynchronous clean-up, as of November 2026, each used as
-//! its own documentation has it.
+//! The work with the other crates on crates.io for an asynchronous clean-up, as of November 2026.
+//! Each crate is used as its own documentation shows.
 //!
 //! | crate | how it cleans up | when the future is dropped |
 //! | --- | --- | --- |
@@ -10,11 +10,11 @@
 //! | guarden 0.4.4 | awaits, and spawns what is left of it when that is dropped | on a runtime |
 //! | async-dropper-simple 0.2.6 | spawns in the drop, and blocks the thread until it has run; what async-dropper 0.3.1 is, without the derive | the same |
 //!
-//! Not here, though they build: tokio-shield 0.1.1 is a `tokio::spawn` of the whole future, which is
-//! measured as such; async-dropx 0.1.7 and `async_destruction` 0.1.1 spawn in a drop, as `scopeguard`
-//! here does; tokio-async-drop 0.1.0 blocks in the drop, as async-dropper does; moro 0.4.0 and
-//! async-scoped 0.9.0 wait for tasks, and have no word for opening and closing; rsutil 0.1.26 and
-//! tearup 0.3.0 write the calls inline, or around a test.
+//! Other crates build, but are left out: tokio-shield 0.1.1 is a `tokio::spawn` of the whole
+//! future, which is measured as such; async-dropx 0.1.7 and `async_destruction` 0.1.1 spawn in a
+//! drop, as `scopeguard` here does; tokio-async-drop 0.1.0 blocks in the drop, as async-dropper
+//! does; moro 0.4.0 and async-scoped 0.9.0 wait for tasks, and have no notion of opening and
+//! closing; rsutil 0.1.26 and tearup 0.3.0 write the calls inline, or around a test.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::work::{Way, close, open, repeat, work};
 
-/// Those that run where they are used.
+/// The ways that close where they are used.
 pub const ALL: [Way; 5] = [
     Way {
         name: "context_manager",
@@ -54,20 +54,20 @@ pub const ALL: [Way; 5] = [
     DETACHABLE,
 ];
 
-/// The one that spawns what is left of a drop.
+/// The way that spawns the rest of the closing when it is dropped.
 pub const DETACHABLE: Way = Way {
     name: "guarden",
     key: "guarden",
     work: |uses| repeat(uses, triggered),
 };
 
-/// The one whose work is done on threads of its own.
+/// The way whose work is done on threads of its own.
 pub const BLOCKING: Way = Way {
     name: "async-dropper",
     key: "async-dropper",
     work: |uses| {
         Box::pin(async move {
-            // On a runtime of its own: it panics on one of a single thread.
+            // On a runtime of its own, because it panics on a current-thread runtime.
             let all = THREADS.spawn(async move {
                 for start in 0..u64::from(uses) {
                     black_box(blocked(start));
@@ -119,7 +119,7 @@ async fn scoped(start: u64) -> u64 {
     scope_guard::async_scope(close, &value, async { shared(&value) }).await
 }
 
-/// The work where the body and what closes share the value.
+/// Does the work, where the body and the closing code share the value.
 fn shared(value: &AtomicU64) -> u64 {
     let mut inner = value.load(Relaxed);
     let result = work(&mut inner);

@@ -1,4 +1,5 @@
-//! The work inside of the work: contexts in contexts, and many in one stack. A use is one level.
+//! The work inside the work: contexts in contexts, and many contexts in one stack. A use is one
+//! level.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,7 +9,7 @@ use async_context_manager::prelude::*;
 use crate::ways::counter;
 use crate::work::{Running, Way, close, open, repeat, work};
 
-/// Without contexts: a level of recursion costs a box by itself.
+/// Nesting without contexts, because each level of recursion costs a box anyway.
 pub const BOXES: [Way; 3] = [
     Way {
         name: "Box::pin, nested 1 deep",
@@ -27,7 +28,7 @@ pub const BOXES: [Way; 3] = [
     },
 ];
 
-/// The same with a context on each level.
+/// Nesting with a context on each level.
 pub const GENERATORS: [Way; 3] = [
     Way {
         name: "generator, nested 1 deep",

@@ -1,4 +1,4 @@
-//! An item of a stream: one stream, and as many items as there are uses.
+//! The items of a stream: one stream, and an item for each use.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use futures_core::Stream;
 use crate::ways::counter;
 use crate::work::{Running, Way, close, open, work};
 
-/// With a macro of async-stream, which closes what it has opened at its end, and nowhere else.
+/// A stream of a macro of async-stream, which closes only at its end.
 pub const ASYNC_STREAM: Way = Way {
     name: "an item of async-stream",
     key: "async-stream",
@@ -26,7 +26,7 @@ pub const ASYNC_STREAM: Way = Way {
     },
 };
 
-/// With a context.
+/// A stream with a context.
 pub const STREAM: Way = Way {
     name: "an item of a context's stream",
     key: "stream",
@@ -40,7 +40,7 @@ pub const STREAM: Way = Way {
     },
 };
 
-/// Streams beside each other.
+/// Both kinds of stream.
 pub const ALL: [Way; 2] = [ASYNC_STREAM, STREAM];
 
 fn consume(stream: impl Stream<Item = Result<u64, Infallible>> + 'static) -> Running {

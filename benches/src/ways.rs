@@ -1,5 +1,5 @@
-//! The work without a context, in the ways there are to use one, and with what tokio and scopeguard
-//! have for it.
+//! The work without a context, with a context in each way of use, and with the means of tokio and
+//! scopeguard.
 
 use std::convert::Infallible;
 
@@ -7,7 +7,7 @@ use async_context_manager::prelude::*;
 
 use crate::work::{Way, close, closed, open, repeat, until_closed, work};
 
-/// The work by hand, with no guarantee.
+/// The work without a context, and with no guarantee.
 pub const INLINE: Way = Way {
     name: "inline, by hand",
     key: "inline",
@@ -21,21 +21,21 @@ pub const BOXED: Way = Way {
     work: |uses| repeat(uses, |start| Box::pin(inline(start))),
 };
 
-/// A context that is written by hand.
+/// A hand-written context.
 pub const HAND_WRITTEN: Way = Way {
     name: "hand-written context",
     key: "hand-written",
     work: |uses| repeat(uses, hand_written),
 };
 
-/// The way that most contexts are written and used in.
+/// The way in which most contexts are written and used.
 pub const GENERATOR: Way = Way {
     name: "generator",
     key: "generator",
     work: |uses| repeat(uses, generator),
 };
 
-/// Held in the caller's own function.
+/// A guard, which the caller's own function holds.
 pub const GUARD: Way = Way {
     name: "guard",
     key: "guard",
@@ -75,10 +75,10 @@ pub const ALL: [Way; 8] = [
     SPAWN_IN_DROP,
 ];
 
-/// A context that is written by hand.
+/// A hand-written context.
 #[derive(Debug)]
 pub struct Counter(
-    /// Where it starts.
+    /// The start of the counter.
     pub u64,
 );
 
@@ -97,7 +97,7 @@ impl AsyncContext for Counter {
     }
 }
 
-/// The same as a generator.
+/// The same context as a generator.
 #[async_context]
 pub async fn counter(start: u64) -> Result<u64, Infallible> {
     let (value, _) = yield_!(open(start));
@@ -105,7 +105,7 @@ pub async fn counter(start: u64) -> Result<u64, Infallible> {
     Ok(())
 }
 
-/// The work by hand, with no guarantee.
+/// Does the work without a context, and with no guarantee.
 pub async fn inline(start: u64) -> u64 {
     let mut value = open(start);
     let result = work(&mut value);
@@ -113,19 +113,19 @@ pub async fn inline(start: u64) -> u64 {
     result
 }
 
-/// The work with a context that is written by hand.
+/// Does the work with a hand-written context.
 pub async fn hand_written(start: u64) -> u64 {
     let Ok(result) = Counter(start).with(async |value| Ok(work(value))).await;
     result
 }
 
-/// The work with a generator.
+/// Does the work with a generator.
 pub async fn generator(start: u64) -> u64 {
     let Ok(result) = counter(start).with(async |value| Ok(work(value))).await;
     result
 }
 
-/// The work with a guard.
+/// Does the work with a guard.
 pub async fn guard(start: u64) -> u64 {
     let Ok(mut value) = counter(start).guard().await;
     let result = work(&mut value);
@@ -133,7 +133,7 @@ pub async fn guard(start: u64) -> u64 {
     result
 }
 
-/// The work with a stack, made for it.
+/// Does the work with a stack that is made for it.
 pub async fn stack(start: u64) -> u64 {
     let Ok(result) = ExitStack::scope(async |stack: &mut ExitStack<Infallible>| {
         let mut value = stack.enter(counter(start)).await?;

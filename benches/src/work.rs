@@ -1,6 +1,7 @@
 //! The small work that all ways do: a counter is opened, added to, and closed.
 //!
-//! The compiler can't leave any of it out, and nothing in it waits: what is measured is what a way adds.
+//! The compiler cannot leave any of it out, and nothing in it waits. So the measurement shows what
+//! a way adds.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,11 +16,11 @@ use tokio::task::yield_now;
 /// A way of doing the work.
 #[derive(Clone, Copy)]
 pub struct Way {
-    /// For a table.
+    /// The name in a table.
     pub name: &'static str,
-    /// For a command line.
+    /// The key on a command line.
     pub key: &'static str,
-    /// Does the work so many times, one after the other.
+    /// Does the work this many times, one after the other.
     pub work: fn(u32) -> Running,
 }
 
@@ -32,12 +33,12 @@ thread_local! {
         .build()
         .expect("the system has a runtime for us");
 
-    /// How many times the work was closed, in this thread.
+    /// How many times this thread has closed.
     static CLOSED: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Way {
-    /// Does the work so many times, on a current-thread runtime that this thread keeps.
+    /// Does the work this many times, on a current-thread runtime that this thread keeps.
     pub fn run(self, uses: u32) {
         RUNTIME.with(|runtime| runtime.block_on((self.work)(uses)));
     }
@@ -49,41 +50,41 @@ impl fmt::Debug for Way {
     }
 }
 
-/// Enter.
+/// Does the work of enter.
 #[inline]
 #[must_use]
 pub fn open(start: u64) -> u64 {
     black_box(start)
 }
 
-/// The body.
+/// Does the work of the body.
 #[inline]
 pub fn work(value: &mut u64) -> u64 {
     *value += black_box(1);
     *value
 }
 
-/// Exit.
+/// Does the work of exit.
 #[inline]
 pub fn close(value: u64) {
     black_box(value);
     CLOSED.set(CLOSED.get() + 1);
 }
 
-/// How many times this thread has closed.
+/// Returns how many times this thread has closed.
 #[must_use]
 pub fn closed() -> u64 {
     CLOSED.get()
 }
 
-/// Waits until this thread has closed so many times.
+/// Waits until this thread has closed this many times.
 pub async fn until_closed(times: u64) {
     while closed() < times {
         yield_now().await;
     }
 }
 
-/// Makes and awaits so many futures.
+/// Makes and awaits this many futures.
 pub fn repeat<F, M>(uses: u32, mut make: M) -> Running
 where
     F: Future,
@@ -96,7 +97,7 @@ where
     })
 }
 
-/// Polls once, and drops.
+/// Polls the future once, and drops it.
 ///
 /// # Panics
 ///

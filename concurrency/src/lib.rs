@@ -1,17 +1,20 @@
-//! Stands for `std`, `tokio` and `spin` in files of the runtime that run under shuttle's scheduler.
+//! Replaces `std`, `tokio` and `spin` in the files of the runtime that run under shuttle's
+//! scheduler.
 //!
-//! A program of threads does what it should, or not, by how their steps interleave. Under shuttle
-//! it runs in one thread, which decides before each step that others can see (a lock, an atomic, a
-//! park) whose turn is next, by chance but repeatably. For that all these steps must be shuttle's.
+//! Whether a program of threads is right depends on how their steps interleave. Under shuttle, the
+//! program runs in one thread. Before each step that others can see (a lock, an atomic, a park),
+//! this thread decides whose turn is next, by chance but repeatably. So all these steps must be
+//! shuttle's.
 //!
-//! `tests/schedules` has the runtime's own source files as its modules, unchanged, and this crate
-//! as all three: what they share with other threads, or wait for, is in here instead, and all the
-//! rest is real. A use of a lock, or of tokio, that this crate does not have does not compile.
+//! The modules of `tests/schedules` are the runtime's own source files, unchanged, and this crate
+//! takes the place of the three crates. Everything that these files share with other threads, or
+//! wait for, is here instead. All the rest is real. A use of a lock, or of tokio, that this crate
+//! does not have does not compile.
 //!
-//! What is not covered: weak memory, as here all atomics are sequentially consistent; time, which
-//! does not pass here; the thread in `fallback.rs`, whose place is taken by a runtime of this
+//! Not covered are weak memory, because all atomics are sequentially consistent here; time, which
+//! does not pass here; and the thread in `fallback.rs`, whose place is taken by a runtime of this
 //! crate. (loom knows weak memory, but tries *all* schedules, which for a hand-over are too many.)
-//! `Arc`, `LazyLock` and `OnceLock` are std's: nobody waits for one another there.
+//! `Arc`, `LazyLock` and `OnceLock` are std's, because no thread waits for another there.
 
 pub use ::std::*;
 
@@ -49,7 +52,7 @@ pub mod time {
     use ::std::convert::Infallible;
     pub use ::std::time::*;
 
-    /// Time does not pass here: no limit is ever reached.
+    /// Awaits the future without a limit, because time does not pass here.
     ///
     /// # Errors
     ///

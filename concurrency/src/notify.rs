@@ -11,15 +11,15 @@ pub struct Notify(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// How often all have been woken.
+    /// How often all waiting futures have been woken.
     wakes: u64,
-    /// How many have begun to wait, for the keys of `waiting`.
+    /// How many futures have begun to wait. This count makes the keys of `waiting`.
     begun: u64,
     waiting: BTreeMap<u64, Waker>,
 }
 
 impl Notify {
-    /// Without anybody who waits.
+    /// Makes a `Notify` for which nobody waits.
     #[must_use]
     pub const fn const_new() -> Self {
         Self(Mutex::new(State {
@@ -29,14 +29,14 @@ impl Notify {
         }))
     }
 
-    /// Without anybody who waits.
+    /// Makes a `Notify` for which nobody waits.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "nobody needs it")]
     pub const fn new() -> Self {
         Self::const_new()
     }
 
-    /// Waits for the next wake: the next after this call, not after the first poll.
+    /// Waits for the next wake after this call, not after the first poll.
     pub fn notified(&self) -> Notified<'_> {
         Notified {
             notify: self,
@@ -45,7 +45,7 @@ impl Notify {
         }
     }
 
-    /// Wakes all who wait now. It leaves nothing for those who come later.
+    /// Wakes all futures that wait now. Futures that come later wait for the next call.
     pub fn notify_waiters(&self) {
         let waiting = {
             let mut state = self.state();

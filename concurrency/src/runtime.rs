@@ -1,9 +1,10 @@
 //! A runtime like tokio's, whose workers are threads of shuttle.
 //!
-//! 1. Any worker polls any task. What a task leaves in a thread-local, the next task finds there.
+//! 1. Any worker polls any task. A value that a task leaves in a thread-local is found there by the
+//!    next task.
 //! 2. An aborted task is dropped by a worker: at once, or after the poll that is going on.
-//! 3. A runtime that shuts down drops its tasks, in its workers. What is spawned later is dropped
-//!    there and then, by the thread that spawns it.
+//! 3. A runtime that shuts down drops its tasks in its workers. A task that is spawned later is
+//!    dropped at once, by the thread that spawns it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +28,8 @@ shuttle::thread_local! {
     static TASK: Cell<Option<Id>> = Cell::new(None);
 }
 
-/// The last number that a task got. Not a step that others can see, so not shuttle's.
+/// The last number that a task got. The atomic is not shuttle's, because its changes are no steps
+/// that others can see.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 /// `tokio::task::Id`.
@@ -62,13 +64,13 @@ impl Runtime {
         }
     }
 
-    /// What spawns tasks.
+    /// Returns the handle, which spawns tasks.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Drops all tasks, and waits until the workers have ended: what `drop` does in tokio.
+    /// Drops all tasks, and waits until the workers have ended, as `drop` does in tokio.
     ///
     /// # Panics
     ///
@@ -106,18 +108,18 @@ struct State {
 }
 
 impl Handle {
-    /// The runtime that this thread works for.
+    /// Returns the runtime that this thread works for.
     ///
     /// # Errors
     ///
-    /// Where there is none.
+    /// If this thread works for no runtime.
     #[expect(clippy::result_unit_err, reason = "nobody looks at it")]
     pub fn try_current() -> Result<Self, ()> {
         let current = CURRENT.try_with(|current| current.borrow().clone());
         current.ok().flatten().ok_or(())
     }
 
-    /// Runs the future as a task, or drops it where the runtime has shut down.
+    /// Runs the future as a task, or drops it if the runtime has shut down.
     pub fn spawn<F>(&self, future: F) -> Spawned
     where
         F: Future<Output = ()> + Send + 'static,
@@ -144,7 +146,7 @@ impl Handle {
         Spawned(task)
     }
 
-    /// Until the guard drops, this thread is one of the runtime's.
+    /// Makes this thread one of the runtime's threads until the guard drops.
     #[must_use]
     pub fn enter(&self) -> EnterGuard {
         EnterGuard(CURRENT.with(|current| current.replace(Some(self.clone()))))
@@ -157,7 +159,7 @@ impl Handle {
         }
     }
 
-    /// Waits for the next task to be polled, or dropped; `None` when it has shut down.
+    /// Waits for the next task to poll or drop. Returns `None` once the runtime has shut down.
     fn next(&self) -> Option<Arc<Task>> {
         let mut state = self.state();
         loop {
@@ -192,18 +194,18 @@ impl Drop for EnterGuard {
     }
 }
 
-/// A task, for who has spawned it: `tokio::task::JoinHandle`.
+/// `tokio::task::JoinHandle`.
 #[derive(Debug)]
 pub struct Spawned(Arc<Task>);
 
 impl Spawned {
-    /// Has the task dropped, if it does not end before that.
+    /// Makes a worker drop the task, unless the task ends before.
     pub fn abort(&self) {
         self.0.is_aborted.store(true, Ordering::SeqCst);
         self.0.wake_by_ref();
     }
 
-    /// Waits until it has ended, or was dropped.
+    /// Waits until the task has ended, or was dropped.
     pub async fn ended(&self) {
         let end = self.0.end.notified();
         if !self.0.has_ended.load(Ordering::SeqCst) {
@@ -217,7 +219,7 @@ type Code = Pin<Box<dyn Future<Output = ()> + Send>>;
 struct Task {
     id: Id,
     runtime: Handle,
-    /// `None` when it has ended. Locked for each poll.
+    /// `None` once the task has ended. Locked for each poll.
     future: Mutex<Option<Code>>,
     is_queued: AtomicBool,
     is_aborted: AtomicBool,
@@ -281,7 +283,7 @@ impl fmt::Debug for Task {
     }
 }
 
-/// While it lives, this task is the one in this thread.
+/// While this lives, the task is the current task of this thread.
 struct Here(Option<Id>);
 
 impl Here {

@@ -4,24 +4,24 @@ use std::sync::{Mutex, PoisonError};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
-/// One at a time: the runtime has statics.
+/// Lets only one story run at a time, because the runtime has statics.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Of each kind, where `SCHEDULES` does not say how many.
+/// The number of schedules of each kind, unless `SCHEDULES` sets it.
 const SCHEDULES: usize = 100;
 
-/// At how many points PCT takes the turn from the thread that comes first.
+/// The number of points at which PCT takes the turn from the first thread.
 const DEPTH: usize = 4;
 
-/// Runs the story again and again: under schedules in which each step is anybody's, and under those of
-/// PCT, where one thread goes on until it waits, but for a few points.
+/// Runs the story again and again: under schedules in which any thread may take each step, and
+/// under those of PCT, where one thread goes on until it waits, except at a few points.
 ///
-/// `SCHEDULES` says how many of each. When one fails, shuttle prints it: with this in the variable
-/// `SCHEDULE` the test runs that one alone.
+/// The variable `SCHEDULES` sets the number of each kind. If a schedule fails, shuttle prints it.
+/// With that text in the variable `SCHEDULE`, the test runs this schedule alone.
 ///
 /// # Panics
 ///
-/// As the story, and where all its threads wait for each other.
+/// If the story panics, or all its threads wait for each other.
 pub fn check(story: impl Fn() + Copy + Send + Sync + 'static) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Ok(schedule) = env::var("SCHEDULE") {
@@ -38,7 +38,7 @@ pub fn check(story: impl Fn() + Copy + Send + Sync + 'static) {
 fn run(scheduler: impl Scheduler + 'static, story: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 0x10_0000;
-    // About weak memory: the library's documentation has it.
+    // The warnings are about weak memory, which the documentation of this crate covers.
     config.silence_warnings = true;
     Runner::new(scheduler, config).run(story);
 }

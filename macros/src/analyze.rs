@@ -13,7 +13,7 @@ use crate::input::{Body, Input};
 use crate::nameable;
 use crate::paths::{self, Found};
 
-/// What the expansion must know besides the function itself.
+/// The facts about the function that the expansion needs.
 pub(crate) struct Analysis {
     pub(crate) returns: Returns,
     pub(crate) found: Found,
@@ -21,7 +21,7 @@ pub(crate) struct Analysis {
     pub(crate) is_nameable: bool,
 }
 
-/// `word` is how a function of this kind spells its yield.
+/// Analyzes the function. `word` is how it spells its yield.
 pub(crate) fn analyze(
     input: &Input,
     args: &Args,
@@ -71,7 +71,7 @@ pub(crate) struct Returns {
     pub(crate) value_in_body: TokenStream,
     pub(crate) error_in_body: TokenStream,
     pub(crate) is_valid: bool,
-    /// Where the type is written: rustc's messages about the context must point there.
+    /// The place where the type is written. rustc's messages about the context must point there.
     pub(crate) start: Span,
     pub(crate) end: Span,
 }
@@ -146,7 +146,7 @@ impl Returns {
         }
     }
 
-    /// For a type that is not a `Result`: types with which the callers of the function still
+    /// Returns types for a function that does not return a `Result`, with which its callers still
     /// compile, as far as possible.
     fn unknown(value: TokenStream, (start, end): (Span, Span)) -> Self {
         let error = quote!(::core::convert::Infallible);
@@ -162,7 +162,7 @@ impl Returns {
     }
 }
 
-/// Where the type begins and ends.
+/// Returns the first and the last span of the type.
 fn ends(ty: &Type) -> (Span, Span) {
     let start = ty.span();
     let last = ty.to_token_stream().into_iter().last();
@@ -170,7 +170,7 @@ fn ends(ty: &Type) -> (Span, Span) {
     (start, end)
 }
 
-/// `A` and `B` of `path::to::Result<A, B>`.
+/// Returns `A` and `B` of `path::to::Result<A, B>`.
 pub(crate) fn type_arguments(ty: &Type) -> Option<(&Type, &Type)> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last()?;
@@ -199,7 +199,8 @@ pub(crate) fn is_no_result(ty: &Type) -> bool {
     }
 }
 
-/// Types that are never an alias of `Result`, so that the macro itself can report them.
+/// Returns `true` for a type that is never an alias of `Result`, so that the macro itself can
+/// report it.
 fn is_well_known(ty: &Type) -> bool {
     const NAMES: [&str; 26] = [
         "bool", "char", "str", "String", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16",

@@ -12,7 +12,7 @@ use crate::errors::{self, Errors};
 pub(crate) struct Args {
     pub(crate) suppress: bool,
     pub(crate) named: Option<Named>,
-    /// How the expansion names the crate `async_context_manager`.
+    /// The path by which the expansion names the crate `async_context_manager`.
     pub(crate) krate: TokenStream,
     has_crate: bool,
 }
@@ -43,7 +43,7 @@ impl Args {
         args
     }
 
-    /// Makes messages of rustc about the crate's types point to this place.
+    /// Makes rustc's messages about the crate's types point to this span.
     pub(crate) fn point_at(&mut self, span: Span) {
         if !self.has_crate {
             let at = Span::call_site().located_at(span);
@@ -96,7 +96,7 @@ impl Args {
     }
 }
 
-/// `name`, `name = value` or `name(value)`, with any value.
+/// One argument: `name`, `name = value` or `name(value)`, with any value.
 struct Arg {
     name: Ident,
     has_equals: bool,

@@ -1,5 +1,5 @@
-//! `contexts!`: functions that yield with the keyword. The tokens of a macro are not parsed as
-//! Rust, so the keyword, which is unstable elsewhere, can be used here.
+//! `contexts!`, whose functions yield with the keyword. The keyword is unstable elsewhere, but can
+//! be used here, because rustc does not parse the tokens of a macro.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, TokenStreamExt};
@@ -44,8 +44,8 @@ fn next(items: ParseStream<'_>, errors: &mut Errors) -> syn::Result<TokenStream>
     }
 }
 
-/// Takes the arguments of `#[async_context(suppress)]` on a function inside: the attribute has no
-/// other purpose there.
+/// Takes the arguments of `#[async_context(suppress)]` on a function inside. There, the attribute
+/// only serves for these arguments.
 fn take_args(function: &mut Input) -> TokenStream {
     let mut args = TokenStream::new();
     function.attrs.retain(|attr| {

@@ -1,4 +1,4 @@
-//! How a path through a function ends, as far as its syntax tells.
+//! Finds how a path through a function ends, as far as the syntax tells.
 
 use syn::{Expr, Ident, Macro, Stmt};
 
@@ -38,7 +38,7 @@ pub(crate) fn ends_the_process(expr: &Expr) -> bool {
     })
 }
 
-/// `b` and `c` of the path `a::b::c`.
+/// Returns `b` and `c` of the path `a::b::c`.
 fn last_names(expr: &Expr) -> Option<(Option<&Ident>, &Ident)> {
     let Expr::Path(path) = expr else { return None };
     let mut names = path
@@ -57,7 +57,7 @@ pub(crate) fn is_leaving(mac: &Macro) -> bool {
     name.is_some_and(|name| LEAVING.iter().any(|leaving| name == leaving))
 }
 
-/// The value inside the `Ok(…)` that the function ends with.
+/// Returns the value inside the `Ok(…)` that the function ends with.
 pub(crate) fn ok_value(expr: &Expr) -> Option<&Expr> {
     let Expr::Call(call) = expr else { return None };
     let (_, name) = last_names(&call.func)?;

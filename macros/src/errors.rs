@@ -258,7 +258,7 @@ pub(crate) fn no_yield_outside_of_macros(name: impl ToTokens, word: &str) -> Err
     )
 }
 
-/// A yield, with what an error about it needs.
+/// A yield, with the details that an error about it needs.
 #[derive(Clone)]
 pub(crate) struct Yield {
     pub(crate) tokens: TokenStream,

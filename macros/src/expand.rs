@@ -81,14 +81,14 @@ pub(crate) fn expand(input: Input, args: &Args, analysis: &Analysis) -> TokenStr
         }
         Body::Unparsed { brace, tokens, .. } => {
             let mut body = Group::new(Delimiter::Brace, Rewrite::ToCalls.rewrite_tokens(tokens));
-            // While the code is being typed, rustc has already reported a missing token before the
-            // last brace. It reports that only once if the brace has the same span.
+            // While the code is being typed, a token may be missing before the last brace. rustc
+            // reports this only once if the brace has the same span.
             body.set_span(brace.span.close());
             (brace, Vec::new(), body.into_token_stream())
         }
     };
     let lender = lender_at(Span::call_site());
-    // Closures and blocks that move what they name get a copy of this reference.
+    // Closures and blocks that move the variables they name get a copy of this reference.
     let shared = found
         .has_nested_cancellable
         .then(|| quote!(let #lender = &#lender;));
@@ -147,7 +147,7 @@ struct Code<'a> {
 }
 
 impl Code<'_> {
-    /// The body, in a form in which rustc checks that each path yields once.
+    /// Returns the body in a form in which rustc checks that each path yields once.
     fn judged(
         &self,
         captures: &TokenStream,
@@ -194,7 +194,8 @@ impl Code<'_> {
         }
     }
 
-    /// The name pins the type: otherwise rustc blames the whole body for a wrong value at its end.
+    /// Gives the result of the body a name. The name pins the type: otherwise rustc blames the
+    /// whole body for a wrong value at its end.
     fn with_its_end(&self, body: TokenStream, results: &judge::Returns<'_>) -> TokenStream {
         let Self {
             krate,
@@ -216,7 +217,7 @@ impl Code<'_> {
     }
 }
 
-/// Returns the function that returns the context, with the struct if there is one.
+/// Returns the function that returns the context, and the struct of `struct = Name`.
 pub(crate) fn assemble(function: Function<'_>, args: &Args, analysis: &Analysis) -> TokenStream {
     if let (Some(named), true) = (&args.named, analysis.is_nameable) {
         return named::write(named, &args.krate, function);
@@ -238,9 +239,8 @@ pub(crate) fn assemble(function: Function<'_>, args: &Args, analysis: &Analysis)
     }
 }
 
-/// The function no longer needs the imports of the macros that were rewritten, but the user was
-/// right to write them. This call of the macro, which expands to nothing, makes an import count as
-/// used.
+/// Returns a call that expands to nothing for each import of a rewritten macro. The function no
+/// longer needs the import, but the user was right to write it, so it must count as used.
 pub(crate) fn imports(found: &Found) -> TokenStream {
     let imports = found.imports.iter().map(|name| {
         let at_name = Span::call_site().located_at(name.span());
@@ -249,7 +249,7 @@ pub(crate) fn imports(found: &Found) -> TokenStream {
     imports.collect()
 }
 
-/// The type of an exit's `Ok`.
+/// Returns the type of an exit's `Ok`.
 pub(crate) fn verdict(args: &Args) -> TokenStream {
     let krate = &args.krate;
     if args.suppress {
@@ -259,8 +259,8 @@ pub(crate) fn verdict(args: &Args) -> TokenStream {
     }
 }
 
-/// The signature of the function that returns the context, and the code that moves its arguments
-/// inside.
+/// The signature of the function that returns the context, and the code that moves the arguments
+/// into the generator.
 pub(crate) struct Header {
     pub(crate) signature: Signature,
     pub(crate) captures: TokenStream,
@@ -270,7 +270,7 @@ impl Header {
     pub(crate) fn new(signature: &Signature, args: &Args, returns: &Returns) -> Self {
         let mut signature = signature.clone();
         let names: Vec<_> = signature.inputs.iter().filter_map(name).collect();
-        // Names that look the same may differ for rustc: those from macros, and our own.
+        // Names from macros, and our own, may look the same but differ for rustc.
         let is_ambiguous = |name: &Ident| {
             let is_own = name == yields::LENDER || name.to_string().starts_with("__context");
             is_own || names.iter().filter(|&it| it == name).count() > 1
@@ -305,7 +305,8 @@ impl Header {
 }
 
 /// Moves an argument into the generator, used or not, so that it drops when it would drop in an
-/// `async fn`. A pattern moves inside as well; if it is a name, the signature keeps the name.
+/// `async fn`. A pattern moves inside as well. If the pattern is a name, the signature keeps the
+/// name.
 fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bool) -> TokenStream {
     match input {
         // Input:  &self
@@ -317,11 +318,11 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
         }
         FnArg::Typed(argument) => {
             let attrs = argument.attrs.clone();
-            // An `expect` must be where the argument is used, which is inside.
+            // An `expect` must stand where the argument is used: inside the generator.
             argument.attrs.retain(|attr| !has_expect(attr));
             let pat = argument.pat.clone();
             let name = plain_name(&pat);
-            // Wrapped in a call: for lints, a call has an effect, and a plain `_name` has none.
+            // Wrapped in a call, because lints take a plain `_name` for a statement without effect.
             let is_underscored = name.is_some_and(|name| name.to_string().starts_with('_'));
             let value = |outer: &Ident| {
                 if is_underscored {
@@ -334,8 +335,8 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
                 // Input:  mut url: Url
                 // Output: let mut url = url;
                 //
-                // The outer name belongs to this crate, so that lints do not report that a name of
-                // the user's is shadowed.
+                // The outer name belongs to this crate. Otherwise lints would report that a name of
+                // the user is shadowed.
                 let outer = ours(name);
                 *argument.pat = Pat::Verbatim(outer.to_token_stream());
                 let value = value(&outer);
@@ -355,10 +356,10 @@ fn capture(index: usize, input: &mut FnArg, is_ambiguous: &impl Fn(&Ident) -> bo
     }
 }
 
-/// Turns a name of the user's into one of this crate.
+/// Turns a name of the user into a name of this crate.
 fn ours(name: &Ident) -> Ident {
     let span = Span::mixed_site().located_at(name.span());
-    // In the edition of this crate it is a keyword. In the user's edition it may be a name.
+    // `gen` is a keyword in the edition of this crate, but may be a name in the user's edition.
     if name == "gen" {
         return Ident::new_raw("gen", span);
     }
@@ -397,7 +398,6 @@ fn invented_name(index: usize, argument: &mut PatType) -> Ident {
     name
 }
 
-/// The conditions under which the argument exists.
 fn conditions(attrs: &[Attribute]) -> Vec<&Attribute> {
     let is_condition =
         |attr: &&Attribute| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr");

@@ -1,5 +1,5 @@
-//! The output for a function with errors. Its signature and its body remain, so that its callers
-//! compile, its names count as used, and an editor can complete what is being typed. The output
+//! The output for a function with errors. The signature and the body remain, so that callers
+//! compile, names count as used, and an editor can complete code that is being typed. The output
 //! adds no error of its own.
 
 use proc_macro2::TokenStream;
@@ -15,7 +15,7 @@ use crate::input::{Body, Input};
 use crate::named::Function;
 use crate::yields::Rewrite;
 
-/// An item that is not a function stays as it is.
+/// Returns an item that is not a function unchanged, with the errors.
 pub(crate) fn other_item(item: &TokenStream, errors: Errors) -> TokenStream {
     let errors = errors.into_tokens();
     quote!(#item #errors)
@@ -64,7 +64,8 @@ pub(crate) fn fallback(
                 let mut nothing = nothing;
                 nothing.visit_stmt_mut(stmt);
             }
-            // If the body ends without a value, that must not be reported as an error of its own.
+            // Without this, rustc would report a further error for a body that ends without a
+            // value.
             let end = (!has_value(&stmts)).then(|| quote!(return ::core::result::Result::Ok(());));
             (attrs, quote!(#(#stmts)* #end))
         }

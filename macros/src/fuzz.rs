@@ -1,7 +1,7 @@
 //! Tests that the macros never panic, and that their output is Rust, whatever the input is.
 //!
-//! The input is functions of the corpus and of the programs in `ui-tests`, with some of their
-//! tokens removed, doubled, swapped or replaced, and random tokens.
+//! The inputs are random tokens, and functions of the corpus and of the programs in `ui-tests` in
+//! which some tokens are removed, doubled, swapped or replaced.
 //! `PROPTEST_CASES=100000 cargo test --release -p async-context-manager-macros fuzz` tries more
 //! inputs than the usual run.
 
@@ -18,7 +18,7 @@ use syn::{Attribute, ImplItemFn, ItemFn, TraitItemFn};
 
 use crate::input::{Body, Input};
 
-/// The parts of the corpus that are input of the macros.
+/// The parts of the corpus that serve as inputs of the macros.
 #[derive(Default)]
 struct Corpus {
     functions: Vec<TokenStream>,
@@ -97,7 +97,7 @@ pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A change of a token, somewhere in the tree: `at` is its position, counted through all groups.
+/// A change of a token somewhere in the tree. The index of the token is counted through all groups.
 #[derive(Debug, Clone)]
 enum Change {
     Delete(Index),
@@ -310,15 +310,16 @@ fn names(tokens: &TokenStream, name: &str) -> bool {
     })
 }
 
-/// Returns `true` if this is an item that stands alone, or in a trait or an `impl`.
+/// Returns `true` if the tokens are items that may stand alone, in a trait or in an `impl`.
 fn is_rust(tokens: &TokenStream) -> bool {
     syn::parse2::<syn::File>(tokens.clone()).is_ok()
         || syn::parse2::<syn::ItemTrait>(quote!(trait Trait { #tokens })).is_ok()
         || syn::parse2::<syn::ItemImpl>(quote!(impl Type { #tokens })).is_ok()
 }
 
-/// A function with errors must keep its name for its callers. Input that is not Rust may give
-/// output that is not Rust, but then with an error, unless rustc reports it.
+/// Checks the output for an item. A function with errors must keep its name for its callers. The
+/// output may be something other than Rust only if the input is, and then must contain an error,
+/// unless rustc reports one.
 fn check(item: &TokenStream, output: &TokenStream) {
     if let Ok(input) = syn::parse2::<Input>(item.clone()) {
         let name = input.signature.ident.to_string();

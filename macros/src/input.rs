@@ -18,14 +18,14 @@ pub(crate) struct Input {
 }
 
 pub(crate) enum Body {
-    /// `;`: a method without a body, which the implementers of its trait write.
+    /// `;`, for a method without a body, which the implementers of the trait write.
     Missing(Token![;]),
     Parsed {
         brace: Brace,
         attrs: Vec<Attribute>,
         stmts: Vec<Stmt>,
     },
-    /// Not parsed: the code is being typed, or its syntax is newer than this parser.
+    /// A body that is not parsed: it is still being typed, or its syntax is newer than this parser.
     Unparsed {
         brace: Brace,
         tokens: TokenStream,
@@ -83,7 +83,7 @@ pub(crate) fn is_named(attr: &Attribute, name: &str) -> bool {
     last.is_some_and(|segment| segment.ident == name)
 }
 
-/// Removes the crate's own attributes, which cannot be on a context as well.
+/// Removes other attributes of this crate, which a context cannot have as well.
 pub(crate) fn remove_own(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
     attrs.retain(|attr| {
         let error = if is_named(attr, "async_context") {
@@ -98,7 +98,7 @@ pub(crate) fn remove_own(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
     });
 }
 
-/// Says why an item is not an [`Input`], if its kind tells.
+/// Returns why an item is not an [`Input`], if its kind tells.
 pub(crate) fn why_not(item: &Item, name: &str) -> Option<syn::Error> {
     let (keyword, found) = match item {
         Item::Impl(item) => (item.impl_token.to_token_stream(), "an `impl` block"),
@@ -116,7 +116,8 @@ pub(crate) fn why_not(item: &Item, name: &str) -> Option<syn::Error> {
     Some(errors::not_a_function(keyword, name, found))
 }
 
-/// As `why_not`, for an item that is not parsed yet; `error` says why it is not an [`Input`].
+/// Returns why an item that is not parsed yet is not an [`Input`]: the parser's `error`, unless the
+/// kind of the item tells.
 pub(crate) fn why_not_tokens(item: &TokenStream, name: &str, error: syn::Error) -> syn::Error {
     let item = syn::parse2::<Item>(item.clone()).ok();
     item.and_then(|item| why_not(&item, name)).unwrap_or(error)

@@ -1,10 +1,10 @@
-//! Code that lets rustc check that every path yields once, where a macro hides what it does.
+//! Code that lets rustc check that every path yields once, even where a macro hides its content.
 //!
-//! - A variable without a value, which the yield assigns and the end of the code reads. rustc
+//! - The yield assigns a variable without a value, which the end of the code reads. So rustc
 //!   refuses an end without a yield (E0381), a second yield (E0384), and a yield in a closure
 //!   (E0594).
-//! - If a macro before the yield may return, a type that only results after the yield have: a
-//!   `return Ok(())` in that macro has another type (E0308).
+//! - If a macro before the yield may return, the results after the yield get a type of their own.
+//!   So rustc refuses a `return Ok(())` in that macro (E0308).
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -24,10 +24,10 @@ pub(crate) fn read_at(span: Span, krate: &TokenStream) -> TokenStream {
 
 /// The results that a function's own code returns.
 pub(crate) struct Returns<'a> {
-    /// `true` if each of them reads the variable, so that rustc checks that it comes after the
-    /// yield.
+    /// `true` if each result reads the variable, so that rustc checks that the result comes after
+    /// the yield.
     pub(crate) are_read: bool,
-    /// `true` if each of them has the type that only results after the yield have.
+    /// `true` if each result has the type that only results after the yield have.
     pub(crate) are_typed: bool,
     pub(crate) krate: &'a TokenStream,
 }
@@ -59,7 +59,7 @@ pub(crate) fn after_yield(krate: &TokenStream, result: impl ToTokens) -> TokenSt
     quote!(#krate::generator::after_yield(#result))
 }
 
-/// The type that only results after the yield have.
+/// Returns the type that only results after the yield have.
 pub(crate) fn after_yield_type(
     krate: &TokenStream,
     verdict: &TokenStream,
@@ -68,8 +68,8 @@ pub(crate) fn after_yield_type(
     quote!(::core::result::Result<#krate::generator::AfterYield<#verdict>, #error>)
 }
 
-/// Pins the type of what is returned, as the first `return` of the code: otherwise rustc takes the
-/// type of the user's first `return`, and blames the others.
+/// Pins the type of the results by a `return` before all others. Otherwise rustc takes the type of
+/// the user's first `return`, and blames the later ones.
 pub(crate) fn pin(krate: &TokenStream, result: &TokenStream, span: Span) -> TokenStream {
     let here = Span::mixed_site().located_at(span);
     let exit = Ident::new("exit", here);
@@ -127,8 +127,8 @@ pub(crate) fn has_return(tokens: TokenStream) -> bool {
     false
 }
 
-/// Well-known macros that do not return: those of `std`, and those that write logs, make values, or
-/// join futures.
+/// Returns `true` for a well-known macro that does not return: a macro of `std`, or one that writes
+/// logs, makes values, or joins futures.
 fn is_known(name: &Ident) -> bool {
     const KNOWN: [&str; 51] = [
         "anyhow",

@@ -232,7 +232,7 @@ fn attribute(args: TokenStream, item: &TokenStream) -> TokenStream {
     }
 }
 
-/// Expands a function. `word` is how a function of this kind spells its yield.
+/// Expands a function. `word` is how it spells its yield.
 fn context(args: TokenStream, mut input: Input, word: &'static str) -> TokenStream {
     let mut errors = Errors::default();
     input::remove_own(&mut input.attrs, &mut errors);

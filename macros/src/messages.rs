@@ -1,7 +1,7 @@
-//! Tests what the macros say about the programs in `ui-tests`. About a wrong program, they must say
-//! what its `.stderr` contains, at the same places; about a right program, nothing. (`ui-tests`
-//! takes a minute, and also contains what rustc adds.) Then tests what they say about cases that no
-//! program there has.
+//! Tests the messages of the macros. For a wrong program in `ui-tests`, the messages and their
+//! places must be those of its `.stderr`. For a right program, there must be no message.
+//! (`ui-tests` takes a minute, and also contains the messages that rustc adds.) Further tests are
+//! for cases that no program in `ui-tests` has.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use syn::{Attribute, ImplItemFn, Item, Macro, Meta, TraitItemFn};
 use crate::fuzz::rust_files;
 use crate::input::is_named;
 
-/// The messages of these programs have no place of their own: they are at an attribute without
+/// Programs whose messages have no place of their own, because they are at an attribute without
 /// arguments, or after another macro.
 const WITHOUT_A_PLACE: [&str; 2] = ["within/no-arguments.rs", "within/below-tokio-test.rs"];
 
@@ -154,7 +154,7 @@ fn the_macros_say_what_the_programs_in_ui_tests_expect() {
 
 // Cases that no program in `ui-tests` has.
 
-/// The message, without its place and the help.
+/// Returns the messages, without their places and the help.
 fn wrong(output: TokenStream) -> Vec<String> {
     let mut said = Said::default();
     said.find(output);
@@ -167,7 +167,7 @@ fn wrong_in(args: TokenStream, body: &TokenStream) -> Vec<String> {
     wrong(crate::attribute(args, &function))
 }
 
-/// What a `macro_rules!` turns its `$expr` or `$ty` into.
+/// Returns the group that a `macro_rules!` makes of its `$expr` or `$ty`.
 fn fragment(tokens: TokenStream) -> Group {
     Group::new(Delimiter::None, tokens)
 }

@@ -1,4 +1,4 @@
-//! Finds what keeps the context of a function from being a struct, as `struct = Name` asks.
+//! Finds the reasons why the context of a function cannot be a struct, as `struct = Name` asks.
 
 use quote::ToTokens;
 use syn::visit::{self, Visit};
@@ -13,7 +13,8 @@ use crate::input::{Body, Input};
 pub(crate) fn check(input: &Input, errors: &mut Errors) {
     let signature = &input.signature;
     if let Some(error) = not_free(signature, &input.body) {
-        // Everything else that a method has and a struct cannot have would add errors without end.
+        // Stops here, because the other parts that only a method can have would add many more
+        // errors.
         errors.push(error);
         return;
     }
@@ -41,8 +42,8 @@ pub(crate) fn check(input: &Input, errors: &mut Errors) {
     }
 }
 
-/// An attribute sees only its function: in a method without a receiver, only a `Self` shows that it
-/// is a method.
+/// Returns an error if the function is a method. An attribute sees only its function, so a method
+/// without a receiver is only recognized by a `Self`.
 fn not_free(signature: &Signature, body: &Body) -> Option<syn::Error> {
     match body {
         Body::Missing(semi) => return Some(errors::struct_of_a_trait(semi)),
@@ -69,7 +70,7 @@ impl<'a> Visit<'a> for SelfType<'a> {
     }
 }
 
-/// Finds what must not occur in the type of a field.
+/// A search for types and lifetimes that must not occur in the type of a field.
 struct Search<'e> {
     errors: &'e mut Errors,
     is_argument: bool,
@@ -99,7 +100,8 @@ impl Visit<'_> for Search<'_> {
         }
     }
 
-    // An elided lifetime in there belongs to each call.
+    // Not searched, because an elided lifetime in the type of a function pointer belongs to each
+    // call.
     fn visit_type_fn_ptr(&mut self, _: &TypeFnPtr) {}
     fn visit_parenthesized_generic_arguments(&mut self, _: &ParenthesizedGenericArguments) {}
 }

@@ -1,4 +1,4 @@
-//! The output for a function under `struct = Name`: a struct of that name, which is the function's
+//! The output for a function under `struct = Name`: a struct of that name, as the function's
 //! context.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
@@ -13,7 +13,7 @@ use syn::{
 use crate::analyze::Returns;
 use crate::args::Named;
 
-/// The function with its context, which is a call of `generator`.
+/// The function, with the call of `generator` that is its context.
 pub(crate) struct Function<'a> {
     pub(crate) attrs: &'a [Attribute],
     pub(crate) vis: &'a Visibility,
@@ -175,8 +175,8 @@ fn arrow(header: &Signature) -> Token![->] {
     }
 }
 
-/// Bounds each type parameter in the place where it already has bounds: clippy wants all bounds in
-/// one place.
+/// Adds the bound of each type parameter where the parameter already has bounds, because clippy
+/// wants all bounds in one place.
 fn bind(generics: &mut Generics, lifetime: &Lifetime) {
     let Generics {
         params,
@@ -211,7 +211,7 @@ fn for_impl<'a>(
     let mut generics = generics.clone();
     let mut predicates = Vec::new();
     if let Some(param) = generics.lifetimes().next() {
-        // Lints want a lifetime to be elided if it is only used once.
+        // Lints ask for a lifetime that is used only once to be elided.
         let bound = TypeParamBound::Lifetime(param.lifetime.clone());
         predicates.push(predicate(Type::Verbatim(quote!(Self)), bound));
     }
@@ -226,9 +226,9 @@ fn for_impl<'a>(
     generics
 }
 
-/// Reports an argument that is not `Send` once, at its type. Otherwise rustc would report it for
-/// each method of the context. (If a type has parameters, rustc takes this bound as given, and
-/// checks no further.)
+/// Bounds the type of an argument by `Send`, so that rustc reports an argument that is not `Send`
+/// once, at its type, and not for each method of the context. (If a type has parameters, rustc
+/// takes this bound as given, and checks no further.)
 fn send(ty: &Type) -> WherePredicate {
     let at_type = Span::call_site().located_at(ty.span());
     let send = quote_spanned!(at_type=> ::core::marker::Send);
@@ -245,7 +245,7 @@ fn predicate(ty: Type, bound: TypeParamBound) -> WherePredicate {
     })
 }
 
-/// The names of the arguments inside the function.
+/// Returns the names of the arguments inside the function.
 fn values(header: &Signature) -> Vec<TokenStream> {
     let typed = header.inputs.iter().filter_map(|input| match input {
         FnArg::Typed(argument) => Some(argument.pat.to_token_stream()),
@@ -254,7 +254,7 @@ fn values(header: &Signature) -> Vec<TokenStream> {
     typed.collect()
 }
 
-/// A type parameter may occur only in the function's code.
+/// Returns the phantom fields, because a type parameter may occur only in the function's code.
 fn phantoms(generics: &Generics) -> (Vec<TokenStream>, Vec<TokenStream>) {
     let phantom = |TypeParam { ident, .. }: &TypeParam| {
         (
@@ -268,11 +268,11 @@ fn phantoms(generics: &Generics) -> (Vec<TokenStream>, Vec<TokenStream>) {
 /// The attributes of the function, by the item that they belong to.
 #[derive(Default)]
 struct Attributes<'a> {
-    /// Whether the item exists at all.
+    /// The conditions under which the item exists.
     conditions: Vec<&'a Attribute>,
     function: Vec<&'a Attribute>,
     name: Vec<TokenStream>,
-    /// Lints, because the code is no longer in the function.
+    /// The lints of the code, which is no longer in the function.
     code: Vec<&'a Attribute>,
 }
 

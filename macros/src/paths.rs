@@ -28,17 +28,17 @@ use crate::yields::{self, Hidden, Own, Yielded};
 pub(crate) struct Found {
     /// The names of the crate's macros that the function calls by their imports.
     pub(crate) imports: Vec<Ident>,
-    /// `true` if the body would only add errors of rustc to ours.
+    /// `true` if rustc's errors about the body would only repeat ours.
     pub(crate) is_unreadable: bool,
     pub(crate) ends_with_a_value: bool,
-    /// `true` if a `cancellable!` is in a closure or an `async` block, which may move what it
-    /// names.
+    /// `true` if a `cancellable!` is in a closure or an `async` block, which may move the variables
+    /// it names.
     pub(crate) has_nested_cancellable: bool,
     pub(crate) has_yield: bool,
     /// `true` if a path ends with an error before the yield, but rustc cannot tell: `Err(…)` at the
     /// end of a branch, or `Err(…)?`.
     pub(crate) has_untold_error: bool,
-    /// `true` if there is a `return`, or a macro that may have one.
+    /// `true` if the function has a `return`, or a macro that may contain a `return`.
     pub(crate) may_return: bool,
     /// `true` if a macro before the yield may return, as far as can be seen.
     pub(crate) may_return_before_the_yield: bool,
@@ -81,9 +81,9 @@ pub(crate) fn check(
     paths.finish(name)
 }
 
-/// As `check`, for a body that is not parsed. Under the attribute, rustc has parsed the body or
-/// reported why not, so it may be code that is newer than this parser. The content of `contexts!`
-/// was seen only by this crate.
+/// Checks a body that is not parsed. Under the attribute, rustc has parsed the body or reported why
+/// not, so the body may be newer than this parser. The content of `contexts!` was seen only by this
+/// crate.
 pub(crate) fn check_tokens(
     body: &TokenStream,
     error: &syn::Error,
@@ -104,7 +104,7 @@ pub(crate) fn check_tokens(
         has_nested_cancellable,
         ends_with_a_value: true,
         has_yield,
-        // Nobody has looked, so there may be some.
+        // The body was not searched, so it may contain such an error.
         has_untold_error: true,
         may_return: judge::has_return(body.clone()),
         ..Found::default()
@@ -121,26 +121,26 @@ pub(crate) fn ends_with_a_value(body: &[Stmt]) -> bool {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Position {
     has_yielded: bool,
-    /// The path has ended: what follows is unreachable.
+    /// `true` if the path has ended, so that the code that follows is unreachable.
     has_left: bool,
 }
 
-/// What is around the current code.
+/// The surroundings of the current code.
 #[derive(Clone, Copy, Default)]
 struct Inside {
     /// The innermost place that a yield must not be in.
     place: Option<Place>,
-    /// `true` in code with its own control flow, which is only searched for what is not allowed
-    /// there.
+    /// `true` in code with its own control flow, which is only searched for yields that are not
+    /// allowed there.
     is_foreign: bool,
     is_nested_function: bool,
 }
 
-/// What a `break` can go to.
+/// The target of a `break`.
 struct Target {
     label: Option<Ident>,
     is_loop: bool,
-    /// Where the paths were that came from a `break`.
+    /// The positions of the paths that came from a `break`.
     arrivals: Vec<Position>,
 }
 
@@ -152,8 +152,8 @@ struct Paths<'e> {
     returns_suppression: Option<bool>,
     here: Position,
     first: Option<Yield>,
-    /// `true` once an error about the place of a yield was reported: errors about paths would only
-    /// repeat it.
+    /// `true` once an error about the place of a yield was reported. Errors about paths would only
+    /// repeat that error.
     is_settled: bool,
     /// A keyword `yield` in another macro. It counts as ours if there is no other yield.
     hidden_keyword: Option<Yield>,
@@ -180,7 +180,7 @@ impl Paths<'_> {
             None if self.is_settled => {}
             None if runs_off || !self.early_exits.is_empty() => {
                 self.errors.push(if self.found.may_return_before_the_yield {
-                    // rustc knows the keyword with another meaning, and would complain about it.
+                    // rustc gives the keyword another meaning, and would report an error.
                     self.found.is_unreadable |= word == "yield";
                     errors::no_yield_outside_of_macros(name, word)
                 } else {
@@ -255,7 +255,8 @@ impl Paths<'_> {
         }
     }
 
-    /// `is_tail` is `true` if the function returns the value of this expression.
+    /// Walks the expression. `is_tail` is `true` if the function returns the value of this
+    /// expression.
     fn walk(&mut self, expr: &Expr, is_tail: bool) {
         match expr {
             Expr::Paren(inner) => self.walk(&inner.expr, is_tail),
@@ -330,7 +331,7 @@ impl Paths<'_> {
         }
     }
 
-    /// The path ends with an error here. For rustc, it goes on.
+    /// Ends the path with an error. For rustc, the path goes on.
     fn leave_untold(&mut self) {
         self.found.has_untold_error |= !self.here.has_yielded;
         self.here.has_left = true;
@@ -401,7 +402,7 @@ impl Paths<'_> {
         self.walk_branches(branches.arms.iter().map(|arm| Some(&*arm.body)), is_tail);
     }
 
-    /// Walks branches of which one is taken; `None` stands for a branch that does nothing.
+    /// Walks branches of which one is taken. `None` is a branch that does nothing.
     fn walk_branches<'a>(
         &mut self,
         branches: impl IntoIterator<Item = Option<&'a Expr>>,
@@ -490,7 +491,7 @@ impl Paths<'_> {
         self.here.has_left = true;
     }
 
-    /// Searches code whose control flow is not the function's.
+    /// Searches code that has its own control flow.
     fn search(&mut self, place: Place, inside: impl FnOnce(&mut Self)) {
         let around = self.inside;
         self.inside = Inside {

@@ -12,7 +12,7 @@ use crate::fallback;
 use crate::input::{self, Body, Input};
 use crate::paths;
 
-/// `transaction(pool.clone()) => tx, local, crate = path`.
+/// The arguments of the attribute: `transaction(pool.clone()) => tx, local, crate = path`.
 struct Within {
     context: Expr,
     value: Pat,
@@ -159,7 +159,7 @@ fn expand(function: Input, contexts: Vec<Within>, errors: Errors) -> TokenStream
         Body::Unparsed { tokens, brace, .. } => (brace, Vec::new(), tokens),
     };
     let code = match errors {
-        // Without the context, the body could not name what the context lends.
+        // Without the context, the body could not name the value that the context lends.
         Some(errors) => quote!(#errors ::core::unimplemented!()),
         None => contexts
             .into_iter()
@@ -197,15 +197,15 @@ fn inside(within: &Within, body: &TokenStream) -> TokenStream {
     }
 }
 
-/// The body, with a name of the right type for its value, so that a wrong value is reported where
-/// it stands.
+/// Returns the body, with a name of the right type for its value, so that rustc reports a wrong
+/// value where the value stands.
 fn pinned(stmts: &[Stmt], output: &ReturnType) -> TokenStream {
     match output {
         ReturnType::Type(_, ty) if !has_impl_trait(ty) && paths::ends_with_a_value(stmts) => {
             let at_type = Span::mixed_site().located_at(ty.span());
             let result = Ident::new("__context_result", at_type);
-            // Whether the error is that of the context is a matter of the context and the
-            // signature, not of the body.
+            // Only the value's type is pinned. A wrong error type is a mistake of the context or
+            // the signature, not of the body.
             let ty = type_arguments(ty).map_or_else(
                 || quote!(#ty),
                 |(value, _)| quote!(::core::result::Result<#value, _>),

@@ -1,4 +1,4 @@
-//! `yield_!`, `yield` and `cancellable!`: how they are recognised, and what they become.
+//! `yield_!`, `yield` and `cancellable!`: how they are recognised, and how they are rewritten.
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt, quote, quote_spanned};
@@ -16,7 +16,7 @@ use crate::judge;
 pub(crate) enum Own {
     Yield,
     Cancellable,
-    /// Its functions use the keyword, and the macro rewrites them itself.
+    /// `contexts!`, whose functions use the keyword, and which rewrites its functions itself.
     Contexts,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Yielded<T = Expr> {
 }
 
 impl Yielded {
-    /// The arguments of `yield_!(value, beside)`.
+    /// Parses the arguments of `yield_!(value, beside)`.
     pub(crate) fn of(mac: &Macro) -> syn::Result<Self> {
         if mac.tokens.is_empty() {
             return Ok(Self::nothing());
@@ -107,20 +107,21 @@ fn is_punct(token: &TokenTree, punct: char) -> bool {
     matches!(token, TokenTree::Punct(found) if found.as_char() == punct)
 }
 
-/// The name of the value that the runtime passes to the generator. It appears in messages of rustc.
+/// The name of the value that the runtime passes to the generator. The name appears in rustc's
+/// messages.
 pub(crate) const LENDER: &str = "lender";
 
 pub(crate) fn lender_at(span: Span) -> Ident {
     Ident::new(LENDER, Span::mixed_site().located_at(span))
 }
 
-/// What the calls are replaced by.
+/// The kind of code that replaces the calls.
 #[derive(Clone, Copy)]
 pub(crate) enum Rewrite<'a> {
     /// Calls of the runtime.
     ToCalls,
-    /// Expressions of the right types that compile anywhere: the function already has errors, and
-    /// these must not add to them. Holds the path of the runtime.
+    /// Expressions of the right types that compile anywhere, for a function that already has errors
+    /// and must not get more. Holds the path of the runtime.
     ToNothing(&'a TokenStream),
 }
 
@@ -133,8 +134,8 @@ impl Rewrite<'_> {
             // Input:  yield_!(value, beside)
             // Output: ({ __context_yielded = (); let end = lender.yield_beside(value, beside); end.await })
             //
-            // The temporaries in the value drop before the wait: a lock that the value takes is not
-            // held while the body runs.
+            // The temporaries in the value drop before the wait, so that a lock that the value
+            // takes is not held while the body runs.
             Self::ToCalls => {
                 let lender = lender_at(span);
                 let here = Span::mixed_site().located_at(span);
@@ -146,7 +147,7 @@ impl Rewrite<'_> {
                     }
                 };
                 let wait = quote_spanned!(span=> #end.await);
-                // Parentheses of the macro, not of the user: no lint may call them unnecessary.
+                // The parentheses come from the macro, so that no lint calls them unnecessary.
                 let yielded = judge::yielded_at(span);
                 let block = quote_spanned!(here=> { #yielded = (); #call #wait });
                 quote_spanned!(here=> (#block))
@@ -222,7 +223,7 @@ impl Rewrite<'_> {
         Expr::Verbatim(self.yield_(yielded, expr.yield_token.span))
     }
 
-    /// As above, in the tokens of other macros, where there is no syntax tree.
+    /// Rewrites the calls in the tokens of another macro, which have no syntax tree.
     pub(crate) fn rewrite_tokens(self, tokens: TokenStream) -> TokenStream {
         let mut output = TokenStream::new();
         for piece in pieces(tokens) {
@@ -337,7 +338,7 @@ impl VisitMut for Rewrite<'_> {
     }
 }
 
-/// `name!(…)` or `path::to::name!(…)` among the tokens of another macro.
+/// A call `name!(…)` or `path::to::name!(…)` among the tokens of another macro.
 struct Call {
     own: Own,
     path: Vec<TokenTree>,
@@ -351,7 +352,8 @@ enum Piece {
     Other(TokenTree),
 }
 
-/// The tokens, with each call of the crate's own macros as one piece. Groups are not searched.
+/// Splits the tokens into pieces, where each call of the crate's own macros is one piece. Groups
+/// are not searched.
 fn pieces(tokens: TokenStream) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = tokens.into_iter().peekable();
@@ -383,7 +385,7 @@ fn pieces(tokens: TokenStream) -> Vec<Piece> {
     pieces
 }
 
-/// Takes the `path::to::` in front of a name.
+/// Takes the `path::to::` before a name.
 fn take_path(pieces: &mut Vec<Piece>) -> Vec<TokenTree> {
     let mut start = pieces.len();
     let is_colon =
@@ -413,7 +415,7 @@ pub(crate) struct Hidden {
     pub(crate) keyword: Option<Yield>,
 }
 
-/// A `cancellable!`, with what an error about it needs.
+/// A `cancellable!`, with the details that an error about it needs.
 pub(crate) struct Cancellable {
     pub(crate) tokens: TokenStream,
     /// The name of the macro, if it is called by its name alone.
@@ -458,7 +460,7 @@ impl Hidden {
                 name,
             }),
             Own::Cancellable => self.cancellables.push(Cancellable { tokens, name }),
-            // The content belongs to `contexts!`, which rewrites it itself.
+            // `contexts!` rewrites its content itself.
             Own::Contexts => return,
         }
         self.search(arguments.stream());

@@ -8,7 +8,7 @@ use crate::panic::drop_payload;
 use crate::report;
 use crate::time_limit::Timer;
 
-/// Goes off once. [`new`](Alarm::new) makes one for a wait, with the limit of
+/// A timer that goes off once. [`new`](Alarm::new) makes an alarm for a wait, with the limit of
 /// [`set_wait_limit`](report::set_wait_limit).
 pub(crate) struct Alarm(Option<Timer>);
 

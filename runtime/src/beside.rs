@@ -1,12 +1,12 @@
-//! What the code of a context runs beside the body: the second argument of
+//! The future that the code of a context runs beside the body: the second argument of
 //! [`yield_!`](crate::yield_), or [`AsyncContext::beside`](crate::AsyncContext::beside).
 //!
-//! It is a part of the context's code, which meanwhile stands at its yield. The holder of the
-//! context polls the code while something runs there, from the poll that yields to the beginning of
-//! exit. What ends the body is put into the [`exchange`](crate::exchange), and then the holder ends
-//! the body.
+//! The future is a part of the context's code, which meanwhile stands at its yield. While the
+//! future runs, from the poll that yields to the beginning of exit, the holder of the context polls
+//! the code. If the future ends the body, its error or panic is put into the
+//! [`exchange`](crate::exchange), and then the holder ends the body.
 //!
-//! Code that is [written by hand](crate::hand_written) has no yield: there it is an [`Alone`].
+//! [Hand-written code](crate::hand_written) has no yield: there the future is an [`Alone`].
 
 use std::any::type_name;
 use std::cell::Cell;
@@ -25,8 +25,8 @@ use crate::order;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
-/// What runs beside the body: a future with the output `Result<(), E>`, where `E` is the error of
-/// the context. Implemented for every such future.
+/// A future that may run beside the body: its output is `Result<(), E>`, where `E` is the error of
+/// the context. The trait is implemented for every such future.
 ///
 /// ```
 /// use async_context_manager::generator::Beside;
@@ -52,7 +52,7 @@ impl<V, E> Lender<V, E> {
     ///
     /// # Panics
     ///
-    /// If it is called a second time, which the macro excludes.
+    /// If this function is called a second time, which the macro excludes.
     #[inline]
     pub fn yield_beside<B>(&self, value: V, beside: B) -> YieldBeside<'_, V, E, B>
     where
@@ -68,8 +68,8 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// As `yield_beside`, for a function that goes on after it has ended the body, and may fail
-    /// again.
+    /// Lends the value as `yield_beside` does, beside a function that is called again after it has
+    /// ended the body, and may then fail again.
     pub(crate) fn yield_beside_all<P>(&self, value: V, poll: P) -> YieldBeside<'_, V, E, PollFn<P>>
     where
         P: FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
@@ -85,8 +85,8 @@ impl<V, E> Lender<V, E> {
 }
 
 pin_project! {
-    /// The wait for the end of the body, with something that runs beside the body: the future that
-    /// [`Lender::yield_beside`] returns.
+    /// The future that [`Lender::yield_beside`] returns. It waits for the end of the body, and
+    /// meanwhile polls the future beside the body.
     ///
     /// ```
     /// use async_context_manager::generator::{YieldBeside, generator};
@@ -109,13 +109,13 @@ pin_project! {
     pub struct YieldBeside<'l, V, E, B> {
         #[pin]
         end: Yield<'l, V, E>,
-        // `None` when it has ended, or when exit has begun.
+        // `None` once the future has ended, or exit has begun.
         #[pin]
         beside: Option<B>,
         // `B::poll`. With this, the struct needs no bound on `B`: if `B` is not a future, rustc
         // reports only the call.
         poll: fn(Pin<&mut B>, &mut Context<'_>) -> Poll<Result<(), E>>,
-        // `true` if it is polled again after it has ended the body.
+        // `true` if the future is polled again after it has ended the body.
         goes_on: bool,
         // The wait for the contexts that the future gave up when it dropped.
         given_up: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -173,7 +173,8 @@ where
     }
 }
 
-/// Ready when the future has ended. Returns how the body must end, if it must.
+/// Polls the future. Once the future has ended, returns how the body must end, or `None` if the
+/// body goes on.
 #[inline]
 fn poll_for_end<E>(poll: impl FnOnce() -> Poll<Result<(), E>>) -> Poll<Option<End<E>>> {
     match catch_unwind(AssertUnwindSafe(poll)) {
@@ -184,7 +185,7 @@ fn poll_for_end<E>(poll: impl FnOnce() -> Poll<Result<(), E>>) -> Poll<Option<En
     }
 }
 
-/// Drops what has run beside the body. A panic in that drop is reported: the exit must go on.
+/// Drops the future beside the body. A panic in this drop is reported, because the exit must go on.
 #[inline]
 fn stop<B>(mut beside: Pin<&mut Option<B>>) {
     if !needs_drop::<B>() {
@@ -196,11 +197,11 @@ fn stop<B>(mut beside: Pin<&mut Option<B>>) {
 }
 
 thread_local! {
-    /// The next poll of an [`Alone`] ends it.
+    /// `true` if the next poll of an [`Alone`] must end it.
     static ENDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Tells the [`Alone`] that this thread polls next that exit begins.
+/// Signals that exit begins: the next [`Alone`] that this thread polls ends.
 ///
 /// An `async` block borrows the context, and a thread-local is the only safe way to signal into its
 /// future. The caller must poll that future at once, so that no other code runs in between.
@@ -209,8 +210,8 @@ pub(crate) fn end_in_this_poll() {
 }
 
 pin_project! {
-    /// What a hand-written context runs beside the body. It drops when it ends, or when exit
-    /// begins.
+    /// The future that a hand-written context runs beside the body. It is dropped when it ends or
+    /// when exit begins.
     pub(crate) struct Alone<B> {
         #[pin]
         beside: Option<B>,
@@ -219,9 +220,9 @@ pin_project! {
 
 /// How an [`Alone`] has ended.
 pub(crate) enum Ended<E> {
-    /// By itself, and it may have ended the body.
+    /// The future ended by itself, and may have ended the body.
     Itself(Option<End<E>>),
-    /// By the exit. The name is for reports.
+    /// The exit ended the future. The name is for reports.
     ByExit(&'static str),
 }
 

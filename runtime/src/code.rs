@@ -6,8 +6,8 @@
 //! - [`Lending`] is one future from enter to exit. It lends its value through a [`Lender`], and
 //!   shares an [`Exchange`](crate::exchange::Exchange) with the holder. Generators are such code,
 //!   and so are contexts that are made of others.
-//! - [Hand-written code](crate::hand_written) is one future for enter and another for exit. In
-//!   between, the routine itself keeps the value, so nothing is shared.
+//! - [Hand-written code](crate::hand_written) is three futures: enter, the future beside the body,
+//!   and exit. The routine itself keeps the value during the body, so nothing is shared.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,13 +19,12 @@ use crate::exchange::{Life, Link, Slot};
 use crate::lender::Lender;
 use crate::observe::Part;
 
-/// What the holder of a context may use between two polls.
+/// The parts of a context that its holder may use between two polls.
 pub(crate) trait Lends {
     type Value;
 
     fn life(&self) -> &Life;
 
-    /// Where the value is.
     fn slot(self: Pin<&mut Self>) -> Slot<'_, Self::Value>;
 }
 
@@ -36,12 +35,11 @@ pub(crate) trait Routine: Lends {
     /// Continues enter or exit.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<Self::Output>;
 
-    /// Returns the parts of [`Lends`] and what runs beside the body, separately: what runs beside
-    /// is polled while the body has the value.
+    /// Returns the life, the slot and the future beside the body separately, because that future is
+    /// polled while the body has the value.
     fn split(self: Pin<&mut Self>) -> Split<'_, Self::Value>;
 }
 
-/// What a poll has reached.
 pub(crate) enum Progress<T> {
     /// Enter or exit waits.
     Waits,
@@ -51,28 +49,28 @@ pub(crate) enum Progress<T> {
     Ended(T),
 }
 
-/// The life of a context, its value, and what it runs beside the body.
+/// The life of a context, the slot of its value, and the future beside its body.
 pub(crate) type Split<'c, V> = (
     &'c Life,
     Slot<'c, V>,
     Pin<&'c mut (dyn Company + Send + 'c)>,
 );
 
-/// What a context runs beside the body.
+/// The future that a context runs beside its body.
 pub(crate) trait Company {
-    /// Continues it. Ready if the whole code has ended, which the macro excludes.
+    /// Polls the future. Returns `Ready` if the whole code has ended, which the macro excludes.
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// Code that lends through a [`Lender`] stands at its yield, so a poll of the code polls what runs
-/// beside the body.
+/// Code that lends through a [`Lender`] stands at its yield while the body runs, so a poll of the
+/// code polls the future beside the body.
 impl<F: Future> Company for F {
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
         run(life, || self.poll(cx)).map(|_| ())
     }
 }
 
-/// Polls the code. If the code ends, by a panic too, the life of the context is over.
+/// Polls the code, and ends the life of the context if the code returns or panics.
 #[inline(always)]
 #[expect(
     clippy::inline_always,

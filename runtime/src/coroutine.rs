@@ -4,8 +4,7 @@
 //! value comes back with the outcome, and exits. Its holder drives it: a scope while the caller
 //! waits, and the background once the caller has gone.
 //!
-//! An exit also waits for its turn: its own code begins after all detached exits inside the context
-//! have ended.
+//! Before its own code begins, an exit waits for its turn in the [order](crate::order) of exits.
 
 use std::fmt;
 use std::future::Future;
@@ -23,8 +22,8 @@ use crate::order::{Kind as Hold, Place, Polled, Turn};
 use crate::outcome::{BodyError, Outcome};
 use crate::report::{self, Kind, drop_quietly};
 
-/// A context under way, or `None` once it is gone. `F` is the code of the context, or a [`Code`] if
-/// its type does not matter.
+/// A context under way, or `None` once the context is gone. `F` is the code of the context, or a
+/// [`Code`] where the type of the code does not matter.
 pub(crate) struct Coroutine<F: Lends + ?Sized>(Option<Boxed<F>>);
 
 type Boxed<F> = Pin<Box<State<F>>>;
@@ -47,19 +46,19 @@ pin_project! {
 /// The code of a coroutine that can run in the background, without its type.
 pub(crate) type Code<V, D, E> = Borrowing<'static, V, D, E>;
 
-/// The same for code that may borrow.
+/// A [`Code`] that may borrow.
 pub(crate) type Borrowing<'a, V, D, E> = dyn Routine<Value = V, Output = Result<D, E>> + Send + 'a;
 
 impl<F: Lends> Coroutine<F> {
-    /// Makes a coroutine that has not run. Its place in the order of contexts is where and when
-    /// this is called.
+    /// Makes a coroutine that has not run. Its first poll decides its place in the order of
+    /// contexts.
     pub(crate) fn new(name: &'static str, watch: Watch, hold: Hold, code: F) -> Self {
         Self(Some(Box::pin(State::new(name, watch, hold, code))))
     }
 }
 
 impl<'a, V, D, E> Coroutine<Borrowing<'a, V, D, E>> {
-    /// The same for code without its type.
+    /// Makes a coroutine that has not run, from code whose type is erased.
     pub(crate) fn erased<F>(name: &'static str, watch: Watch, hold: Hold, code: F) -> Self
     where
         F: Routine<Value = V, Output = Result<D, E>> + Send + 'a,
@@ -87,7 +86,6 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.0.as_mut().expect(THERE).as_mut().project()
     }
 
-    /// Takes the coroutine out, and leaves `None`.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
@@ -97,7 +95,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.0.is_none()
     }
 
-    /// Takes the coroutine out, if there is one and its code has not ended.
+    /// Takes the coroutine out, unless it is gone or its code has ended.
     #[inline]
     pub(crate) fn take_unless_over(&mut self) -> Option<Self> {
         let state = self.0.as_ref()?;
@@ -142,8 +140,8 @@ where
         }
     }
 
-    /// After a failed enter: returns the wait for what the enter had opened and given up, or `Err`
-    /// with the error if there is nothing to wait for.
+    /// Returns the wait of a failed enter for the contexts that it opened and gave up. Returns the
+    /// error as `Err` if there are no such contexts.
     #[cold]
     pub(crate) fn after_failed_enter(&mut self, error: E) -> Result<Afterwards<E>, E>
     where
@@ -191,7 +189,7 @@ where
     }
 }
 
-/// The wait after a failed enter. It returns the error.
+/// The wait of a failed enter. Its output is the error of that enter.
 pub(crate) type Afterwards<E> = Pin<Box<dyn Future<Output = E> + Send>>;
 
 /// The error of an enter, on its way to the caller. If this drops first, the error is reported.
@@ -227,8 +225,8 @@ impl<F: Routine + ?Sized> Parts<'_, F> {
     }
 }
 
-/// While exit waits for its turn, what runs beside the body goes on. If that ends the body now, it
-/// comes too late.
+/// Polls the future beside the body while exit waits for its turn. If the future ends the body now,
+/// it comes too late, and its error or panic is reported.
 #[cold]
 fn poll_beside_the_wait<F: Routine + ?Sized>(
     name: &'static str,
@@ -244,7 +242,7 @@ fn poll_beside_the_wait<F: Routine + ?Sized>(
     place.waits_in_exit(name);
 }
 
-/// Polls what runs beside the body.
+/// Polls the future beside the body.
 ///
 /// # Panics
 ///
@@ -263,7 +261,7 @@ fn poll_beside(
     stands_at_its_yield(name, &polled);
 }
 
-/// What runs beside the body, for the code that polls the body.
+/// The future beside the body, for the code that polls the body.
 pub(crate) struct Companion<'c> {
     name: &'static str,
     life: &'c Life,
@@ -271,13 +269,13 @@ pub(crate) struct Companion<'c> {
 }
 
 impl Companion<'_> {
-    /// Returns `true` if there is something beside the body.
+    /// See [`Life::is_accompanied`].
     #[inline]
     pub(crate) fn is_there(&self) -> bool {
         self.life.is_accompanied()
     }
 
-    /// Continues what runs beside the body, until that ends the body.
+    /// Continues the future beside the body. Returns `Ready` when that future has ended the body.
     ///
     /// # Panics
     ///
@@ -296,11 +294,11 @@ impl Companion<'_> {
     }
 }
 
-/// Checks a poll of the code that was made for what runs beside the body.
+/// Checks a poll of the code that was made for the future beside the body.
 ///
 /// # Panics
 ///
-/// If it has ended, which the macro excludes.
+/// If the code has ended, which the macro excludes.
 pub(crate) fn stands_at_its_yield<T>(name: &str, polled: &Poll<T>) {
     assert!(
         polled.is_pending(),
@@ -308,7 +306,7 @@ pub(crate) fn stands_at_its_yield<T>(name: &str, polled: &Poll<T>) {
     );
 }
 
-/// Reports what would have ended a body that had already ended.
+/// Reports an error or panic that was to end the body but came too late.
 #[inline]
 pub(crate) fn report_end(name: &'static str, life: &Life) {
     if let Some(end) = life.take_end() {
@@ -324,7 +322,7 @@ pub(crate) fn report_late(name: &'static str, end: End<BodyError>) {
     }
 }
 
-/// Ready when the turn of this exit has come.
+/// Returns `Ready` when the turn of this exit has come.
 #[inline]
 fn poll_turn(
     name: &'static str,
@@ -343,7 +341,7 @@ fn poll_turn(
     Poll::Ready(())
 }
 
-/// The reason for an `expect` on a coroutine: nothing is called once it is gone.
+/// The reason for an `expect` on a coroutine: no method is called once the coroutine is gone.
 const THERE: &str = "the coroutine is there until exit has ended";
 
 impl<F: Lends + ?Sized> Drop for Coroutine<F> {
@@ -354,7 +352,7 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
         };
         let parts = state.as_mut().project();
         if parts.code.life().has_ended_well() && parts.owed.is_none() {
-            // Nothing left in it is user code.
+            // No part that is left in the box is user code.
             parts.place.watch().dropped(true);
         } else if let Some(state) = self.0.take() {
             drop_early(state);
@@ -362,8 +360,8 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
     }
 }
 
-/// Drops what has not ended, inside the context. Value, code and error are user types: each may
-/// panic while it drops, even while the thread panics, and no such panic goes on.
+/// Drops the value, the code and the error, as a part of the context's exit. Each has a user type,
+/// so its drop may panic, even while the thread panics. No such panic goes on.
 #[cold]
 fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let parts = state.as_mut().project();
@@ -376,13 +374,13 @@ fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let is_over = parts.code.life().is_over();
     let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
     let polling = place.poll(Polled::Exit);
-    // First the value: it may need what the code holds.
+    // The value drops first, because it may need something that the code holds.
     drop_quietly(name, parts.code.slot().take());
     drop_quietly(name, state);
     drop(polling);
-    // Now, because the code may have left something that goes on.
+    // Only now, because the drop of the code may have left something that goes on.
     place.watch().dropped(is_over);
-    // Last, because the code had a share in the error, and must not be the one to drop it.
+    // The error drops last, because its last share must not drop with the code.
     if let Some(error) = owed {
         drop_quietly(name, error);
     }
@@ -393,12 +391,10 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.0.as_ref().expect(THERE).name
     }
 
-    /// Returns `true` if the code has returned, or panicked.
     pub(crate) fn is_over(&self) -> bool {
         self.life().is_over()
     }
 
-    /// Returns how far the context is.
     pub(crate) fn stage(&self) -> Stage {
         self.life().stage()
     }
@@ -408,24 +404,21 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.life().is_cancellable() || self.place().watch().is_at_the_door()
     }
 
-    /// The kind of report for the error of exit, if nobody receives it.
     pub(crate) fn failed_as(&self) -> Kind {
         self.life().failed_as()
     }
 
-    /// Returns how far the context is, and what else is known of it.
     #[inline]
     pub(crate) fn life(&self) -> &Life {
         self.0.as_ref().expect(THERE).code.life()
     }
 
-    /// Returns where the value is.
     #[inline]
     pub(crate) fn slot(&mut self) -> Slot<'_, F::Value> {
         self.state().code.slot()
     }
 
-    /// Returns the place that the body is inside of, the value, and what runs beside the body.
+    /// Returns the place around the body, the value, and the future beside the body.
     #[inline]
     pub(crate) fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>)
     where
@@ -435,12 +428,12 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         (place, slot.lend(), companion)
     }
 
-    /// Continues what runs beside the body, for a holder that has the value elsewhere. After it has
-    /// ended the body, it may have more to run, and may be polled again.
+    /// Continues the future beside the body, for a holder that has the value elsewhere. The future
+    /// may have more to run after it has ended the body, and may be polled again.
     ///
     /// # Panics
     ///
-    /// If what runs there panics.
+    /// If that future panics.
     pub(crate) fn poll_beside<D, E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>>
     where
         F: Routine<Output = Result<D, E>>,
@@ -454,8 +447,8 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         }
     }
 
-    /// Continues what runs beside the body, for its driver. Returns how it has ended the body, and
-    /// whether nothing is left to run.
+    /// Continues the future beside the body, for a driver. Returns how the future has ended the
+    /// body, if it has, and `true` if nothing is left to run.
     pub(crate) fn drive_beside(&mut self, cx: &mut Context<'_>) -> (Option<End<BodyError>>, bool)
     where
         F: Routine,
@@ -475,7 +468,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         (first, true)
     }
 
-    /// Returns how the body was ended from beside, if it was.
+    /// Polls the future beside the body once. Returns how the future has ended the body, if it has.
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>>
     where
         F: Routine,
@@ -491,7 +484,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         }
     }
 
-    /// As [`lend`](Self::lend), for a holder that has the value already.
+    /// Returns the parts of [`lend`](Self::lend) for a holder that already has the value.
     #[inline]
     pub(crate) fn accompany(&mut self) -> (&mut Place, Companion<'_>)
     where
@@ -516,7 +509,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         (state.place, slot, companion)
     }
 
-    /// Ends the body. The exit runs when it is polled by [`poll_exit`](Self::poll_exit).
+    /// Ends the body. The exit runs once [`poll_exit`](Self::poll_exit) polls it.
     #[inline]
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
         let state = self.state();
@@ -525,12 +518,12 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         state.code.life().end_body(outcome);
     }
 
-    /// From now on the caller is owed this error of the body.
+    /// Records that the caller is owed this error of the body.
     pub(crate) fn owe(&mut self, error: BodyError) {
         *self.state().owed = Some(error);
     }
 
-    /// The caller gets the error, or exit has suppressed it.
+    /// Records that the caller gets the error, or that exit has suppressed it.
     pub(crate) fn settle(&mut self) {
         *self.state().owed = None;
     }
@@ -540,7 +533,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
     }
 }
 
-/// What a poll of the code means for the caller that waits for the value.
+/// Turns a poll of the code into a poll of enter, for the caller that waits for the value.
 pub(crate) fn settle_enter<D, E>(
     name: &str,
     life: &Life,
@@ -554,7 +547,7 @@ pub(crate) fn settle_enter<D, E>(
     }
 }
 
-/// The macro excludes it.
+/// Panics. The macro excludes this case.
 #[cold]
 fn ended_without_a_yield(name: &str) -> ! {
     panic!("the context `{name}` ended without a yield")

@@ -4,19 +4,20 @@
 //!
 //! 1. An enter that comes to the door waits there if `n` exits are in the background.
 //! 2. An enter only waits where it holds up nothing: it is inside no context, and its task has
-//!    opened no guard that is still open. So nothing waits here that a closing context could wait
-//!    for: not its exit, not what its exit opens, not the body around it, and no task of
-//!    [`tasks`](crate::tasks). Nor does an enter wait whose code holds what a closing context may
-//!    need. Outside tokio, where tasks cannot be told apart, no enter waits.
+//!    opened no guard that is still open. So no enter waits here that a closing context could wait
+//!    for: none in its exit, in the body around it, or in a task of [`tasks`](crate::tasks). Nor
+//!    does an enter wait if its code holds something that a closing context may need. Outside
+//!    tokio, where tasks cannot be told apart, no enter waits.
 //! 3. Enters that wait are let in while there are fewer exits, in the order in which they came: one
-//!    for each exit that ends, one for each enter that ends at this door, and `n` when no exit is
-//!    left. So a crowd that has waited does not come in at once.
+//!    for each exit that ends, one for each enter that ends after it has passed the door, and `n`
+//!    when no exit is left. So a crowd that has waited does not come in at once.
 //! 4. When a task comes to hold a guard, the task's waiting enters are let in, by rule 2.
-//! 5. An enter that has waited longer than the wait limit of reports is reported, and goes in. The
-//!    rules above cannot see everything that an exit waits for (a task that it has spawned and
-//!    joins), nor whether an enter that was let in is polled. So nothing waits here for ever.
+//! 5. So that nothing waits here for ever, an enter that has waited longer than the wait limit of
+//!    reports is reported, and goes in. The rules above cannot see everything that an exit waits
+//!    for (a task that the exit has spawned and joins), nor whether an enter that was let in is
+//!    polled.
 //!
-//! Locks: either the door's or that of the tasks, never one inside the other.
+//! The lock of the door and the lock of the tasks are never held at the same time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,8 +73,8 @@ pub(crate) fn count() -> usize {
 /// Waits until no exit is in the background. Calls `before` before each check.
 pub(crate) async fn none(before: impl Fn()) {
     loop {
-        // Created before the check of the count: otherwise an end between the two would not wake
-        // it.
+        // Created before the check of the count: otherwise the end of an exit between the two would
+        // not wake it.
         let none = NONE.notified();
         before();
         if count() == 0 {
@@ -121,8 +122,8 @@ fn tasks() -> MutexGuard<'static, Tasks> {
     TASKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rule 3. An enter that comes meanwhile either sees the new count or is seen here, because this
-/// takes the lock after the count has changed.
+/// Lets waiting enters in (rule 3). An enter that comes meanwhile either sees the new count or is
+/// seen here, because this function takes the lock after the count has changed.
 fn let_in(most: usize) {
     let mut let_in = Vec::new();
     let mut door = door();
@@ -140,7 +141,7 @@ fn has_room() -> bool {
     count() < LIMIT.load(Ordering::Relaxed)
 }
 
-/// Returns what watches a context whose enter begins here and now.
+/// Returns the watch of a context whose enter begins here and now.
 #[inline]
 pub(crate) fn watch(name: &'static str, hold: Hold) -> Watch {
     Watch::begin(name, |is_listed, is_bounded| Extra {
@@ -149,7 +150,7 @@ pub(crate) fn watch(name: &'static str, hold: Hold) -> Watch {
     })
 }
 
-/// Rule 2: `None` inside a context, or outside tokio.
+/// Returns `None` inside a context or outside tokio (rule 2).
 fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
     let entrance = Entrance {
         root: order::root_outside_of_contexts()?,
@@ -165,7 +166,7 @@ fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
 struct Entrance {
     root: Root,
     is_guard: bool,
-    /// `true` if it counts as a guard of its task.
+    /// `true` if the context counts as a guard of its task.
     holds: bool,
     step: Step,
     alarm: Option<Alarm>,
@@ -228,7 +229,7 @@ impl observe::Entrance for Entrance {
 }
 
 impl Entrance {
-    /// Rule 1.
+    /// Lets the enter in if there is room, and makes it wait otherwise (rule 1).
     fn come(&self, cx: &Context<'_>) -> Step {
         if tasks().get(&self.root).is_some_and(|task| task.guards > 0) {
             return Step::Entering;
@@ -258,7 +259,7 @@ impl Entrance {
         self.wait_at_task(number, cx)
     }
 
-    /// Rule 4.
+    /// Makes the enter wait, unless its task holds a guard (rule 4).
     fn wait_at_task(&self, number: u64, cx: &Context<'_>) -> Step {
         let mut tasks = tasks();
         let task = tasks.entry(self.root).or_default();
@@ -273,7 +274,7 @@ impl Entrance {
         Step::Entering
     }
 
-    /// Ends the wait. If the enter was let in meanwhile, it gives its turn to the next one.
+    /// Ends the wait. If the enter was let in meanwhile, its turn goes to the next enter.
     fn leave(&self, number: u64) {
         let waited = door().waiting.remove(&number);
         self.leave_task(number);

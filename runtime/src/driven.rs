@@ -1,9 +1,9 @@
-//! Polls what runs beside a body if the holder of the context does not: for instance under a guard,
-//! where the body is the holder's own code.
+//! Polls the future beside a body if the holder of the context does not poll it: for instance under
+//! a guard, whose body is the holder's own code.
 //!
-//! A [`Driver`] polls it then: a task of the runtime, or the code of a stack or a `join` that has
-//! many such contexts. The coroutine passes between the driver and the holder, who needs it for
-//! exit:
+//! A [`Driver`] polls the future instead. The driver is a task of the runtime, or is polled by a
+//! stack or a `join` that has many such contexts. The coroutine passes between the driver and the
+//! holder, which needs the coroutine for exit:
 //!
 //! | from | to | by |
 //! | --- | --- | --- |
@@ -13,8 +13,8 @@
 //! | `Polled` | `Unwanted` | the holder, which drops |
 //! | `Unwanted` | `Gone` | the driver, which drops the coroutine after the poll |
 //!
-//! Neither waits for the other while holding a lock. Otherwise a holder that drops, or begins to
-//! exit, in the driver's own poll would wait for itself.
+//! Neither waits for the other while holding a lock. Otherwise a holder that is dropped, or begins
+//! to exit, during the driver's own poll would wait for itself.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -41,7 +41,7 @@ use crate::outcome::BodyError;
 use crate::report::{self, Kind, drop_quietly};
 use crate::scope::Live;
 
-/// Drives what runs beside one body, until it has ended.
+/// Drives the future beside one body, until that future has ended.
 pub(crate) struct Driver(Box<dyn Drive>);
 
 /// A driver without the types of its context.
@@ -57,7 +57,7 @@ trait Drive: Send {
 #[derive(Debug, Clone, Copy)]
 struct Driven {
     has_ended: bool,
-    /// Nothing more is left to drive.
+    /// `true` if nothing is left to drive.
     is_done: bool,
 }
 
@@ -133,14 +133,13 @@ impl Drivers {
         self.is_used.load(Ordering::Acquire)
     }
 
-    /// Takes over the drivers of the others.
     pub(crate) fn append(&self, others: &Self) {
         let others = mem::take(&mut *lock(&others.list));
         lock(&self.list).extend(others);
         self.wants_a_look();
     }
 
-    /// All their contexts must have ended.
+    /// Removes all drivers. Their contexts must have ended.
     pub(crate) fn clear(&self) {
         if self.is_used() {
             let drivers = mem::take(&mut *lock(&self.list));
@@ -184,7 +183,8 @@ impl Drivers {
         has_ended
     }
 
-    /// Runs the future, and drives meanwhile. `None` if a driver has ended its body first.
+    /// Runs the future, and polls the drivers meanwhile. Returns `None` if a driver ends its body
+    /// first.
     pub(crate) async fn race<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
         poll_fn(|cx| match Pin::new(&mut future).poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -218,7 +218,7 @@ struct Shared<V, D, E> {
 struct State<V, D, E> {
     coroutine: Where<V, D, E>,
     end: Option<End<BodyError>>,
-    /// Nothing more is left to drive.
+    /// `true` if nothing is left to drive.
     is_done: bool,
     driver: Option<Waker>,
     holder: Option<Waker>,
@@ -232,7 +232,7 @@ enum Where<V, D, E> {
     Gone,
 }
 
-/// Tells when a body was ended from beside.
+/// The signal that the future beside a body has ended the body.
 #[derive(Debug)]
 pub(crate) struct Ended {
     is_over: AtomicBool,
@@ -251,7 +251,8 @@ impl Ended {
     }
 
     pub(crate) async fn wait(&self) {
-        // Created before the check of `is_over`: it only wakes for what is told later.
+        // Created before the check of `is_over`: otherwise a call of `tell` between the two would
+        // not wake it.
         let told = self.told.notified();
         if !self.is_over.load(Ordering::Acquire) {
             told.await;
@@ -279,15 +280,15 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// For a holder that does not poll the body. The context must have been entered. Returns a
-    /// driver for what runs beside the body, or `None` if there is nothing.
+    /// Returns a driver for the future beside the body, for a holder that does not poll the body.
+    /// Returns `None` if there is no such future. The context must have been entered.
     #[inline]
     pub(crate) fn drive(&mut self) -> Option<(Driver, Arc<Ended>)> {
         self.is_accompanied().then(|| self.part_from_driver())
     }
 
-    /// Replaces the coroutine by one that keeps the place of the context in the order. The exit of
-    /// that one takes the original coroutine back.
+    /// Replaces the coroutine by a new one, which keeps the place of the context in the order. The
+    /// exit of the new coroutine takes the original coroutine back.
     #[cold]
     fn part_from_driver(&mut self) -> (Driver, Arc<Ended>) {
         let mut driver = None;
@@ -347,7 +348,8 @@ where
         (driver, Arc::clone(&self.0.ended))
     }
 
-    /// Ready with the end of the body, or with `Ok` when nothing is left to drive.
+    /// Returns the error that ends the body once there is one, or `Ok` once nothing is left to
+    /// drive.
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
         let mut state = self.0.state();
         if let Some(end) = state.end.take() {
@@ -413,7 +415,7 @@ impl<V, D, E> Shared<V, D, E> {
     }
 }
 
-/// Must be called without a lock, because the waker may run code of the user.
+/// Wakes the waker. The caller must hold no lock, because the waker may run code of the user.
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();

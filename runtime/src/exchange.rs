@@ -8,22 +8,22 @@
 //! | `BodyOver` | `Exiting` | the holder, [`begin_exit`](Life::begin_exit) | the turn of this exit has come |
 //! | `Exiting` | `Closing` | the code, [`begin_closing`](Life::begin_closing) | it takes value and outcome |
 //! | `Closing` | `Over` | the poll, [`Running`] | the code has returned, or panicked |
-//! | any other | `OverEarly` | the poll, [`Running`] | the same, before the code took the value |
+//! | any other | `OverEarly` | the poll, [`Running`] | the code has returned, or panicked, before it took the value |
 //!
 //! A context that is given up stays in its stage. The background drives it on from there.
 //!
-//! Something may run *beside* the body, from the yield to the beginning of exit. It is a part of
-//! the code, and the holder polls it in the meantime. It begins in the poll in which the code
-//! yields. [`Beside`] tells how far it is. An end of the body that comes from there is kept here
-//! for the holder.
+//! A future may run *beside* the body, from the yield to the beginning of exit. The future is a
+//! part of the code. It begins in the poll in which the code yields, and the holder polls it from
+//! then on. [`Beside`] tells how far the future is. If the future ends the body, its error or panic
+//! is kept here for the holder.
 //!
-//! The value stays in its [`Slot`] from the yield to the exit. It is lent to the body there, and
-//! not moved. A holder that cannot lend it so takes it out, and puts it back: a guard, for example,
-//! whose body is the caller's own code.
+//! From the yield to the exit, the value stays in its [`Slot`], where the body borrows it. A holder
+//! that cannot lend the value in this way takes it out and puts it back. For example, a guard does
+//! so, because its body is the caller's own code.
 //!
-//! Code and holder of an exchange take turns. The holder polls the code, or drops it, and uses the
-//! exchange only in between, so the lock is always free. The lock is there because the compiler
-//! cannot know that. It can be held over an await of the body, and costs one atomic operation.
+//! Code and holder of an exchange take turns: the holder never uses the exchange while it polls or
+//! drops the code, so the lock is always free. The lock exists because the compiler cannot know
+//! this. The lock can be held over an await of the body, and costs one atomic operation.
 
 use std::fmt;
 use std::ops::Deref;
@@ -45,28 +45,28 @@ pub(crate) struct Exchange<V> {
     value: SpinMutex<Option<V>>,
 }
 
-/// All state of a context but the value, so that the type of the value does not matter here.
+/// All state of a context except the value, whose type does not matter here.
 pub(crate) struct Life {
     /// A [`Stage`].
     stage: AtomicU8,
-    /// How many marks make it safe to give up now: see [`Mark`].
+    /// The number of marks, each of which allows the caller to give up now: see [`Mark`].
     marks: AtomicUsize,
     /// `true` if exit has a time limit of its own.
     is_limited: AtomicBool,
-    /// `true` if exit was over its limit, and was dropped.
+    /// `true` if exit exceeded its limit and was dropped.
     is_cut_off: AtomicBool,
     /// How the body ended, if it did not complete.
     outcome: OnceLock<Outcome>,
-    /// Filled if something runs beside the body. Boxed, because that is rare.
+    /// `Some` if a future runs beside the body. Boxed, because this is rare.
     company: OnceLock<Box<Company>>,
 }
 
-/// The state of what runs beside the body.
+/// The state of the future beside the body.
 #[derive(Default)]
 struct Company {
     /// A [`Beside`].
     beside: AtomicU8,
-    /// What has ended the body, until the holder takes it.
+    /// The error or panic that has ended the body, until the holder takes it.
     end: Mutex<Option<End<BodyError>>>,
 }
 
@@ -84,9 +84,10 @@ pub(crate) enum Stage {
     Exiting,
     /// The code of exit has the value.
     Closing,
-    /// Nothing of the code is left.
+    /// The code has returned, or panicked.
     Over,
-    /// The same, but the code did not take the value: if there ever was one, it is still here.
+    /// The code has returned, or panicked, without taking the value. If there ever was a value, it
+    /// is still here.
     OverEarly,
 }
 
@@ -102,17 +103,16 @@ impl Stage {
     ];
 }
 
-/// How far the code beside the body is.
+/// How far the future beside the body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Beside {
-    /// Nothing runs there, or nothing any more.
+    /// No future runs beside the body.
     Nothing,
-    /// It runs.
     Running,
-    /// It has ended the body, and the holder does not know yet.
+    /// The future has ended the body, and the holder does not know yet.
     Ended,
-    /// The same, and more runs there.
+    /// As `Ended`, but the future has more to run.
     EndedAndRunning,
 }
 
@@ -125,7 +125,7 @@ impl Beside {
     ];
 }
 
-/// How the body was ended from beside it.
+/// How the future beside the body ended it.
 pub(crate) enum End<E> {
     Failed(E),
     Panicked(Payload),
@@ -137,7 +137,7 @@ impl End<BodyError> {
     ///
     /// # Panics
     ///
-    /// With the panic, if the end is one.
+    /// If the end is a panic, which this function resumes.
     pub(crate) fn into_result<E: Send + Sync + 'static>(self) -> Result<(), E> {
         match self {
             Self::Failed(error) => Err(error.into_error()),
@@ -148,7 +148,8 @@ impl End<BodyError> {
 
 pub(crate) type Link<V> = Arc<Exchange<V>>;
 
-/// `Arc::default()` makes the exchange in place, because it is as large as the value.
+/// Lets `Arc::default()` build the exchange on the heap, because a move of the exchange costs as
+/// much as a move of the value.
 impl<V> Default for Exchange<V> {
     #[inline]
     fn default() -> Self {
@@ -188,16 +189,16 @@ impl<V> Exchange<V> {
         value.expect("code and holder take turns: a context yields once, in its own code")
     }
 
-    /// The code yields.
+    /// Stores the yielded value.
     ///
     /// # Panics
     ///
-    /// If it has yielded before.
+    /// If the code has yielded before.
     #[inline]
     pub(crate) fn offer(&self, value: V) {
         *self.value() = Some(value);
-        // Checked after the value is stored: a check before would move a large value once more, for
-        // the case of a panic.
+        // Checked after the value is stored: an earlier check would move a large value once more,
+        // in case of a panic.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
         self.has_offered();
@@ -211,7 +212,7 @@ impl<V> Exchange<V> {
         *self.value() = Some(value);
     }
 
-    /// The code continues with exit.
+    /// Returns the value and the outcome once exit may run and the value is back.
     #[inline]
     pub(crate) fn poll_returned(&self) -> Poll<(V, &Outcome)> {
         if !self.is_at(Stage::Exiting) {
@@ -236,13 +237,12 @@ impl Life {
         self.stage.store(stage as u8, Ordering::Release);
     }
 
-    /// The code has given the value.
     #[inline]
     pub(crate) fn has_offered(&self) {
         self.set_stage(Stage::Lent);
     }
 
-    /// The code takes value and outcome.
+    /// Records that the code takes the value, and returns the outcome.
     #[inline]
     pub(crate) fn begin_closing(&self) -> &Outcome {
         self.set_stage(Stage::Closing);
@@ -282,7 +282,8 @@ impl Life {
         self.is_at(Stage::Lent)
     }
 
-    /// Returns `true` if exit may run, or has run. Then the next poll of the code is one of exit.
+    /// Returns `true` if exit may run, or has run. The next poll of the code is then a poll of
+    /// exit.
     #[inline]
     pub(crate) fn is_exiting(&self) -> bool {
         self.stage.load(Ordering::Acquire) >= Stage::Exiting as u8
@@ -303,18 +304,19 @@ impl Life {
         Beside::ALL[beside]
     }
 
-    /// Returns `true` if something runs beside the body, or has ended it.
+    /// Returns `true` if a future runs beside the body, or has ended it and the holder does not
+    /// know yet.
     #[inline]
     pub(crate) fn is_accompanied(&self) -> bool {
         self.beside() != Beside::Nothing
     }
 
-    /// Returns `true` if something runs beside the body. Then the holder polls the code.
+    /// Returns `true` if a future runs beside the body. The holder must then poll the code.
     pub(crate) fn runs_beside(&self) -> bool {
         matches!(self.beside(), Beside::Running | Beside::EndedAndRunning)
     }
 
-    /// Returns `true` if the body was ended from beside, and the holder does not know yet.
+    /// Returns `true` if the future beside the body has ended it, and the holder does not know yet.
     pub(crate) fn has_end(&self) -> bool {
         matches!(self.beside(), Beside::Ended | Beside::EndedAndRunning)
     }
@@ -324,12 +326,12 @@ impl Life {
         company.beside.store(beside as u8, Ordering::Release);
     }
 
-    /// Something runs beside the body.
     pub(crate) fn begin_beside(&self) {
         self.set_beside(Beside::Running);
     }
 
-    /// Nothing runs beside the body any more. What has ended the body stays.
+    /// Records that no future runs beside the body any more. An error or panic that has ended the
+    /// body is kept.
     #[inline]
     pub(crate) fn stop_beside(&self) {
         match self.beside() {
@@ -339,8 +341,8 @@ impl Life {
         }
     }
 
-    /// What runs beside the body ends it. If `goes_on`, it has more to run after that. `E` is the
-    /// error of the context.
+    /// Records how the future beside the body ends it. If `goes_on` is `true`, the future has more
+    /// to run. `E` is the error of the context.
     pub(crate) fn end_from_beside<E>(&self, end: End<E>, goes_on: bool)
     where
         E: fmt::Debug + Send + Sync + 'static,
@@ -358,7 +360,7 @@ impl Life {
         });
     }
 
-    /// Takes the end of the body that came from beside, if there is one.
+    /// Takes the error or panic by which the future beside the body has ended it, if there is one.
     #[inline]
     pub(crate) fn take_end(&self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -378,8 +380,8 @@ impl Life {
         lock(&self.company.get()?.end).take()
     }
 
-    /// Converts the error that ends the body from beside. If the conversion panics, that panic ends
-    /// it.
+    /// Converts the error by which the future beside the body ends it. If the conversion panics,
+    /// that panic ends the body instead.
     #[inline]
     pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>)
     where
@@ -405,7 +407,7 @@ impl Life {
         }
     }
 
-    /// Marks a poll of the code, until the result is dropped.
+    /// Begins a poll of the code. The poll lasts until the result is dropped.
     #[inline]
     pub(crate) fn run(&self) -> Running<'_> {
         Running {
@@ -414,7 +416,6 @@ impl Life {
         }
     }
 
-    /// The body has ended with this outcome.
     #[inline]
     pub(crate) fn end_body(&self, outcome: Outcome) {
         if !outcome.is_completed() {
@@ -429,13 +430,13 @@ impl Life {
         debug_assert!(is_first, "a body ends once");
     }
 
-    /// This exit has nothing left to wait for.
+    /// Records that this exit has nothing left to wait for.
     #[inline]
     pub(crate) fn begin_exit(&self) {
         self.set_stage(Stage::Exiting);
     }
 
-    /// Exit has a time limit of its own.
+    /// Records that exit has a time limit of its own.
     pub(crate) fn limit(&self) {
         self.is_limited.store(true, Ordering::Release);
     }
@@ -444,12 +445,13 @@ impl Life {
         self.is_limited.load(Ordering::Acquire)
     }
 
-    /// Exit was over its limit, and was dropped. Its error says so, whatever its type.
+    /// Records that exit exceeded its limit and was dropped. Its error, of whatever type, is
+    /// reported as a timeout.
     pub(crate) fn cut_off(&self) {
         self.is_cut_off.store(true, Ordering::Release);
     }
 
-    /// The kind of report for the error of exit, if nobody receives it.
+    /// Returns the kind of report for an error of exit that nobody receives.
     pub(crate) fn failed_as(&self) -> Kind {
         if self.is_cut_off.load(Ordering::Acquire) {
             Kind::TimedOut
@@ -466,7 +468,7 @@ pub(crate) struct Running<'x> {
 }
 
 impl Running<'_> {
-    /// The poll has ended, and another will follow.
+    /// Records that another poll will follow.
     #[inline]
     pub(crate) fn goes_on(mut self) {
         self.is_over = false;
@@ -487,16 +489,15 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Where the value of a context is, for the holder.
+/// The holder's access to the value of a context.
 pub(crate) enum Slot<'x, V> {
-    /// The code has a share in it.
+    /// The code has a share in the value.
     Shared(&'x Link<V>),
     /// The value is the holder's alone.
     Own(&'x mut Option<V>),
 }
 
 impl<'x, V> Slot<'x, V> {
-    /// Lends the value to the body.
     #[inline]
     pub(crate) fn lend(self) -> Lent<'x, V> {
         match self {
@@ -569,7 +570,7 @@ impl<V> Loan<V> {
 
 /// While a mark exists, a caller that gives up drops the context at once.
 ///
-/// It borrows the exchange, so that a forgotten mark does not keep the outcome there.
+/// The mark borrows the exchange, so that a forgotten mark does not keep the outcome alive.
 pub(crate) struct Mark<'x, V>(&'x Exchange<V>);
 
 impl<'x, V> Mark<'x, V> {

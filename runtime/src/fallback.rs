@@ -61,8 +61,8 @@ pub(crate) fn is_here() -> bool {
 
 fn start() -> Option<Handle> {
     let (send, started) = mpsc::channel();
-    // The runtime is built on its own thread. Then there is no runtime to drop if that thread
-    // cannot start; on a thread of another runtime, dropping one panics.
+    // The runtime is built on its own thread. Otherwise, if that thread could not start, the
+    // runtime would be dropped here, and a drop on a thread of another runtime panics.
     let thread = thread::Builder::new().name("async-context-manager".into());
     let spawned = thread.spawn(move || {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {

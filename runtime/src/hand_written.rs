@@ -1,6 +1,6 @@
-//! The code of a context that is written by hand, in one box with its value.
+//! The code of a hand-written context, in one box with its value.
 //!
-//! The code is three futures, one after the other: enter, what runs beside the body, and exit. The
+//! The code is three futures, one after the other: enter, the future beside the body, and exit. The
 //! methods of the context borrow the context, so each future owns the context, and returns it at
 //! its end. In most contexts nothing runs beside the body. Then the second future ends in the same
 //! poll as enter.
@@ -34,12 +34,13 @@ async fn enter<C: AsyncContext>(mut context: C) -> Result<(C, C::Value), C::Erro
     Ok((context, value))
 }
 
-/// Runs what is beside the body, until it ends or exit begins.
+/// Runs the future beside the body until the future ends or exit begins.
 async fn accompany<C: AsyncContext>(mut context: C) -> (C, Option<End<C::Error>>) {
     let end = match Alone::new(context.beside()).await {
         Ended::Itself(end) => end,
         Ended::ByExit(name) => {
-            // What it opened must exit before this exit continues. Boxed, because this is rare.
+            // The contexts that the future opened must exit before this exit continues. The wait is
+            // boxed because it is rare.
             Box::pin(order::what_this_exit_has_given_up(name)).await;
             None
         }
@@ -193,7 +194,8 @@ where
     B: Future<Output = (C, Option<End<E>>)>,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Ready when nothing runs beside the body any more, and the context has been returned.
+    /// Polls the future beside the body. Returns `Ready` once the future has ended and has given
+    /// the context back.
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if this.context.is_none() {
@@ -216,7 +218,7 @@ where
     E: fmt::Debug + Send + Sync + 'static,
 {
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
-        // Not the end of the code, even if this future has ended: exit is still to come.
+        // `Pending` even if the future has ended, because the code goes on with exit.
         run(life, || {
             let _ = Self::poll_beside(self, life, cx);
             Poll::Pending

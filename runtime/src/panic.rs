@@ -15,8 +15,8 @@ pub(crate) fn catch<F: Future>(future: F) -> Catch<F> {
 }
 
 pin_project! {
-    /// See [`catch`]. Not an `async fn`, which would hold the future twice, at each level of
-    /// nesting.
+    /// The future that [`catch`] returns. An `async fn` would hold the inner future twice, at each
+    /// level of nesting.
     pub(crate) struct Catch<F> {
         #[pin]
         future: F,
@@ -45,8 +45,8 @@ pub(crate) fn drop_caught<T>(value: T) -> Result<(), Payload> {
     catch_unwind(AssertUnwindSafe(move || drop(value)))
 }
 
-/// Drops a payload. If that panics, the second payload is forgotten: payloads that panic in their
-/// drop could do so for ever.
+/// Drops a payload. If this drop panics, the second payload is forgotten, because a chain of
+/// payloads that panic in their drop might never end.
 pub(crate) fn drop_payload(payload: Payload) {
     if let Err(second) = drop_caught(payload) {
         std::mem::forget(second);

@@ -2,7 +2,7 @@
 //!
 //! A [`Record`] is in the roster from its creation until it drops. Every exit in the background has
 //! a record. An open context has a record if the roster was [on](set_listing) when its enter began.
-//! Records hold nothing of the user's.
+//! Records hold no value of a user.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,8 +62,8 @@ impl fmt::Display for Activity {
 
 /// The contexts around a context, for the roster to ask.
 pub(crate) trait Around: Send + Sync {
-    /// Returns the names of the nearest contexts around that have not ended, and whose names are
-    /// known.
+    /// Returns the names of the nearest contexts around this one that have not ended and whose
+    /// names are known.
     fn names(&self) -> Vec<&'static str>;
 }
 
@@ -137,7 +137,8 @@ impl Record {
         self.lock().is_detached = true;
     }
 
-    /// Asks for the context to be given up. Returns `false` if it is not in the background.
+    /// Asks the background to give the context up. Returns `false` if the context is not in the
+    /// background.
     fn force(&self) -> bool {
         let waker = {
             let mut state = self.lock();

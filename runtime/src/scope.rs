@@ -34,7 +34,7 @@ use crate::settle::{Body, Owed};
 
 /// Enters, runs the body, exits.
 ///
-/// This is one function that stores the body's future once, because in nested uses each copy would
+/// This is one function, so that the body's future is stored once: in nested uses, each copy would
 /// multiply the size.
 pub(crate) async fn run<C, F, R, T>(
     context: C,
@@ -62,21 +62,21 @@ where
     }
     let (place, mut lent, companion) = live.lend();
     let ended = Accompanied::new(place, companion, || body(lent.value())).await;
-    // By now, what the body held has dropped.
+    // By now, everything that the body held has dropped.
     drop(lent);
     let owed = live.end_with(ended);
     let exit = live.exit().await;
     give(live.failing(), owed.settle(live.failing(), exit))
 }
 
-/// What `try_with` returns.
+/// The result of `try_with`.
 type Tried<C, R> = Result<Output<C, R>, Failure<R, <C as AsyncContext>::Error>>;
 
-/// What a use of the context `C` returns for a body that returns `R`.
+/// The result of a use of the context `C` whose body returns `R`.
 pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output<R>;
 
-/// A context in use. If it drops before its exit has ended, it is abandoned: it is handed over to
-/// the background, if it can run there.
+/// A context in use. If it is dropped before its exit has ended, it is abandoned: it is handed over
+/// to the background, if it can run there.
 pub(crate) struct Live<F: Lends + ?Sized> {
     /// Filled until exit has ended.
     coroutine: Coroutine<F>,
@@ -84,15 +84,15 @@ pub(crate) struct Live<F: Lends + ?Sized> {
     abandon: Abandon<F>,
 }
 
-/// What the drop does. The function is chosen where the compiler knows whether the context is
-/// `'static`, because the drop itself cannot tell.
+/// The function that abandons a dropped context. It is chosen where the compiler knows whether the
+/// context is `'static`, because the drop itself cannot tell.
 type Abandon<F> = fn(Coroutine<F>);
 
 pin_project! {
     /// A body: code that is polled and dropped inside a context. It returns its panic as an error.
     pub(crate) struct Inside<'p, B> {
         place: &'p mut Place,
-        // `None` once it has ended or drops.
+        // `None` once the body has ended, or is being dropped.
         #[pin]
         body: Option<B>,
         // The panic of the call that makes the body.
@@ -121,8 +121,8 @@ pin_project! {
 }
 
 impl<'p, B: Future> Inside<'p, B> {
-    /// Makes a body of a call. An `async` block around the call would be one more type in a future
-    /// of futures, whose depth the compiler limits.
+    /// Makes a body from a call. An `async` block around the call would add a type to the nest of
+    /// futures, whose depth the compiler limits.
     pub(crate) fn new(place: &'p mut Place, call: impl FnOnce() -> B) -> Self {
         let (body, panic) = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(body) => (Some(body), None),
@@ -169,7 +169,7 @@ impl<B: Future> Future for Inside<'_, B> {
 }
 
 pin_project! {
-    /// A body, with what its context runs beside it.
+    /// A body, with the future that its context runs beside it.
     pub(crate) struct Accompanied<'p, B> {
         #[pin]
         body: Inside<'p, B>,
@@ -209,7 +209,7 @@ where
         let end = ready!(this.companion.poll(this.body.as_mut().project().place, cx));
         Poll::Ready(match this.body.give_up() {
             Ok(()) => end.into(),
-            // The body counts as one that panics. What ended it comes second.
+            // The body counts as panicked, and the end by the future is only reported.
             Err(payload) => {
                 this.companion.report(end);
                 Body::Panicked(payload)
@@ -224,7 +224,8 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// A context whose body we poll. So it can be given up only between two polls.
+    /// Makes a context whose body we poll, so that the context can be given up only between two
+    /// polls.
     pub(crate) fn new_inside<C>(context: C) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -233,7 +234,7 @@ where
         Self::erased(context, watch, Hold::With)
     }
 
-    /// A context that may be given up at any time. Then its exit goes on in the background.
+    /// Makes a context that may be given up at any time. Its exit then goes on in the background.
     pub(crate) fn new<C>(context: C, hold: Hold) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -242,8 +243,8 @@ where
         Self::erased(context, watch, hold)
     }
 
-    /// A context that is a part of another, and is reported as that one, until it is given up and
-    /// goes on alone.
+    /// Makes a context that is a part of another context. The part is reported as that other
+    /// context until it is given up and goes on alone.
     pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -264,7 +265,7 @@ where
         Self::of(name, Coroutine::erased(name, watch, hold, code))
     }
 
-    /// A context whose value can be [lent on](Self::loan).
+    /// Makes a context whose value can be [lent on](Self::loan).
     pub(crate) fn new_lending<C>(context: C, hold: Hold) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -291,11 +292,11 @@ where
     }
 }
 
-/// In bytes. [Hand-written code](hand_written) moves context and value more often than code that
-/// lends. Above this size, the moves cost more than the allocation that they save.
+/// The size in bytes above which the moves of [hand-written code](hand_written) cost more than the
+/// allocation that they save. Such code moves context and value more often than code that lends.
 const LARGE: usize = 256;
 
-/// A context that borrows. If this drops, its exit cannot run.
+/// Makes a context that may borrow. If it is dropped, its exit cannot run.
 pub(crate) fn scoped<C: AsyncContext>(
     context: C,
 ) -> Live<impl Routine<Value = C::Value, Output = Result<C::Verdict, C::Error>>> {
@@ -319,8 +320,8 @@ impl<D, E, F> Live<F>
 where
     F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// Enters. An enter that fails waits for what it had opened and given up. A panic is returned
-    /// as an error.
+    /// Enters the context. An enter that fails waits for the contexts that it opened and gave up. A
+    /// panic is returned as an error.
     #[inline]
     pub(crate) fn enter(&mut self) -> Entering<'_, F, E> {
         Entering {
@@ -329,17 +330,16 @@ where
         }
     }
 
-    /// Returns the place that the body is inside of, the value, and what runs beside the body.
+    /// See [`Coroutine::lend`].
     fn lend(&mut self) -> (&mut Place, Lent<'_, F::Value>, Companion<'_>) {
         self.coroutine.lend()
     }
 
-    /// Continues what runs beside the body, for a holder that has the value elsewhere. After it has
-    /// ended the body, it may have more to run, and may be polled again.
+    /// See [`Coroutine::poll_beside`].
     ///
     /// # Panics
     ///
-    /// If what runs there panics.
+    /// If that future panics.
     pub(crate) fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>>
     where
         E: Send + Sync + 'static,
@@ -347,7 +347,7 @@ where
         self.coroutine.poll_beside(cx)
     }
 
-    /// Returns how the body was ended from beside, if it was.
+    /// Returns how the future beside the body has ended it, if it has.
     #[inline]
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -357,7 +357,7 @@ where
         }
     }
 
-    /// Ends the body with this result. What the caller gets of it waits for the end of exit.
+    /// Ends the body with this result. The caller gets the result after the end of exit.
     #[inline]
     pub(crate) fn end_with<R>(&mut self, body: Body<R, E>) -> Owed<R, E>
     where
@@ -383,7 +383,6 @@ where
         self.end_body(outcome);
     }
 
-    /// Ends the body with this outcome.
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
         self.coroutine.end_body(outcome);
     }
@@ -395,25 +394,24 @@ where
         Exiting(self)
     }
 
-    /// Replaces the coroutine by another one of the same context.
+    /// Replaces the coroutine by another coroutine of the same context.
     pub(crate) fn replace(&mut self, new: impl FnOnce(Coroutine<F>) -> Coroutine<F>) {
         self.coroutine = new(self.coroutine.take());
     }
 
-    /// Returns `true` if something runs beside the body, or has ended it.
     #[inline]
     pub(crate) fn is_accompanied(&self) -> bool {
         self.coroutine.life().is_accompanied()
     }
 
-    /// Makes this context a part of another. When the other drops, this one is dropped as well, and
-    /// not handed over.
+    /// Makes this context a part of another. It is then dropped with the other context, and not
+    /// handed over.
     pub(crate) fn become_part(&mut self) {
         self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }
 
-    /// From now on the outcome belongs to another body. If this context drops, it must not live on
-    /// with that outcome.
+    /// Records that the outcome now belongs to another body. If this context is dropped, it must
+    /// not live on with that outcome.
     pub(crate) fn become_dependent(&mut self) {
         self.abandon = |coroutine| {
             report::plain(coroutine.name(), Kind::NotRun);
@@ -425,7 +423,7 @@ where
         self.failing.context
     }
 
-    /// Valid after exit.
+    /// Returns the data for reports of this context. The kind is final after exit.
     pub(crate) fn failing(&self) -> Failing {
         self.failing
     }
@@ -435,12 +433,10 @@ where
         self.coroutine.slot().take().expect(OFFERED)
     }
 
-    /// Puts the value back.
     pub(crate) fn put(&mut self, value: F::Value) {
         self.coroutine.slot().put(value);
     }
 
-    /// Returns `true` if this exit has a time limit of its own.
     pub(crate) fn is_limited(&self) -> bool {
         self.coroutine.life().is_limited()
     }
@@ -463,10 +459,10 @@ where
     }
 }
 
-/// See [`Live::enter`].
+/// The future that [`Live::enter`] returns.
 pub(crate) struct Entering<'l, F: Lends + ?Sized, E> {
     coroutine: &'l mut Coroutine<F>,
-    /// Boxed, because it is rare, and would make every use larger.
+    /// Boxed, because the wait is rare, and would make every use larger.
     afterwards: Option<Afterwards<E>>,
 }
 
@@ -499,7 +495,7 @@ where
     }
 }
 
-/// See [`Live::exit`].
+/// The future that [`Live::exit`] returns.
 pub(crate) struct Exiting<'l, F: Lends + ?Sized>(&'l mut Live<F>);
 
 impl<D, E, F> Future for Exiting<'_, F>
@@ -538,8 +534,8 @@ impl<F: Lends + ?Sized> Drop for Live<F> {
 pub(crate) struct Held<F: Lends + ?Sized> {
     /// Filled until the body has ended.
     value: Option<F::Value>,
-    /// A guard that is shared may be asked for its [`home`](Self::home) by several threads at a
-    /// time. The lock is there for this alone.
+    /// Locked only because several threads may ask a shared guard for its [`home`](Self::home) at
+    /// the same time.
     live: Mutex<Live<F>>,
 }
 
@@ -547,7 +543,6 @@ impl<D, E, F> Held<F>
 where
     F: Routine<Output = Result<D, E>> + ?Sized,
 {
-    /// Holds a context that has been entered.
     pub(crate) fn new(mut live: Live<F>) -> Self {
         Self {
             value: Some(live.take()),
@@ -563,15 +558,14 @@ where
         self.value.as_mut().expect(HELD)
     }
 
-    /// Returns the place that a part of the body is inside of, the value, and what runs beside the
-    /// body.
+    /// Returns the place around a part of the body, the value, and the future beside the body.
     pub(crate) fn lend(&mut self) -> (&mut Place, &mut F::Value, Companion<'_>) {
         let value = self.value.as_mut().expect(HELD);
         let (place, companion) = inner(&mut self.live).coroutine.accompany();
         (place, value, companion)
     }
 
-    /// Puts the value where exit finds it, and returns the context for what comes after the body.
+    /// Puts the value back for exit, and returns the context.
     pub(crate) fn take_back(&mut self) -> &mut Live<F> {
         let live = inner(&mut self.live);
         if let Some(value) = self.value.take() {
@@ -584,7 +578,7 @@ where
         inner(&mut self.live).place()
     }
 
-    /// For contexts that are put inside this one.
+    /// Returns the home for contexts that are put inside this one.
     pub(crate) fn home(&self) -> Home {
         lock(&self.live).place().home_for_others()
     }
@@ -611,5 +605,5 @@ impl<F: Lends + ?Sized> Drop for Held<F> {
     }
 }
 
-/// The reason for an `expect` on the value: ending the body consumes its holder.
+/// The reason for an `expect` on the value: the end of the body consumes the holder.
 const HELD: &str = "nothing asks for the value of a body that has ended";

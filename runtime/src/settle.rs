@@ -1,4 +1,4 @@
-//! What the caller gets, by how body and exit ended.
+//! Decides the caller's result by how body and exit ended.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::report::{self, Failing, Kind, drop_quietly};
 pub(crate) enum Body<R, E> {
     Completed(R),
     Failed(Arc<E>),
-    /// The error came from beside the body.
+    /// The future beside the body failed with this error.
     FailedBeside(Arc<E>),
     Panicked(Payload),
 }
@@ -40,8 +40,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         }
     }
 
-    /// Replaces the result by the end from beside, which came first. The body's own error is
-    /// reported.
+    /// Replaces the result by the end that the future beside the body caused first. The body's own
+    /// error is reported.
     pub(crate) fn ended_before(self, context: &'static str, end: End<BodyError>) -> Self {
         match self {
             Self::Failed(error) | Self::FailedBeside(error) => {
@@ -75,8 +75,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> From<End<BodyError>> for Body<R, 
     }
 }
 
-/// What the body owes the caller while exit runs. If the caller goes away, a panic is reported
-/// here. An error is reported by the coroutine, whose exit may still suppress it.
+/// The body's result, which the caller gets after exit. If the caller goes away, a panic is
+/// reported here. An error is reported by the coroutine, because exit may still suppress it.
 pub(crate) struct Owed<R, E: fmt::Debug + Send + Sync + 'static> {
     context: &'static str,
     body: Option<Body<R, E>>,
@@ -94,7 +94,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
         self.body.take().expect("it is taken once")
     }
 
-    /// The table body × exit in the documentation of the crate.
+    /// Returns the caller's result, by the table body × exit in the documentation of the crate.
     #[inline]
     pub(crate) fn settle<D: Verdict>(
         mut self,
@@ -189,7 +189,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Drop for Owed<R, E> {
     }
 }
 
-/// Reports what is left after the caller has gone.
+/// Reports a panic of the body after the caller has gone, and drops any other result.
 #[cold]
 fn report_unsettled<R, E>(context: &'static str, body: Body<R, E>) {
     match body {
@@ -200,7 +200,7 @@ fn report_unsettled<R, E>(context: &'static str, body: Body<R, E>) {
     }
 }
 
-/// Reports what went wrong in the exit after the body panicked. The caller gets the body's panic.
+/// Reports an error or panic of the exit, because the caller gets the body's panic.
 fn report_exit<D, E: fmt::Debug + Send + Sync + 'static>(
     failing: Failing,
     exit: Result<Result<D, E>, Payload>,
@@ -212,9 +212,9 @@ fn report_exit<D, E: fmt::Debug + Send + Sync + 'static>(
     }
 }
 
-/// Exit shared the error, but has ended, and its share has dropped with its coroutine. (The
-/// exception is an exit that forgets, by `mem::forget`, the future of another exit that it calls by
-/// hand.)
+/// Takes the error out of its `Arc`. Exit had a share, but has ended, and dropped the share with
+/// its coroutine. (The exception is an exit that forgets, by `mem::forget`, the future of another
+/// exit that it calls by hand.)
 pub(crate) fn unshare<E>(error: Arc<E>) -> E {
     Arc::into_inner(error).expect("exit has ended, and dropped its share in the outcome")
 }

@@ -16,7 +16,7 @@ use crate::fallback;
 ///
 /// # Panics
 ///
-/// On a tokio runtime without a timer.
+/// If the tokio runtime has no timer.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut timer = Timer::new(limit);
@@ -27,18 +27,18 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     .await
 }
 
-/// Checks that there is a timer, before anything begins that needs a timer to end.
+/// Checks that a timer exists, before anything begins that needs a timer to end.
 ///
 /// # Panics
 ///
-/// On a tokio runtime without a timer.
+/// If the tokio runtime has no timer.
 pub(crate) fn check_timer() {
     drop(Timer::new(Duration::ZERO));
 }
 
 /// A timer of the runtime that it is created on or, if there is none, of this crate's thread.
 pub(crate) struct Timer {
-    /// `None` if the limit is so long that it never ends.
+    /// `None` if the limit is too long to ever be reached.
     deadline: Option<Instant>,
     on_fallback: bool,
     /// `None` if nothing can measure the time.
@@ -65,7 +65,8 @@ impl Timer {
             return;
         };
         let _there = runtime.enter();
-        // Must not be slowed down by a future that uses up the task's budget in each poll.
+        // Unconstrained, because a future that uses up the task's budget in each poll must not
+        // delay the timer.
         self.sleep = Some(Box::pin(unconstrained(time::sleep_until(deadline))));
     }
 

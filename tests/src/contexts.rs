@@ -9,7 +9,7 @@ use async_context_manager::testing::Faults;
 
 use crate::{Fact, Fault, Ledger, Seen, come_at, pause};
 
-/// How a part of a context, or a body, ends.
+/// The way in which a part of a context, or a body, ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// With `Ok`.
@@ -43,17 +43,17 @@ impl End {
     }
 }
 
-/// What runs beside a body.
+/// The script of the future beside a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Beside {
-    /// The number of polls after which it ends.
+    /// The number of polls after which the future ends.
     pub turns: usize,
-    /// How it ends. `None` if it goes on, unless a fault occurs there.
+    /// How the future ends. `None` if it goes on, unless a fault occurs in it.
     pub end: Option<End>,
 }
 
-/// What a context does. Enter and exit are each pending twice, so that the context can be dropped
-/// in them.
+/// The script of a context. Enter and exit are each pending twice, so that the context can be
+/// dropped in them.
 #[derive(Debug, Clone)]
 pub struct Script {
     /// Its name in the ledger.
@@ -64,11 +64,11 @@ pub struct Script {
     pub enter: End,
     /// How exit ends.
     pub exit: End,
-    /// What else goes wrong in the context.
+    /// The other faults of the context.
     pub faults: Faults,
     /// The context that this one is a member of: a stack, a `Vec`, a join.
     pub of: Option<&'static str>,
-    /// What it runs beside the body. A context without anything there ignores this.
+    /// The future beside the body. A context without such a future ignores this script.
     pub beside: Beside,
     /// How long its enter takes.
     pub enters_in: Duration,
@@ -77,7 +77,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Returns a script that only writes.
+    /// Returns a script without failures, which only writes to the ledger.
     #[must_use]
     pub fn new(name: &'static str, ledger: &Ledger) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Script {
         Self { exit, ..self }
     }
 
-    /// Sets what runs beside the body: after how many turns it ends, and how.
+    /// Sets after how many turns the future beside the body ends, and how.
     #[must_use]
     pub fn beside(self, turns: usize, end: Option<End>) -> Self {
         Self {
@@ -197,7 +197,7 @@ impl Script {
     }
 }
 
-/// Must not need a timer if there is nothing to wait for.
+/// Waits for the time. Without a time to wait for, it must not need a timer.
 async fn wait(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
@@ -260,7 +260,7 @@ pub async fn generated_suppressing(script: Script) -> Result<&'static str, Fault
     script.run_exit(outcome).await
 }
 
-/// The script as a generator with something beside the body.
+/// The script as a generator with a future beside the body.
 #[async_context]
 pub async fn accompanied(script: Script) -> Result<&'static str, Fault> {
     let name = script.run_enter().await?;
@@ -268,7 +268,7 @@ pub async fn accompanied(script: Script) -> Result<&'static str, Fault> {
     script.run_exit(outcome).await.map(|_| ())
 }
 
-/// The script as a suppressing generator with something beside the body.
+/// The script as a suppressing generator with a future beside the body.
 #[async_context(suppress)]
 pub async fn accompanied_suppressing(script: Script) -> Result<&'static str, Fault> {
     let name = script.run_enter().await?;
@@ -276,7 +276,7 @@ pub async fn accompanied_suppressing(script: Script) -> Result<&'static str, Fau
     script.run_exit(outcome).await
 }
 
-/// The script as a hand-written context with something beside the body.
+/// The script as a hand-written context with a future beside the body.
 #[derive(Debug)]
 pub struct AccompaniedByHand(pub Script);
 

@@ -1,8 +1,8 @@
 //! The laws that every run of every program must keep, whatever goes wrong in it.
 //!
-//! They are checked on the facts of a ledger. A context's name is its path: `a/b` is inside `a`,
-//! and no name occurs twice in a program. An error, or a panic, has the name of the place where it
-//! occurred.
+//! The laws are checked on the facts of a ledger. A context's name is its path: `a/b` is inside
+//! `a`, and no name occurs twice in a program. An error, or a panic, has the name of the place
+//! where it occurred.
 
 use std::any::Any;
 
@@ -18,9 +18,9 @@ pub enum Fact {
     Group(&'static str, Kind),
     /// The enter of this context begins, alone or as a member of a group.
     Enter {
-        /// Its path.
+        /// The path of the context.
         name: &'static str,
-        /// The group.
+        /// The group that the context is a member of.
         of: Option<&'static str>,
     },
     /// Enter has returned a value.
@@ -31,11 +31,11 @@ pub enum Fact {
     Body(&'static str, Seen),
     /// The body of this context, or group, was dropped.
     Dropped(&'static str),
-    /// What runs beside the body of this context begins.
+    /// The future beside the body of this context begins.
     Beside(&'static str),
-    /// What runs beside the body has ended the body, unless that had ended before.
+    /// The future beside the body has ended the body, unless the body had ended before.
     EndedBeside(&'static str, Seen),
-    /// What runs beside the body has ended, or was dropped.
+    /// The future beside the body has ended, or was dropped.
     NotBeside(&'static str),
     /// Exit begins, and sees this outcome.
     Exit(&'static str, Seen),
@@ -58,7 +58,7 @@ pub enum Fact {
     ToldOfCut,
     /// The program's own code got this error, or panic, and dealt with it.
     Handled(&'static str),
-    /// The program has ended, or begins to drop.
+    /// The program has ended, or is about to be dropped.
     Over,
 }
 
@@ -73,7 +73,7 @@ pub enum Kind {
     Together,
 }
 
-/// An outcome, or how something ended.
+/// An outcome, or the end of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// `Ok`.
@@ -82,12 +82,12 @@ pub enum Seen {
     Failed(&'static str),
     /// This panic.
     Panicked(&'static str),
-    /// It was dropped.
+    /// The part was dropped.
     Cancelled,
 }
 
 impl Seen {
-    /// Returns what an exit sees.
+    /// Returns the outcome that an exit sees.
     #[must_use]
     pub fn of(outcome: &Outcome) -> Self {
         match outcome {
@@ -108,7 +108,7 @@ impl Seen {
         Self::Panicked(name.copied().unwrap_or("not a name"))
     }
 
-    /// Returns what is seen outside, after an inner exit has ended.
+    /// Returns the end that is seen outside, after an inner exit has ended.
     fn after(self, exit: Self, suppresses: bool) -> Self {
         match (self, exit) {
             (Self::Failed(_), Self::Completed) if suppresses => Self::Completed,
@@ -127,18 +127,18 @@ pub enum Law {
     Once,
     /// An exit begins after the exits of all contexts inside have ended.
     Order,
-    /// Exit sees how the body really ended, by itself or from beside.
+    /// Exit sees how the body really ended: by itself, or by the future beside it.
     Outcome,
-    /// What runs beside a body begins once, after enter, and is gone when exit begins.
+    /// The future beside a body begins once, after enter, and is gone when exit begins.
     Beside,
     /// Each error, and each panic, is either returned, reported, suppressed, or dealt with by the
     /// program: exactly one of these.
     Errors,
-    /// Nothing is left in the background.
+    /// No exit is left in the background.
     Left,
 }
 
-/// Returns the laws that a run breaks, each with what is wrong.
+/// Returns the laws that a run breaks, each with a description.
 #[must_use]
 pub fn broken_laws<R: AsRef<Report>>(
     facts: &[Fact],
@@ -324,9 +324,9 @@ impl Run<'_> {
         }
     }
 
-    /// What this member of the group may see when it exits after these facts. If the body was ended
-    /// from beside a member, the members inside that one see a cancellation, unless they are side
-    /// by side.
+    /// Returns the outcomes that this member of the group may see when it exits after these facts.
+    /// If a member's future beside the body ended it, the members inside that member see a
+    /// cancellation, unless they are side by side.
     fn outcomes_in(&self, group: &str, name: &str, before: &[Fact]) -> Vec<Seen> {
         let kind = self.kind_of(group);
         let dropped = before
@@ -370,7 +370,7 @@ impl Run<'_> {
         self.entering().contains(&(name, Some(group)))
     }
 
-    /// What the next member of the group to exit must see after these facts.
+    /// Returns the outcome that the next member of the group to exit must see after these facts.
     fn outcome_in(&self, group: &str, before: &[Fact]) -> Seen {
         let kind = self.kind_of(group);
         let is_member = |name: &str| self.is_member(group, name);
@@ -399,7 +399,8 @@ impl Run<'_> {
         self.after_exits(group, seen, before, |_| false)
     }
 
-    /// What is seen after the exits of the members so far, without the members that are left out.
+    /// Returns the end that is seen after the exits of the members so far, without the members that
+    /// are left out.
     fn after_exits(
         &self,
         group: &str,
@@ -499,11 +500,11 @@ fn body(facts: &[Fact], label: &str) -> Option<Seen> {
     })
 }
 
-/// What the exit of this context may see after these facts.
+/// Returns the outcomes that the exit of this context may see after these facts.
 ///
-/// A body that was ended from beside was dropped, unless it is code that holds a guard: such code
-/// ends its body itself, and what came first counts. What happens at the same time in another
-/// thread may come before or after.
+/// If the future beside the body ended it, the body was dropped. The exception is code that holds a
+/// guard: such code ends its body itself, and the end that came first counts. An end at the same
+/// time in another thread may come before or after.
 fn outcomes(facts: &[Fact], label: &str) -> Vec<Seen> {
     let position = |is_it: &dyn Fn(&Fact) -> bool| facts.iter().position(is_it);
     let ended = facts.iter().enumerate().find_map(|(at, fact)| match fact {

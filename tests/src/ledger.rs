@@ -17,12 +17,12 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Returned by [`Ledger::unless_over`].
+/// The value that [`Ledger::unless_over`] returns.
 #[derive(Debug)]
 pub struct Unless(Ledger, Option<Fact>);
 
 impl Unless {
-    /// The part has ended by itself: the fact is not recorded.
+    /// Discards the fact, because the part has ended by itself.
     pub fn is_over(mut self) {
         self.1 = None;
     }
@@ -61,7 +61,7 @@ impl Ledger {
             .push(fact);
     }
 
-    /// All facts so far.
+    /// Returns all facts so far.
     #[must_use]
     pub fn facts(&self) -> Vec<Fact> {
         self.facts.lock().expect("no test panics in here").clone()
@@ -74,13 +74,13 @@ impl Ledger {
         Unless(self.clone(), Some(fact))
     }
 
-    /// All lines so far, joined by commas.
+    /// Returns all lines so far, joined by commas.
     #[must_use]
     pub fn text(&self) -> String {
         self.lines().join(", ")
     }
 
-    /// All lines so far.
+    /// Returns all lines so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().expect("no test panics in here").clone()
@@ -99,7 +99,7 @@ impl Ledger {
         }
     }
 
-    /// The number of lines with this beginning.
+    /// Returns the number of lines with this beginning.
     #[must_use]
     pub fn count(&self, start: &str) -> usize {
         self.lines()
@@ -122,9 +122,9 @@ impl Ledger {
         OnDrop(self.clone(), line)
     }
 
-    /// Checks what holds for nested contexts however they end: each context that was entered is
-    /// exited once, an exit begins when everything that was entered after it has been exited, and
-    /// nothing is left.
+    /// Checks the laws of nested contexts, which hold however they end: each context that was
+    /// entered is exited once, an exit begins when all contexts that were entered later have been
+    /// exited, and no context is left.
     pub fn check_nesting(&self) {
         let mut open: Vec<&str> = Vec::new();
         let mut exiting: Vec<&str> = Vec::new();

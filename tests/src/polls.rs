@@ -35,8 +35,8 @@ pub async fn poll_times<F: Future>(future: F, polls: usize) -> Option<F::Output>
     None
 }
 
-/// Runs the program again and again, dropped after 0, 1, 2, … polls, until it ends by itself.
-/// Passes each run to the check when nothing runs in the background any more.
+/// Runs the program again and again, and drops it after 0, 1, 2, … polls, until it ends by itself.
+/// Passes each run to the check when no exit runs in the background any more.
 pub async fn cancel_at_every_poll<T>(
     stage: &Stage,
     program: impl AsyncFn(Ledger) -> T,

@@ -1,4 +1,4 @@
-//! What a program of the corpus gets: a ledger, and faults.
+//! The argument of a program of the corpus: a ledger, and faults.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,9 +15,9 @@ use crate::{ByHand, End, Fact, Fault, Kind, Ledger, Script, Seen, generated, pau
 /// One run of one program.
 #[derive(Debug, Clone, Default)]
 pub struct Scene {
-    /// What happens in the run.
+    /// The events of the run.
     pub ledger: Ledger,
-    /// What goes wrong in the run.
+    /// The faults of the run.
     pub faults: Faults,
 }
 
@@ -55,8 +55,7 @@ impl Scene {
         ByHand::new(self.script(name))
     }
 
-    /// Returns an open context: its value and its exit are for an `adopt`, a `defer` or a
-    /// `closing`.
+    /// Returns an open context, whose value and exit are for an `adopt`, a `defer` or a `closing`.
     #[must_use]
     pub fn opened(&self, script: Script) -> ByHand<()> {
         let Script { name, of, .. } = script;
@@ -72,7 +71,7 @@ impl Scene {
         name
     }
 
-    /// An await that may fail.
+    /// Awaits once, and may fail.
     ///
     /// # Errors
     ///
@@ -207,7 +206,7 @@ pub fn come_at(
     end.come()
 }
 
-/// Leaks the name, once for equal names. There are few of them.
+/// Leaks the name, but only once for equal names, of which there are few.
 pub(crate) fn intern(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 

@@ -1,5 +1,4 @@
-//! Where a test runs: on each tokio runtime, without other tests in the process, with the reports
-//! caught.
+//! Runs a test on each tokio runtime, without other tests in the process, and catches the reports.
 
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +7,8 @@ use async_context_manager::detached;
 use async_context_manager::report::{self, Kind, Report};
 use tokio::runtime::{Builder, Runtime};
 
-/// The hook and the count of detached exits belong to the process: one test at a time.
+/// Lets only one test run at a time, because the hook and the count of detached exits belong to the
+/// process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 static REPORTS: Mutex<Vec<(Kind, String)>> = Mutex::new(Vec::new());
@@ -40,7 +40,7 @@ impl Stage {
         }
     }
 
-    /// Takes the reports since the last call: kind and error, or panic message.
+    /// Takes the reports since the last call, each with its kind and its error or panic message.
     #[must_use]
     pub fn reports(&self) -> Vec<(Kind, String)> {
         std::mem::take(&mut *reports())
@@ -53,7 +53,8 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// A report that the test has not asked for is an error that was lost, or reported twice.
+    /// Fails if a report is left: an error that the test has not asked for was lost, or reported
+    /// twice.
     fn drop(&mut self) {
         let left = self.reports();
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,8 +69,8 @@ impl Drop for Stage {
     }
 }
 
-/// Runs the test on both of tokio's runtimes, with paused time where possible, and waits for what
-/// is left in the background.
+/// Runs the test on both of tokio's runtimes, with paused time where possible, and waits for the
+/// exits in the background.
 pub fn everywhere<T: AsyncFn(&Stage)>(test: T) {
     on_current_thread(&test);
     on_multi_thread(&test);
@@ -101,8 +102,7 @@ fn on(runtime: &Runtime, test: impl AsyncFn(&Stage)) {
     assert_eq!(detached::count(), 0);
 }
 
-/// Runs an ignored test of the calling program, in a process of its own, and returns what that
-/// writes to stderr.
+/// Runs an ignored test of the calling program in a process of its own, and returns its stderr.
 #[must_use]
 pub fn in_a_process_of_its_own(test: &str) -> String {
     let mut process = Command::new(std::env::current_exe().expect("this is a program"));

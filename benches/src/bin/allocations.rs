@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
-//! How many allocations, and how many bytes of them, a use takes: a line for each way, for `compare`.
+//! Counts the allocations of a use and their bytes, and prints a line for each way, for `compare`.
 //!
-//! A program of its own, because what counts is an allocator that makes an allocation almost twice as dear:
-//! timed with it, the floor would be too high, and all ratios to it too low.
+//! This is a program of its own, because its counting allocator makes an allocation almost twice as
+//! dear. In times with that allocator, the floor would be too high, and all ratios to the floor too
+//! low.
 
 use benches::work::Way;
 use benches::{dropped, large, neighbours, nested, streams, ways};
@@ -21,7 +22,7 @@ const WAYS: [&[Way]; 9] = [
 
 fn main() {
     for way in WAYS.into_iter().flatten() {
-        // What is left is the uses alone: the first also pays for what is set up once.
+        // Only later uses are counted, because the first also pays for the set-up.
         way.run(100);
         let ([count, bytes], [more, more_bytes]) = (allocated(*way, 100), allocated(*way, 1_100));
         let each = |few: f64, many: f64| (many - few) / 1_000.0;

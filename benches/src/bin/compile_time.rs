@@ -1,11 +1,13 @@
 #![forbid(unsafe_code)]
-//! What `#[async_context]` costs when compiling, against the same contexts written by hand.
+//! Measures what `#[async_context]` costs when compiling, against the same contexts written by
+//! hand.
 //!
-//! `cargo run --release -p benches --bin compile_time` writes two crates to a temporary directory: one
-//! with functions under the attribute, one with the trait implemented by hand, with the same bodies,
-//! each used once. The dependencies are compiled first. Then `cargo check` and `cargo build` of either
-//! crate are timed in turns, from scratch (not incremental), and the medians are printed: command,
-//! seconds by attribute, seconds by hand, ratio. The ratio includes what cargo and rustc need for any crate.
+//! `cargo run --release -p benches --bin compile_time` writes two crates to a temporary directory.
+//! One has functions under the attribute, and the other implements the trait by hand, with the same
+//! bodies. Each context is used once. The dependencies are compiled first. Then `cargo check` and
+//! `cargo build` of both crates are timed in turns, from scratch (not incremental), and the medians
+//! are printed: command, seconds by attribute, seconds by hand, ratio. The ratio includes the time
+//! that cargo and rustc need for any crate.
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,7 +19,7 @@ use std::{env, fs};
 const CONTEXTS: usize = 200;
 const ROUNDS: usize = 7;
 
-/// What both crates begin with.
+/// The beginning of both crates.
 const COMMON: &str = "
 #![allow(dead_code)]
 use async_context_manager::prelude::*;
@@ -141,7 +143,7 @@ fn write_crates(scratch: &Path) -> io::Result<()> {
     let manifest =
         format!("[workspace]\nresolver = \"3\"\nmembers = [\"{ATTRIBUTE}\", \"{HAND}\"]\n");
     fs::write(scratch.join("Cargo.toml"), manifest)?;
-    // What this program was compiled with is there without a network.
+    // The dependencies of this program are available without a network.
     fs::copy(workspace.join("Cargo.lock"), scratch.join("Cargo.lock"))?;
     let runtime = workspace.join("runtime").canonicalize()?;
     for (name, template) in [(ATTRIBUTE, BY_ATTRIBUTE), (HAND, BY_HAND)] {
@@ -166,7 +168,7 @@ fn source_of(scratch: &Path, name: &str) -> std::path::PathBuf {
     scratch.join(name).join("src/lib.rs")
 }
 
-/// Compiles one crate anew, and what it depends on if that has not been done.
+/// Compiles a crate anew, and its dependencies if they are not compiled yet.
 fn compile(scratch: &Path, command: &str, name: &str) -> io::Result<Duration> {
     let source = fs::File::options()
         .append(true)

@@ -1,14 +1,15 @@
 #![forbid(unsafe_code)]
-//! How many instructions a use takes, as callgrind counts them, against the numbers that are checked in.
+//! Compares the instructions of a use, as callgrind counts them, with the numbers that are checked
+//! in.
 //!
-//! `cargo run --release -p benches --bin instructions` fails where a way takes over 3 % more than
-//! `benches/instructions.txt` says; `-- --bless` writes that file anew. Unlike a time, the count does not depend on
-//! what else the machine does. It does depend on the compiler: the numbers hold for the one that is
-//! named in the file, and with another one this fails and says so. It depends a little on the
-//! system's allocator and `memcpy` too.
+//! `cargo run --release -p benches --bin instructions` fails if a way takes over 3 % more than
+//! `benches/instructions.txt` says; `-- --bless` writes that file anew. Unlike a time, the count
+//! does not depend on the load of the machine. But it depends on the compiler: the numbers hold for
+//! the compiler that the file names, and with another compiler this program fails and says so. It
+//! depends a little on the system's allocator and `memcpy` too.
 //!
-//! It needs valgrind, and nothing else: gungraun's runner, which does this and more, would be 175
-//! crates to compile wherever this runs, and keeps its numbers outside of the repository.
+//! This program needs only valgrind. gungraun's runner, which does this and more, would be 175
+//! crates to compile wherever this runs, and keeps its numbers outside the repository.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -43,7 +44,7 @@ const WAYS: [Way; 9] = [
 
 const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 
-/// In percent.
+/// The increase that is allowed, in percent.
 const TOLERANCE: u64 = 3;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -66,7 +67,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut is_worse = false;
     println!("way\tinstructions\tlimit");
     for way in WAYS {
-        // What is left is the uses alone, without the start and the end of the program.
+        // The difference is the uses alone, without the start and the end of the program.
         let uses = count(&profile, way, 1_100)? - count(&profile, way, 100)?;
         let each = uses / 1_000;
         let _ = writeln!(blessed, "{}\t{each}", way.key);
@@ -92,7 +93,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::from(u8::from(is_worse)))
 }
 
-/// The instructions of the whole program.
+/// Returns the instructions of the whole program.
 fn count(profile: &Path, way: Way, uses: u32) -> Result<u64, Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("callgrind.out");

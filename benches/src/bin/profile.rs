@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Does the work in one way only, so many times, for a profiler to look at:
+//! Does the work many times in one way, for a profiler:
 //!
 //! ```sh
 //! cargo build --release -p benches --bin profile
@@ -12,9 +12,9 @@ use clap::Parser;
 
 #[derive(Parser)]
 struct Args {
-    /// One that does not exist lists all.
+    /// The key of the way. An unknown key lists all keys.
     way: String,
-    /// With none, the runtime starts and ends.
+    /// The number of uses. With 0, the runtime only starts and ends.
     uses: u32,
 }
 

@@ -1,10 +1,10 @@
 #![forbid(unsafe_code)]
-//! What contexts add to a program that runs on tokio anyway.
+//! Measures how much contexts add to a program that runs on tokio anyway.
 //!
-//! `cargo run --release -p benches --bin size` builds four programs in a temporary directory, in release: with
-//! no context, with the first one, and with many different ones, generators or written by hand; each against
-//! the same work without a context, as a plain function. It prints the bytes of machine code (`.text`) that a
-//! context adds, and needs `size`, of binutils.
+//! `cargo run --release -p benches --bin size` builds release programs in a temporary directory:
+//! with no context, with the first context, and with many different contexts, which are generators
+//! or written by hand. Each is compared with the same work in a plain function. It prints the bytes
+//! of machine code (`.text`) that a context adds, and needs `size`, of binutils.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -14,10 +14,10 @@ use std::{env, fs};
 
 use benches::command::output;
 
-/// How many different contexts a program has that has many.
+/// The number of contexts in a program with many different contexts.
 const MANY: u32 = 50;
 
-/// What all programs begin with. What is opened can fail, and waits.
+/// The beginning of all programs. The open function can fail, and waits.
 const COMMON: &str = "
 #![allow(dead_code, unused_imports)]
 use async_context_manager::prelude::*;
@@ -43,7 +43,7 @@ async fn work(value: &mut Vec<u64>) -> Result<u64, Failed> {
 }
 ";
 
-/// The way to write one piece of work, in whose names `N` is its number.
+/// The source of one piece of work. `N` in its names stands for its number.
 type Source = &'static str;
 
 const INLINE: Source = "
@@ -118,7 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The bytes of machine code of a program with so many uses.
+/// Returns the bytes of machine code of a program with this many uses.
 fn text(directory: &Path, source: Source, count: u32) -> Result<i64, Box<dyn Error>> {
     let mut program = String::from(COMMON);
     let mut uses = String::new();

@@ -1,10 +1,12 @@
 #![forbid(unsafe_code)]
-//! Contexts at full speed on all cores, with errors, panics, time limits and aborts at random, nested,
-//! held by guards and on stacks; and at the end, each one that was entered has been exited.
+//! Runs contexts at full speed on all cores: nested, held by guards and on stacks, with errors,
+//! panics, time limits and aborts at random. Checks at the end that each context that was entered
+//! has been exited.
 //!
-//! `cargo run --release -p benches --bin soak -- --seconds 60` prints, each second, how many contexts
-//! were entered and exited, how many exits are in the background, and the memory of the process. The
-//! last line is `entered = N, exited = N, left = 0, lost = 0`, and the exit code 0 only if it is so.
+//! `cargo run --release -p benches --bin soak -- --seconds 60` prints, each second, how many
+//! contexts were entered and exited, how many exits are in the background, and the memory of the
+//! process. The last line is `entered = N, exited = N, left = 0, lost = 0`, and the exit code is 0
+//! only if these numbers are right.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -47,7 +49,8 @@ thread_local! {
     static RANDOM: Cell<u64> = const { Cell::new(0) };
 }
 
-/// One time in so many. Contexts have no random numbers of their own: each thread has some.
+/// Returns `true` one time in this many. The random numbers belong to the thread, because contexts
+/// have none of their own.
 fn one_in(times: u64) -> bool {
     RANDOM.with(|state| {
         // splitmix64
@@ -69,7 +72,7 @@ async fn trouble() -> Result<(), Trouble> {
     if one_in(20) { Err(Trouble) } else { Ok(()) }
 }
 
-/// Counts what is entered and exited; each half may wait, fail or panic.
+/// A context that counts its enters and exits. Each half may wait, fail or panic.
 #[async_context]
 async fn counted() -> Result<u64, Trouble> {
     trouble().await?;
@@ -113,7 +116,7 @@ async fn body() -> Result<(), Trouble> {
     trouble().await
 }
 
-/// One of the ways to use contexts.
+/// Uses contexts in one of several ways.
 async fn program(way: u8) -> Result<(), Trouble> {
     match way {
         0 => counted().with(async |_| body().await).await,
@@ -177,7 +180,7 @@ async fn work(until: Instant, seed: u64) {
         if random.random_range(0..200_u8) == 0 {
             running.abort_all();
         }
-        // An error is an aborted task, or one that panicked on purpose.
+        // An error is from an aborted task, or from a task that panicked on purpose.
         drop(running.join_next().await);
     }
     running.abort_all();
@@ -233,7 +236,7 @@ fn main() -> ExitCode {
     }
     runtime.block_on(async {
         for worker in workers {
-            // It does not panic: its programs are tasks of their own.
+            // The worker does not panic, because its programs are tasks of their own.
             let _ = worker.await;
         }
         detached::drain_timeout(Duration::from_mins(1)).await;

@@ -1,4 +1,4 @@
-//! A task is aborted while another thread lets it go on.
+//! A task is aborted while another thread lets the task go on.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -97,7 +97,7 @@ fn a_task_that_is_aborted_when_the_last_await_of_exit_is_ready_exits_once() {
     );
 }
 
-/// A context whose enter waits for the gate, and may be given up there.
+/// Returns a context whose enter waits for the gate, and may be given up there.
 fn entering_by(
     ledger: &Ledger,
     name: &'static str,

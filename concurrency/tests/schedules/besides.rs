@@ -1,4 +1,4 @@
-//! What runs beside a body ends it, while the body ends by itself, or is given up, on another
+//! The future beside a body ends it, while the body ends by itself, or is given up, on another
 //! thread.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::ledger::{Ledger, Step, Trouble};
 use crate::report::Kind;
 use crate::steps::{Gate, tell, with};
 
-/// A context that ends its body when the gate opens.
+/// Returns a context that ends its body when the gate opens.
 fn lease(
     ledger: &Ledger,
     lost: Gate,
@@ -45,7 +45,7 @@ fn exits_once(ledger: &Ledger) {
     }
 }
 
-/// Each of the two ways is met in some schedule.
+/// Counts the two ways in which a body ends, so that a test fails if no schedule takes one of them.
 struct Seen {
     lost: AtomicUsize,
     kept: AtomicUsize,
@@ -89,7 +89,7 @@ fn a_body_ends_by_itself_or_from_beside_and_exit_runs_once() {
             let ledger = ledger.clone();
             async move {
                 let is_lost = with(context, body).await.is_err();
-                // Where both end in one poll, the body's result counts.
+                // If both end in one poll, the body's result counts.
                 assert!(late(&ledger) <= usize::from(!is_lost));
                 SEEN.note(is_lost);
             }

@@ -1,4 +1,4 @@
-//! Enters that wait until there are fewer exits in the background, and force.
+//! Enters that wait until there are fewer exits in the background, and `force`.
 
 use std::future::pending;
 use std::runtime::Runtime;
@@ -9,7 +9,7 @@ use crate::ledger::Step;
 use crate::report::Kind;
 use crate::steps::{in_use, tell, with};
 
-/// No alarm goes off here: one that is forgotten at the door waits for ever.
+/// No alarm goes off here, so an enter that is forgotten at the door waits for ever.
 #[test]
 fn every_enter_that_waits_is_let_in() {
     tell(|ledger| {

@@ -1,4 +1,4 @@
-//! Drains, while others hand over.
+//! Drains while other threads hand exits over.
 
 use std::thread::{self, block_on};
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! In the place of the runtime's module of this name: a runtime that a story can stop, and do
-//! without.
+//! Replaces the runtime's module of this name by a runtime that a story can stop, and do without.
 
 use std::runtime::{Handle, Runtime};
 use std::sync::{Mutex, MutexGuard};
@@ -17,7 +16,7 @@ struct Fallback {
     runtime: Option<Runtime>,
 }
 
-/// Started when it is needed for the first time in a story.
+/// Returns the runtime, which starts when a story first needs it.
 pub(crate) fn runtime() -> Option<Handle> {
     let mut fallback = lock();
     if !fallback.is_there {
@@ -27,12 +26,12 @@ pub(crate) fn runtime() -> Option<Handle> {
     Some(runtime.handle().clone())
 }
 
-/// From now on the system has no thread for it.
+/// Pretends from now on that the system has no thread for the runtime.
 pub(crate) fn withhold() {
     lock().is_there = false;
 }
 
-/// Nothing is polled in another way while this is there: there are no stacks here.
+/// This changes nothing, because no story has a stack.
 pub(crate) struct EachAlone;
 
 impl EachAlone {
@@ -41,7 +40,7 @@ impl EachAlone {
     }
 }
 
-/// As it was before the story.
+/// Restores the state before the story.
 pub(crate) fn reset() {
     let runtime = {
         let mut fallback = lock();

@@ -1,4 +1,4 @@
-//! The hook is replaced while others report.
+//! The hook is replaced while other threads report.
 
 use std::thread::{self, block_on};
 

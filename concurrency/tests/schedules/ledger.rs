@@ -1,4 +1,4 @@
-//! What happened to the contexts of a story, in order.
+//! The ledger of a story: the steps of its contexts, in order.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +17,7 @@ pub(crate) enum Step {
     Entered,
     ExitBegins,
     ExitEnds,
-    /// The use of it has returned to its caller.
+    /// The use of the context has returned to its caller.
     Returned,
     Reported(report::Kind),
 }
@@ -26,7 +26,7 @@ pub(crate) enum Step {
 pub(crate) struct Ledger(Arc<Mutex<Vec<(&'static str, Step)>>>);
 
 impl Ledger {
-    /// A context with an await in enter, and one in exit.
+    /// Returns a context with an await in enter and another in exit.
     pub(crate) fn context(
         &self,
         name: &'static str,
@@ -34,7 +34,7 @@ impl Ledger {
         self.exiting(name, async { Ok(()) })
     }
 
-    /// One whose exit ends with this.
+    /// Returns a context whose exit awaits `exit`, and ends with its result.
     pub(crate) fn exiting<F>(
         &self,
         name: &'static str,
@@ -77,8 +77,8 @@ impl Ledger {
         self.count(name, step) > 0
     }
 
-    /// Each of these that was entered has been exited once, before the exit of the next one began,
-    /// and there was nothing to report.
+    /// Checks that each of these contexts that was entered has been exited once, before the exit of
+    /// the next one began, and that nothing was reported about them.
     pub(crate) fn check(&self, inside_out: &[&'static str]) {
         for name in inside_out {
             let entered = self.count(name, Step::Entered);
@@ -97,8 +97,8 @@ impl Ledger {
         }
     }
 
-    /// It may have been opened several times, one after the other, and has been closed as often.
-    /// Gives how often.
+    /// Checks that a context that may have been opened several times, one after the other, has been
+    /// closed as often. Returns this number.
     pub(crate) fn check_in_turn(&self, name: &'static str) -> usize {
         let steps = self.steps();
         let of_it: Vec<_> = steps.iter().filter(|noted| noted.0 == name).collect();

@@ -1,7 +1,7 @@
 //! The core of the runtime under many schedules of its threads: see the library of this package.
 //!
-//! Each test is a story: threads that use contexts, and what is true at the end, in whatever order
-//! their steps come. A deadlock, and so a drain that does not return, fails by itself.
+//! Each test is a story: some threads use contexts, and the claims at the end must hold in whatever
+//! order their steps come. shuttle itself fails a deadlock, and so a drain that does not return.
 
 #![expect(
     dead_code,

@@ -11,7 +11,7 @@ use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::steps::{Gate, in_use, tell, with};
 
-/// Runs it as a task on three workers, and waits until all is over.
+/// Runs the future as a task on three workers, and waits until all exits have ended.
 fn run(future: impl Future<Output = ()> + Send + 'static) {
     let runtime = Runtime::new(3);
     let task = runtime.handle().spawn(future);

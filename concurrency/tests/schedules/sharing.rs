@@ -1,4 +1,4 @@
-//! Users of one context, which opens for the first and closes with the last.
+//! The users of one context, which opens for the first user and closes with the last.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::steps::tell;
 type Users = Shared<(), Trouble>;
 type Use = Pin<Box<dyn Future<Output = Result<(), Arc<Trouble>>> + Send>>;
 
-/// A use with an await in its body.
+/// Returns a use with an await in its body.
 fn a_use(users: &Users) -> Use {
     Box::pin(scope::run(
         users.clone(),
@@ -37,7 +37,7 @@ fn user(users: &Users) -> JoinHandle<Result<(), Arc<Trouble>>> {
     thread::spawn(move || block_on(used))
 }
 
-/// Polls a use so many times, and drops it.
+/// Polls a use this many times, and drops it.
 fn user_who_goes(users: &Users, polls: usize) -> JoinHandle<()> {
     let mut used = a_use(users);
     thread::spawn(move || {
@@ -47,7 +47,7 @@ fn user_who_goes(users: &Users, polls: usize) -> JoinHandle<()> {
                 return Poll::Ready(());
             }
             left -= 1;
-            // It may be woken by nobody.
+            // Woken here, because nobody else may wake the use.
             cx.waker().wake_by_ref();
             Poll::Pending
         }));
@@ -108,7 +108,7 @@ fn a_failed_opening_is_the_error_of_those_who_waited_and_of_no_other() {
 #[test]
 fn users_who_go_in_the_middle_hold_up_nobody() {
     for polls in 1..=5 {
-        // The story can't take anything along.
+        // A story is `Copy` and `'static`, and here a function without captures.
         let story: fn(&Ledger) = match polls {
             1 => |ledger| go_after(ledger, 1),
             2 => |ledger| go_after(ledger, 2),

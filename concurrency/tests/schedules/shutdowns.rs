@@ -1,4 +1,4 @@
-//! A runtime shuts down while it is handed exits.
+//! A runtime shuts down while exits are handed over to it.
 
 use std::future::pending;
 use std::runtime::Runtime;
@@ -10,7 +10,7 @@ use crate::ledger::{Ledger, Step};
 use crate::report::Kind;
 use crate::steps::{Gate, in_use, tell, with};
 
-/// A task in the body of two contexts is aborted while its runtime shuts down.
+/// Aborts a task in the body of two contexts while its runtime shuts down.
 fn abort_and_shut_down(ledger: &Ledger) {
     let runtime = Runtime::new(2);
     let inner = ledger.context("inner");
@@ -31,7 +31,7 @@ fn abort_and_shut_down(ledger: &Ledger) {
     block_on(detached::drain());
 }
 
-/// A thread that is not the runtime's hands over to it, while it shuts down.
+/// Hands an exit over from a thread outside the runtime, while the runtime shuts down.
 fn drop_and_shut_down(ledger: &Ledger) {
     let runtime = Runtime::new(1);
     let handle = runtime.handle().clone();
@@ -47,7 +47,7 @@ fn drop_and_shut_down(ledger: &Ledger) {
     block_on(detached::drain());
 }
 
-/// What was entered was exited once, or else reported as lost, once.
+/// Checks that a context that was entered was exited once, or else reported as lost once.
 fn check_lost(ledger: &Ledger, name: &'static str) {
     let entered = ledger.count(name, Step::Entered);
     let ended = ledger.count(name, Step::ExitEnds);

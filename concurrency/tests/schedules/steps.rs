@@ -1,4 +1,4 @@
-//! What the stories are made of.
+//! The parts that the stories are made of.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
@@ -16,7 +16,8 @@ use crate::ledger::{Ledger, Trouble};
 use crate::report;
 use crate::scope::{self, Live};
 
-/// Tells the story under each schedule. When it has been told nothing is left in the background.
+/// Tells the story under each schedule, and waits at its end until no exit is left in the
+/// background.
 pub(crate) fn tell(story: impl Fn(&Ledger) + Copy + Send + Sync + 'static) {
     std::check(move || {
         let ledger = Ledger::default();
@@ -28,7 +29,7 @@ pub(crate) fn tell(story: impl Fn(&Ledger) + Copy + Send + Sync + 'static) {
     });
 }
 
-/// Opens once, for all who wait.
+/// A gate that opens once, for all that wait.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate(Arc<(AtomicBool, Notify)>);
 
@@ -54,7 +55,7 @@ impl Gate {
     }
 }
 
-/// Uses the context, as `with` does.
+/// Uses the context as `with` does.
 pub(crate) async fn with<C, B>(context: C, body: B) -> Result<(), Trouble>
 where
     C: AsyncContext<Value = (), Error = Trouble, Verdict = ()> + 'static,
@@ -72,7 +73,7 @@ where
 /// A context in use, whose body does not end.
 pub(crate) type InUse = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
 
-/// Enters it, here and now.
+/// Enters the context, here and now.
 pub(crate) async fn in_use<C>(context: C) -> InUse
 where
     C: AsyncContext<Value = (), Error = Trouble, Verdict = ()> + 'static,

@@ -1,5 +1,4 @@
-//! In the place of the runtime's module of this name: time does not pass here, and no limit is
-//! reached.
+//! Replaces the runtime's module of this name. Time does not pass here, and no limit is reached.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -8,7 +8,7 @@ static GUARDS: AtomicU64 = AtomicU64::new(0);
 /// The number of guards that are alive now.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts as a living guard until it drops.
+/// A token that counts as a living guard until it drops.
 #[derive(Debug)]
 pub(super) struct Alive;
 
@@ -18,8 +18,8 @@ impl Alive {
         Self
     }
 
-    /// Returns `true` if there is a guard that could wait for what is given up now. A guard that is
-    /// opened later is younger, and does not wait for it.
+    /// Returns `true` if a guard is alive that could wait for a context that is given up now. A
+    /// guard that is opened later is younger, so it does not wait for that context.
     pub(super) fn is_there() -> bool {
         ALIVE.load(Ordering::Relaxed) != 0
     }
@@ -31,7 +31,7 @@ impl Drop for Alive {
     }
 }
 
-/// When a context was opened. Younger contexts have greater numbers.
+/// A number that tells when a context was opened. Younger contexts have greater numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Number(u64);
 
@@ -39,13 +39,13 @@ impl Number {
     /// Less than the number of every context.
     pub(super) const NONE: Self = Self(0);
 
-    /// The number of a guard that is opened now. No other context has the same number.
+    /// Returns the number of a guard that is opened now. No other context has the same number.
     pub(super) fn of_a_guard() -> Self {
         Self(GUARDS.fetch_add(2, Ordering::Relaxed) + 2)
     }
 
-    /// The number of any other context that is opened now. It needs no counter of its own, because
-    /// it is only compared with the numbers of guards, never with that of another such context.
+    /// Returns the number of any other context that is opened now. Such a number needs no counter,
+    /// because it is compared only with the numbers of guards.
     pub(super) fn of_another() -> Self {
         Self(GUARDS.load(Ordering::Relaxed) | 1)
     }
@@ -53,9 +53,9 @@ impl Number {
 
 /// The age of a context, as seen from where it is. Younger contexts have greater ages.
 ///
-/// If a context was opened inside another one and outlives that one, its age is the age of the
-/// ended context, followed by its own. Four numbers are kept, so after four such steps the last
-/// ones are cut off. Contexts of the same age do not wait for each other.
+/// If a context outlives the context that it was opened in, its age is the age of the ended
+/// context, followed by its own number. Only the first four numbers of an age are kept. Contexts of
+/// the same age do not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Age([Number; 4]);
 
@@ -64,7 +64,8 @@ impl Age {
         Self([opened, Number::NONE, Number::NONE, Number::NONE])
     }
 
-    /// The age of a context inside one with the age `outer`, seen from around that one.
+    /// Returns the age of a context inside another one of the age `outer`, as seen from outside
+    /// that other context.
     pub(super) fn inside_of(self, outer: Self) -> Self {
         let mut age = outer;
         let free = age

@@ -17,13 +17,15 @@ pub(super) struct Entry {
     pub(super) number: Number,
     /// The list of the code that gave the context up, if that code keeps a list.
     pub(super) list: Option<Arc<List>>,
-    /// Its position in that list, whose lock guards it.
+    /// The position in that list. The lock of the list guards the position.
     slot: AtomicUsize,
-    /// `true` once nobody waits for it any more, because it has ended, or was let go: rule e.
+    /// `true` once nobody waits for the context any more, because it has ended or was let go (rule
+    /// e).
     is_over: AtomicBool,
-    /// `true` if a time limit gave up its enter: an enter that fails does not wait for it.
+    /// `true` if a time limit gave up the context's enter. An enter that fails does not wait for
+    /// such a context.
     is_late: AtomicBool,
-    /// Wakes those that wait for it, to look again.
+    /// Wakes the contexts that wait for this one, so that they look again.
     change: Notify,
 }
 
@@ -64,7 +66,8 @@ impl Entry {
         self.is_late.store(true, Ordering::Release);
     }
 
-    /// Ends all waits for it. Returns `true` if somebody could wait for it before.
+    /// Records that nobody waits for the context any more. Returns `true` if others could wait for
+    /// it before.
     pub(super) fn be_over(&self) -> bool {
         !self.is_over.swap(true, Ordering::AcqRel)
     }
@@ -73,8 +76,7 @@ impl Entry {
         self.change.notify_waiters();
     }
 
-    /// Waits for the next change of this entry, unless the waiter has another entry to wait for by
-    /// now.
+    /// Waits for the next change of this entry, unless the waiter no longer waits for this entry.
     pub(super) async fn change_unless(&self, is_outdated: impl FnOnce() -> bool) {
         // Created before the check: otherwise a change between the two would not wake it.
         let change = self.change.notified();

@@ -1,9 +1,9 @@
 //! The contexts that are polling in this thread now, each inside the one before.
 //!
-//! A poll counts itself in one cell. A use that never waits costs no more than that. Code that must
-//! know where it is calls [`home`] or [`code`]. Then each context around it gets its node, and
-//! finds the node when its own poll ends. A context that already has a node registers it when it is
-//! polled.
+//! A poll counts itself in one cell. A use that never waits costs no more than this count. Code
+//! that must know where it is calls [`home`] or [`code`]. These give a node to each context around
+//! the code. Such a context finds its node when its own poll ends. A context that already has a
+//! node registers the node when it is polled.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::age::Number;
 use super::list::List;
 use super::node::Node;
 
-/// `true` once something was given up inside a context outside tokio. In most programs it stays
+/// `true` once a context was given up inside another one outside tokio. In most programs it stays
 /// `false`.
 static IS_OUTSIDE_OF_TOKIO: AtomicBool = AtomicBool::new(false);
 
@@ -65,8 +65,8 @@ thread_local! {
 /// A context that is polling and knows where it is.
 struct Frame {
     depth: u32,
-    /// The task that the context polls in. A `LocalSet` may poll another task from there, which is
-    /// not inside the context.
+    /// The task that the context polls in. A `LocalSet` in this task may poll another task, which
+    /// is not inside the context.
     task: Option<task::Id>,
     is_exit: bool,
     at: At,
@@ -75,7 +75,7 @@ struct Frame {
 /// Where a context is.
 pub(super) enum At {
     Node(Arc<Node>),
-    /// The context has no node yet: its home, and when it was opened.
+    /// The home of a context that has no node yet, and when the context was opened.
     Origin(Option<Arc<Node>>, Number),
 }
 
@@ -126,7 +126,7 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    /// From now on, what is opened in this thread is inside this context.
+    /// Begins a poll. Until it ends, all contexts that this thread opens are inside this one.
     #[inline]
     pub(super) fn begin(part: Polled) -> Self {
         let before = Depths::here();
@@ -140,7 +140,7 @@ impl Poll {
         Self { before }
     }
 
-    /// As `begin`, for a context that knows where it is.
+    /// Begins a poll of a context that knows where it is.
     pub(super) fn begin_at(part: Polled, at: At) -> Self {
         let poll = Self::begin(part);
         push(Frame {
@@ -169,7 +169,7 @@ pub(super) fn is_in_a_context() -> bool {
     Depths::here().all != 0
 }
 
-/// The bit of this depth in [`Depths::exits`].
+/// Returns the bit of this depth in [`Depths::exits`].
 #[inline]
 fn bit(depth: u32) -> u64 {
     1_u64.checked_shl(depth).unwrap_or(0)
@@ -204,13 +204,12 @@ fn pop() -> Option<Arc<Node>> {
     Some(node)
 }
 
-/// The node of the context that this code is inside of. `None` outside all contexts.
+/// Returns the node of the innermost context around this code, or `None` outside all contexts.
 pub(super) fn home() -> Option<Arc<Node>> {
     node_at(Depths::here().all, true)
 }
 
-/// The code that runs here. If it is an exit without a node, the exit gets a node if `make_node` is
-/// `true`.
+/// Returns the code that runs here. An exit without a node gets a node if `make_node` is `true`.
 pub(super) fn code(make_node: bool) -> Code {
     let depth = Depths::here().exit;
     match node_at(depth, make_node) {
@@ -223,12 +222,12 @@ pub(super) fn code(make_node: bool) -> Code {
     }
 }
 
-/// Returns `true` if this code is part of the exit of a context inside this one. Then that exit may
-/// wait for what this code waits for (the exception of rule b). The caller must hold one reference
-/// to the node, that of its place.
+/// Returns `true` if this code is part of the exit of a context inside the node's context. That
+/// exit may then be waiting for the node's context (the exception of rule b). The caller must hold
+/// one reference to the node: the reference of its place.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = Depths::here().exit;
-    // A context inside refers to the node, at least through others.
+    // Each context inside refers to the node, directly or through others.
     if innermost == 0 || Arc::strong_count(node) == 1 {
         return false;
     }
@@ -236,7 +235,7 @@ pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let task = task::try_id();
     let exits = |frames: &RefCell<Vec<Frame>>| -> Vec<Arc<Node>> {
         let mut frames = frames.borrow_mut();
-        // Further inside, there is no exit.
+        // No frame further inside is an exit.
         let known = frames.partition_point(|frame| frame.depth <= innermost);
         let exits = frames[..known]
             .iter_mut()
@@ -250,8 +249,8 @@ pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
             .is_some_and(|exit| exit.was_given_up_inside_of(node))
 }
 
-/// The outermost context that is polling here, outside tokio: all code inside it belongs to one
-/// task.
+/// Returns the node of the outermost context that is polling here, outside tokio. All code inside
+/// that context belongs to one task.
 fn outermost(make_node: bool) -> Option<Arc<Node>> {
     if !is_in_a_context() {
         return None;
@@ -275,7 +274,7 @@ fn is_of_another_task(depth: u32) -> bool {
     FRAMES.try_with(is_another).unwrap_or(false)
 }
 
-/// The node of the context that polls at this depth, if that context belongs to this task.
+/// Returns the node of the context that polls at this depth, if that context belongs to this task.
 fn node_at(depth: u32, make_nodes: bool) -> Option<Arc<Node>> {
     if depth == 0 || !make_nodes && KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return None;
@@ -337,8 +336,8 @@ pub(super) fn is_in_an_exit() -> bool {
     Depths::here().exit != 0
 }
 
-/// Returns `true` if a guard that is given up here may have to wait for its neighbours, or may not
-/// wait for what is inside it.
+/// Returns `true` if a guard that is given up here may have to wait for its neighbours, or must not
+/// wait for the contexts inside it.
 #[inline]
 pub(super) fn may_have_to_wait() -> bool {
     Depths::here().exit != 0 || List::is_in_a_task() || IS_OUTSIDE_OF_TOKIO.load(Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! What other contexts must know about a context, and what the context must know about them. Only a
-//! context that has waited, or that others refer to, has this.
+//! What a context and the contexts around it must know about each other. Only a context that has
+//! waited, or that others refer to, has this state.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ pub(super) struct Known {
     runtime: Option<Handle>,
     /// `Some` once others may have to wait for the context, or the context for its neighbours.
     given_up: Option<GivenUp>,
-    /// `false` under the exception of rule b.
+    /// `false` for a stand-in, and under the exception of rule b.
     waits_for_what_is_inside: bool,
     is_detached: bool,
-    /// `true` if a time limit gave up its enter.
+    /// `true` if a time limit gave up the context's enter.
     is_late: bool,
 }
 
@@ -42,9 +42,9 @@ struct Origin {
 
 struct GivenUp {
     entry: Arc<Entry>,
-    /// `true` if its homes wait for it.
+    /// `true` if the homes of the context know that they must wait for it.
     is_noted: bool,
-    /// `true` if it is in the list of its code.
+    /// `true` if the entry is in the list of the code that gave the context up.
     is_listed: bool,
 }
 
@@ -63,7 +63,7 @@ impl Known {
         }
     }
 
-    /// For a context that has a node from its beginning.
+    /// Makes the state of a context that has a node from its beginning.
     pub(super) fn of_node(kind: Kind, node: Arc<Node>) -> Self {
         let mut known = Self::new(kind);
         known.node = Some(node);
@@ -89,8 +89,8 @@ impl Known {
     pub(super) fn begin_poll(&self, part: Polled) -> here::Poll {
         let at = match (&self.node, &self.origin) {
             (Some(node), _) => At::Node(Arc::clone(node)),
-            // The context may be closed elsewhere than where it was opened, so what polls here does
-            // not tell where it is.
+            // The context may be closed elsewhere than where it was opened, so the contexts that
+            // poll here do not tell where it is.
             (None, Some(origin))
                 if self.kind != Kind::With
                     && (origin.home.is_some() || here::is_in_a_context()) =>
@@ -102,13 +102,13 @@ impl Known {
         here::Poll::begin_at(self.polled(part), at)
     }
 
-    /// A detached context is always polled as an exit, which is code of its own.
+    /// Returns the part that is polled. A detached context is always polled as an exit, which is
+    /// code of its own.
     fn polled(&self, part: Polled) -> Polled {
         if self.is_detached { Polled::Exit } else { part }
     }
 
-    /// From now on the context may be given up: notes where it is, and the runtime on which its
-    /// exit would go on.
+    /// See [`Place::note`](super::Place::note).
     pub(super) fn note(&mut self) {
         if self.runtime.is_none() {
             self.runtime = Handle::try_current().ok();
@@ -123,8 +123,8 @@ impl Known {
             Some(_) => None,
             None => here::home(),
         };
-        // Must come after the call of `home`, which may give the home its number: the home is
-        // older.
+        // Must come after the call of `home`, which may give the home its number, because the home
+        // is older.
         let number = match self.kind {
             Kind::Guard => Number::of_a_guard(),
             Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),
@@ -153,19 +153,19 @@ impl Known {
         }
     }
 
-    /// The name is for the roster, and for reports.
+    /// Sets the name, which only the roster needs.
     pub(super) fn set_name(&self, name: &'static str) {
         if let Some(node) = &self.node {
             node.set_name(name);
         }
     }
 
-    /// For the roster.
+    /// Returns the contexts around this one, for the roster.
     pub(super) fn around(&self) -> Option<Arc<dyn Around>> {
         self.node.as_ref().map(node::homes_of)
     }
 
-    /// Returns the node, for others to refer to.
+    /// Returns the node, which is made first if it does not exist.
     pub(super) fn node(&mut self) -> &Arc<Node> {
         let origin = &self.origin;
         self.node.get_or_insert_with(|| match origin {
@@ -179,7 +179,7 @@ impl Known {
         origin.map_or(Number::NONE, |origin| origin.number)
     }
 
-    /// The body of a guard has ended, and its exit may have to wait for others.
+    /// Records that the body of a guard has ended, and that its exit may have to wait for others.
     #[cold]
     pub(super) fn end_body(&mut self, name: &'static str) {
         if !self.is_detached {
@@ -226,7 +226,7 @@ impl Known {
         self.is_late = true;
     }
 
-    /// The holder has gone: the rest of the context runs in the background.
+    /// See [`Place::detach`](super::Place::detach).
     pub(super) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.note();
         self.is_detached = true;
@@ -292,9 +292,7 @@ impl Known {
             || !self.origin.as_ref().is_some_and(is_at_a_root)
     }
 
-    /// The exit is awaited, and must wait. The contexts around must then wait for this one. (The
-    /// code that awaits a `with` is inside the context that opened the `with`, but not inside those
-    /// that the `with` was put inside of.)
+    /// See [`Place::waits_in_exit`](super::Place::waits_in_exit).
     pub(super) fn waits_in_exit(&mut self, name: &'static str) {
         self.note();
         let is_held_elsewhere = match self.kind {
@@ -343,15 +341,14 @@ impl Known {
         }
     }
 
-    /// Returns `true` if its exit must wait: rules b and c.
+    /// See [`Place::has_to_wait`](super::Place::has_to_wait).
     pub(super) fn has_to_wait(&self) -> bool {
         let node = self.node.as_ref().filter(|_| self.waits_for_what_is_inside);
         node.is_some_and(|node| node.first_inside().is_some())
             || self.given_up.is_some() && self.turn("").next().is_some()
     }
 
-    /// The wait of a failed enter for what it had opened and given up. It does not wait for what a
-    /// time limit has given up: otherwise the limit would have no effect.
+    /// See [`Place::turn_of_failed_enter`](super::Place::turn_of_failed_enter).
     pub(super) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         let inside = Arc::clone(self.node.as_ref()?);
         inside.first_inside_in_time()?;
@@ -363,7 +360,7 @@ impl Known {
         })
     }
 
-    /// The wait for the contexts that its exit must wait for.
+    /// See [`Place::turn`](super::Place::turn).
     pub(super) fn turn(&self, name: &'static str) -> Turn {
         let inside = self.node.clone().filter(|_| self.waits_for_what_is_inside);
         let beside = self.given_up.as_ref().filter(|given_up| given_up.is_listed);
@@ -377,7 +374,7 @@ impl Known {
         }
     }
 
-    /// Its turn has come: the exit begins.
+    /// See [`Place::begin_exit`](super::Place::begin_exit).
     pub(super) fn begin_exit(&mut self) {
         if let Some(given_up) = &mut self.given_up {
             if given_up.is_listed && !self.is_detached {
@@ -404,7 +401,6 @@ impl GivenUp {
 }
 
 impl Drop for Known {
-    /// The context has ended.
     #[inline]
     fn drop(&mut self) {
         if self.kind == Kind::StandIn {
@@ -454,7 +450,7 @@ impl Known {
     }
 }
 
-/// Ends all waits for the context: rule e.
+/// Ends all waits for the context (rule e).
 fn let_go(entry: &Arc<Entry>) {
     if entry.be_over() {
         if let Some(list) = &entry.list {

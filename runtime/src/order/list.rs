@@ -1,8 +1,8 @@
-//! What one piece of code has given up, in order (rule c).
+//! The contexts that one piece of code has given up, in order (rule c).
 //!
 //! A guard waits for the younger contexts before it in the list. The list keeps the greatest number
-//! of each stretch in a tree, like a tournament. So it finds the next
-//! younger context in logarithmic time.
+//! of each stretch in a tree, like a tournament, and so finds the next younger context in
+//! logarithmic time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
@@ -13,7 +13,7 @@ use super::age::Number;
 use super::entry::Entry;
 use super::here::Root;
 
-/// The lists of the tasks that have given up something which still runs.
+/// The lists of the tasks that have given up contexts which still run.
 static ROOTS: LazyLock<[Mutex<Tasks>; 16]> = LazyLock::new(Default::default);
 
 type Tasks = HashMap<Root, Arc<List>, RandomNumbers>;
@@ -21,10 +21,10 @@ type Tasks = HashMap<Root, Arc<List>, RandomNumbers>;
 /// The number of lists in [`ROOTS`]: while it is 0, no lock is taken.
 static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
 
-/// The contexts that one exit, or one task outside all exits, has given up, and that still run. The
-/// list exists as long as one of its entries, even if the exit has ended.
+/// The contexts that one exit, or one task outside all exits, has given up and that still run. The
+/// list lives as long as one of its entries, even if the exit has ended.
 ///
-/// Locks: first that of a list, then that of a list that stands in it, then those of nodes.
+/// Locks are taken in this order: a list, a list that stands in it, and nodes.
 #[derive(Debug)]
 pub(super) struct List {
     /// `None` for an exit.
@@ -40,8 +40,8 @@ struct Slots {
     numbers: Vec<Number>,
     /// The number of slots that are not empty.
     taken: usize,
-    /// Once the exit whose list this is has ended: the entry, in another list, that this list
-    /// stands for.
+    /// The entry in another list that this list stands for, once the exit that owns this list has
+    /// ended.
     stands_at: Option<Arc<Entry>>,
 }
 
@@ -52,11 +52,11 @@ enum Slot {
     Awaited(Arc<Entry>),
     /// A context that ends in the background.
     Detached(Arc<Entry>),
-    /// What an ended exit has left behind. The exit stood here before.
+    /// The entry of an exit that has ended, and the list of the contexts that it has left behind.
     Left(Arc<Entry>, Arc<List>),
 }
 
-/// Up to this number, slots are searched one by one.
+/// The number of slots up to which they are searched one by one.
 const FEW: usize = 8;
 
 impl Slot {
@@ -67,7 +67,7 @@ impl Slot {
         }
     }
 
-    /// The greatest number of the entries here that others may wait for.
+    /// Returns the greatest number of the entries here that others may wait for.
     fn number(&self) -> Number {
         match self {
             Self::Empty | Self::Awaited(_) => Number::NONE,
@@ -90,12 +90,12 @@ impl List {
         })
     }
 
-    /// Returns `true` if a task has given up something that still runs.
+    /// Returns `true` if a task has given up a context that still runs.
     pub(super) fn is_in_a_task() -> bool {
         IN_ROOTS.load(Ordering::Relaxed) != 0
     }
 
-    /// Uses the list of a task, if there is one.
+    /// Calls `look` with the list of a task, if the task has a list.
     pub(super) fn of_task<T>(root: Root, look: impl FnOnce(&Arc<Self>) -> T) -> Option<T> {
         let mut lists = shard(root);
         let list = lists.get(&root).cloned()?;
@@ -114,7 +114,7 @@ impl List {
         }
     }
 
-    /// Adds an entry to the list of a task.
+    /// Calls `add` with the list of a task, which is made first if it does not exist.
     pub(super) fn at_task<T>(root: Root, add: impl FnOnce(&Arc<Self>) -> T) -> T {
         let mut lists = shard(root);
         let list = lists.entry(root).or_insert_with(|| {
@@ -143,14 +143,14 @@ impl List {
             .push(entry, Slot::Detached(Arc::clone(entry)), entry.number);
     }
 
-    /// Adds what an awaited exit has left when it ended.
+    /// Adds the list of the contexts that an awaited exit has left behind.
     pub(super) fn add_left(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
         left.stand_at(entry);
         let slot = Slot::Left(Arc::clone(entry), Arc::clone(left));
         self.lock().push(entry, slot, left.youngest());
     }
 
-    /// The caller of a guard that is being closed has gone away.
+    /// Records that the caller of a guard that is being closed has gone away.
     pub(super) fn detach(&self, entry: &Arc<Entry>) {
         let mut slots = self.lock();
         slots.set(
@@ -171,7 +171,7 @@ impl List {
         self.lock().any()
     }
 
-    /// The greatest number in the list.
+    /// Returns the greatest number in the list.
     fn youngest(&self) -> Number {
         let slots = self.lock();
         let numbers = slots.all.iter().map(Slot::number);
@@ -179,12 +179,12 @@ impl List {
         slots.numbers.get(1).copied().unwrap_or_else(of_few)
     }
 
-    /// The exit has ended: from now on, this list counts in place of its entry.
+    /// Makes this list count in place of the entry of its exit, which has ended.
     fn stand_at(&self, exit: &Arc<Entry>) {
         self.lock().stands_at = Some(Arc::clone(exit));
     }
 
-    /// The exit of the entry has ended, and has left what is in `left`.
+    /// Records that the exit of the entry has ended, and has left the contexts in `left` behind.
     pub(super) fn end(&self, entry: &Arc<Entry>, left: Option<&Arc<Self>>) {
         match left {
             Some(left) => self.replace(entry, left),
@@ -204,7 +204,7 @@ impl List {
             }
             slots.stands_at.clone().filter(|_| slots.taken == 1)
         };
-        // In a chain of exits, each of which leaves only the next one, only the last is kept.
+        // If each exit in a chain leaves only the next exit behind, only the last is kept.
         let alone = alone.and_then(|around| Some((around.list.clone()?, around)));
         if let Some((list, around)) = alone {
             left.stand_at(&around);
@@ -239,8 +239,8 @@ impl List {
         }
     }
 
-    /// An empty list must not refer to the entry, because the entry holds its node, which holds the
-    /// list.
+    /// Returns `true` if the list is empty. An empty list must not refer to the entry that it
+    /// stands for, because the entry holds its node, which holds the list.
     fn leave_if_empty(&self) -> bool {
         let mut slots = self.lock();
         let is_empty = slots.taken == 0;
@@ -250,7 +250,7 @@ impl List {
         is_empty
     }
 
-    /// The guard that has just been added has nothing to wait for.
+    /// Removes a guard that has just been added, and has nothing to wait for.
     pub(super) fn withdraw(&self, entry: &Entry) {
         self.lock().set(entry.slot(), Slot::Empty, Number::NONE);
     }
@@ -297,7 +297,7 @@ impl Slots {
         there.is_some_and(|there| std::ptr::eq(there, &raw const **entry))
     }
 
-    /// The number of slots that fit in.
+    /// Returns the number of slots that fit in.
     fn room(&self) -> usize {
         (self.numbers.len() / 2).max(FEW)
     }
@@ -343,7 +343,7 @@ impl Slots {
         }
     }
 
-    /// The last slot before `before` that has a greater number.
+    /// Returns the last slot before `before` with a greater number than `number`.
     fn last_younger(&self, before: usize, number: Number) -> Option<usize> {
         let before = before.min(self.all.len());
         if self.numbers.is_empty() {
@@ -354,7 +354,7 @@ impl Slots {
         if self.numbers[1] <= number {
             return None;
         }
-        // Goes through the stretches before it, starting with the nearest.
+        // Goes through the stretches before `before`, starting with the nearest.
         let mut stretch = half + before;
         if before == half {
             stretch = 1;

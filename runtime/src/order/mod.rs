@@ -12,8 +12,8 @@
 //!
 //! The rules follow. A context is *given up* once it is dropped, its close has been called, or its
 //! body is over. *Detached* means that the exit runs in the background. An exit that waits for
-//! another one *begins* when that one has *ended*. What an exit waits for is decided when it is
-//! first polled, and again after each wait.
+//! another one *begins* when that one has *ended*. The contexts that an exit waits for are
+//! determined when the exit is first polled, and again after each wait.
 //!
 //! - **a. Inside.** A context is inside the context whose code opened it, in its enter, its body or
 //!   its exit. `inside(&guard)` puts it inside the guard's context as well. When a context has
@@ -31,8 +31,8 @@
 //!   inside a context has the age of that context, even when that context has ended. By `inside`,
 //!   there may be several ways from X outwards: then the youngest age counts.
 //! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves behind, and it
-//!   waits only for what is inside it. Nobody waits for what an exit had opened that was cut off by
-//!   its time limit.
+//!   waits only for what is inside it. If a time limit cuts an exit off, nobody waits for the
+//!   contexts that this exit had opened.
 //! - **f.** A stack is code that closes its entries from the last to the first, each when
 //!   everything that the entries above have given up has ended. Executors other than tokio have no
 //!   tasks to tell apart: there, rule c holds only inside contexts.
@@ -92,16 +92,16 @@ pub(crate) struct Place {
 pub(crate) enum Kind {
     /// By code that polls the context together with its body.
     With,
-    /// Between polls as well. The holder keeps its order among others.
+    /// Between polls as well, by a holder that keeps the order among its parts.
     Part,
-    /// Between polls as well, beside others: rule c.
+    /// Between polls as well, side by side with others (rule c).
     Guard,
     /// Not held: a stand-in, which polls a part of the code of another place.
     StandIn,
 }
 
 impl Place {
-    /// The place of a context whose enter begins now.
+    /// Makes the place of a context whose enter begins now.
     #[inline]
     pub(crate) fn new(kind: Kind, watch: Watch) -> Self {
         Self {
@@ -111,18 +111,18 @@ impl Place {
         }
     }
 
-    /// A place in which tasks run, inside the context that this code is in.
+    /// Makes a place in which tasks run, inside the context that this code is in.
     pub(crate) fn room() -> Self {
         Self::of_node(Kind::Part, Node::new(here::home(), Number::of_another()))
     }
 
-    /// A place inside a room, for a task.
+    /// Makes a place for a task, inside a room.
     pub(crate) fn inside_of(room: &Self) -> Self {
         let room = room.known.as_ref().and_then(Known::node_if_any);
         Self::of_node(Kind::Part, Node::new(room, Number::of_another()))
     }
 
-    /// A place that polls a part of this place's code elsewhere, inside the same context.
+    /// Makes a place that polls a part of this place's code elsewhere, inside the same context.
     pub(crate) fn stand_in(&mut self) -> Self {
         let mut place = Self::of_node(Kind::StandIn, Arc::clone(self.known().node()));
         place.watch = self.watch.part().watch();
@@ -150,7 +150,8 @@ impl Place {
         self.known.as_mut()?.take_runtime()
     }
 
-    /// Until the value drops, what is opened in this thread is opened inside this context.
+    /// Begins a poll. Until the result drops, all contexts that this thread opens are inside this
+    /// one.
     #[inline]
     pub(crate) fn poll(&mut self, part: Polled) -> Polling<'_> {
         let poll = match &self.known {
@@ -164,8 +165,8 @@ impl Place {
         }
     }
 
-    /// From now on the context may be given up: notes where it is, and the runtime on which its
-    /// exit would go on.
+    /// Notes where the context is, and the runtime on which its exit would go on, because the
+    /// context may be given up from now on.
     #[inline]
     pub(crate) fn note(&mut self) {
         if !self.known.as_ref().is_some_and(Known::is_noted) {
@@ -173,7 +174,6 @@ impl Place {
         }
     }
 
-    /// Its enter has returned a value.
     #[inline]
     pub(crate) fn entered(&mut self) {
         match self.kind {
@@ -182,7 +182,7 @@ impl Place {
         }
     }
 
-    /// Code inside asked for the context's node while it was polled.
+    /// Adopts the node that code inside the context asked for during a poll.
     #[cold]
     fn adopt(&mut self, node: Arc<Node>) {
         let record = self.watch.record();
@@ -197,7 +197,7 @@ impl Place {
         self.watch.waits_for(other.filter(|_| has_to_wait));
     }
 
-    /// The entry in the roster, for a context that goes on in the background.
+    /// Returns the roster's record of a context that goes on in the background.
     pub(crate) fn detached_record(
         &mut self,
         name: &'static str,
@@ -226,12 +226,12 @@ impl Place {
         self.number() < other.number()
     }
 
-    /// For [`put_inside_of`].
+    /// Returns the home for [`put_inside_of`].
     pub(crate) fn home_for_others(&mut self) -> Home {
         Home(Arc::clone(self.known().node()))
     }
 
-    /// The body has ended, and the exit will be awaited.
+    /// Records that the body has ended and that the exit will be awaited.
     #[inline]
     pub(crate) fn end_body(&mut self, name: &'static str) {
         if self.kind == Kind::Guard && here::may_have_to_wait() {
@@ -239,46 +239,46 @@ impl Place {
         }
     }
 
-    /// Its enter has exceeded its time limit, and will be given up.
+    /// Records that enter has exceeded its time limit and will be given up.
     pub(crate) fn be_late(&mut self) {
         self.known().be_late();
     }
 
-    /// The holder has gone: the rest of the context runs in the background.
+    /// Records that the holder has gone: the rest of the context runs in the background.
     pub(crate) fn detach(&mut self, name: &'static str, has_closed: bool) {
         self.known().detach(name, has_closed);
     }
 
-    /// The exit is awaited, and must wait. The contexts around must then wait for this one. (The
-    /// code that awaits a `with` is inside the context that opened the `with`, but not inside those
-    /// that the `with` was put inside of.)
+    /// Records that an awaited exit must wait, so that the contexts around wait for this one. (The
+    /// code that awaits a `with` is inside the context that opened the `with`, but not inside the
+    /// contexts that `inside` put the `with` into.)
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.known().waits_in_exit(name);
     }
 
-    /// Returns `true` if its exit must wait: rules b and c.
+    /// Returns `true` if the exit must wait (rules b and c).
     #[inline]
     pub(crate) fn has_to_wait(&self) -> bool {
         self.known.as_ref().is_some_and(Known::has_to_wait)
     }
 
-    /// The wait of a failed enter for what it had opened and given up. It does not wait for what a
-    /// time limit has given up: otherwise the limit would have no effect.
+    /// Returns the wait of a failed enter for the contexts that it opened and gave up, except those
+    /// that a time limit gave up: otherwise the limit would have no effect.
     pub(crate) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         self.known.as_ref()?.turn_of_failed_enter(name)
     }
 
-    /// The wait for the contexts that its exit must wait for.
+    /// Returns the wait for the contexts that the exit must wait for.
     pub(crate) fn turn(&mut self, name: &'static str) -> Turn {
         self.known().turn(name)
     }
 
-    /// The exit, which began at `begin`, is given up: rule e.
+    /// Records that the exit, which began at `begin`, is given up (rule e).
     pub(crate) fn cut_off(&mut self, begin: Begin) {
         self.known().node().cut(begin.0);
     }
 
-    /// Its turn has come: the exit begins.
+    /// Begins the exit, whose turn has come.
     #[inline]
     pub(crate) fn begin_exit(&mut self) {
         if let Some(known) = &mut self.known {
@@ -295,7 +295,7 @@ impl fmt::Debug for Place {
     }
 }
 
-/// See [`Place::poll`].
+/// A poll that [`Place::poll`] has begun, and that ends when this drops.
 pub(crate) struct Polling<'a> {
     place: &'a mut Place,
     poll: here::Poll,
@@ -324,7 +324,7 @@ impl Turn {
         over(self.name, || self.next()).await;
     }
 
-    /// Returns a context that the exit waits for.
+    /// Returns a context that the exit must wait for, if there is one.
     fn next(&self) -> Option<Arc<Entry>> {
         let first = |node: &Arc<Node>| {
             if self.is_of_enter {
@@ -350,7 +350,7 @@ pub(crate) async fn what_this_exit_has_given_up(name: &'static str) {
     over(name, next).await;
 }
 
-/// Waits for one entry after the other, until there is none.
+/// Waits for one entry after the other, until `next` returns none.
 async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
     let mut alarm = None;
     while let Some(entry) = next() {
@@ -373,12 +373,11 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
 }
 
 thread_local! {
-    /// The context that the code which is polled in this thread waits for, if it has reached such a
-    /// wait.
+    /// The name of the context for which the code that this thread polls is waiting, if any.
     static IS_WAITING: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Polls some code. Returns also the name of the context that the code waits for, if it does.
+/// Polls some code. Also returns the name of the context that the code waits for, if any.
 pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Option<&'static str>) {
     let _ = IS_WAITING.try_with(|cell| cell.set(None));
     let polled = poll();
@@ -386,12 +385,12 @@ pub(crate) fn poll_and_see<T>(poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Optio
     (polled, is_waiting)
 }
 
-/// The contexts around a context whose enter begins here and now, for the roster.
+/// Returns the contexts around a context whose enter begins here and now, for the roster.
 pub(crate) fn around() -> Option<Arc<dyn Around>> {
     Some(node::inside_of(here::home()?))
 }
 
-/// The task that polls here. `None` inside a context, and outside tokio.
+/// Returns the task that polls here, or `None` inside a context or outside tokio.
 pub(crate) fn root_outside_of_contexts() -> Option<Root> {
     if here::is_in_a_context() {
         return None;
@@ -403,14 +402,14 @@ pub(crate) fn root_outside_of_contexts() -> Option<Root> {
 #[derive(Clone)]
 pub(crate) struct Home(Arc<Node>);
 
-/// Makes the context that is polling here independent: rule e. Returns `false` if it was put inside
-/// another one.
+/// Makes the context that is polling here independent (rule e). Returns `false` if `inside` put the
+/// context inside another one.
 pub(crate) fn make_independent() -> bool {
     here::home().is_none_or(|node| node.make_independent())
 }
 
-/// Puts the context that is polling here inside that one as well: rule a. Returns `false` if it is
-/// independent.
+/// Puts the context that is polling here inside `home` as well (rule a). Returns `false` if the
+/// context is independent.
 pub(crate) fn put_inside_of(home: Home) -> bool {
     here::home().is_none_or(|node| node.put_inside_of(home.0))
 }
@@ -424,7 +423,7 @@ impl Begin {
         Self(Number::of_a_guard())
     }
 
-    /// The exit that is polling here has been cut off: rule e.
+    /// Records that the exit that is polling here has been cut off (rule e).
     pub(crate) fn cut_off(self) {
         if let Some(node) = here::home() {
             node.cut(self.0);

@@ -21,30 +21,31 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 struct State {
-    /// Once the name is known. Only the roster needs it.
+    /// `Some` once the name is known. Only the roster needs it.
     name: Option<&'static str>,
     homes: Homes,
     /// The contexts inside that have been given up and have not ended, by the address of the entry.
     inside: BTreeMap<usize, Arc<Entry>>,
-    /// What the code of this exit has given up.
+    /// The contexts that the code of this exit has given up.
     list: Option<Arc<List>>,
-    /// If this is the outermost context of a task: what the code of that task has given up. See
-    /// [`Code::Outermost`](super::here::Code::Outermost).
+    /// The contexts that the code of a task has given up, if this is the task's outermost context.
+    /// See [`Code::Outermost`](super::here::Code::Outermost).
     list_of_task: Option<Arc<List>>,
     /// The exit whose code gave this context up.
     given_up_in: Option<Arc<Node>>,
     is_independent: bool,
     /// When the exit began, if a time limit cut it off.
     cut: Option<Number>,
-    /// `true` once the context has ended. What was inside is inside the homes then.
+    /// `true` once the context has ended. The contexts that were inside it are then inside its
+    /// homes.
     has_ended: bool,
 }
 
-/// The contexts that a context is directly inside, and its age as seen from each (rule d).
+/// The contexts that a context is directly inside of, and its age as seen from each (rule d).
 #[derive(Debug, Clone)]
 pub(super) struct Homes {
-    /// The context whose code opened this one. There is none at the root of a task, and none for an
-    /// independent context.
+    /// The context whose code opened this one. `None` at the root of a task, and for an independent
+    /// context.
     first: Option<Arc<Node>>,
     /// The age as seen from the first home, or from the root.
     age: Age,
@@ -67,12 +68,12 @@ impl Homes {
             .chain(self.also.iter().map(|(home, _)| home))
     }
 
-    /// The homes, and the root if there is no first home.
+    /// Returns the homes, and the root if there is no first home.
     fn places(&self) -> impl Iterator<Item = Option<&Arc<Node>>> {
         self.seen().map(|(place, _)| place)
     }
 
-    /// The places, with the age as seen from each.
+    /// Returns the places, with the age as seen from each.
     fn seen(&self) -> impl Iterator<Item = (Option<&Arc<Node>>, Age)> {
         let also = self.also.iter().map(|(home, age)| (Some(home), *age));
         iter::once((self.first.as_ref(), self.age)).chain(also)
@@ -88,7 +89,7 @@ impl Homes {
         }
     }
 
-    /// Replaces a home by `inside`, which has ended, by its own homes.
+    /// Replaces an ended home that `inside` added by the homes of that home.
     fn replace_also(&mut self, place: usize, outer: Self) {
         let (_, own) = self.also.swap_remove(place);
         let age = own.inside_of(outer.age);
@@ -102,7 +103,7 @@ impl Homes {
         }
     }
 
-    /// Adds a home. If it is known already, the younger age counts.
+    /// Adds a home. If the home is known already, the younger age counts.
     fn add(&mut self, home: Arc<Node>, age: Age) {
         let is_known = |known: &&mut (Arc<Node>, Age)| Arc::ptr_eq(&known.0, &home);
         if self
@@ -179,7 +180,7 @@ impl Node {
         self.lock().name = Some(name);
     }
 
-    /// The context is a guard, and was opened just now.
+    /// Sets the number of a guard that was opened just now.
     pub(super) fn set_number(&self, opened: Number) {
         let mut state = self.lock();
         state.homes.age = Age::new(opened);
@@ -188,7 +189,7 @@ impl Node {
         }
     }
 
-    /// The context is polled here, and not where it was made.
+    /// Sets the home and the number of a context that is polled elsewhere than where it was opened.
     pub(super) fn settle(&self, home: Option<Arc<Self>>, opened: Number) {
         self.set_number(opened);
         let mut state = self.lock();
@@ -197,7 +198,8 @@ impl Node {
         }
     }
 
-    /// From now on nobody waits for this context. Returns `false` if `inside` was called for it.
+    /// Makes the context independent: nobody waits for it any more. Returns `false` if `inside` was
+    /// called for it.
     pub(super) fn make_independent(&self) -> bool {
         let mut state = self.lock();
         if !state.homes.also.is_empty() {
@@ -208,7 +210,8 @@ impl Node {
         true
     }
 
-    /// Puts this context inside the other one as well. Returns `false` if it is independent.
+    /// Puts this context inside the other one as well. Returns `false` if this context is
+    /// independent.
     pub(super) fn put_inside_of(&self, other: Arc<Self>) -> bool {
         let mut state = self.lock();
         if state.is_independent {
@@ -233,8 +236,8 @@ impl Node {
         homes.lead_to(node)
     }
 
-    /// Returns `true` if this context is inside everything that the other one is inside of, and is
-    /// younger as seen from one of these places.
+    /// Returns `true` if this context is inside every context that the other one is inside of, and
+    /// is younger as seen from at least one of these places.
     pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
         loop {
             let others = other.where_it_is();
@@ -257,7 +260,8 @@ impl Node {
         }
     }
 
-    /// Returns the youngest age, if several ways lead to the place, and `None` if no way does.
+    /// Returns the age as seen from the place: the youngest age if several ways lead there, and
+    /// `None` if no way does.
     fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Option<Age> {
         let mut youngest = None;
         let mut todo = vec![(self.where_it_is(), None)];
@@ -276,8 +280,8 @@ impl Node {
         youngest
     }
 
-    /// Returns the homes. A home that has ended is replaced by its own homes, here and in the
-    /// state.
+    /// Returns the homes. A home that has ended is replaced by its own homes, in the result and in
+    /// the state.
     pub(super) fn where_it_is(&self) -> Homes {
         loop {
             let homes = self.lock().homes.clone();
@@ -305,8 +309,9 @@ impl Node {
         }
     }
 
-    /// Returns the homes that this context had when it ended, and `None` if it has not ended. What
-    /// is inside an independent context stays there, so that nobody else waits for it (rule e).
+    /// Returns the homes that this context had when it ended. Returns `None` if it has not ended or
+    /// is independent: the contexts inside an independent context stay there, so that nobody else
+    /// waits for them (rule e).
     fn where_it_was(&self) -> Option<Homes> {
         let state = self.lock();
         let leads_on = state.has_ended && !state.is_independent;
@@ -332,13 +337,13 @@ impl Node {
         false
     }
 
-    /// The list of what this exit has given up.
+    /// Returns the list of the contexts that this exit has given up.
     pub(super) fn list(&self, make: bool) -> Option<Arc<List>> {
         list_in(&mut self.lock().list, make)
     }
 
-    /// The list of the task whose outermost context this is. The exit of the context has a list of
-    /// its own.
+    /// Returns the list of the task whose outermost context this is. The exit of the context has a
+    /// list of its own.
     pub(super) fn list_of_task(&self, make: bool) -> Option<Arc<List>> {
         list_in(&mut self.lock().list_of_task, make)
     }
@@ -349,14 +354,15 @@ impl Node {
         state.inside.values().next().cloned()
     }
 
-    /// The same, for an enter that has failed: late contexts do not count.
+    /// Returns such a context for an enter that has failed. Late contexts do not count.
     pub(super) fn first_inside_in_time(&self) -> Option<Arc<Entry>> {
         let state = self.lock();
         let mut inside = state.inside.values();
         inside.find(|entry| !entry.is_late()).cloned()
     }
 
-    /// When the context ends, what was opened since `exit_began` is let go.
+    /// Records that the contexts that were opened since `exit_began` are let go when this context
+    /// ends.
     pub(super) fn cut(&self, exit_began: Number) {
         self.lock().cut = Some(exit_began);
     }
@@ -392,7 +398,7 @@ impl Node {
         }
     }
 
-    /// Returns `true` if nobody refers to the node, and it would leave nothing behind.
+    /// Returns `true` if nobody else refers to the node, and the node would leave nothing behind.
     pub(super) fn is_unknown(self: &mut Arc<Self>) -> bool {
         let Some(node) = Arc::get_mut(self) else {
             return false;
@@ -401,8 +407,8 @@ impl Node {
         state.inside.is_empty() && state.list.is_none() && state.list_of_task.is_none()
     }
 
-    /// The context has ended. What still runs in it goes to its homes. If the exit was cut off,
-    /// what it had opened is let go instead, and returned.
+    /// Ends the context. The contexts that still run in it go to its homes. If the exit was cut
+    /// off, the contexts that the exit had opened are returned instead, to be let go.
     pub(super) fn end(&self) -> Vec<Arc<Entry>> {
         self.where_it_is();
         let mut state = self.lock();
@@ -452,8 +458,8 @@ impl Node {
         state.inside.extend(entries);
     }
 
-    /// The node was made by mistake for the code of another task. What is inside it moves to the
-    /// root.
+    /// Ends a node that was made by mistake for the code of another task. The contexts inside it
+    /// move to the root.
     pub(super) fn leave(&self) {
         {
             let homes = &mut self.lock().homes;
@@ -464,12 +470,12 @@ impl Node {
     }
 }
 
-/// For the roster: the surroundings of what is inside this context.
+/// Returns the surroundings of the contexts inside this one, for the roster.
 pub(super) fn inside_of(node: Arc<Node>) -> Arc<dyn Around> {
     Arc::new(InsideOf(node))
 }
 
-/// For the roster: the surroundings of this context.
+/// Returns the surroundings of this context, for the roster.
 pub(super) fn homes_of(node: &Arc<Node>) -> Arc<dyn Around> {
     Arc::new(HomesOf(Arc::clone(node)))
 }
@@ -519,7 +525,8 @@ fn key(entry: &Arc<Entry>) -> usize {
 }
 
 impl Drop for Node {
-    /// Without recursion, because a long chain of contexts may have ended, one inside another.
+    /// Drops the nodes around without recursion, because a long chain of contexts may have ended,
+    /// one inside another.
     fn drop(&mut self) {
         let mut todo = Vec::new();
         let mut take = |state: &mut State| {

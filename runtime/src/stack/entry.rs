@@ -23,7 +23,7 @@ use super::AcceptedBy;
 pub(super) trait Entry<E, D>: Send {
     fn name(&self) -> &'static str;
 
-    /// Returns how the body was ended from beside this context, if it was.
+    /// Returns how this context's future beside the body has ended the body, if it has.
     fn take_end(&mut self) -> Option<EntryEnd>;
 
     /// Ends the body with this outcome. Returns `false` if the value has not come back, because
@@ -32,21 +32,22 @@ pub(super) trait Entry<E, D>: Send {
 
     fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>>;
 
-    /// Exits alone, as a guard that is closed. Returns `None` if the value has not come back.
+    /// Exits this context alone, like a guard that is closed. Returns `None` if the value has not
+    /// come back.
     fn release(self: Box<Self>) -> Option<Released<E>>;
 }
 
-/// If the future is dropped, the exit goes on in the background.
+/// The exit of a released entry. If this future is dropped, the exit goes on in the background.
 pub(super) type Released<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
-/// What an exit returned, or the payload of its panic, and the kind of report for its error.
+/// The result of an exit, or the payload of its panic, and the kind of report for its error.
 pub(super) type Exited<D, E> = (Result<Result<D, E>, Payload>, Kind);
 
-/// The exit of an entry. If it is dropped, it goes on in the background.
+/// The exit of an entry. If this is dropped, the exit goes on in the background.
 pub(super) struct Exit<D, E>(Box<dyn Entry<E, D>>);
 
 impl<D, E> Exit<D, E> {
-    /// The call ends the body. Returns `None` if the value has not come back.
+    /// Ends the body, and begins the exit. Returns `None` if the value has not come back.
     pub(super) fn begin(mut entry: Box<dyn Entry<E, D>>, outcome: Outcome) -> Option<Self> {
         entry.end_body(outcome).then(|| Self(entry))
     }
@@ -60,14 +61,14 @@ impl<D, E> Future for Exit<D, E> {
     }
 }
 
-/// How a body was ended from beside an entry. The conversion of the error is user code.
+/// How an entry's future beside the body ended the body. The conversion of the error is user code.
 pub(super) struct EntryEnd {
     end: End<BodyError>,
     convert: fn(BodyError) -> BodyError,
 }
 
 impl EntryEnd {
-    /// Converts the error into the stack's.
+    /// Converts the error into the error type of the stack.
     pub(super) fn convert(self) -> End<BodyError> {
         match self.end {
             End::Failed(error) => {
@@ -85,7 +86,7 @@ type Slot<E, D> = (u64, Option<Box<dyn Entry<E, D>>>);
 /// The entries of a stack, by ascending numbers.
 ///
 /// An entry that is taken leaves a gap behind. The gaps close when more than half of the list is
-/// gaps. So to take an entry costs logarithmic time, in whatever order entries are taken.
+/// gaps. So it takes amortized logarithmic time to take an entry, in any order.
 pub(super) struct Entries<E, D> {
     /// In the order of the numbers. The last slot is never empty.
     list: Vec<Slot<E, D>>,
@@ -101,7 +102,7 @@ impl<E, D> Entries<E, D> {
         self.list.is_empty()
     }
 
-    /// Returns the number of the entry.
+    /// Adds the entry, and returns its number.
     pub(super) fn push(&mut self, entry: Box<dyn Entry<E, D>>) -> u64 {
         let number = self.list.last().map_or(0, |(number, _)| number + 1);
         self.list.push((number, Some(entry)));
@@ -146,7 +147,7 @@ impl<E, D> Entries<E, D> {
         self.list.iter().filter_map(|(_, entry)| entry.as_deref())
     }
 
-    /// From the last to the first.
+    /// Returns the entries from the last to the first.
     pub(super) fn iter_down(
         &mut self,
     ) -> impl Iterator<Item = (u64, &mut (dyn Entry<E, D> + 'static))> {

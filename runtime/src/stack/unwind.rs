@@ -1,4 +1,5 @@
-//! The exit of a stack: one entry after the other, in reverse, and what they leave for the caller.
+//! The exit of a stack: one entry after the other, in reverse, and the result that they leave for
+//! the caller.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -25,8 +26,8 @@ use crate::settle::{Body, Owed, unshare};
 use super::entry::Exit;
 use super::{NAME, Shared};
 
-/// What the exits of a stack leave for the caller. If this drops before the caller takes it, it is
-/// reported.
+/// The errors, panic and verdict that the exits of a stack leave for the caller. If the caller has
+/// not taken them when this drops, they are reported.
 pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The errors of exits that failed since the last suppression, in order.
     errors: Vec<(Failing, Arc<E>)>,
@@ -34,7 +35,7 @@ pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     suppressed: Option<D>,
     /// The body's error, as long as it is the error that the caller gets.
     pub(super) body: Option<BodyError>,
-    /// The number of the entry that ended the body from beside it.
+    /// The number of the entry whose future beside the body ended the body.
     pub(super) ended_by: Option<u64>,
     panic: Option<(&'static str, Payload)>,
     /// `true` once the caller has gone away. Exits that begin later see a body that was dropped.
@@ -64,8 +65,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
 /// Exits all entries in reverse order, as nested contexts would exit. No panic of user code on the
 /// way, not even in a `Drop`, keeps an entry from its turn.
 ///
-/// If the body was ended from beside an entry, the entries above see a cancelled body. What runs
-/// beside the lower entries goes on meanwhile.
+/// If an entry's future beside the body ended the body, the entries above see a cancelled body. The
+/// futures of the lower entries go on meanwhile.
 pub(super) async fn unwind<E, D>(shared: &Shared<E, D>, mut outcome: Outcome)
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -105,8 +106,8 @@ where
 }
 
 /// Runs an exit, unless the runtime of the stack has shut down, or exits in the background have a
-/// limit. Then this returns `None` and drops the exit, which goes on alone, with a time limit of
-/// its own. The stack waits for it as for everything that it has given up.
+/// limit. In these cases, it returns `None` and drops the exit, which goes on alone, with a time
+/// limit of its own. The stack waits for this exit as for everything that the stack has given up.
 pub(super) fn unless_alone<D, E>(
     mut exit: Exit<D, E>,
 ) -> impl Future<Output = Option<<Exit<D, E> as Future>::Output>> + Unpin {
@@ -118,7 +119,7 @@ pub(super) fn unless_alone<D, E>(
     })
 }
 
-/// The drop of the old outcome may drop an error, which is user code.
+/// Replaces the outcome quietly, because the drop of an old error is user code.
 pub(super) fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
     drop_quietly(context, mem::replace(outcome, new));
 }
@@ -160,7 +161,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         }
     }
 
-    /// The body was ended from beside an entry. If the body had failed before, this is reported.
+    /// Adds the end that an entry's future beside the body has caused. If the outcome is no longer
+    /// `Completed`, that end is only reported.
     fn add_end(&mut self, name: &'static str, end: End<BodyError>, outcome: &mut Outcome) {
         if !outcome.is_completed() {
             return report_late(name, end);
@@ -177,7 +179,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         }
     }
 
-    /// Drops the failure that would have gone to the caller. The other errors have no other
+    /// Drops the failure that the caller would have received. The other errors then have no
     /// receiver, and are reported.
     fn suppress(&mut self, context: &'static str, verdict: D) {
         let mut errors = self.errors.drain(..);

@@ -1,11 +1,12 @@
-//! What holds after each program.
+//! The laws that hold after each program.
 
 use std::collections::BTreeSet;
 
 use super::log::{Heed, Id, Kind, Log, Node, Record, Time};
 use super::play::Mode;
 
-/// A law that a run has broken: in short, for telling failures apart, and in full.
+/// A law that a run has broken, with a short name that tells failures apart, and a full
+/// description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) law: &'static str,
@@ -35,10 +36,11 @@ fn is_before(first: Option<Time>, second: Option<Time>) -> bool {
     matches!((first, second), (Some(first), Some(second)) if first < second)
 }
 
-/// The outcomes that an exit may see: as the body ended, or as it was ended from beside.
+/// Returns the outcomes that an exit may see: the body's own end, or its end by the future beside
+/// it.
 ///
-/// What came first counts. On one thread that is what this log says. On several, an end that is
-/// told at the same time as the body's own may come before or after that.
+/// The end that came first counts. On one thread, the log tells which end this is. On several
+/// threads, an end at the same time as the body's own end may come before or after it.
 fn outcomes(log: &Log, mode: Mode, id: Id) -> Option<Vec<String>> {
     let record = &log.records[id];
     let given = record.given.as_ref()?;
@@ -51,7 +53,7 @@ fn outcomes(log: &Log, mode: Mode, id: Id) -> Option<Vec<String>> {
     };
     let is_first = end.at < given.at;
     if record.kind == Kind::With {
-        // The body drops at once, unless it has ended in this very poll.
+        // The body drops at once, unless it ended in the same poll.
         let is_dropped = is_first && own == "cancelled";
         let local = "panicked(panic of a local's drop";
         return Some(match is_dropped {
@@ -71,8 +73,8 @@ fn outcomes(log: &Log, mode: Mode, id: Id) -> Option<Vec<String>> {
     })
 }
 
-/// What the last entry of a stack sees, which is there to tell when the exit begins: nothing of
-/// what has ended the body from beside one further down.
+/// Returns the outcomes that the last entry of a stack may see. That entry tells when the exit
+/// begins. If the future of a lower entry ended the body, the last entry does not see its error.
 fn stack_outcomes(log: &Log, mode: Mode, id: Id, own: String) -> Vec<String> {
     let stack = &log.records[id];
     let closed = stack.given.as_ref().map(|given| given.at);
@@ -93,7 +95,7 @@ fn stack_outcomes(log: &Log, mode: Mode, id: Id, own: String) -> Vec<String> {
     outcomes
 }
 
-/// What runs beside a body runs once, after enter, and has gone when exit begins.
+/// Checks that the future beside a body runs once, after enter, and is gone when exit begins.
 fn beside_ends(log: &Log, broken: &mut Vec<Broken>) {
     for record in &log.records {
         if record.beside_begins > 1 {
@@ -111,7 +113,7 @@ fn beside_ends(log: &Log, broken: &mut Vec<Broken>) {
     }
 }
 
-/// Law 1.
+/// Checks law 1.
 fn exits_once(log: &Log, mode: Mode, broken: &mut Vec<Broken>) {
     for (id, record) in log.records.iter().enumerate() {
         if record.opened.is_some() && record.entered.is_none() && !record.enter_failed {
@@ -146,7 +148,7 @@ fn exits_once(log: &Log, mode: Mode, broken: &mut Vec<Broken>) {
     }
 }
 
-/// Law 4. For what a limit cut off: told at least once.
+/// Checks law 4. An exit that a limit cut off must be told at least once.
 fn told_once(log: &Log, reports: &[(String, String)], broken: &mut Vec<Broken>) {
     const LAW: &str = "told once";
     let is_limit = |what: &str| what.starts_with("limit of ");
@@ -187,7 +189,7 @@ fn told_once(log: &Log, reports: &[(String, String)], broken: &mut Vec<Broken>) 
     }
 }
 
-/// Law 3: the pairs, older and younger, where the younger has to have ended before the older
+/// Returns the pairs for law 3, older and younger, where the younger must end before the older
 /// begins.
 fn obligations(log: &Log, mode: Mode) -> Vec<(&'static str, Id, Id)> {
     let order = Order { log, mode };
@@ -215,19 +217,20 @@ impl Order<'_> {
         &self.log.records[id]
     }
 
-    /// What it is directly inside of, where it was opened and where it was declared.
+    /// Returns the contexts that this one is directly inside of, by its opening and by its
+    /// declaration.
     fn parents(&self, id: Id) -> impl Iterator<Item = Id> + use<> {
         let record = self.of(id);
         record.home.into_iter().chain(record.declared)
     }
 
-    /// What it was directly inside of then. A context that has ended leaves what it held to those
-    /// around.
+    /// Returns the contexts that this one was directly inside of then. A context that has ended
+    /// leaves the contexts inside it to the contexts around.
     fn homes_at(&self, id: Id, time: Time) -> Vec<Id> {
         let mut homes = Vec::new();
         let mut left: Vec<_> = self.parents(id).collect();
         while let Some(id) = left.pop() {
-            // What an independent context has left stays there: rule e.
+            // The contexts inside an independent context stay there (rule e).
             let leads_on = is_before(self.of(id).over, Some(time)) && !self.of(id).independent;
             if leads_on {
                 left.extend(self.parents(id));
@@ -238,7 +241,7 @@ impl Order<'_> {
         homes
     }
 
-    /// All that it is inside of.
+    /// Returns all contexts that this one is inside of.
     fn around(&self, id: Id) -> BTreeSet<Id> {
         let mut around = BTreeSet::new();
         let mut left: Vec<_> = self.parents(id).collect();
@@ -250,7 +253,7 @@ impl Order<'_> {
         around
     }
 
-    /// From the outside in, itself the last, by the places where they were opened.
+    /// Returns the contexts that opened one another, from the outermost to this one.
     fn homes(&self, id: Id) -> Vec<Id> {
         let mut homes = vec![id];
         while let Some(home) = self.of(homes[homes.len() - 1]).home {
@@ -260,7 +263,7 @@ impl Order<'_> {
         homes
     }
 
-    /// Rule d.
+    /// Returns `true` if the first is younger (rule d).
     fn is_younger(&self, younger: Id, older: Id) -> bool {
         let (its, others) = (self.homes(younger), self.homes(older));
         for (one, other) in its.iter().zip(&others) {
@@ -271,12 +274,12 @@ impl Order<'_> {
         its.len() > others.len()
     }
 
-    /// Itself, then the context in whose code it was given up, and so on outwards.
+    /// Returns the context, then the context in whose code it was given up, and so on outwards.
     fn path(&self, id: Id) -> Vec<Id> {
         let mut path = vec![id];
         let mut last = id;
         while let Some(next) = self.node(last).and_then(Node::context) {
-            // A drop in the code of what is itself not given up has no way further out.
+            // A drop in the code of a context that is not given up leads no further out.
             if path.contains(&next) {
                 break;
             }
@@ -294,7 +297,8 @@ impl Order<'_> {
         self.of(id).given.as_ref().map(|given| given.at)
     }
 
-    /// It had been given up before this, as others see it: it runs detached, or is waited for.
+    /// Returns `true` if, as others see it, the context had been given up before this time: it runs
+    /// detached, or its exit is awaited.
     fn counts_before(&self, id: Id, time: Time) -> bool {
         let record = self.of(id);
         let is_before = |at: Option<Time>| at.is_some_and(|at| at < time);
@@ -304,12 +308,13 @@ impl Order<'_> {
             || has_ended && is_before(record.ended)
     }
 
-    /// Rule e.
+    /// Returns `true` if the context is independent, or its exit was cut off (rule e).
     fn is_let_go(&self, id: Id) -> bool {
         self.of(id).independent || self.of(id).is_cut
     }
 
-    /// Nobody waits for it, and so not for what its exit gives up: rule e.
+    /// Returns `true` if nobody waits for the context, and so not for the contexts that its exit
+    /// gives up (rule e).
     fn was_let_go(&self, id: Id) -> bool {
         let around = self.around(id);
         self.of(id).independent || around.iter().any(|id| self.is_let_go(*id))
@@ -321,7 +326,7 @@ impl Order<'_> {
         if h == g || self.given(g)? > begun {
             return None;
         }
-        // It is given up by the exit of the other one.
+        // The older context was given up by the exit of the younger one.
         if self.path(h).contains(&g) {
             return None;
         }
@@ -331,7 +336,7 @@ impl Order<'_> {
         self.side_by_side(h, g)
     }
 
-    /// Rule b.
+    /// Returns `true` if the exit of `h` must wait for `g` inside it (rule b).
     fn is_owed_inside(&self, h: Id, g: Id) -> bool {
         let Some(given) = self.given(h) else {
             return false;
@@ -340,14 +345,16 @@ impl Order<'_> {
         !self.path(h)[1..].iter().any(|by| exempt(*by)) && self.leads_to(g, h, given)
     }
 
-    /// All on the way from `g` out to `h` has been given up, and nothing has been let go.
+    /// Returns `true` if every context on the way from `g` out to `h` has been given up, and none
+    /// has been let go.
     fn leads_to(&self, g: Id, h: Id, time: Time) -> bool {
         let may = !self.is_let_go(g) && self.counts_before(g, time);
         let mut parents = self.parents(g);
         may && parents.any(|parent| parent == h || self.leads_to(parent, h, time))
     }
 
-    /// Inside of four contexts that have ended by then, contexts are of the same age.
+    /// Returns `true` inside four contexts that have ended by then, because all contexts there are
+    /// of the same age.
     fn is_of_no_age(&self, id: Id) -> bool {
         let begun = self.of(id).begun;
         let homes = self.homes(id);
@@ -356,14 +363,14 @@ impl Order<'_> {
         ended.count() >= 4
     }
 
-    /// Rule c.
+    /// Returns the law by which `h` must wait for `g` side by side, if there is one (rule c).
     fn side_by_side(&self, h: Id, g: Id) -> Option<&'static str> {
         if self.is_of_no_age(h) {
             return None;
         }
         let (older, younger) = (self.of(h), self.of(g));
         let is_guard = matches!(older.kind, Kind::Guard | Kind::Stack);
-        // It is younger in both ways: itself, and as what it is inside of.
+        // `g` must be younger in both ways: by itself, and by the contexts that it is inside of.
         let is_younger = self.is_younger(g, h) && older.opened < younger.opened;
         if !is_guard || older.independent || !is_younger {
             return None;
@@ -377,12 +384,12 @@ impl Order<'_> {
         if homes.iter().any(|home| !around.contains(home)) {
             return None;
         }
-        // Outside of tokio, only what is given up inside of a context: rule f.
+        // Outside tokio, only contexts count that are given up inside a context (rule f).
         let is_of_a_task = matches!(self.node(h), Some(Node::Task(_)));
         if self.mode == Mode::NoRuntime && is_of_a_task {
             return None;
         }
-        // The same code gave up this one before.
+        // The same code must have given up `first` before.
         let path = self.path(g);
         let at = path.iter().position(|id| self.node(*id) == self.node(h))?;
         let first = path[at];
@@ -393,27 +400,29 @@ impl Order<'_> {
         if first == g {
             return Some("side by side");
         }
-        // Somebody waits for it who is not what was given up: an enter that was let go, say.
+        // Otherwise other code waits for `g`: for example, an enter that was let go.
         if !is_before(younger.detached, older.begun) {
             return None;
         }
-        // Nobody waits for what lets it go, nor does rule c speak of enters.
+        // Nobody waits for a context on the way that was let go, and rule c does not speak of
+        // enters.
         let entering = |id: &Id| matches!(self.node(*id), Some(Node::Enter(_)));
         let is_alone = |id: &Id| self.was_let_go(*id);
         if path[..=at].iter().any(|id| entering(id) || is_alone(id)) {
             return None;
         }
-        // The entries of a stack have its age, as others see them.
+        // As others see them, the entries of a stack have its age.
         let in_stack = younger
             .stack
             .is_some_and(|stack| !self.is_younger(stack, h));
         if in_stack {
             return None;
         }
-        // What an older one was handed, and gave up, is in no order.
+        // No order holds for a context that was handed to an older one, which gave it up.
         let are_younger = path[1..=at].iter().all(|id| self.is_younger(*id, h));
-        // What an exit has left is seen when that has ended; until then it is waited for itself,
-        // unless it is not inside of all that the guard is inside of.
+        // The contexts that an exit has left are seen once that exit has ended. Until then, the
+        // guard waits for that exit itself, unless it is not inside every context that the guard is
+        // inside of.
         let are_waited_for = path[1..=at].iter().all(|id| {
             let around = self.around(*id);
             homes.iter().all(|home| around.contains(home))
@@ -422,7 +431,7 @@ impl Order<'_> {
         (are_younger && are_waited_for).then_some("left over")
     }
 
-    /// Rule f.
+    /// Adds the pairs of the entries of stacks (rule f).
     fn stacks(&self, pairs: &mut Vec<(&'static str, Id, Id)>) {
         let all = 0..self.log.records.len();
         for lower in all.clone() {
@@ -435,7 +444,7 @@ impl Order<'_> {
             if !its(lower) {
                 continue;
             }
-            // They were entered in the order of their numbers.
+            // Entries were entered in the order of their numbers.
             for upper in all.clone().filter(|upper| *upper > lower && its(*upper)) {
                 pairs.push(("a stack", lower, upper));
                 for left in all.clone().filter(|left| *left != upper) {

@@ -1,4 +1,4 @@
-//! What happened: a record of each context, with the numbers of the events.
+//! The log of a run: a record of each context, with the numbers of the events.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use super::program::{Name, Random};
 
 pub(super) type Id = usize;
 
-/// The number of an event: of two, the earlier one has the lower.
+/// The number of an event. Earlier events have lower numbers.
 pub(super) type Time = u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(super) enum Kind {
     Entry,
 }
 
-/// The code that runs: a task, or what a context polls. Which code that is can change: see
-/// [`Log::node`].
+/// The code that runs: a task, or code that a context polls. [`Log::node`] tells what code this
+/// counts as, which can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
     Task(usize),
@@ -44,31 +44,31 @@ impl Node {
     }
 }
 
-/// The end of a body: before whatever is called for it.
+/// The end of a body, noted before any call that ends it.
 #[derive(Debug, Clone)]
 pub(super) struct Given {
     pub(super) at: Time,
     pub(super) node: Node,
-    /// The outcome that exit should see. Not known for what a stack closes.
+    /// The outcome that exit should see. `None` for a context that a stack closes.
     pub(super) outcome: Option<String>,
 }
 
-/// How a body was ended from beside.
+/// The end of a body by the future beside it.
 #[derive(Debug, Clone)]
 pub(super) struct EndedBeside {
     pub(super) at: Time,
-    /// The outcome that exit sees, where this came first.
+    /// The outcome that exit sees if this end came first.
     pub(super) outcome: String,
-    /// In the very poll that enter ended in.
+    /// `true` if this end came in the same poll as the end of enter.
     pub(super) is_at_once: bool,
 }
 
-/// Who gets the end of a body from beside, where that came before the body's own end.
+/// The receiver of an end by the future beside a body that came before the body's own end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heed {
-    /// Exit sees it.
+    /// Exit sees that end.
     Exit,
-    /// It is reported, and exit sees what it would see without it.
+    /// That end is reported, and exit sees the outcome that it would see otherwise.
     Report,
 }
 
@@ -80,31 +80,32 @@ pub(super) enum Heed {
 pub(super) struct Record {
     pub(super) name: Name,
     pub(super) kind: Kind,
-    /// The context whose code opened it.
+    /// The context whose code opened this one.
     pub(super) home: Option<Id>,
-    /// The one that it was declared inside of.
+    /// The context that this one was declared inside of.
     pub(super) declared: Option<Id>,
     pub(super) independent: bool,
     pub(super) opened_by: Code,
-    /// Enter has begun.
     pub(super) opened: Option<Time>,
     pub(super) entered: Option<Time>,
     pub(super) enters_in_background: bool,
     pub(super) enter_failed: bool,
-    /// There is a body which tells of its end.
+    /// `true` if a body notes its own end.
     pub(super) has_body: bool,
     pub(super) given: Option<Given>,
-    /// What runs beside the body: begun, and dropped or ended.
+    /// The time when the future beside the body began. At `beside_gone`, it had ended or was
+    /// dropped.
     pub(super) beside_begun: Option<Time>,
     pub(super) beside_begins: u32,
     pub(super) beside_gone: Option<Time>,
     pub(super) ended_beside: Option<EndedBeside>,
-    /// A part of the body got the error of that, or may have lost it to a panic of its own.
+    /// `Some(true)` if a part of the body received the error of this end. `None` if a panic of the
+    /// part may have hidden it.
     pub(super) is_told_of_end: Option<bool>,
     pub(super) heed: Heed,
-    /// It was dropped, and the call has returned.
+    /// The time when the call that dropped the context returned.
     pub(super) detached: Option<Time>,
-    /// Somebody waits for its exit, and the first poll has returned.
+    /// The time when the first poll of an awaited exit returned.
     pub(super) polled: Option<Time>,
     pub(super) begun: Option<Time>,
     pub(super) begins: u32,
@@ -112,7 +113,6 @@ pub(super) struct Record {
     pub(super) ended: Option<Time>,
     pub(super) ends: u32,
     pub(super) is_cut: bool,
-    /// The `with` has returned.
     pub(super) over: Option<Time>,
     pub(super) stack: Option<Id>,
 }
@@ -128,10 +128,10 @@ pub(super) struct Log {
     time: Time,
     pub(super) records: Vec<Record>,
     pub(super) lines: Vec<String>,
-    /// Errors and panics that came up, and those that went to a caller.
+    /// The errors and panics that came up.
     pub(super) raised: Vec<String>,
     pub(super) returned: Vec<String>,
-    /// What no law has a place for.
+    /// Failures that belong to no law.
     pub(super) broken: Vec<String>,
     names: BTreeMap<String, u32>,
     pub(super) tasks: usize,
@@ -139,7 +139,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Something happens now.
+    /// Adds an event, and returns its number.
     pub(super) fn note(&mut self, line: impl Into<String>) -> Time {
         self.time += 1;
         self.lines.push(line.into());
@@ -180,7 +180,7 @@ impl Log {
         self.records.len() - 1
     }
 
-    /// A name for an error that no other one has.
+    /// Returns a name for an error that no other error has.
     pub(super) fn raise(&mut self, what: &str) -> String {
         let times = self.names.entry(what.to_owned()).or_default();
         *times += 1;
@@ -194,8 +194,8 @@ impl Log {
         name
     }
 
-    /// Drops in the code of a context belong to its exit once that runs; its enter is polled by the
-    /// code around, unless it goes on in the background.
+    /// Returns the code that this code counts as. The code of a context is its exit once the exit
+    /// has begun. Its enter belongs to the code around, unless the enter goes on in the background.
     pub(super) fn node(&self, code: Code) -> Node {
         match code {
             Code::Task(task) => Node::Task(task),
@@ -222,7 +222,6 @@ impl Log {
         self.records[id].entered = Some(at);
     }
 
-    /// Its enter has failed, or panicked.
     pub(super) fn enter_failed(&mut self, id: Id) {
         let at = self.note(format!("v{} fails to enter", self.records[id].name));
         let node = self.node(self.records[id].opened_by);
@@ -269,7 +268,6 @@ impl Log {
         });
     }
 
-    /// A part of a body has ended so.
     pub(super) fn part_ended(&mut self, id: Id, outcome: &str) {
         let name = self.records[id].name;
         self.note(format!("a part of v{name} gives {outcome}"));
@@ -323,7 +321,7 @@ impl Log {
     }
 }
 
-/// What a run needs besides.
+/// The rest of the state of a run.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) log: Log,

@@ -1,22 +1,22 @@
-//! Random programs on guards, dropped at random points, against the laws of what a program may rely
-//! on.
+//! Runs random programs that use guards and are dropped at random points, and checks the laws that
+//! a program may rely on.
 //!
 //! [`program`] makes the programs and makes them smaller, [`play`] runs them on the real crate,
-//! [`log`] has what happened, and [`laws`] looks at it: each context that was entered exits once,
+//! [`log`] keeps the events, and [`laws`] checks them: each context that was entered exits once,
 //! with the true outcome; nothing waits for ever; exits keep the order of the rules a to f; and
-//! each error and panic is returned or reported, once. In every second program something runs
-//! beside the bodies: it ends well, goes on, fails or panics, and parts of the bodies of guards run
-//! under it. It runs once, after enter, and is gone when exit begins.
+//! each error and panic is returned or reported, once. In every second program, futures run beside
+//! the bodies: they end well, go on, fail or panic, and parts of the bodies of guards run beside
+//! them. Such a future runs once, after enter, and is gone when exit begins.
 //!
-//! A long run, which tells how many operations there were:
+//! This command starts a long run, and prints the number of operations:
 //!
 //! ```text
 //! PROPTEST_CASES=1000000 cargo test -p tests --test integration guard_model::programs -- --ignored --nocapture --test-threads 1
 //! ```
 //!
-//! `SEED=…` runs the program that a failure names, or begins with it. `KEEP_GOING=3` goes on after
-//! a failure, and tells at the end how many programs broke each law, with three of them for each,
-//! made smaller.
+//! `SEED=…` runs the program that a failure names, or begins with that program. `KEEP_GOING=3` goes
+//! on after a failure. At the end it prints how many programs broke each law, and three of these
+//! programs for each law, made smaller.
 
 mod laws;
 mod log;
@@ -39,14 +39,15 @@ use laws::Broken;
 use play::{Mode, Run};
 use program::{Block, program, smaller};
 
-/// A program that still runs after so long never ends. In paused time that is no time at all.
+/// A program that still runs after this time counts as one that never ends. In paused time, this
+/// wait takes no time.
 const FOR_EVER: Duration = Duration::from_secs(10);
 
-/// The same in real time, while programs that fail are looked for, or made smaller.
+/// A shorter limit for real time, while failing programs are searched for, or made smaller.
 const LONG: Duration = Duration::from_millis(500);
 
-/// Programs that have broken a law, rarely met. One: an entry of a list that was let go, and then
-/// ended, was taken for the one that stood there.
+/// Programs that have broken a law in rare schedules. In one, an entry that was let go and then
+/// ended was taken for another entry, which stood in its slot of the list by then.
 const KNOWN: [u64; 3] = [146_116, 196_671, 294_077];
 
 /// Runs programs, one after the other.
@@ -54,14 +55,15 @@ struct Runner {
     mode: Mode,
     stage: Stage,
     workers: Option<Runtime>,
-    /// Exits of programs that wait for ever: they stay.
+    /// The number of exits that wait for ever, and so stay.
     stuck: usize,
     patience: Duration,
-    /// So many exits may be in the background, beside those that stay, before enters wait.
+    /// The number of exits, besides those that stay, that may be in the background before enters
+    /// wait.
     limit: Option<usize>,
 }
 
-/// What a run left.
+/// The results of a run.
 struct Ran {
     ops: u64,
     broken: Vec<Broken>,
@@ -147,15 +149,15 @@ impl Runner {
         ran
     }
 
-    /// Gives the runtime back if the program ends. What waits for ever is left to stay where it is:
-    /// a runtime that shuts down would have it tried elsewhere.
+    /// Gives the runtime back if the program ends. Exits that wait for ever stay on their runtime:
+    /// if it shut down, they would be tried elsewhere.
     fn drive(
         &self,
         runtime: Runtime,
         whole: impl Future<Output = ()> + Send + 'static,
     ) -> Option<Runtime> {
         let ended = runtime.block_on(async {
-            // A task of its own, since a task is what guards are in.
+            // Spawned as a task, because the rules for guards tell tasks apart.
             timeout(self.patience, tokio::spawn(whole)).await
         });
         if ended.is_ok() {
@@ -165,7 +167,8 @@ impl Runner {
         None
     }
 
-    /// Makes a program smaller for as long as it breaks the same law, and tells what is left of it.
+    /// Makes a program smaller for as long as it breaks the same law, and returns the smallest
+    /// program as text.
     fn tell(&mut self, mut program: Block, first: u64, law: &str) -> String {
         let patience = self.patience;
         self.hurry();
@@ -186,9 +189,9 @@ impl Runner {
             }
             break;
         }
-        // A slow one may have been taken for one that never ends.
+        // A slow program may have been taken for one that never ends.
         self.patience = FOR_EVER;
-        // What depends on other threads may need some tries.
+        // A failure that depends on other threads may need several tries.
         let mut ran = self.run(&program, seed);
         for _ in 0..10 {
             if ran.broken.iter().any(|broken| broken.law == law) {
@@ -210,8 +213,9 @@ impl Runner {
     }
 }
 
-/// The error, without what `Debug` adds. A second error of a context whose errors are converted is
-/// reported as it came up, where the first was one from beside: the conversion is there once.
+/// Returns the error without the wrapping that `Debug` adds. If the future beside a body failed
+/// first, a second error of a context whose errors are converted is reported unconverted, because
+/// the conversion can run only once.
 fn plain(what: &str) -> String {
     let inner = what
         .strip_prefix("Context(")
@@ -231,7 +235,7 @@ fn workers() -> Runtime {
     runtime.expect("the system has a runtime for us")
 }
 
-/// The program, and all that it leaves.
+/// Runs the program, and waits for all that it leaves behind.
 async fn whole(run: Arc<Run>, program: Block, stuck: usize) {
     Arc::clone(&run).play(program).await;
     loop {
@@ -272,7 +276,8 @@ fn check_with(mode: Mode, cases: u64, limit: Option<usize>) {
     let shown = number_of("KEEP_GOING");
     let mut ops = 0;
     let mut runner = Runner::new(mode);
-    // After the runner, which is alone in the process: these hold for all of it.
+    // Made after the runner, which is alone in the process, because these settings hold for the
+    // whole process.
     let _bounded = limit.map(|_| Bounded::begin());
     runner.limit = limit;
     if shown.is_some() {
@@ -341,8 +346,8 @@ fn guards_keep_their_laws_without_tokio() {
     let _ = in_a_process_of_its_own("guard_model::programs_without_a_runtime");
 }
 
-/// While it is there, what is open is listed, and an enter that waits at the door does so for a
-/// short time alone: what an exit joins may wait for that exit.
+/// While this exists, open contexts are listed, and an enter waits at the door only for a short
+/// time, because a task that an exit joins may wait for that exit.
 struct Bounded;
 
 impl Bounded {
@@ -361,7 +366,8 @@ impl Drop for Bounded {
     }
 }
 
-/// With the list on, and a limit on the exits in the background: enters wait then.
+/// Checks programs with the list on and a limit on the exits in the background, so that enters
+/// wait.
 fn check_bounded(mode: Mode, cases: u64) {
     check_with(mode, cases, Some(1));
 }

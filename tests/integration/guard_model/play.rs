@@ -1,4 +1,4 @@
-//! The programs on the real crate.
+//! Runs the programs on the real crate.
 
 use std::any::Any;
 use std::future::{Future, pending, poll_fn};
@@ -25,7 +25,7 @@ type Stack = ExitStack<Fault>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault(pub(super) String);
 
-/// Where a program runs.
+/// The kind of runtime on which a program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// On one thread, in paused time.
@@ -43,7 +43,7 @@ pub(super) struct Run {
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Where code runs: the context whose code it is, and who polls it.
+/// The place of running code: the context whose code it is, and the code that polls it.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     home: Option<Id>,
@@ -70,7 +70,6 @@ impl Run {
         look(&mut self.shared().log)
     }
 
-    /// The whole program.
     pub(super) async fn play(self: Arc<Self>, program: Block) {
         let code = Code::Task(0);
         let held = Held::new(&self, code);
@@ -87,7 +86,7 @@ impl Run {
         mem::take(&mut *self.tasks())
     }
 
-    /// Takes a while: other code has a turn.
+    /// Takes a while, so that other code has a turn.
     pub(super) async fn nap(&self, length: u32) {
         let length = 1 + self.shared().random.below(length);
         match self.mode {
@@ -101,7 +100,7 @@ impl Run {
         }
     }
 
-    /// Drops the future after so many polls, unless it has ended.
+    /// Drops the future after the polls of the cut, unless it has ended.
     async fn until<F: Future + Unpin>(&self, mut future: F, cut: Cut) -> Option<F::Output> {
         let Some(polls) = cut else {
             return Some(future.await);
@@ -136,7 +135,7 @@ impl Run {
         });
     }
 
-    /// The caller has the error, or the panic.
+    /// Records that the caller has received the future's error or panic.
     async fn absorb(&self, future: impl Future<Output = Result<(), Fault>>) {
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(Ok(())) => {}
@@ -324,7 +323,7 @@ impl Run {
         let code = frame.code;
         let body = async move |_: &mut u32| {
             let end = BodyEnd::new(&run, id, code);
-            // What was captured would drop after all locals.
+            // A captured value would drop after all locals.
             let moved = moved;
             let frame = Frame {
                 home: Some(id),
@@ -357,7 +356,7 @@ impl Run {
         ended.unwrap_or(Ok(()))
     }
 
-    /// A part of the body of a guard, which is held again afterwards.
+    /// Runs a part of the body of a guard, which is held again afterwards.
     async fn part(
         self: &Arc<Self>,
         name: Name,
@@ -428,7 +427,7 @@ impl Run {
             };
             self.log(|log| {
                 log.given(id, code, Some(outcome));
-                // What came first counts; for `Guard::fail`, the error.
+                // The end that came first counts, but for `Guard::fail`, the error.
                 if result.is_ok() || id % 2 != 0 {
                     log.records[id].heed = Heed::Exit;
                 }
@@ -440,7 +439,7 @@ impl Run {
                     drop(held_by_it);
                     match result {
                         Ok(()) => Box::pin(Guard::close(guard)),
-                        // Both ways to fail, by turns.
+                        // The two ways to fail are used in turns.
                         Err(error) if id % 2 == 0 => {
                             let failed = Guard::fail(guard, error);
                             Box::pin(async { Err(failed.await) })
@@ -455,7 +454,7 @@ impl Run {
         })
     }
 
-    /// Exits it with the outcome of another body.
+    /// Exits the context with the outcome of another body.
     async fn pass_on(&self, thing: Thing, outcome: &Outcome, code: Code) -> Result<(), Fault> {
         match thing {
             Thing::Guard {
@@ -508,7 +507,7 @@ impl Run {
         Ok(())
     }
 
-    /// Its guards move at once.
+    /// Runs the arm, whose guards move at once.
     fn arm(
         self: &Arc<Self>,
         arm: &Arm,
@@ -594,7 +593,8 @@ impl Run {
             }
             Step::Do(op) => {
                 let op = self.op(op, frame, held);
-                // A stack's steps end with the first error of a context of its own.
+                // An error of the operation does not end the steps. Only an error of a context of
+                // the stack does.
                 self.absorb(op).await;
             }
         }
@@ -645,7 +645,7 @@ enum Thing {
     Guard {
         id: Id,
         guard: Guard<Boxed>,
-        /// For what is given to it late.
+        /// Holds the guards that are given to this one late.
         held_by_it: Arc<Held>,
     },
     Stack(OneStack),
@@ -694,7 +694,8 @@ impl Drop for InUse<'_> {
     }
 }
 
-/// A part of a body that is dropped: from beside, or because its caller goes away.
+/// A part of a body, which notes its end: by itself, by the future beside the body, or because its
+/// caller goes away.
 struct PartEnd<'a>(&'a Run, Id, bool);
 
 impl Drop for PartEnd<'_> {
@@ -720,7 +721,7 @@ impl Run {
     }
 }
 
-/// What some code holds, by name.
+/// The guards and stacks that some code holds, by name.
 struct Held {
     run: Arc<Run>,
     code: Code,
@@ -768,7 +769,7 @@ impl Held {
         }
     }
 
-    /// In reverse, as locals drop.
+    /// Drops all things in reverse, as locals drop.
     fn drop_all(&self) {
         while let Some(thing) = self.pop() {
             thing.give_up(&self.run, self.code);
@@ -782,13 +783,13 @@ impl Drop for Held {
     }
 }
 
-/// A stack with an entry at its bottom and, when it is given up, one on its top: they tell when its
-/// exit begins and ends.
+/// A stack with an entry at its bottom and, once it is given up, another at its top. These entries
+/// note when the exit of the stack begins and ends.
 struct OneStack {
     run: Arc<Run>,
     id: Id,
     code: Code,
-    /// `None` when it is closed.
+    /// `None` once the stack is closed.
     stack: Option<Stack>,
 }
 
@@ -841,11 +842,11 @@ impl Drop for OneStack {
     }
 }
 
-/// A guard that a stack keeps, as an entry of it: its exit is the guard's drop.
+/// A guard that a stack keeps, as an entry whose exit drops the guard.
 struct Kept {
     run: Arc<Run>,
     id: Id,
-    /// Given up by the drop.
+    /// Given up when this drops.
     thing: Option<Thing>,
 }
 
@@ -979,7 +980,7 @@ impl AsyncContext for Scripted {
         let held = held;
         let block = run.block(&spec.exit, frame, &held);
         let ended = AssertUnwindSafe(block).catch_unwind().await;
-        // Some pass on how the body ended, unless a limit of theirs may cut that off with an error.
+        // Some contexts pass on how the body ended, unless their time limit may cut off the error.
         let has_error = outcome.is_failed() || !matches!(ended, Ok(Ok(())));
         if name % 3 == 0 && (spec.limit.is_none() || !has_error) {
             while let Some(thing) = held.pop() {
@@ -993,7 +994,7 @@ impl AsyncContext for Scripted {
     }
 }
 
-/// The last thing that a body drops.
+/// The last local that a body drops.
 struct BodyEnd<'a>(&'a Run, Id, Code, String);
 
 impl<'a> BodyEnd<'a> {
@@ -1014,13 +1015,13 @@ impl Drop for BodyEnd<'_> {
     }
 }
 
-/// A use of a context by code, which may drop it: then it was given up, where it had not been
+/// A use of a context by code that may drop the use. The context is then given up, if it was not
 /// before.
 struct Driven<'a, F> {
     run: &'a Run,
     id: Id,
     code: Code,
-    /// `None` when it has ended, or panicked.
+    /// `None` once the future has ended, or panicked.
     future: Option<Pin<Box<F>>>,
 }
 

@@ -1,18 +1,18 @@
-//! The programs: what they are made of, how they come up, how they get smaller, how they read.
+//! The programs: their parts, how they are generated, how they are made smaller, and their text.
 
 use std::fmt::{self, Write as _};
 
-/// Of a guard, a `with`, a stack or an entry. A guard is moved once, as in Rust: an op on a name
-/// that is gone does nothing.
+/// The name of a guard, a `with`, a stack or an entry. A guard is moved once, as in Rust: an op on
+/// a name that is gone does nothing.
 pub(super) type Name = u32;
 
-/// Code. What it holds at its end drops in reverse.
+/// A piece of code. The things that it holds at its end drop in reverse.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) ops: Vec<Op>,
-    /// The first error ends it, as with `?`, and so does a panic.
+    /// `true` if the first error ends the block, as with `?`, or the first panic.
     pub(super) strict: bool,
-    /// It has a local whose `Drop` panics.
+    /// `true` if the block has a local whose `Drop` panics.
     pub(super) has_local: bool,
 }
 
@@ -24,12 +24,12 @@ pub(super) enum Fate {
     Panic,
 }
 
-/// What a context runs beside its body.
+/// The future that a context runs beside its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Beside {
-    /// So often it waits.
+    /// How often the future waits.
     pub(super) naps: u32,
-    /// How it ends. `None` for what never does.
+    /// How the future ends. `None` if it never ends.
     pub(super) fate: Option<Fate>,
 }
 
@@ -44,11 +44,11 @@ pub(super) struct Spec {
     pub(super) beside: Option<Beside>,
     pub(super) exit: Block,
     pub(super) exited: Fate,
-    /// Of its exit, in milliseconds.
+    /// The time limit of the exit, in milliseconds.
     pub(super) limit: Option<u32>,
 }
 
-/// After so many polls the future is dropped.
+/// The number of polls after which the future is dropped.
 pub(super) type Cut = Option<u32>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +60,11 @@ pub(super) enum Op {
     Close(Name, Fate, Cut),
     Task(Arm, Joined),
     Join([Arm; 2]),
-    /// The exit of the second owns the first from now on.
+    /// The exit of the second context owns the first from now on.
     Give(Name, Name),
-    /// Closes all that is held, from the last to the first.
+    /// Closes everything that the code holds, from the last to the first.
     CloseAll,
-    /// A part of the body of this guard.
+    /// Runs a part of the body of this guard.
     Run(Name, Block, Cut),
     Stack(Name, Vec<Step>, StackEnd),
     Sleep(u32),
@@ -77,11 +77,11 @@ pub(super) struct Body {
     pub(super) moves: Vec<Name>,
     pub(super) block: Block,
     pub(super) fate: Fate,
-    /// Where it ends well.
+    /// The guards that the body leaves to the code around, if it ends well.
     pub(super) leaves: Vec<Name>,
 }
 
-/// Of a join, or a task.
+/// A part of a join, or a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Arm {
     pub(super) moves: Vec<Name>,
@@ -91,9 +91,9 @@ pub(super) struct Arm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     Enter(Name, Box<Spec>, Cut),
-    /// The first is the entry's own name.
+    /// Keeps the second as an entry. The first is the entry's own name.
     Keep(Name, Name),
-    /// Of the lease with this number.
+    /// Releases the lease with this number.
     Release(usize, Cut),
     Do(Op),
 }
@@ -105,7 +105,7 @@ pub(super) enum StackEnd {
     Exit(Fate, Cut),
 }
 
-/// `SplitMix64`: the same programs on each machine, with any version of any crate.
+/// `SplitMix64`, which makes the same programs on each machine, with any version of any crate.
 #[derive(Debug, Clone)]
 pub(super) struct Random(pub(super) u64);
 
@@ -118,7 +118,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Less than this.
+    /// Returns a number below `end`.
     pub(super) fn below(&mut self, end: u32) -> u32 {
         u32::try_from(self.next() % u64::from(end.max(1))).unwrap_or(0)
     }
@@ -148,13 +148,13 @@ pub(super) struct Generator {
     random: Random,
     left: u32,
     names: Name,
-    /// This program has contexts that are declared inside of others. Then no enter and no exit
-    /// joins a task, nor does an enter touch a guard that its context owns: a wait for what it is
-    /// inside of, by a way that the crate can't see, is a circle of the user's own (rule g).
+    /// `true` if the program declares contexts inside others. Then no enter and no exit joins a
+    /// task, nor does an enter touch a guard that its context owns: a wait for a context around,
+    /// which the crate cannot see, would be a cycle that the user has made (rule g).
     declares: bool,
-    /// This one has errors and panics.
+    /// `true` if the program has errors and panics.
     fails: bool,
-    /// The code that is made now is that of an enter or an exit.
+    /// Not 0 while the code of an enter or an exit is generated.
     in_context: u32,
 }
 
@@ -398,9 +398,9 @@ impl Generator {
     }
 }
 
-// Something beside.
+// Futures beside the bodies.
 
-/// The program of this number, and in every second one something runs beside the bodies.
+/// Returns the program of this number. In every second program, futures run beside the bodies.
 pub(super) fn program(seed: u64) -> Block {
     let mut program = Generator::program(seed);
     if seed % 2 == 0 {
@@ -411,8 +411,8 @@ pub(super) fn program(seed: u64) -> Block {
     program
 }
 
-/// Adds what runs beside bodies to a program, and the parts of bodies that guards run. It has dice
-/// of its own: programs without any stay what they were.
+/// Adds futures beside bodies to a program, and the parts of bodies that guards run. It has random
+/// numbers of its own, so that programs without such futures stay the same.
 struct Accompanist {
     random: Random,
 }
@@ -425,7 +425,7 @@ impl Accompanist {
         self.part(block);
     }
 
-    /// What follows the opening of a guard may be a part of that guard's body.
+    /// Turns some of the code after the opening of a guard into a part of that guard's body.
     fn part(&mut self, block: &mut Block) {
         let opened = block.ops.iter().enumerate().find_map(|(at, op)| match op {
             Op::Open(name, _, None) if self.random.percent(35) => Some((at, *name)),
@@ -496,7 +496,7 @@ impl Accompanist {
 
 // Smaller programs.
 
-/// All programs that are one step smaller, the most promising ones first.
+/// Returns all programs that are one step smaller, the most promising ones first.
 pub(super) fn smaller(block: &Block) -> Vec<Block> {
     let mut all = Vec::new();
     for at in 0..block.ops.len() {
@@ -515,7 +515,7 @@ pub(super) fn smaller(block: &Block) -> Vec<Block> {
         });
     }
     for (at, op) in block.ops.iter().enumerate() {
-        // In place of one that has a block, the ops of that.
+        // An op with a block is replaced by the ops of that block.
         for ops in inlined(op) {
             let mut block = block.clone();
             block.ops.splice(at..=at, ops);
@@ -549,7 +549,7 @@ fn smaller_names(names: &[Name]) -> Vec<Vec<Name>> {
     (0..names.len()).map(without).collect()
 }
 
-/// Without the cut, and with an earlier one.
+/// Returns no cut, and earlier cuts.
 fn smaller_cut(cut: Cut) -> Vec<Cut> {
     match cut {
         None => Vec::new(),

@@ -16,7 +16,7 @@ async fn session() -> Result<(), String> {
     Ok(())
 }
 
-/// Its exit takes a while.
+/// A context whose exit takes a while.
 #[async_context]
 async fn slow() -> Result<(), String> {
     let ((), outcome) = yield_!(());
@@ -46,7 +46,7 @@ async fn is_stuck() {
     drop(stuck().guard().await);
 }
 
-/// An app that ends without a signal.
+/// Runs an app that ends without a signal.
 async fn by_itself(how: &str) -> Result<(), String> {
     match how {
         "ends" => session().with(async |()| Ok(())).await,
@@ -84,7 +84,7 @@ async fn by_itself(how: &str) -> Result<(), String> {
     }
 }
 
-/// An app that goes on until a signal comes.
+/// Runs an app that goes on until a signal comes.
 async fn at_a_signal(how: &str) -> Result<(), String> {
     match how {
         "obeys" => {

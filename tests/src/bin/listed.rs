@@ -1,6 +1,6 @@
-//! How many instructions a use of a context takes, with the list of open contexts off and on.
+//! Counts the instructions of a use of a context, with the list of open contexts off and on.
 //!
-//! `cargo run --release -p tests --bin listed` prints both, as callgrind counts them. It needs
+//! `cargo run --release -p tests --bin listed` prints both counts, which callgrind makes. It needs
 //! valgrind.
 
 use std::env;
@@ -12,7 +12,8 @@ use async_context_manager::prelude::*;
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
-/// Two numbers of uses: their difference leaves out what runs only once.
+/// Two numbers of uses. The difference of their counts leaves out the instructions that run only
+/// once.
 const USES: [u64; 2] = [1_000, 11_000];
 
 #[async_context]
@@ -40,7 +41,7 @@ fn run(list: &str, times: u64) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// The instructions of a whole process.
+/// Counts the instructions of a whole process.
 fn instructions(list: &str, times: u64) -> Result<u64, AnyError> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

@@ -1,5 +1,5 @@
-//! Measures the cost of requests that all time out, and whose exits take a while: 10,000 of them,
-//! beside healthy requests.
+//! Measures the cost of 10,000 requests that all time out, and whose exits take a while, among
+//! healthy requests.
 //!
 //! `cargo run --release -p tests --bin storm` prints a line for each program: how many healthy
 //! requests it answers per second, the largest number of exits in the background, and the largest
@@ -66,7 +66,7 @@ async fn answer_requests() -> Result<(), String> {
     Ok(())
 }
 
-/// Sends this many in each millisecond, for the whole time.
+/// Spreads the hanging requests evenly over the whole time.
 async fn storm() {
     let mut requests = JoinSet::new();
     let mut ticks = interval(Duration::from_millis(1));

@@ -1,16 +1,18 @@
 #![forbid(unsafe_code)]
-//! What a use of a context costs, against the same small work in other ways.
+//! Measures what a use of a context costs, against the same small work in other ways.
 //!
-//! `cargo run --release -p benches --bin compare` prints a line for each: name, nanoseconds, allocations,
-//! and the ratio to a bare `Box::pin` of the work, which is the floor for whatever survives a drop.
-//! The turns are short and interleaved. The time is their median; the ratio is of the tenth of them that
-//! was disturbed the least, so that it holds on a busy machine as well. The time does not.
+//! `cargo run --release -p benches --bin compare` prints a line for each: name, nanoseconds,
+//! allocations, and the ratio to a bare `Box::pin` of the work, which is the floor for every way
+//! that survives a drop. The turns are short and interleaved. The time is their median; the ratio
+//! is of the tenth of them that was disturbed the least, so that the ratio, unlike the time, also
+//! holds on a busy machine.
 //!
-//! More tables follow: the bytes of state, two threads at the same time, and the aims. `--python` adds
-//! the ways that Python has, in turns with ours. What else is on crates.io, which versions, and what is not here
-//! and why, is in the documentation of `benches::neighbours`.
+//! More tables follow: the bytes of state, two threads at the same time, and the aims. `--python`
+//! adds the ways that Python has, in turns with ours. The documentation of `benches::neighbours`
+//! lists the other crates on crates.io with their versions, and says which are left out and why.
 //!
-//! The allocations are counted by another program, `allocations`: counting them makes them dearer.
+//! The allocations are counted by another program, `allocations`, because the counting makes them
+//! dearer.
 
 mod measured;
 mod picture;
@@ -32,7 +34,7 @@ use crate::table::Table;
 #[derive(Parser)]
 #[command(about = "What a use of a context costs")]
 struct Args {
-    /// Of each group of ways; what takes long has fewer.
+    /// The number of rounds of each group of ways. Slow groups have fewer.
     #[arg(long, default_value_t = 501)]
     rounds: usize,
 
@@ -40,11 +42,11 @@ struct Args {
     #[arg(long)]
     python: bool,
 
-    /// Also write the tables there.
+    /// Also write the tables to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Also draw the ratios of the first group there.
+    /// Also draw the ratios of the first group to this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }

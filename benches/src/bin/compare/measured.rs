@@ -1,4 +1,4 @@
-//! What is compared with what, and what is aimed at.
+//! The comparisons, and the aims of this crate.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -13,7 +13,6 @@ use crate::rounds::{Entry, Group};
 use crate::table::{Cell, Table};
 use crate::threads::{Runtimes, Threads};
 
-/// All that was measured.
 pub(crate) struct Measured<'a> {
     pub(crate) uses: Group<'a>,
     nested: Group<'a>,
@@ -21,11 +20,12 @@ pub(crate) struct Measured<'a> {
     drained: Group<'a>,
     large: Group<'a>,
     threads: Vec<Threads>,
-    /// By the name of the way; not of those that allocate on other threads, or in Python.
+    /// The allocations by the name of the way, without the ways that allocate on other threads or
+    /// in Python.
     allocations: HashMap<String, Allocations>,
 }
 
-/// Of one use.
+/// The allocations of one use.
 #[derive(Clone, Copy)]
 struct Allocations {
     count: f64,
@@ -139,7 +139,7 @@ impl<'a> Measured<'a> {
         table
     }
 
-    /// What this crate wants to keep to.
+    /// Returns the table of the aims that this crate must meet.
     fn aims(&self) -> Table {
         let mut table = Table::new("aims", &["aim", "measured", "limit", "kept"]);
         let mut at_most = |aim: String, measured: f64, limit: f64| {
@@ -207,7 +207,7 @@ fn allocations() -> Result<HashMap<String, Allocations>, Box<dyn Error>> {
     counted.lines().map(line).collect()
 }
 
-/// What the caller's own future grows by where it awaits this one.
+/// Returns the bytes by which the caller's own future grows if it awaits this future.
 fn future_size<F: Future>(_: fn(u64) -> F) -> f64 {
     f64::from(u32::try_from(size_of::<F>()).unwrap_or(u32::MAX))
 }

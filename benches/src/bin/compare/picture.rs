@@ -7,7 +7,7 @@ use benches::{neighbours, ways};
 
 use crate::rounds::Group;
 
-/// What a bar is, and how it looks.
+/// The kind of a bar, which decides how the bar looks.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Ours,
@@ -60,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// Where its legend begins.
+    /// Returns where the legend of this kind begins.
     fn place(self) -> f64 {
         match self {
             Self::Ours => 16.0,
@@ -72,9 +72,9 @@ impl Kind {
 }
 
 const WIDTH: f64 = 800.0;
-/// Where the bars begin.
+/// The position where the bars begin.
 const LEFT: f64 = 250.0;
-/// Where the longest of them could end: there is room for its number.
+/// The position where the longest bar may end, with room for its number.
 const RIGHT: f64 = 730.0;
 const TOP: f64 = 84.0;
 const ROW: f64 = 25.0;
@@ -99,7 +99,7 @@ const STYLE: &str = "
       .ours { fill: #4493f8 } .surviving { fill: #7d8590 } .lost { fill: #3d444d } .python { fill: #bb8009 }
     }";
 
-/// The bars on a logarithmic scale, shortest first.
+/// Draws the bars on a logarithmic scale, the shortest first.
 pub(crate) fn draw(uses: &Group<'_>) -> String {
     let mut bars: Vec<_> = uses
         .entries()

@@ -1,4 +1,4 @@
-//! Python, asked between our own turns.
+//! Runs Python's ways between our own turns.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Write};
@@ -31,16 +31,16 @@ impl Python {
         })
     }
 
-    /// One of the ways that `compare.py` has.
+    /// Returns an entry for one of the ways that `compare.py` has.
     pub(crate) fn entry<'a>(&'a self, name: &str, way: &'a str) -> Entry<'a> {
         Entry::timed(name, |uses| self.run(way, uses))
     }
 
-    /// Nanoseconds a use.
+    /// Returns the nanoseconds of a use.
     ///
     /// # Panics
     ///
-    /// If python3 does not answer: it has said why on stderr.
+    /// If python3 does not answer. Its stderr says why.
     fn run(&self, way: &str, uses: u32) -> f64 {
         let mut answer = String::new();
         if let Some(questions) = &mut *self.questions.borrow_mut() {
@@ -54,7 +54,7 @@ impl Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // It ends at the end of what it reads.
+        // python3 ends at the end of its input.
         drop(self.questions.take());
         let _ = self.child.borrow_mut().wait();
     }

@@ -1,41 +1,42 @@
-//! Many short turns, one after the other, so that what else the machine does hits all alike.
+//! Measures in many short turns, one after the other, so that other load on the machine hits all
+//! ways alike.
 
 use std::time::{Duration, Instant};
 
 use benches::ways;
 use benches::work::Way;
 
-/// What is measured together.
+/// The ways that are measured together.
 pub(crate) struct Group<'a> {
-    /// Has a turn before each of the others, which are compared with it.
+    /// The way that has a turn before each of the others, which are compared with it.
     floor: Entry<'a>,
     entries: Vec<Entry<'a>>,
 }
 
-/// Something that is measured.
+/// A way that is measured.
 pub(crate) struct Entry<'a> {
     pub(crate) name: String,
-    /// Does so many uses, and says how many nanoseconds each took.
+    /// Does this many uses, and returns the nanoseconds of each.
     run: Box<dyn FnMut(u32) -> f64 + 'a>,
-    /// In a turn.
+    /// The number of uses in a turn.
     uses: u32,
     turns: Vec<Turn>,
 }
 
-/// Nanoseconds of a use.
+/// The nanoseconds of a use.
 #[derive(Clone, Copy)]
 struct Turn {
     time: f64,
-    /// Of the floor, just before.
+    /// The time of the floor, just before.
     floor: f64,
 }
 
-/// How long a turn takes, about: shorter than what a scheduler gives.
+/// The approximate time of a turn, which is shorter than a scheduler's time slice.
 const TURN: Duration = Duration::from_micros(250);
 
-/// The share of the turns that were disturbed the least. What disturbs, such as a neighbour on the same core, does
-/// not hit all alike: an atomic operation takes its time anyway, an allocation much longer. So the ratios are
-/// of turns that had the machine for themselves; a busy one has some, too.
+/// The share of the turns that were disturbed the least, which make the ratios. A disturbance, such
+/// as a neighbour on the same core, does not hit all ways alike: it hardly slows an atomic
+/// operation, but an allocation takes much longer. Even a busy machine has some undisturbed turns.
 const QUIET: f64 = 0.1;
 
 impl<'a> Group<'a> {
@@ -61,13 +62,12 @@ impl<'a> Group<'a> {
 
     /// # Panics
     ///
-    /// If that way is not in this group.
+    /// If the way is not in this group.
     pub(crate) fn of(&self, way: Way) -> &Entry<'a> {
         self.find(way.name)
             .expect("what is compared is measured together")
     }
 
-    /// Measures all of them in turns.
     pub(crate) fn measure(mut self, rounds: usize) -> Self {
         for _ in 0..rounds {
             for entry in &mut self.entries {
@@ -81,12 +81,11 @@ impl<'a> Group<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// With so many uses in a turn as fit.
+    /// Makes an entry with as many uses in a turn as fit.
     pub(crate) fn new(way: Way) -> Self {
         Self::timed(way.name, move |uses| timed(way, uses))
     }
 
-    /// With so many uses in a turn.
     pub(crate) fn of(way: Way, uses: u32) -> Self {
         Self {
             uses,
@@ -94,10 +93,10 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Of something that knows its own time.
+    /// Makes an entry from a function that measures its own time.
     pub(crate) fn timed(name: &str, mut run: impl FnMut(u32) -> f64 + 'a) -> Self {
         let mut uses = 100; // Of the deepest nest, one.
-        // The first pays for what is set up once.
+        // The first run pays for the set-up.
         run(uses);
         while run(uses) * f64::from(uses) < TURN.as_secs_f64() * 5e8 {
             uses *= 2;
@@ -110,17 +109,17 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The median, in nanoseconds.
+    /// Returns the median, in nanoseconds.
     pub(crate) fn nanos(&self) -> f64 {
         median(self.turns.iter().map(|turn| turn.time))
     }
 
-    /// How many times as long as the floor.
+    /// Returns how many times as long as the floor this way takes.
     pub(crate) fn ratio(&self) -> f64 {
         self.quiet() / quantile(self.turns.iter().map(|turn| turn.floor), QUIET)
     }
 
-    /// How many times as long as another one of the group.
+    /// Returns how many times as long as another way of the group this way takes.
     pub(crate) fn ratio_to(&self, other: &Self) -> f64 {
         self.quiet() / other.quiet()
     }
@@ -130,7 +129,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Nanoseconds a use, by the clock.
+/// Returns the nanoseconds of a use, by the clock.
 fn timed(way: Way, uses: u32) -> f64 {
     let begun = Instant::now();
     way.run(uses);

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Columns with names, and rows.
 pub(crate) struct Table {
-    /// In the JSON.
+    /// The key in the JSON.
     pub(crate) key: &'static str,
     pub(crate) columns: Vec<&'static str>,
     pub(crate) rows: Vec<Vec<Cell>>,
@@ -12,7 +12,7 @@ pub(crate) struct Table {
 
 pub(crate) enum Cell {
     Text(String),
-    /// With so many digits after the point.
+    /// A number with this many digits after the point.
     Number(f64, usize),
     Missing,
 }
@@ -26,7 +26,7 @@ impl Table {
         }
     }
 
-    /// A row of what is aimed at.
+    /// Adds a row for an aim.
     pub(crate) fn aim(&mut self, aim: String, measured: f64, word: &str, limit: f64, kept: bool) {
         self.rows.push(vec![
             Cell::Text(aim),

@@ -1,9 +1,10 @@
-//! The same work on one thread, and on two at the same time: do they hinder each other?
+//! Measures the same work on one thread, and on two at the same time, to see whether the two hinder
+//! each other.
 //!
-//! On a machine that does other things as well, two threads do not get two cores, and what they do in a
-//! second says nothing. So the time that a use takes *on a processor* counts: it grows when threads write to
-//! the same cache line, and not when they wait for a core. It can't grow where one thread waits while the
-//! other runs: on a loaded machine this errs on the good side.
+//! On a busy machine, two threads do not get two cores, so their work in a second says nothing.
+//! Instead, the time that a use takes *on a processor* counts. It grows when threads write to the
+//! same cache line, and not when they wait for a core. Nor does it grow if one thread waits while
+//! the other runs, so on a loaded machine the result may be too good.
 
 use std::fs;
 use std::io;
@@ -20,38 +21,38 @@ use crate::rounds::median;
 /// Where the threads run the futures.
 #[derive(Clone, Copy)]
 pub(crate) enum Runtimes {
-    /// A current-thread runtime each.
+    /// Each thread has a current-thread runtime.
     OneEach,
-    /// One runtime for both.
+    /// Both threads share one runtime.
     Shared,
 }
 
 /// One way, on one thread and on two.
 pub(crate) struct Threads {
     pub(crate) name: String,
-    /// Nanoseconds on a processor for a use, on one thread.
+    /// The nanoseconds on a processor for a use, on one thread.
     pub(crate) one: f64,
-    /// The same, on two.
+    /// The nanoseconds on a processor for a use, on two threads.
     pub(crate) two: f64,
-    /// How many times as much two threads do with a processor each.
+    /// How many times as much work two threads do if each has a processor.
     pub(crate) by_processor: f64,
-    /// The same as it was here and now.
+    /// How many times as much work two threads did on this machine.
     pub(crate) by_clock: f64,
 }
 
-/// What some threads have done.
+/// The work of some threads.
 #[derive(Clone, Copy)]
 struct Done {
-    /// By all of them, in a second of the clock.
+    /// The uses of all threads in a second of the clock.
     per_second: f64,
-    /// Nanoseconds on a processor, for a use.
+    /// The nanoseconds on a processor for a use.
     processor: f64,
 }
 
 /// How long the threads run in a turn.
 const TURN: Duration = Duration::from_millis(15);
 
-/// How often a thread looks at the clock.
+/// The number of uses between two looks at the clock.
 const USES: u32 = 500;
 
 impl Threads {
@@ -78,7 +79,6 @@ impl Runtimes {
     }
 }
 
-/// Lets so many threads do the work for a turn.
 fn run(threads: usize, way: Way, runtimes: Runtimes) -> io::Result<Done> {
     let shared = Builder::new_multi_thread().worker_threads(2).build()?;
     let started = Barrier::new(threads);
@@ -116,7 +116,7 @@ fn one(way: Way, runtimes: Runtimes, shared: &Runtime, started: &Barrier) -> io:
     })
 }
 
-/// For how many nanoseconds this thread has been on a processor.
+/// Returns for how many nanoseconds this thread has been on a processor.
 fn on_processor() -> io::Result<f64> {
     let stat = fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = stat.split(' ').next().and_then(|first| first.parse().ok());

@@ -1,4 +1,4 @@
-//! Each neighbour, used as its own documentation shows it: open, arm the closing, run the body, close.
+//! Each neighbour, used as its own documentation shows: open, arm the closing, run the body, close.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -16,12 +16,12 @@ pub(crate) type Using = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 
 pub(crate) type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A way to have something closed.
+/// A way to get something closed.
 pub(crate) struct Neighbour {
     pub(crate) name: &'static str,
     /// Opens, runs the body, and closes.
     pub(crate) using: fn(Scene) -> Using,
-    /// Waits for what closes in the background, where there is a way to.
+    /// Waits for the closing code in the background, if the crate has a way to wait.
     pub(crate) waiting: Option<fn() -> Waiting>,
 }
 
@@ -76,7 +76,7 @@ async fn here(scene: Scene) -> Result<(), Fault> {
         .await
 }
 
-/// For those whose closing has no error.
+/// Closes the scene, for crates whose closing code has no error.
 async fn close(scene: Scene) {
     let _ = scene.close(false).await;
 }
@@ -136,7 +136,7 @@ async fn async_safe_defer(scene: Scene) -> Result<(), Fault> {
     result
 }
 
-/// Its contexts take no arguments.
+/// The scenes for `context_manager`, whose contexts take no arguments.
 static SCENES: Mutex<Vec<Scene>> = Mutex::new(Vec::new());
 
 struct Wrapped(Scene);

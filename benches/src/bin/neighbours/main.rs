@@ -1,7 +1,7 @@
-//! Runs the neighbours of this crate through the same situations, and prints what they do as the table
-//! of the README.
+//! Runs the neighbours of this crate through the same situations, and prints the results as the
+//! table of the README.
 //!
-//! Each cell is a process of its own, because some of them abort it, or hang.
+//! Each cell is a process of its own, because some neighbours abort the process, or hang.
 //!
 //! ```sh
 //! cargo run -p benches --bin neighbours                        # the table
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         });
         let (_, run) = SITUATIONS[cell[1]];
         println!("{}", run(&crates::ALL[cell[0]]));
-        // Threads of runtimes may hang: without them.
+        // Exits without a join of the runtimes' threads, which may hang.
         std::process::exit(0);
     }
     let table = table();
@@ -162,7 +162,7 @@ fn said(is_so: bool) -> &'static str {
     if is_so { "yes" } else { "**no**" }
 }
 
-/// Gives the use up in the middle: dropped on a worker, as a task's future is.
+/// Gives the use up in the middle. It is dropped on a worker, like the future of a task.
 fn give_up(runtime: &Runtime, neighbour: &Neighbour, scene: Scene) {
     let using = (neighbour.using)(scene);
     let task = runtime.spawn(async move { timeout(BRIEF, using).await.is_err() });
@@ -222,7 +222,7 @@ fn dropped_while_closing(neighbour: &Neighbour) -> &'static str {
     said(comes("closed it") && count("closing it") == 1)
 }
 
-/// A slow one in a fast one.
+/// Returns a scene with another one in its body, which closes more slowly.
 fn nested(neighbour: &Neighbour, inner_is_given_up: bool) -> Scene {
     let using = neighbour.using;
     let mut outer = Scene::new(move || async move {
@@ -259,7 +259,7 @@ fn inner_given_up(neighbour: &Neighbour) -> &'static str {
     inner_was_first()
 }
 
-/// Under a task that is at work.
+/// Shuts the runtime down during a use.
 fn runtime_shuts_down(neighbour: &Neighbour) -> &'static str {
     let runtime = runtime();
     runtime.spawn((neighbour.using)(endless()));

@@ -1,4 +1,4 @@
-//! What is opened and closed, and the log of it. Each scene has a process of its own.
+//! The scenes, which open and close something, and their log. Each scene has a process of its own.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// Who failed.
+/// The part that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Body,
@@ -15,7 +15,7 @@ pub(crate) enum Fault {
 
 type Running = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 
-/// One thing that is opened, used and closed.
+/// A thing that is opened, used and closed.
 #[derive(Clone)]
 pub(crate) struct Scene {
     pub(crate) name: &'static str,
@@ -41,7 +41,7 @@ impl Scene {
         }
     }
 
-    /// The other side has begun at once; its answer takes a while.
+    /// Opens the thing. The other side begins at once, but its answer takes a while.
     pub(crate) async fn open(&self) {
         note(format!("opening {}", self.name));
         pause(self.opening).await;
@@ -67,7 +67,7 @@ impl Scene {
     }
 }
 
-/// No timer where there is nothing to wait for: a runtime that is gone has none.
+/// Waits for the time. Uses no timer if the time is zero, because a runtime that is gone has none.
 async fn pause(time: Duration) {
     if time.is_zero() {
         tokio::task::yield_now().await;
@@ -80,7 +80,7 @@ fn note(line: String) {
     log().push(line);
 }
 
-/// How often the line was written.
+/// Returns how often the line was written.
 pub(crate) fn count(line: &str) -> usize {
     log().iter().filter(|known| *known == line).count()
 }
@@ -89,7 +89,7 @@ pub(crate) fn position(line: &str) -> Option<usize> {
     log().iter().position(|known| known == line)
 }
 
-/// Waits until the line is there, on a thread of its own, or a second is over.
+/// Waits on a thread until the line is written. Returns `false` if that takes more than a second.
 pub(crate) fn comes(line: &str) -> bool {
     let begun = Instant::now();
     while count(line) == 0 {

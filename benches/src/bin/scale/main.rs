@@ -1,24 +1,24 @@
 #![forbid(unsafe_code)]
-//! What a context costs where there are many: as much as among few, in whatever order they are
+//! Checks that a context costs as much among many as among few, in whatever order the contexts are
 //! given up.
 //!
 //! `cargo run --release -p benches --bin scale` prints a line for each shape of program:
 //! nanoseconds for each of 100, 1,000, 10,000 and 100,000 contexts, whose exits wait once; by how
 //! much a context gets dearer from 1,000 to the most; the same on a runtime with two workers; the
-//! bytes for each that are held when most are; and those that are kept when all is over. What would
-//! take much too long is left out: it has grown by then.
+//! bytes for each that are held when most are; and those that are kept when all is over. Numbers
+//! that would take much too long are left out, and count as grown.
 //!
-//! `--check` fails where the time grows by more than twice as much as that of tokio's tasks, which
-//! have the same caches and the same allocator to live with, or where memory grows or is kept. The
-//! time is the least of several rounds, and contains what it costs to count the allocations.
+//! `--check` fails if the time grows more than twice as much as that of tokio's tasks, which use
+//! the same caches and the same allocator, or if memory grows or is kept. The time is the least of
+//! several rounds, and contains what it costs to count the allocations.
 //!
 //! `--instructions` prints the instructions for each of 1,000 and 10,000 contexts instead, which do
-//! not depend on caches nor on what else the machine does, and needs valgrind. There `--check`
-//! fails where they grow by more than a quarter. A program that is known to get dearer is printed
-//! with its growth, and does not fail.
+//! not depend on caches nor on what else the machine does, and needs valgrind. Here, `--check`
+//! fails if they grow by more than a quarter. A program that is known to get dearer is printed with
+//! its growth, and does not fail.
 //!
-//! Programs that don't nest futures run on a stack of 256 KiB, and so do both workers: a drop by
-//! recursion ends the process.
+//! Programs that do not nest futures run on a stack of 256 KiB, and so do both workers. There, a
+//! drop by recursion ends the process.
 
 mod measured;
 mod rows;
@@ -34,7 +34,7 @@ use crate::rows::Row;
 #[derive(Parser)]
 #[command(about = "What a context costs where there are many")]
 struct Args {
-    /// Fail where a context gets dearer the more there are.
+    /// Fail if a context gets dearer the more contexts there are.
     #[arg(long)]
     check: bool,
 
@@ -42,28 +42,29 @@ struct Args {
     #[arg(long)]
     instructions: bool,
 
-    /// Only the program with this key. One that does not exist lists all.
+    /// Run only the program with this key. An unknown key lists all keys.
     #[arg(long, value_name = "KEY")]
     only: Option<String>,
 
-    /// Run that one only once, with so many, for a profiler to look at.
+    /// Run that program only once, with this many contexts, for a profiler.
     #[arg(long, value_name = "COUNT", requires = "only")]
     once: Option<usize>,
 }
 
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
 
-/// Where growth begins to count: what is less has what is set up once in it.
+/// The index of the size from which growth counts. Smaller sizes show the cost of what is set up
+/// once.
 const FROM: usize = 1;
 
-/// How much dearer a context may get, in time against tokio's tasks, and in memory.
+/// The factor by which a context may get dearer, in time against tokio's tasks, and in memory.
 const LIMIT: f64 = 2.0;
 
-/// The same, in instructions. The list of what is given up takes a step for each digit of its
-/// length.
+/// The same factor, in instructions. The list of the contexts that were given up takes a step for
+/// each digit of its length.
 const LIMIT_OF_INSTRUCTIONS: f64 = 1.25;
 
-/// In bytes a context: less is what a table has more room for.
+/// The bytes for each context that may be kept: the additional room in a table.
 const KEPT: f64 = 1.0;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -91,7 +92,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::from(u8::from(args.check && !are_flat)))
 }
 
-/// Says whether the contexts of all programs cost the same however many they are.
+/// Returns `true` if the contexts of all programs cost the same, however many they are.
 fn print_instructions(rows: &[Row]) -> Result<bool, Box<dyn Error>> {
     println!("contexts\tinstructions, 10^3\t10^4\tgrowth\tflat");
     let mut are_flat = true;
@@ -113,7 +114,7 @@ fn print_instructions(rows: &[Row]) -> Result<bool, Box<dyn Error>> {
     Ok(are_flat)
 }
 
-/// Says whether the contexts of all programs cost the same however many they are.
+/// Returns `true` if the contexts of all programs cost the same, however many they are.
 fn print_costs(rows: &[Row]) -> Result<bool, Box<dyn Error>> {
     println!(
         "contexts\tns, 10^2\t10^3\t10^4\t10^5\tgrowth\ttwo workers, ns, 10^3\tmost\tgrowth\t\
@@ -129,10 +130,10 @@ fn print_costs(rows: &[Row]) -> Result<bool, Box<dyn Error>> {
     Ok(are_flat)
 }
 
-/// Measures a program, and says whether its contexts cost the same however many they are.
+/// Measures a program. Returns `true` if its contexts cost the same, however many they are.
 fn print(row: Row, limit: f64) -> Result<bool, Box<dyn Error>> {
     let one = measure(row, &SIZES, Workers::This)?;
-    // As many at most, because what is not flat takes long there as well.
+    // Not more contexts than above, because a program that is not flat takes long here, too.
     let sizes = [SIZES[FROM], SIZES[one.len() - 1]];
     let two = measure(row, &sizes, Workers::Two)?;
     let (first, most) = (one[FROM], one[one.len() - 1]);
@@ -170,7 +171,8 @@ fn print(row: Row, limit: f64) -> Result<bool, Box<dyn Error>> {
     Ok(faults.is_empty() || row.is_known_to_grow)
 }
 
-/// By how much the time has grown. Where there are not so many: from the fewest on.
+/// Returns the factor by which the time has grown. If there are only two sizes, it counts from the
+/// smallest.
 fn growth(all: &[Measured]) -> f64 {
     let from = FROM.min(all.len() - 2);
     all[all.len() - 1].nanos / all[from].nanos

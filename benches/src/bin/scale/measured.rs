@@ -1,4 +1,4 @@
-//! What a program takes for each of its contexts.
+//! Measures a program's time and memory for each of its contexts.
 
 use std::error::Error;
 use std::process::Command;
@@ -10,21 +10,22 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::rows::{Row, SMALL_STACK};
 
-/// For each context, of a program that has so many.
+/// The costs of each context in a program with many contexts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
-    /// Of the round that was disturbed the least.
+    /// The time in the round that was disturbed the least.
     pub(crate) nanos: f64,
-    /// The bytes that are held when most are. Not those of other threads.
+    /// The most bytes that are held at any time, without those of other threads.
     pub(crate) held: f64,
-    /// The bytes that each round keeps. What only the first one keeps is for the next ones to use.
+    /// The bytes that each round keeps. Bytes that only the first round keeps do not count, because
+    /// later rounds use them.
     pub(crate) kept: f64,
 }
 
-/// How many threads a runtime has for its tasks.
+/// The threads of a runtime that poll its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workers {
-    /// The one that polls the program.
+    /// The thread that polls the program.
     This,
     Two,
 }
@@ -32,13 +33,14 @@ pub(crate) enum Workers {
 /// How long a program is repeated.
 const LONG: Duration = Duration::from_millis(60);
 
-/// A program that takes so long is run twice, which `kept` needs.
+/// A program that takes this long is only run twice, the minimum for `kept`.
 const TOO_LONG: Duration = Duration::from_millis(800);
 
-/// What takes still longer is left out.
+/// A program that is expected to take longer is left out.
 const MUCH_TOO_LONG: Duration = Duration::from_secs(4);
 
-/// With so many contexts each, from the fewest on; not with those that would take much too long.
+/// Measures a program with each number of contexts, from the fewest on. Numbers that would take
+/// much too long are left out.
 pub(crate) fn measure(row: Row, sizes: &[usize], workers: Workers) -> io::Result<Vec<Measured>> {
     on_a_stack(row.stack, || {
         let runtime = workers.runtime()?;
@@ -57,9 +59,9 @@ pub(crate) fn measure(row: Row, sizes: &[usize], workers: Workers) -> io::Result
     })
 }
 
-/// The instructions for each context, as callgrind counts them.
+/// Returns the instructions for each context, as callgrind counts them.
 pub(crate) fn instructions(row: Row, n: usize) -> Result<f64, Box<dyn Error>> {
-    // With a few: what the program takes anyway, and what is set up once.
+    // A run with a few contexts shows the instructions that the program takes anyway.
     const FEW: usize = 10;
 
     let count = |n: usize| -> Result<f64, Box<dyn Error>> {
@@ -81,7 +83,7 @@ pub(crate) fn instructions(row: Row, n: usize) -> Result<f64, Box<dyn Error>> {
     Ok((count(n)? - count(FEW)?) / as_f64(n - FEW))
 }
 
-/// One round, for a profiler to look at.
+/// Runs one round, for a profiler.
 pub(crate) fn run_once(row: Row, n: usize) -> io::Result<()> {
     on_a_stack(row.stack, || {
         Workers::This.runtime()?.block_on((row.make)(n));

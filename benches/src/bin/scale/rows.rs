@@ -1,4 +1,4 @@
-//! Programs with many contexts at a time, each with another shape.
+//! Programs with many contexts at a time, each of a different shape.
 
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
@@ -14,32 +14,32 @@ use rand::seq::SliceRandom as _;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::yield_now;
 
-/// A program with so many contexts.
+/// A program for any number of contexts.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
-    /// For a command line.
     pub(crate) key: &'static str,
-    /// For a table.
     pub(crate) name: &'static str,
-    /// Gives the program, with all that is to be neither timed nor counted done before.
+    /// Returns the program. Its set-up is done before, and is neither timed nor counted.
     pub(crate) make: fn(usize) -> Running,
-    /// That its memory is used at random costs as much as this does in the one of tokio alone.
+    /// `true` if the program uses its memory at random. Then its growth is compared with that of
+    /// tokio's tasks that are woken at random.
     pub(crate) is_random: bool,
-    /// It is known to get dearer the more there are, and `--check` lets it pass.
+    /// `true` if a context is known to get dearer the more contexts there are. `--check` lets such
+    /// a program pass.
     pub(crate) is_known_to_grow: bool,
-    /// In bytes, of the thread that polls the program.
+    /// The size in bytes of the stack of the thread that polls the program.
     pub(crate) stack: usize,
 }
 
-/// An exit that drops others by recursion needs more than that, and the process ends.
+/// An exit that drops others by recursion needs a larger stack, so that it ends the process.
 pub(crate) const SMALL_STACK: usize = 256 << 10;
 
-/// The futures of levels are polled, and dropped, one inside of the other: that takes half a
-/// kilobyte of stack for each level, in the futures' own code. What is left of them runs on a small
-/// stack in the column of two workers.
+/// Nested futures are polled, and dropped, one inside the other. Their own code takes half a
+/// kilobyte of stack for each level. In the column of two workers, the exits that they leave behind
+/// run on a small stack.
 const LARGE_STACK: usize = 1 << 30;
 
-/// What it costs anyway, in order and at random.
+/// The cost of tokio alone, in order and at random.
 pub(crate) const TOKIO_ALONE: [Row; 2] = [
     row("spawned", "tokio alone: a spawned task each", |n| {
         spawned(n)
@@ -101,8 +101,8 @@ pub(crate) const ALL: &[Row] = &[
     at_random("pool", "guards inside of one, dropped at random", |n| {
         inside_of_one(shuffled(n))
     }),
-    // A guard that was put inside of another one by name looks at each younger one that its task
-    // has given up, to find those that are inside of the same one.
+    // A guard that was put inside another one by `inside` looks at each younger guard that its task
+    // has given up, to find those that are inside the same one.
     Row {
         is_known_to_grow: true,
         ..at_random("pairs", "pairs of guards, dropped at random", |n| {
@@ -147,7 +147,7 @@ const fn deep(key: &'static str, name: &'static str, make: fn(usize) -> Running)
     }
 }
 
-/// Always in the same random order.
+/// Returns the indices in a random order, which is always the same.
 fn shuffled(n: usize) -> Vec<usize> {
     let mut order: Vec<_> = (0..n).collect();
     order.shuffle(&mut SmallRng::seed_from_u64(1));
@@ -161,7 +161,7 @@ async fn part() -> Result<(), Infallible> {
     Ok(())
 }
 
-/// Its exit goes on until the gate is closed: what waits there is woken by that.
+/// A context whose exit goes on until the gate is closed, which wakes all that wait there.
 #[async_context]
 async fn lasting(gate: Arc<Semaphore>) -> Result<(), Infallible> {
     let ((), _) = yield_!(());
@@ -173,7 +173,7 @@ fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(0))
 }
 
-/// What a task costs anyway, and the memory that it is in.
+/// Returns the program of tokio alone: a task and its memory, for each context.
 fn spawned(n: usize) -> Running {
     Box::pin(async move {
         let mut tasks = Vec::with_capacity(n);
@@ -189,7 +189,7 @@ fn spawned(n: usize) -> Running {
     })
 }
 
-/// The same, with the memory of each in another place than that of the one before.
+/// Returns such a program in which the memory of each task is far from that of the task before.
 fn woken(order: Vec<usize>) -> Running {
     Box::pin(async move {
         let mut tasks = Vec::with_capacity(order.len());
@@ -454,7 +454,8 @@ fn inside_of_one(order: Vec<usize>) -> Running {
     })
 }
 
-/// A connection and its transaction have an even index and the next one.
+/// Drops connections and their transactions. A connection has an even index, and its transaction
+/// has the next.
 fn pairs(order: Vec<usize>) -> Running {
     Box::pin(async move {
         let n = order.len() / 2;
@@ -488,7 +489,7 @@ async fn link(left: usize) -> Result<(), Infallible> {
     Ok(())
 }
 
-/// With a type that says itself that it may go to another thread.
+/// Returns the next link, boxed so that its type is `Send` by declaration.
 fn next_link(left: usize) -> Link {
     link(left).boxed()
 }
