@@ -2,7 +2,8 @@
 
 use std::future::Future;
 
-/// A body: an `async` closure or function, as [`with`](crate::AsyncContextExt::with) takes it.
+/// A body: an `async` closure or function, as
+/// [`with_local`](crate::AsyncContextExt::with_local) takes it.
 /// Implemented for every `F: AsyncFnOnce(T) -> R`.
 #[diagnostic::on_unimplemented(
     message = "a body is an `async` closure that gives a `Result` with the error of the context",

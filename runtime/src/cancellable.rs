@@ -41,7 +41,8 @@ pin_project! {
         #[pin]
         future: Option<F>,
         poll: fn(Pin<&mut F>, &mut Context<'_>) -> Poll<T>,
-        // Dropped after the future: an await in the future's drop may be given up as well.
+        // Dropped after the future, so that the context may be given up even while the future
+        // drops.
         mark: Option<Mark<'l, V>>,
     }
 }

@@ -49,9 +49,9 @@ use crate::outcome::Outcome;
 /// # What the implementer owes
 ///
 /// An enter that fails or panics must clean up after itself, because exit runs only after an enter
-/// that returned a value. Contexts that the failed enter opened and gave up exit before the caller
-/// gets the error. Exit gets the value back, and must not assume that the body left the value
-/// untouched.
+/// that returned a value. If the failed enter opened contexts and gave them up, they exit before
+/// the caller gets the error. Exit gets the value back, and must not assume that the body left the
+/// value untouched.
 ///
 /// # What the caller owes
 ///
@@ -67,7 +67,9 @@ use crate::outcome::Outcome;
 ///
 /// - The user asks for it, by [`cancellable!`](crate::cancellable),
 ///   [`cancellable_enter`](crate::AsyncContextExt::cancellable_enter),
-///   [`with_scoped`](crate::AsyncContextExt::with_scoped), or a time limit.
+///   [`with_scoped`](crate::AsyncContextExt::with_scoped), a time limit,
+///   [`detached::force`](crate::detached::force), or a drop of the future of
+///   [`Guard::exit_as`](crate::Guard::exit_as) after a body that failed.
 /// - The runtime has shut down and left the future behind. The crate gives the future up after some
 ///   time, and reports it as [`Lost`](crate::report::Kind::Lost).
 #[diagnostic::on_unimplemented(

@@ -150,10 +150,10 @@ pub fn list() -> Snapshot {
 ///
 /// The crate cannot see two kinds of waits. An exit may join a task of `tokio::spawn` whose first
 /// context waits here. Or an exit may need something that such a task holds without a guard, such
-/// as a lock. So no enter waits for ever. After ten seconds, or the time given to
-/// [`set_wait_limit`](report::set_wait_limit), the enter is reported as
-/// [`LongWait`](Kind::LongWait), and proceeds. To end exits that hang, use [`set_exit_limit`]. To
-/// end requests that wait, give them a time limit.
+/// as a lock. To end such waits, an enter is reported as [`LongWait`](Kind::LongWait) after ten
+/// seconds, or the time given to [`set_wait_limit`](report::set_wait_limit), and proceeds. With
+/// `Duration::MAX`, or on a runtime without a timer, it waits until there is room. To end exits
+/// that hang, use [`set_exit_limit`]. To end requests that wait, give them a time limit.
 ///
 /// An enter that waits has not begun. The time of a limit on enter does not run meanwhile. If the
 /// enter is dropped, nothing is left behind.
@@ -191,9 +191,9 @@ static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// limit. By default there is no limit; `Duration::MAX` removes a limit.
 ///
 /// An exit with a limit of its own keeps that limit. An exit that is awaited is not limited,
-/// because the error would have no type. A new limit also holds for exits that are already in the
-/// background, from their next step on. On a tokio runtime without a timer, this limit has no
-/// effect.
+/// because its error type has no value for a time limit. A new limit also holds for exits that are
+/// already in the background, from their next step on. On a tokio runtime without a timer, this
+/// limit has no effect.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};

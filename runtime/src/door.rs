@@ -4,13 +4,14 @@
 //!
 //! 1. An enter that comes to the door waits there if `n` exits are in the background.
 //! 2. An enter only waits where it holds up nothing: it is inside no context, and its task has
-//!    opened no guard that is still open. So no enter waits here that a closing context could wait
-//!    for: none in its exit, in the body around it, or in a task of [`tasks`](crate::tasks). Nor
+//!    opened no guard that is still open. So an enter that a closing context could wait for never
+//!    waits here: not an enter in that context's exit, in a body around that context, or in a task
+//!    of [`tasks`](crate::tasks). Nor
 //!    does an enter wait if its code holds something that a closing context may need. Outside
 //!    tokio, where tasks cannot be told apart, no enter waits.
-//! 3. Enters that wait are let in while there are fewer exits, in the order in which they came: one
-//!    for each exit that ends, one for each enter that ends after it has passed the door, and `n`
-//!    when no exit is left. So a crowd that has waited does not come in at once.
+//! 3. While fewer than `n` exits are in the background, waiting enters are let in, in the order in
+//!    which they came: one when an exit ends, one when an enter that has passed the door ends, and
+//!    up to `n` when no exit is left. So a crowd that has waited does not come in at once.
 //! 4. When a task comes to hold a guard, the task's waiting enters are let in, by rule 2.
 //! 5. So that nothing waits here for ever, an enter that has waited longer than the wait limit of
 //!    reports is reported, and goes in. The rules above cannot see everything that an exit waits

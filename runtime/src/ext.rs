@@ -499,8 +499,8 @@ pub trait AsyncContextExt: AsyncContext {
         combine::err_into(self)
     }
 
-    /// Returns a context that maps its errors, those of enter and of exit, for a body that fails
-    /// with `E`.
+    /// Returns a context that maps its errors (of enter, of exit, and of the future beside the
+    /// body), for a body that fails with `E`.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -527,9 +527,9 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Returns a context that limits the time of its enter.
     ///
-    /// The body then fails with [`TimeoutError<Error>`](TimeoutError). A `?` converts the context's
-    /// own error, so a body whose last call fails with that error ends in `Ok(read(name).await?)`,
-    /// not in `read(name).await`.
+    /// The error type of the body is then [`TimeoutError<Error>`](TimeoutError). A `?` converts the
+    /// context's own error, so a body whose last call fails with that error ends in
+    /// `Ok(read(name).await?)`, not in `read(name).await`.
     ///
     /// The limit does not cover body and exit. In Python, this is `asyncio.timeout` around
     /// `__aenter__`, except that Python cancels `__aenter__`.
@@ -741,7 +741,7 @@ pub trait AsyncContextExt: AsyncContext {
         BoxContext::new(self)
     }
 
-    /// Returns a context that carries a value of the task that enters it to its exit: the value of
+    /// Returns a context whose exit has a value of the task that entered the context: the value of
     /// a `tokio::task_local!`, or of any other [`Carry`].
     ///
     /// An exit in the background runs in a task of its own. A task-local has no value there, so
@@ -825,9 +825,9 @@ pub trait AsyncContextExt: AsyncContext {
         combine::independent(self)
     }
 
-    /// Returns a context that is inside the guard's context as well as where it is opened. The exit
-    /// of the guard waits for this context if any task gave this context up before that exit
-    /// begins.
+    /// Returns a context that is inside the guard's context, in addition to the context that opens
+    /// it. The exit of the guard waits for this context if any task gave this context up before
+    /// that exit begins.
     ///
     /// Use it for a context that uses what a guard holds, as a transaction uses its connection. The
     /// guard is borrowed only for this call. Give this context up before the guard, in whatever

@@ -130,7 +130,8 @@ impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StackFailure<R, E> {
-    /// What the body returned, if it was `Ok`. `None` if an error of the body was suppressed.
+    /// What the body returned, if it was `Ok`. `None` if an error was suppressed,
+    /// of the body or of an inner exit.
     pub value: Option<R>,
     /// The body's error. If there is one, it is the primary error.
     pub body: Option<E>,

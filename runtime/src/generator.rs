@@ -1,6 +1,6 @@
 //! The function [`generator`], which [`#[async_context]`](macro@crate::async_context) calls with a
-//! function's code. Messages of the compiler name the items of this module. A program does not have
-//! to.
+//! function's code. Messages of the compiler name the items of this module, but a program need not
+//! name them.
 //!
 //! ```
 //! use async_context_manager::generator::generator;
@@ -478,8 +478,8 @@ impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
     }
 }
 
-/// A coroutine that calls of `enter` and `exit` drive, instead of a scope. It is never handed over
-/// to the background by itself: only the context whose code makes these calls is.
+/// A coroutine that is driven by calls of `enter` and `exit`, not by a scope. It goes to the
+/// background only as a part of the context whose code makes these calls.
 struct ByHand<F: Lends + ?Sized> {
     /// The lock is never taken. It makes this type `Sync`.
     coroutine: Mutex<Coroutine<F>>,

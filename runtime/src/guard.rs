@@ -247,11 +247,11 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// As [`Guard::exit`], unless the body has failed. Then another caller gets the error, and must
-    /// not wait for an exit in the background. So if the future is dropped, for instance by a
-    /// [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is given up and
-    /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
-    /// takes the future with it, and nothing is lost.
+    /// As [`Guard::exit`], unless `outcome` is [`Failed`](crate::Outcome::Failed). Then the error
+    /// belongs to the caller of the outer context, who must not wait for an exit in the background.
+    /// So if the future is dropped, for instance by a [limit](crate::AsyncContextExt::exit_timeout)
+    /// on the outer exit, the exit is given up and [reported](crate::report::Kind::NotRun). If the
+    /// outer exit goes on in the background, it takes the future with it, and nothing is lost.
     pub fn exit_as(
         mut guard: Self,
         outcome: &Outcome,

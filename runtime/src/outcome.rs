@@ -30,7 +30,8 @@ use crate::timeout_error::TimeoutError;
 pub enum Outcome {
     /// The body returned `Ok`.
     Completed,
-    /// The body returned this error. Exit only sees the error, which still goes to the caller.
+    /// The body failed with this error, or the future [beside](crate::guide::beside) the body ended
+    /// the body with it. The error still goes to the caller, unless exit suppresses it.
     Failed(BodyError),
     /// The body panicked. The panic goes on after all exits have run.
     Panicked(BodyPanic),

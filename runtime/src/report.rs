@@ -89,12 +89,15 @@ pub enum Kind {
     /// Enter failed, and its error has no caller: the caller has gone, or another enter that ran at
     /// the same time failed before. No exit follows.
     EnterFailed,
-    /// Exit failed, and its error has no caller: the body's error or panic goes to the caller, or
-    /// the caller has gone.
+    /// Exit failed, and its error has no caller: another error or a panic goes to the caller, the
+    /// caller has gone, or the context [ignores exit
+    /// errors](crate::AsyncContextExt::ignore_exit_errors). An error of a task of
+    /// [`tasks`](crate::tasks()) that no caller gets is of this kind, too.
     ExitFailed,
-    /// Enter or exit panicked, and the panic has no caller: another panic goes to the caller, or
-    /// the caller has gone. A panic in a user's `From` or `Drop` during enter or exit counts as a
-    /// panic of that enter or exit.
+    /// Enter, exit, a task of [`tasks`](crate::tasks()) or the future
+    /// [beside](crate::guide::beside) the body panicked, and the panic has no caller: something
+    /// else goes to the caller, or the caller has gone. A panic in a user's `From` or `Drop` during
+    /// enter or exit counts as a panic of that enter or exit.
     Panicked,
     /// Exit was cut off by its [time limit](crate::AsyncContextExt::exit_timeout), and nobody gets
     /// the error that says so. Or it was cut off by the [limit for all
@@ -111,11 +114,13 @@ pub enum Kind {
     /// join.
     Lost,
     /// A context was dropped before its exit had ended, and cannot go on in the background. It
-    /// borrows, or was entered by hand and never exited. Or the body forgot its value or took the
-    /// value away.
+    /// borrows, was entered by hand and never exited, or was closed by
+    /// [`exit_as`](crate::Guard::exit_as) after a body that failed. Or the body forgot its value or
+    /// took the value away.
     NotRun,
-    /// The body failed, but its error could not be returned: the caller was dropped during exit, or
-    /// exit panicked.
+    /// The body failed, but its error could not be returned: the caller was dropped during exit,
+    /// exit panicked, or the future [beside](crate::guide::beside) the body had ended the body
+    /// before.
     BodyFailed,
     /// The body panicked, but its panic could not go on: the caller was dropped during exit.
     BodyPanicked,
@@ -126,9 +131,10 @@ pub enum Kind {
     /// body, but [`AsyncContext::beside`](crate::AsyncContext::beside) was not called. Its exit has
     /// run.
     BesideNotRun,
-    /// The context was opened in an exit that its [time
-    /// limit](crate::AsyncContextExt::exit_timeout) cut off. The context goes on in the background,
-    /// and no other exit waits for it.
+    /// The context was opened in an exit that was cut off: by its [time
+    /// limit](crate::AsyncContextExt::exit_timeout), by the [limit for all
+    /// exits](crate::detached::set_exit_limit), or by [`force`](crate::detached::force). The
+    /// context goes on in the background, and no other exit waits for it.
     LetGo,
     /// A wait has taken longer than [`set_wait_limit`] allows. [`waits_for`](Report::waits_for)
     /// names the other context. The report is about one of these waits:
@@ -142,7 +148,8 @@ pub enum Kind {
     /// end](crate::guide::order#what-waits-for-ever-and-how-it-is-told).
     LongWait,
     /// The limit of a [drain](crate::detached::drain_timeout) is over, and exits are left in the
-    /// background, where they go on. [`left`](Report::left) lists them. The name in the report is
+    /// background, where they go on. Or a second signal ends the process, and contexts are still
+    /// open or closing. [`left`](Report::left) lists them. The name in the report is
     /// that of the oldest.
     Undrained,
 }
@@ -264,7 +271,7 @@ impl Report {
     /// use async_context_manager::report;
     ///
     /// report::set_hook(|report| match report.left() {
-    ///     Some(left) => eprintln!("{left}"), // a line for each
+    ///     Some(left) => eprintln!("{left}"), // a line for each of the oldest
     ///     None => eprintln!("{report}"),
     /// });
     /// # report::reset_hook();
@@ -386,10 +393,11 @@ pub fn reset_hook() {
 /// Sets how long an exit may wait for other contexts before the wait is reported as
 /// [`LongWait`](Kind::LongWait).
 ///
-/// The default is ten seconds. `Duration::MAX` turns the reports off. A wait keeps the limit that
-/// it began with. An exit that waits for several contexts, one after the other, is reported once.
-/// The report names the context that the exit waits for when the time is over. On a tokio runtime
-/// without a timer, nothing is reported.
+/// The default is ten seconds. `Duration::MAX` turns the reports off. Then an enter that
+/// [`set_limit`](crate::detached::set_limit) holds back waits until there is room. A wait keeps the
+/// limit that it began with. An exit that waits for several contexts, one after the other, is
+/// reported once. The report names the context that the exit waits for when the time is over. On a
+/// tokio runtime without a timer, nothing is reported.
 ///
 /// ```
 /// use async_context_manager::report;

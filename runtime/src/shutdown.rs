@@ -1,4 +1,5 @@
-//! The end of a program: the app is told to end, has a grace, and is dropped; then its exits drain.
+//! The end of a program: the app is told to end, and is dropped if it has not ended after a grace.
+//! Then its exits drain.
 //!
 //! ```no_run
 //! use async_context_manager::shutdown;

@@ -1,4 +1,4 @@
-//! A context that is inside a guard's context as well as where it is opened.
+//! A context that is inside a guard's context, in addition to the context that opens it.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::lender::Lender;
 use crate::order::{self, Home};
 use crate::outcome::Outcome;
 
-/// A context that is inside a guard's context as well as where it is opened.
+/// A context that is inside a guard's context, in addition to the context that opens it.
 /// [`inside`](crate::AsyncContextExt::inside) returns it.
 ///
 /// The type has a name because the guard is borrowed only for the call that makes this context. The

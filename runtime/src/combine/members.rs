@@ -3,8 +3,8 @@
 //! Each member is driven on its own. If the holder of the members goes away during enter, each
 //! member goes on as it would alone. A member that is entering goes on in the background and exits,
 //! a member that has been entered exits, and a member whose enter has not begun drops. Once a
-//! member has failed, and when they exit, the members stay together: the holder is handed over as a
-//! whole.
+//! member has failed, and during the exits, the members stay together: if the holder then goes
+//! away, it is handed over as a whole.
 
 use std::fmt;
 use std::future::Future;

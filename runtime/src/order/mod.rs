@@ -19,17 +19,18 @@
 //!   its exit. `inside(&guard)` puts it inside the guard's context as well. When a context has
 //!   ended, what is still held or running in it is inside the context around.
 //! - **b.** An exit begins when everything inside its context that has been given up has ended. It
-//!   does not wait for what is still held. Exception: if an exit inside a context gives that
-//!   context up, its exit waits for nothing inside, because that other exit may be waiting for it.
+//!   does not wait for what is still held. Exception: if an exit inside a context C gives C
+//!   up, the exit of C waits for nothing inside C, because the inner exit may be waiting for the
+//!   exit of C.
 //! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies
 //!   belong to the code that polls them. A guard's exit waits for each younger, detached context
 //!   that the same code gave up before the guard. When an exit that this code gave up or awaited
 //!   has ended, the contexts that this exit gave up and that still run take its place. Only
 //!   contexts count that are inside every context that the guard is inside of.
-//! - **d.** X is *younger* than Y if X was opened later, and if the outermost context around X that
-//!   is not around Y, if there is one, was opened later than Y, too. So seen from outside, what is
-//!   inside a context has the age of that context, even when that context has ended. By `inside`,
-//!   there may be several ways from X outwards: then the youngest age counts.
+//! - **d.** X is *younger* than Y if X was opened later than Y. If X is inside contexts that are
+//!   not around Y, the outermost of them must also have been opened later than Y. So seen from
+//!   outside, what is inside a context has the age of that context, even when that context has
+//!   ended. By `inside`, there may be several ways from X outwards: then the youngest age counts.
 //! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves behind, and it
 //!   waits only for what is inside it. If a time limit cuts an exit off, nobody waits for the
 //!   contexts that this exit had opened.

@@ -7,7 +7,7 @@
 //! | `Opening` | `Left` | the user that opens it | gives up, and others wait: one of them goes on |
 //! | `Left` | `Opening` | a user | goes on with it |
 //! | `Opening`, `Left` | `Ending` | a user | gives up, and nobody waits: it ends in the background |
-//! | `Open` | `Ending` | the last user | leaves, unless it lingers; or its time is over, or it is drained |
+//! | `Open` | `Ending` | the last user, the timer, a drain or a `replace` | nobody uses the context, and it does not linger any longer |
 //! | `Ending` | `Over` | the code | has ended, wherever it ran |
 //! | `Opening` | `Over` | the user that opens it | enter panics |
 //!

@@ -68,6 +68,7 @@ struct State<V, E> {
 type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 
 /// A context that its first user opens, and its last user exits.
+///
 /// The first user calls `open`, and enters the context that `open` returns. Users that come during
 /// the enter wait for its end, and users that come later use the open context. The body of each
 /// user borrows a [`Share`], which dereferences to the value, so the value must be `Sync`. The last

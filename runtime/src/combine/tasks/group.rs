@@ -50,8 +50,9 @@ pub(super) struct Group<E: fmt::Debug + Send + Sync + 'static> {
     slots: Option<Arc<Semaphore>>,
 }
 
-/// The failures of tasks. A task adds its own failure when it ends. The failure is reported at
-/// once, so what the group keeps does not grow.
+/// The failures of tasks. A task adds its own failure when it ends. Only the first error and the
+/// first panic are kept. Each other failure is reported at once, so what the group keeps does not
+/// grow.
 struct Kept<E: fmt::Debug + Send + Sync + 'static> {
     first: Trouble<E>,
     /// `true` once the first failure has ended the body.

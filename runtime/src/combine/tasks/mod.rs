@@ -81,7 +81,8 @@ pub use told::Told;
 ///
 /// If the body completes, the error of the task that failed first. A task that fails does not stop
 /// the others, unless the group [fails fast](TaskGroup::fail_fast). All other errors of tasks are
-/// [reported](crate::report), each when it happens.
+/// [reported](crate::report), each when it happens. If the body does not complete, the first error
+/// is reported when the exit ends.
 ///
 /// # Panics
 ///
