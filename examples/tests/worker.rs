@@ -208,7 +208,11 @@ impl Done {
             let job: u64 = job.parse()?;
             if what == "begins" {
                 let other = running.insert(job, worker);
-                assert_eq!(other, None, "job {job} is also with {worker}");
+                assert_eq!(other, None, "job {job} is also with {worker}:\n{}", {
+                    let word = format!("job {job} ");
+                    let is_of_it = |line: &&str| line.contains(&word) || line.ends_with("gone");
+                    log.lines().filter(is_of_it).collect::<Vec<_>>().join("\n")
+                });
                 done.begun += 1;
                 continue;
             }
