@@ -171,7 +171,9 @@ impl Worker<'_> {
     async fn ended(mut self) -> Result<Option<i32>, AnyError> {
         let status = timeout(PATIENCE, self.process.wait()).await??;
         // From now on, nobody has the jobs of this worker.
-        writeln!(self.scene.file("log")?, "{}: gone", self.name)?;
+        // In one piece: another process may write between two pieces.
+        let line = format!("{}: gone\n", self.name);
+        self.scene.file("log")?.write_all(line.as_bytes())?;
         Ok(status.code())
     }
 }
