@@ -2,8 +2,8 @@
 //!
 //! Use it for jobs and events of a broker; here of NATS JetStream. A message whose body fails or
 //! panics comes again after a pause, and a message whose body is given up comes again at once. The
-//! answer is confirmed by the broker: if it is not, the use fails, although the body completed. Such
-//! a message comes again when the broker has waited long enough, and so does a message of a process
+//! broker confirms the answer. Without that, the use fails, although the body completed. Such a
+//! message comes again when the broker has waited long enough, and so does a message of a process
 //! that was killed. So a body must be able to run twice for one message.
 //!
 //! For a complete worker, which also keeps long jobs and obeys signals, see `examples/worker`.

@@ -100,9 +100,10 @@ struct Options {
     #[arg(long, value_name = "MS", default_value = "15000")]
     grace: u64,
 
-    /// NATS gives a job to another worker if it has heard nothing of it for so many milliseconds; at
-    /// least 2000, because a NATS that was restarted remembers seconds
-    #[arg(long, value_name = "MS", default_value = "30000", value_parser = value_parser!(u64).range(2000..))]
+    /// NATS gives a job to another worker if it has heard nothing of it for so many milliseconds;
+    /// at least 2000, because a NATS that was restarted remembers seconds
+    #[arg(long, value_name = "MS", default_value = "30000")]
+    #[arg(value_parser = value_parser!(u64).range(2000..))]
     ack_wait: u64,
 
     /// After how many milliseconds a job that has failed may be tried again

@@ -219,7 +219,7 @@ pin_project! {
 }
 
 /// How an [`Alone`] has ended.
-pub(crate) enum Ended<E> {
+pub(crate) enum AloneEnd<E> {
     /// The future ended by itself, and may have ended the body.
     Itself(Option<End<E>>),
     /// The exit ended the future. The name is for reports.
@@ -238,20 +238,20 @@ impl<B, E> Future for Alone<B>
 where
     B: Future<Output = Result<(), E>>,
 {
-    type Output = Ended<E>;
+    type Output = AloneEnd<E>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended<E>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<AloneEnd<E>> {
         let mut this = self.project();
         if ENDS.with(Cell::take) {
             stop(this.beside);
-            return Poll::Ready(Ended::ByExit(type_name::<B>()));
+            return Poll::Ready(AloneEnd::ByExit(type_name::<B>()));
         }
         let beside = this.beside.as_mut().as_pin_mut();
         let beside = beside.expect("it is polled until it has ended");
         let end = ready!(poll_for_end(|| beside.poll(cx)));
         stop(this.beside);
-        Poll::Ready(Ended::Itself(end))
+        Poll::Ready(AloneEnd::Itself(end))
     }
 }
 

@@ -33,20 +33,31 @@ pub(crate) trait Routine: Lends {
     type Output;
 
     /// Continues enter or exit.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<Self::Output>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Reached<Self::Output>;
 
     /// Returns the life, the slot and the future beside the body separately, because that future is
     /// polled while the body has the value.
     fn split(self: Pin<&mut Self>) -> Split<'_, Self::Value>;
 }
 
-pub(crate) enum Progress<T> {
+pub(crate) enum Reached<T> {
     /// Enter or exit waits.
     Waits,
     /// Enter has succeeded, and the value is lent.
     Lends,
     /// The code has ended.
     Ended(T),
+}
+
+impl<T> Reached<T> {
+    #[inline]
+    pub(crate) fn of(life: &Life, polled: Poll<T>) -> Self {
+        match polled {
+            Poll::Pending if life.is_lent() => Self::Lends,
+            Poll::Pending => Self::Waits,
+            Poll::Ready(output) => Self::Ended(output),
+        }
+    }
 }
 
 /// The life of a context, the slot of its value, and the future beside its body.
@@ -124,13 +135,10 @@ impl<V, F: Future + Send> Routine for Lending<V, F> {
     type Output = F::Output;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Reached<F::Output> {
         let this = self.project();
-        match run(this.link, || this.code.poll(cx)) {
-            Poll::Pending if this.link.is_lent() => Progress::Lends,
-            Poll::Pending => Progress::Waits,
-            Poll::Ready(output) => Progress::Ended(output),
-        }
+        let polled = run(this.link, || this.code.poll(cx));
+        Reached::of(this.link, polled)
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::code::{Company, Lends, Progress, Routine};
+use crate::code::{Company, Lends, Reached, Routine};
 use crate::exchange::{End, Lent, Life, Slot, Stage};
 use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place, Polled, Turn};
@@ -123,20 +123,20 @@ where
             return Poll::Pending;
         }
         match state.poll(cx, Polled::Open) {
-            Progress::Lends => {
+            Reached::Lends => {
                 state.place.entered();
                 state.place.watch().entered(true);
                 Poll::Ready(Ok(()))
             }
-            Progress::Waits => {
+            Reached::Waits => {
                 state.place.note();
                 Poll::Pending
             }
-            Progress::Ended(Err(error)) => {
+            Reached::Ended(Err(error)) => {
                 state.place.watch().entered(false);
                 Poll::Ready(Err(error))
             }
-            Progress::Ended(Ok(_)) => ended_without_a_yield(name),
+            Reached::Ended(Ok(_)) => ended_without_a_yield(name),
         }
     }
 
@@ -177,11 +177,11 @@ where
             life.begin_exit();
         }
         match state.poll(cx, Polled::Exit) {
-            Progress::Ended(exit) => {
+            Reached::Ended(exit) => {
                 state.place.watch().exited(exit.is_err());
                 Poll::Ready(exit)
             }
-            Progress::Waits | Progress::Lends => {
+            Reached::Waits | Reached::Lends => {
                 state.place.waits_in_exit(name);
                 Poll::Pending
             }
@@ -219,7 +219,7 @@ impl<F: Routine + ?Sized> Parts<'_, F> {
         clippy::inline_always,
         reason = "it is called twice in the life of a context that never waits"
     )]
-    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Progress<F::Output> {
+    fn poll(&mut self, cx: &mut Context<'_>, part: Polled) -> Reached<F::Output> {
         let _polling = self.place.poll(part);
         self.code.as_mut().poll(cx)
     }

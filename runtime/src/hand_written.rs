@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::beside::{Alone, Ended, end_in_this_poll};
-use crate::code::{Company, Lends, Progress, Routine, Split, run};
+use crate::beside::{Alone, AloneEnd, end_in_this_poll};
+use crate::code::{Company, Lends, Reached, Routine, Split, run};
 use crate::context::AsyncContext;
 use crate::exchange::{End, Life, Slot};
 use crate::order;
@@ -37,8 +37,8 @@ async fn enter<C: AsyncContext>(mut context: C) -> Result<(C, C::Value), C::Erro
 /// Runs the future beside the body until the future ends or exit begins.
 async fn accompany<C: AsyncContext>(mut context: C) -> (C, Option<End<C::Error>>) {
     let end = match Alone::new(context.beside()).await {
-        Ended::Itself(end) => end,
-        Ended::ByExit(name) => {
+        AloneEnd::Itself(end) => end,
+        AloneEnd::ByExit(name) => {
             // The contexts that the future opened must exit before this exit continues. The wait is
             // boxed because it is rare.
             Box::pin(order::what_this_exit_has_given_up(name)).await;
@@ -133,7 +133,7 @@ where
 {
     type Output = Result<D, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Progress<Result<D, E>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Reached<Result<D, E>> {
         let this = self.project();
         let life = &*this.life;
         let mut steps = this.steps;
@@ -175,11 +175,7 @@ where
                 }
             }
         });
-        match polled {
-            Poll::Pending if life.is_lent() => Progress::Lends,
-            Poll::Pending => Progress::Waits,
-            Poll::Ready(output) => Progress::Ended(output),
-        }
+        Reached::of(life, polled)
     }
 
     #[inline]
