@@ -37,11 +37,13 @@ pin_project! {
         // The body's error, on its way to the caller. If this drops first, the error is reported.
         owed: Option<BodyError>,
         // The wait for this exit's turn, while it lasts.
-        turn: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        turn: Option<Wait>,
         #[pin]
         code: F,
     }
 }
+
+pub(crate) type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The code of a coroutine that can run in the background, without its type.
 pub(crate) type Code<V, D, E> = Borrowing<'static, V, D, E>;
@@ -324,10 +326,10 @@ pub(crate) fn report_late(name: &'static str, end: End<BodyError>) {
 
 /// Returns `Ready` when the turn of this exit has come.
 #[inline]
-fn poll_turn(
+pub(crate) fn poll_turn(
     name: &'static str,
     place: &mut Place,
-    turn: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    turn: &mut Option<Wait>,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     if turn.is_some() || place.has_to_wait() {
@@ -530,6 +532,11 @@ impl<F: Lends + ?Sized> Coroutine<F> {
 
     pub(crate) fn place(&mut self) -> &mut Place {
         self.state().place
+    }
+
+    /// Goes on with the wait for this exit's turn, if its holder has begun one.
+    pub(crate) fn wait_for(&mut self, turn: Option<Wait>) {
+        *self.state().turn = turn;
     }
 }
 

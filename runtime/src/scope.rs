@@ -574,23 +574,9 @@ where
         live
     }
 
-    pub(crate) fn place(&mut self) -> &mut Place {
-        inner(&mut self.live).place()
-    }
-
     /// Returns the home for contexts that are put inside this one.
     pub(crate) fn home(&self) -> Home {
         lock(&self.live).place().home_for_others()
-    }
-
-    /// Drops a context that has nothing to exit, after a body that ended with this outcome.
-    pub(crate) fn dissolve(mut self, outcome: &Outcome) {
-        let live = inner(&mut self.live);
-        let watch = live.place().watch();
-        watch.end_body(outcome);
-        watch.exited(false);
-        drop(live.coroutine.take());
-        self.value = None;
     }
 }
 

@@ -344,11 +344,19 @@ impl Turn {
 
 /// Waits until everything that the running exit has given up has ended: rule f.
 pub(crate) async fn what_this_exit_has_given_up(name: &'static str) {
-    let next = || match here::code(false) {
+    over(name, given_up_by_this_exit).await;
+}
+
+/// Returns `true` if something that the running exit has given up has not ended.
+pub(crate) fn has_this_exit_given_up_something() -> bool {
+    given_up_by_this_exit().is_some()
+}
+
+fn given_up_by_this_exit() -> Option<Arc<Entry>> {
+    match here::code(false) {
         Code::Exit(exit) => exit.list(false)?.any(),
         Code::Outermost(_) | Code::Task(_) | Code::Unknown => None,
-    };
-    over(name, next).await;
+    }
 }
 
 /// Waits for one entry after the other, until `next` returns none.

@@ -43,20 +43,23 @@ pub(super) type Released<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>
 /// The result of an exit, or the payload of its panic, and the kind of report for its error.
 pub(super) type Exited<D, E> = (Result<Result<D, E>, Payload>, Kind);
 
-/// The exit of an entry. If this is dropped, the exit goes on in the background.
-pub(super) struct Exit<D, E>(Box<dyn Entry<E, D>>);
+/// An entry. If this is dropped, the context exits in the background.
+pub(super) type AnyEntry<E, D> = Box<dyn Entry<E, D>>;
 
-impl<D, E> Exit<D, E> {
+/// The exit of an entry. If this is dropped, the exit goes on in the background.
+pub(super) struct Exit<E, D>(AnyEntry<E, D>);
+
+impl<E, D> Exit<E, D> {
     /// Ends the body, and begins the exit. Returns `None` if the value has not come back.
-    pub(super) fn begin(mut entry: Box<dyn Entry<E, D>>, outcome: Outcome) -> Option<Self> {
+    pub(super) fn begin(mut entry: AnyEntry<E, D>, outcome: Outcome) -> Option<Self> {
         entry.end_body(outcome).then(|| Self(entry))
     }
-}
 
-impl<D, E> Future for Exit<D, E> {
-    type Output = Exited<D, E>;
+    pub(super) fn name(&self) -> &'static str {
+        self.0.name()
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>> {
         self.0.poll_exit(cx)
     }
 }
@@ -81,7 +84,7 @@ impl EntryEnd {
 }
 
 /// A number, and the entry with that number, or `None` once the entry was taken.
-type Slot<E, D> = (u64, Option<Box<dyn Entry<E, D>>>);
+type Slot<E, D> = (u64, Option<AnyEntry<E, D>>);
 
 /// The entries of a stack, by ascending numbers.
 ///
@@ -91,31 +94,41 @@ pub(super) struct Entries<E, D> {
     /// In the order of the numbers. The last slot is never empty.
     list: Vec<Slot<E, D>>,
     gaps: usize,
+    /// The topmost entry. It is not in the list, so that a stack of one entry needs no list.
+    top: Option<(u64, AnyEntry<E, D>)>,
 }
 
 impl<E, D> Entries<E, D> {
     pub(super) fn len(&self) -> usize {
-        self.list.len() - self.gaps
+        self.list.len() - self.gaps + usize::from(self.top.is_some())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.top.is_none()
     }
 
     /// Adds the entry, and returns its number.
-    pub(super) fn push(&mut self, entry: Box<dyn Entry<E, D>>) -> u64 {
-        let number = self.list.last().map_or(0, |(number, _)| number + 1);
-        self.list.push((number, Some(entry)));
+    pub(super) fn push(&mut self, entry: AnyEntry<E, D>) -> u64 {
+        let number = self.top.as_ref().map_or(0, |(number, _)| number + 1);
+        if let Some((number, entry)) = self.top.replace((number, entry)) {
+            self.list.push((number, Some(entry)));
+        }
         number
     }
 
-    pub(super) fn pop(&mut self) -> Option<(u64, Box<dyn Entry<E, D>>)> {
-        let (number, entry) = self.list.pop()?;
-        self.close_gaps();
-        Some((number, entry?))
+    pub(super) fn pop(&mut self) -> Option<(u64, AnyEntry<E, D>)> {
+        let top = self.top.take();
+        if let Some((number, Some(entry))) = self.list.pop() {
+            self.top = Some((number, entry));
+            self.close_gaps();
+        }
+        top
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<Box<dyn Entry<E, D>>> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<AnyEntry<E, D>> {
+        if self.top.as_ref().is_some_and(|(top, _)| *top == number) {
+            return self.pop().map(|(_, entry)| entry);
+        }
         let index = self
             .list
             .binary_search_by_key(&number, |(number, _)| *number);
@@ -138,21 +151,25 @@ impl<E, D> Entries<E, D> {
 
     /// Adds the entries of another stack, with new numbers.
     pub(super) fn append(&mut self, others: Self) {
-        for entry in others.list.into_iter().filter_map(|(_, entry)| entry) {
+        let listed = others.list.into_iter().filter_map(|(_, entry)| entry);
+        for entry in listed.chain(others.top.map(|(_, entry)| entry)) {
             self.push(entry);
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &(dyn Entry<E, D> + 'static)> {
-        self.list.iter().filter_map(|(_, entry)| entry.as_deref())
+        let listed = self.list.iter().filter_map(|(_, entry)| entry.as_deref());
+        listed.chain(self.top.as_ref().map(|(_, entry)| &**entry))
     }
 
     /// Returns the entries from the last to the first.
     pub(super) fn iter_down(
         &mut self,
     ) -> impl Iterator<Item = (u64, &mut (dyn Entry<E, D> + 'static))> {
-        let entries = self.list.iter_mut().rev();
-        entries.filter_map(|(number, entry)| Some((*number, &mut **entry.as_mut()?)))
+        let top = self.top.iter_mut();
+        let top = top.map(|(number, entry)| (*number, &mut **entry));
+        let listed = self.list.iter_mut().rev();
+        top.chain(listed.filter_map(|(number, entry)| Some((*number, &mut **entry.as_mut()?))))
     }
 }
 
@@ -161,6 +178,7 @@ impl<E, D> Default for Entries<E, D> {
         Self {
             list: Vec::new(),
             gaps: 0,
+            top: None,
         }
     }
 }

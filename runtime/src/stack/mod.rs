@@ -7,20 +7,19 @@ mod entry;
 mod lease;
 mod unwind;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use crate::body::{Body as AsyncBody, SendBody, SendExit};
 use crate::context::{AsyncContext, Suppression, Verdict};
 use crate::coroutine::{Code, report_late};
 use crate::driven::Drivers;
-use crate::exchange::End;
+use crate::exchange::{End, Stage};
 use crate::failure::StackFailure;
 use crate::generator::generator;
 use crate::lock::lock;
@@ -28,11 +27,11 @@ use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::{catch, resume};
-use crate::scope::{Held, Inside, Live};
+use crate::scope::{Inside, Live};
 use crate::settle::{Body, Owed};
 
 use entry::Entries;
-use unwind::{Caller, Exiting, Unwound, unwind};
+use unwind::Core;
 
 pub use lease::Lease;
 
@@ -102,17 +101,19 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    live: Option<Held<Code<(), (), Infallible>>>,
     shared: Arc<Shared<E, D>>,
     /// `true` for the value of a scope, where the scope polls what runs beside the body. For other
     /// stacks, tasks poll it.
     is_scoped: bool,
 }
 
-/// What a stack shares with its exit, and with its scope.
+/// What a stack shares with its scope, and with its exit in the background.
 struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
+    /// Only the holder of the stack locks this, for the time of a poll of the exit as well.
+    core: Mutex<Core<E, D>>,
     entries: Mutex<Entries<E, D>>,
-    unwound: Mutex<Unwound<E, D>>,
+    /// The number of the entry whose future beside the body ended the body.
+    ended_by: OnceLock<u64>,
     /// The drivers of the futures beside the body, in a scope.
     drivers: Drivers,
     /// The stack that has taken the place of this one in the scope.
@@ -340,17 +341,13 @@ where
 {
     fn empty(is_scoped: bool) -> Self {
         let shared = Arc::new(Shared {
+            core: Mutex::new(Core::open()),
             entries: Mutex::default(),
-            unwound: Mutex::default(),
+            ended_by: OnceLock::new(),
             drivers: Drivers::default(),
             next: Mutex::default(),
         });
-        let live = Live::new(Unwinding(Arc::clone(&shared)), Hold::Guard);
-        Self {
-            live: Some(Held::new(entered_at_once(live, false))),
-            shared,
-            is_scoped,
-        }
+        Self { shared, is_scoped }
     }
 
     async fn run<R>(
@@ -396,7 +393,7 @@ where
             let dropped = catch_unwind(AssertUnwindSafe(|| running.set(None)));
             Poll::Ready(match dropped {
                 Ok(()) => {
-                    lock(&shared.unwound).ended_by = Some(number);
+                    let _ = shared.ended_by.set(number);
                     Body::from(end)
                 }
                 Err(payload) => {
@@ -483,10 +480,7 @@ where
             close(value, outcome).await?;
             Ok(D::PROPAGATE)
         });
-        self.push(entered_at_once(
-            Live::new_lending(context, Hold::Guard),
-            true,
-        ))
+        self.push(entered_at_once(Live::new_lending(context, Hold::Guard)))
     }
 
     /// Calls the function when the stack exits. The function cannot suppress an error. It must not
@@ -520,7 +514,7 @@ where
             Ok(D::PROPAGATE)
         });
         let live = Live::new_lending(context, Hold::Guard);
-        drop(self.push(entered_at_once(live, true)));
+        drop(self.push(entered_at_once(live)));
     }
 
     /// Keeps a value. The value drops when its turn in the exit of the stack comes.
@@ -647,10 +641,7 @@ where
         entries.append(more);
         // Keep the older stack: its exit waits for everything that was entered beside it after it
         // was made.
-        let is_older = match (&mut self.live, &mut other.live) {
-            (Some(live), Some(more)) => more.place().is_older_than(live.place()),
-            (Some(_) | None, None) | (None, Some(_)) => false,
-        };
+        let is_older = lock(&other.shared.core).is_older_than(&lock(&self.shared.core));
         if is_older {
             mem::swap(self, &mut other);
             mem::swap(&mut self.is_scoped, &mut other.is_scoped);
@@ -746,31 +737,21 @@ where
     }
 
     fn end<R>(
-        mut self,
+        self,
         body: Body<R, E>,
     ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
         let body = self.ended_from_beside(body);
-        let outcome = body.outcome();
-        lock(&self.shared.unwound).body = outcome.error().map(BodyError::share);
+        let ended_by = self.shared.ended_by.get().copied();
+        lock(&self.shared.core).end_body(body.outcome(), ended_by);
         let owed = Owed::new(NAME, body);
-        let mut exiting = Exiting {
-            caller: Caller(Arc::clone(&self.shared)),
-            live: self.live.take(),
-        };
-        if let Some(live) = &mut exiting.live {
-            live.take_back().end_body(outcome);
-        }
         async move {
-            // Moved in as a whole: otherwise the block would capture the fields one by one, and
-            // drop them in another order.
-            let mut exiting = exiting;
-            if let Some(live) = &mut exiting.live {
-                // This exit catches the panics of the entries, and its error type is `Infallible`.
-                let exit = pin!(live.take_back().exit());
-                let _ = exiting.caller.0.drivers.drive_while(exit).await;
-                exiting.caller.0.drivers.clear();
-            }
-            let unwound = mem::take(&mut *lock(&exiting.caller.0.unwound));
+            let stack = self;
+            let unwound = poll_fn(|cx| {
+                // The stack is nobody else's, so no code of an exit asks for this lock.
+                lock(&stack.shared.core).poll_exit(&stack.shared, cx)
+            })
+            .await;
+            stack.shared.drivers.clear();
             unwound.settle(owed)
         }
     }
@@ -783,7 +764,7 @@ where
         match self.shared.take_end() {
             None => body,
             Some((number, end)) => {
-                lock(&self.shared.unwound).ended_by = Some(number);
+                let _ = self.shared.ended_by.set(number);
                 body.ended_before(NAME, end)
             }
         }
@@ -800,12 +781,10 @@ where
         Lease::new(value, loan, number, self)
     }
 
-    /// A stack without entries has nothing to exit, so nothing is handed over.
+    /// Ends the stack if it has no entries, because then there is nothing to exit.
     fn dissolve(&mut self, outcome: &Outcome) {
-        if let Some(live) = self.live.take() {
-            if self.entries().is_empty() {
-                live.dissolve(outcome);
-            }
+        if self.entries().is_empty() {
+            lock(&self.shared.core).dissolve(outcome);
         }
     }
 
@@ -817,42 +796,12 @@ where
 /// The name in reports.
 const NAME: &str = "async_context_manager::ExitStack";
 
-/// A stack as a context. Its exit exits all entries.
-struct Unwinding<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Shared<E, D>>);
-
-impl<E, D> AsyncContext for Unwinding<E, D>
-where
-    E: fmt::Debug + Send + Sync + 'static,
-    D: Verdict,
-{
-    type Value = ();
-    type Error = Infallible;
-    type Verdict = ();
-
-    async fn enter(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    async fn exit(self, (): (), outcome: &Outcome) -> Result<(), Infallible> {
-        unwind(&self.0, outcome.share()).await;
-        Ok(())
-    }
-
-    fn __name(&self) -> &'static str {
-        NAME
-    }
-}
-
-/// Enters a context that lends its value at its first poll. For an empty stack, which holds nothing
-/// yet, `holds_something` is `false`.
-fn entered_at_once<V, C, E>(
-    mut live: Live<Code<V, C, E>>,
-    holds_something: bool,
-) -> Live<Code<V, C, E>>
+/// Enters a context that lends its value at its first poll.
+fn entered_at_once<V, C, E>(mut live: Live<Code<V, C, E>>) -> Live<Code<V, C, E>>
 where
     E: fmt::Debug + Send + Sync + 'static,
 {
-    live.place().watch().go_in(holds_something);
+    live.place().watch().go_in(true);
     let mut cx = Context::from_waker(Waker::noop());
     let entered = pin!(live.enter()).poll(&mut cx);
     debug_assert!(
@@ -878,10 +827,20 @@ where
     D: Verdict,
 {
     fn drop(&mut self) {
-        if self.live.is_some() {
-            self.shared.drivers.spawn();
+        let stage = lock(&self.shared.core).stage();
+        match stage {
+            Stage::Over => {}
+            Stage::Lent if self.entries().is_empty() => {
+                self.shared.drivers.spawn();
+                self.dissolve(&Outcome::Cancelled);
+            }
+            Stage::Entering
+            | Stage::Lent
+            | Stage::BodyOver
+            | Stage::Exiting
+            | Stage::Closing
+            | Stage::OverEarly => unwind::hand_over(&self.shared),
         }
-        self.dissolve(&Outcome::Cancelled);
     }
 }
 

@@ -1,30 +1,310 @@
 //! The exit of a stack: one entry after the other, in reverse, and the result that they leave for
 //! the caller.
+//!
+//! The caller's own future runs these exits. If the caller goes away, a coroutine in the background
+//! takes over, and goes on where the caller has stopped.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::mem;
 use std::panic::resume_unwind;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker, ready};
 
+use crate::code::Lending;
 use crate::context::Verdict;
-use crate::coroutine::{Code, report_late};
-use crate::exchange::End;
+use crate::coroutine::{Code, Coroutine, Wait, poll_turn, report_late};
+use crate::detached;
+use crate::door;
+use crate::driven::Drivers;
+use crate::exchange::{End, Stage};
 use crate::failure::{FailedExit, StackFailure};
 use crate::fallback::EachAlone;
+use crate::lender::Lender;
 use crate::lock::lock;
-use crate::order;
+use crate::observe::Watch;
+use crate::order::{self, Kind as Hold, Place, Polled};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
 use crate::report::{self, Failing, Kind, drop_quietly};
-use crate::scope::Held;
 use crate::settle::{Body, Owed, unshare};
 
-use super::entry::Exit;
+use super::entry::{AnyEntry, Exit, Exited};
 use super::{NAME, Shared};
+
+/// A stack as a context: its place in the order, and its exit.
+pub(super) struct Core<E: fmt::Debug + Send + Sync + 'static, D> {
+    place: Place,
+    /// One of `Lent`, `BodyOver`, `Exiting` and `Over`.
+    stage: Stage,
+    /// The wait for the turn of the exit, while it lasts.
+    turn: Option<Wait>,
+    exits: Exits<E, D>,
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
+    /// Opens an empty stack.
+    pub(super) fn open() -> Self {
+        let mut place = Place::new(Hold::Guard, door::watch(NAME, Hold::Guard));
+        // An empty stack holds nothing yet.
+        place.watch().go_in(false);
+        place.entered();
+        place.watch().entered(true);
+        Self {
+            place,
+            stage: Stage::Lent,
+            turn: None,
+            exits: Exits {
+                outcome: Outcome::Completed,
+                ended_by: None,
+                unwound: Unwound::default(),
+                is_abandoned: false,
+                step: Step::Next,
+            },
+        }
+    }
+
+    pub(super) fn is_older_than(&self, other: &Self) -> bool {
+        self.place.is_older_than(&other.place)
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Records that the body has ended. If an entry's future beside the body has ended the body,
+    /// `ended_by` is the number of the entry.
+    pub(super) fn end_body(&mut self, outcome: Outcome, ended_by: Option<u64>) {
+        self.place.end_body(NAME);
+        self.place.watch().end_body(&outcome);
+        self.stage = Stage::BodyOver;
+        self.exits.unwound.body = outcome.error().map(BodyError::share);
+        self.exits.outcome = outcome;
+        self.exits.ended_by = ended_by;
+    }
+
+    /// Ends a stack without entries, after a body that ended with this outcome.
+    pub(super) fn dissolve(&mut self, outcome: &Outcome) {
+        self.place.watch().end_body(outcome);
+        self.is_over();
+    }
+
+    /// Continues the exit: waits for its turn, and then exits the entries.
+    pub(super) fn poll_exit(
+        &mut self,
+        shared: &Shared<E, D>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Unwound<E, D>> {
+        if self.stage == Stage::BodyOver {
+            if poll_turn(NAME, &mut self.place, &mut self.turn, cx).is_pending() {
+                self.place.waits_in_exit(NAME);
+                shared.drivers.poll(cx);
+                return Poll::Pending;
+            }
+            self.stage = Stage::Exiting;
+        }
+        let polling = self.place.poll(Polled::Exit);
+        let polled = self.exits.poll(shared, cx);
+        drop(polling);
+        if polled.is_pending() {
+            self.place.waits_in_exit(NAME);
+            return Poll::Pending;
+        }
+        self.is_over();
+        Poll::Ready(mem::take(&mut self.exits.unwound))
+    }
+
+    /// Records that the stack has exited. This ends all waits for it.
+    fn is_over(&mut self) {
+        self.stage = Stage::Over;
+        self.place.watch().exited(false);
+        self.leave();
+    }
+
+    /// Takes the place of the stack.
+    fn leave(&mut self) -> Place {
+        mem::replace(&mut self.place, Place::new(Hold::With, Watch::default()))
+    }
+}
+
+/// Hands a stack over whose holder has gone. The exits that have not begun see a cancelled body, as
+/// soon as the exit that is running has ended.
+pub(super) fn hand_over<E, D>(shared: &Arc<Shared<E, D>>)
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    shared.drivers.spawn();
+    let mut core = lock(&shared.core);
+    let (stage, turn, place) = (core.stage, core.turn.take(), core.leave());
+    if stage == Stage::Lent {
+        core.exits.outcome = Outcome::Cancelled;
+    } else {
+        core.exits.is_abandoned = true;
+    }
+    drop(core);
+
+    let rest = Rest(Arc::clone(shared));
+    let watch = Watch::default();
+    let exit = Lending::new(watch.part(), |lender: Lender<(), Infallible>| async move {
+        lender.yield_(()).await;
+        rest.await;
+        Ok(())
+    });
+    let mut coroutine: Coroutine<Code<(), (), Infallible>> =
+        Coroutine::erased(NAME, watch, Hold::With, exit);
+    let entered = coroutine.poll_enter(&mut Context::from_waker(Waker::noop()));
+    debug_assert!(entered.is_ready(), "it awaits nothing");
+    if stage != Stage::Lent {
+        coroutine.end_body(Outcome::Completed);
+    }
+    if stage == Stage::Exiting {
+        coroutine.life().begin_exit();
+    }
+    // Only now, because the place knows already how far the stack is.
+    *coroutine.place() = place;
+    coroutine.wait_for(turn);
+    detached::hand_over(coroutine);
+}
+
+/// The exits of a stack that was handed over.
+struct Rest<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Shared<E, D>>);
+
+impl<E, D> Future for Rest<E, D>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        lock(&self.0.core).exits.poll(&self.0, cx)
+    }
+}
+
+/// If the rest is given up, each entry goes on alone. The last to go is the one that was entered
+/// last, as in a list that drops.
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Rest<E, D> {
+    fn drop(&mut self) {
+        let step = mem::replace(&mut lock(&self.0.core).exits.step, Step::Next);
+        drop(step);
+        let entries = mem::take(&mut *lock(&self.0.entries));
+        drop(entries);
+        let unwound = mem::take(&mut lock(&self.0.core).exits.unwound);
+        drop(unwound);
+    }
+}
+
+/// Exits all entries in reverse order, as nested contexts would exit. No panic of user code on the
+/// way, not even in a `Drop`, keeps an entry from its turn.
+///
+/// If an entry's future beside the body ended the body, the entries above see a cancelled body. The
+/// futures of the lower entries go on meanwhile.
+struct Exits<E: fmt::Debug + Send + Sync + 'static, D> {
+    /// The outcome that the next exit sees.
+    outcome: Outcome,
+    /// The number of the entry whose future beside the body ended the body.
+    ended_by: Option<u64>,
+    unwound: Unwound<E, D>,
+    /// `true` once the caller has gone away. Exits that begin later see a body that was dropped.
+    is_abandoned: bool,
+    step: Step<E, D>,
+}
+
+enum Step<E, D> {
+    /// The next entry is taken.
+    Next,
+    /// An entry waits for what the exits above it have given up.
+    Waiting(Wait, u64, AnyEntry<E, D>),
+    /// The entry exits. Its outcome is `Some` if its body was cancelled by an entry below.
+    Exiting(Exit<E, D>, Option<Outcome>),
+}
+
+impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
+    fn poll(&mut self, shared: &Shared<E, D>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.poll_each(shared, cx);
+        if polled.is_pending() {
+            shared.drivers.poll(cx);
+        } else {
+            // Drops a share in the body's error, before the caller gets that error.
+            replace(NAME, &mut self.outcome, Outcome::Completed);
+        }
+        polled
+    }
+
+    fn poll_each(&mut self, shared: &Shared<E, D>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.step {
+                Step::Next => {
+                    let next = lock(&shared.entries).pop();
+                    let Some((number, entry)) = next else {
+                        return Poll::Ready(());
+                    };
+                    self.step = if order::has_this_exit_given_up_something() {
+                        let wait = order::what_this_exit_has_given_up(entry.name());
+                        Step::Waiting(Box::pin(wait), number, entry)
+                    } else {
+                        self.begin(number, entry, &shared.drivers)
+                    };
+                }
+                Step::Waiting(wait, ..) => {
+                    ready!(wait.as_mut().poll(cx));
+                    if let Step::Waiting(_, number, entry) = self.take_step() {
+                        self.step = self.begin(number, entry, &shared.drivers);
+                    }
+                }
+                // Alone, the exit has a time limit of its own. The stack waits for it as for
+                // everything that the stack has given up.
+                Step::Exiting(..) if EachAlone::is_going_on() => drop(self.take_step()),
+                Step::Exiting(exit, _) => {
+                    let ended = ready!(exit.poll(cx));
+                    if let Step::Exiting(exit, seen) = self.take_step() {
+                        self.end(exit.name(), ended, seen);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_step(&mut self) -> Step<E, D> {
+        mem::replace(&mut self.step, Step::Next)
+    }
+
+    /// Begins the exit of this entry, unless its value has not come back.
+    fn begin(&mut self, number: u64, mut entry: AnyEntry<E, D>, drivers: &Drivers) -> Step<E, D> {
+        if drivers.is_used() {
+            if let Some(end) = entry.take_end() {
+                let end = end.convert();
+                self.unwound.add_end(entry.name(), end, &mut self.outcome);
+            }
+        }
+        let is_above = self.ended_by.is_some_and(|by| number > by);
+        let above = is_above.then_some(Outcome::Cancelled);
+        let seen = above.as_ref().unwrap_or(&self.outcome).share();
+        match Exit::begin(entry, seen) {
+            Some(exit) => Step::Exiting(exit, above),
+            None => Step::Next,
+        }
+    }
+
+    fn end(&mut self, name: &'static str, ended: Exited<D, E>, seen: Option<Outcome>) {
+        let mut seen = seen;
+        let (ended, kind) = ended;
+        let seen = seen.as_mut().unwrap_or(&mut self.outcome);
+        self.unwound.add(Failing::new(name, kind), ended, seen);
+        if self.is_abandoned {
+            replace(name, &mut self.outcome, Outcome::Cancelled);
+            self.unwound.report();
+        }
+    }
+}
+
+/// Replaces the outcome quietly, because the drop of an old error is user code.
+fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
+    drop_quietly(context, mem::replace(outcome, new));
+}
 
 /// The errors, panic and verdict that the exits of a stack leave for the caller. If the caller has
 /// not taken them when this drops, they are reported.
@@ -34,94 +314,8 @@ pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The verdict that suppressed the body's error, or the error of an earlier exit.
     suppressed: Option<D>,
     /// The body's error, as long as it is the error that the caller gets.
-    pub(super) body: Option<BodyError>,
-    /// The number of the entry whose future beside the body ended the body.
-    pub(super) ended_by: Option<u64>,
+    body: Option<BodyError>,
     panic: Option<(&'static str, Payload)>,
-    /// `true` once the caller has gone away. Exits that begin later see a body that was dropped.
-    is_abandoned: bool,
-}
-
-/// A stack that exits, and its caller. When this drops, the caller is marked as gone before the
-/// rest is handed over.
-pub(super) struct Exiting<E, D>
-where
-    E: fmt::Debug + Send + Sync + 'static,
-    D: Verdict,
-{
-    pub(super) caller: Caller<E, D>,
-    pub(super) live: Option<Held<Code<(), (), Infallible>>>,
-}
-
-pub(super) struct Caller<E: fmt::Debug + Send + Sync + 'static, D>(pub(super) Arc<Shared<E, D>>);
-
-impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
-    fn drop(&mut self) {
-        lock(&self.0.unwound).is_abandoned = true;
-        self.0.drivers.spawn();
-    }
-}
-
-/// Exits all entries in reverse order, as nested contexts would exit. No panic of user code on the
-/// way, not even in a `Drop`, keeps an entry from its turn.
-///
-/// If an entry's future beside the body ended the body, the entries above see a cancelled body. The
-/// futures of the lower entries go on meanwhile.
-pub(super) async fn unwind<E, D>(shared: &Shared<E, D>, mut outcome: Outcome)
-where
-    E: fmt::Debug + Send + Sync + 'static,
-    D: Verdict,
-{
-    let drivers = &shared.drivers;
-    let mut entries = mem::take(&mut *lock(&shared.entries));
-    let ended_by = lock(&shared.unwound).ended_by;
-    while let Some((number, mut entry)) = entries.pop() {
-        let name = entry.name();
-        let given_up = pin!(order::what_this_exit_has_given_up(name));
-        drivers.drive_while(given_up).await;
-        if drivers.is_used() {
-            if let Some(end) = entry.take_end() {
-                let end = end.convert();
-                lock(&shared.unwound).add_end(name, end, &mut outcome);
-            }
-        }
-        let mut above = ended_by
-            .is_some_and(|by| number > by)
-            .then_some(Outcome::Cancelled);
-        let seen = above.as_mut().unwrap_or(&mut outcome);
-        let Some(exit) = Exit::begin(entry, seen.share()) else {
-            continue;
-        };
-        let ended = drivers.drive_while(unless_alone(exit)).await;
-        let mut unwound = lock(&shared.unwound);
-        if let Some((ended, kind)) = ended {
-            unwound.add(Failing::new(name, kind), ended, seen);
-        }
-        if unwound.is_abandoned {
-            replace(name, &mut outcome, Outcome::Cancelled);
-            unwound.report();
-        }
-    }
-    drop_quietly(NAME, outcome);
-}
-
-/// Runs an exit, unless the runtime of the stack has shut down, or exits in the background have a
-/// limit. In these cases, it returns `None` and drops the exit, which goes on alone, with a time
-/// limit of its own. The stack waits for this exit as for everything that the stack has given up.
-pub(super) fn unless_alone<D, E>(
-    mut exit: Exit<D, E>,
-) -> impl Future<Output = Option<<Exit<D, E> as Future>::Output>> + Unpin {
-    poll_fn(move |cx| {
-        if EachAlone::is_going_on() {
-            return Poll::Ready(None);
-        }
-        Pin::new(&mut exit).poll(cx).map(Some)
-    })
-}
-
-/// Replaces the outcome quietly, because the drop of an old error is user code.
-pub(super) fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
-    drop_quietly(context, mem::replace(outcome, new));
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
@@ -241,9 +435,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
             errors: Vec::new(),
             suppressed: None,
             body: None,
-            ended_by: None,
             panic: None,
-            is_abandoned: false,
         }
     }
 }
