@@ -277,9 +277,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// the body of a response, and the context lives as long as the stream. The guide has a page on
     /// [streams and bodies](crate::guide::streams).
     ///
-    /// The task that polls the stream runs the body as well, and only while it polls. The body is
-    /// never more than one item ahead: [`send`](crate::Items::send) returns when its item was taken
-    /// and the next item is asked for. When the stream gives `None`, the exit has ended.
+    /// The body runs in the task that polls the stream, and only during a poll. The body is never
+    /// more than one item ahead: [`send`](crate::Items::send) returns once the consumer has taken
+    /// the item and asks for the next item. When the stream gives `None`, the exit has ended.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;

@@ -152,8 +152,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// The body ends with the call itself. If the future is dropped, even before its first poll,
-    /// the exit goes on in the background.
+    /// The call itself ends the body. If the future is dropped, even before its first poll, the
+    /// exit goes on in the background.
     pub fn exit<R>(
         mut guard: Self,
         result: Result<R, C::Error>,

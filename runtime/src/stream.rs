@@ -64,8 +64,8 @@ impl<T> Items<T> {
         })))
     }
 
-    /// Gives the item to the task that polls the stream, and waits until the item was taken and the
-    /// next item is asked for.
+    /// Gives the item to the consumer of the stream, and waits until the consumer has taken the
+    /// item and asks for the next item.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, prelude::*};

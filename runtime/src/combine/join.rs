@@ -50,7 +50,7 @@ use crate::driven::Drivers;
 ///
 /// # Panics
 ///
-/// If an enter or exit panics. The first panic goes on after all others have ended.
+/// If an enter or exit panics. The first panic goes on after all other enters or exits have ended.
 ///
 /// # Cancel safety
 ///

@@ -190,8 +190,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
 
 /// Enters all members, one after the other. If one fails, the members before it exit, in reverse.
 ///
-/// The future beside a member's body may end the enter, because everything that comes after that
-/// member is its body.
+/// The future beside a member's body may end the enter, because all later members are entered in
+/// the body of that member.
 pub(crate) async fn enter_in_order<M: Members, V>(
     members: &mut M,
     drivers: &Drivers,

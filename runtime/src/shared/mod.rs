@@ -139,9 +139,9 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 /// # Order
 ///
 /// A shared context is [independent](crate::AsyncContextExt::independent): it belongs to all its
-/// users, and so no context around one of them waits for it. Only the last user waits for its exit,
-/// in the exit of the use. The enter and exit of a shared context must neither use the context
-/// itself nor wait for a user of it.
+/// users, so no context around a user waits for it. Only the last user waits for the exit of the
+/// shared context, when that user's own use exits. The enter and exit of a shared context must
+/// neither use the context itself nor wait for a user of it.
 pub fn shared<C, F>(open: F) -> Shared<C::Value, C::Error>
 where
     F: Fn() -> C + Send + Sync + 'static,

@@ -87,8 +87,8 @@ pub use told::Told;
 /// # Panics
 ///
 /// If the body completes and a task panics. The first panic goes on after all tasks have ended;
-/// other panics are reported. Enter panics if there is no runtime and the system has no thread for
-/// one, or if there is a [grace](TaskGroup::grace) and the runtime has no timer.
+/// other panics are reported. Enter panics if there is no runtime and the system cannot start a
+/// thread for one, or if there is a [grace](TaskGroup::grace) and the runtime has no timer.
 ///
 /// # Comparison
 ///
@@ -130,7 +130,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     ///
     /// The error of that task goes to the caller, as if the body had failed with it. A panic of
     /// that task goes on in the caller. The other tasks are aborted at once, unless there is a
-    /// [grace](Self::grace), and exit joins them. Their failures meanwhile are
+    /// [grace](Self::grace), and exit joins them. If these tasks fail meanwhile, their errors are
     /// [reported](crate::report). The same happens if a task fails while exit waits for the tasks.
     ///
     /// The group ends the body by a future [beside](crate::guide::beside) the body. So the body
