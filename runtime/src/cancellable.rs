@@ -31,13 +31,13 @@ pin_project! {
     /// # }
     /// ```
     //
-    // A type of its own without bounds on its parameters: if the argument is not a future, rustc
-    // reports only the call. With an `async fn`, rustc would also report its type, and the place
-    // where it is awaited.
+    // This is a type of its own, without bounds on its parameters. So if the argument is not a
+    // future, rustc reports only the call. With an `async fn`, rustc would also report the type of
+    // the call, and the place where the call is awaited.
     #[must_use = "a future does nothing unless it is awaited"]
     pub struct Cancellable<'l, V, E, F, T> {
         lender: &'l Lender<V, E>,
-        // `None` when it has ended.
+        // `None` once the future has ended.
         #[pin]
         future: Option<F>,
         poll: fn(Pin<&mut F>, &mut Context<'_>) -> Poll<T>,

@@ -5,8 +5,8 @@ use std::fmt;
 
 use tokio::task::LocalKey;
 
-/// Something that is attached to a task while the task is polled, such as the value of a
-/// `tokio::task_local!`. [`carry`](crate::AsyncContextExt::carry) takes it.
+/// Access to something that is attached to a task while the task is polled, such as the value of a
+/// `tokio::task_local!`. It is the argument of [`carry`](crate::AsyncContextExt::carry).
 ///
 /// To carry an OpenTelemetry context, an implementation captures `Context::current()`, and attaches
 /// that context for each poll. The recipe `open_telemetry.rs` in the repository does this. An
@@ -52,8 +52,8 @@ pub trait Carry: Send + 'static {
     /// The attached value.
     type Carried: Send + 'static;
 
-    /// Returns what is attached now, or `None` if nothing is attached. It is called when enter
-    /// begins.
+    /// Returns what is attached now, or `None` if nothing is attached. The crate calls this method
+    /// when enter begins.
     fn capture(self) -> Option<Self::Carried>;
 
     /// Calls the function while the carried value is attached, and then restores what was attached

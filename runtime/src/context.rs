@@ -89,7 +89,7 @@ pub trait AsyncContext: Sized + Send {
     /// The decision of exit about a failed body: nothing (`()`), or a [`Suppression`].
     type Verdict: Verdict;
 
-    /// Opens the resource. The crate calls it once.
+    /// Opens the resource. The crate calls this method once.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, prelude::*};
@@ -123,7 +123,7 @@ pub trait AsyncContext: Sized + Send {
     /// ```
     fn enter(&mut self) -> impl Future<Output = Result<Self::Value, Self::Error>> + Send;
 
-    /// Closes the resource. The crate calls it once, after an enter that succeeded.
+    /// Closes the resource. The crate calls this method once, after an enter that succeeded.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -156,9 +156,9 @@ pub trait AsyncContext: Sized + Send {
         outcome: &Outcome,
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send;
 
-    /// Runs beside the body, and may end the body. For example, it renews a lease, sends
-    /// heartbeats, or watches for a signal. The crate calls it once, after an enter that succeeded.
-    /// A context with nothing to run beside its body omits this method.
+    /// Runs beside the body, and may end the body. For example, this method renews a lease, sends
+    /// heartbeats, or watches for a signal. The crate calls this method once, after an enter that
+    /// succeeded. A context with nothing to run beside its body omits this method.
     ///
     /// The caller's task polls the future together with the body, from the end of enter to the
     /// beginning of exit. Then the future is dropped. See the guide: [what runs beside the
@@ -268,7 +268,7 @@ pub trait Verdict: sealed::Sealed + Send + 'static {
     #[doc(hidden)]
     fn completed<R>(value: R) -> Self::Output<R>;
 
-    /// The output for a suppressed body. `None` if this verdict does not suppress.
+    /// Returns the output for a suppressed body, or `None` if this verdict does not suppress.
     #[doc(hidden)]
     fn suppressed<R>(&self) -> Option<Self::Output<R>>;
 }

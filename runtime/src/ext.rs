@@ -1,4 +1,4 @@
-//! The methods of every context: those that use it, and those that change it.
+//! The methods of every context: methods that use the context, and methods that change it.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,8 @@ use crate::scope::{self, Live};
 use crate::stream::{self, Items};
 use crate::timeout_error::TimeoutError;
 
-/// Ways to use an [`AsyncContext`], and to change it before use. Implemented for every context.
+/// Ways to use an [`AsyncContext`], and to change it before use. This trait is implemented for
+/// every context.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -68,8 +69,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Errors
     ///
-    /// The error of enter, else the body's, else the exit's. If both body and exit fail, `with`
-    /// returns the body's error and [reports](crate::report) the exit's;
+    /// The error of enter, or else the body's error, or else the exit's error. If both body and
+    /// exit fail, `with` returns the body's error and [reports](crate::report) the exit's;
     /// [`try_with`](Self::try_with) returns both. A context with the verdict
     /// [`Suppression`](crate::Suppression) may turn a body's error into `Ok(None)`.
     ///
@@ -98,12 +99,12 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Like [`with`](Self::with), for a body that is not `Send`.
     ///
-    /// The future is `Send` whenever it can be, and the compiler usually infers that. It cannot if
-    /// the value's type has a lifetime in it, as a `&'static str` has, and the future is part of a
-    /// bigger future that must be `Send`, such as a spawned task, an axum handler or a generator.
-    /// Then the compiler says that an "implementation of `AsyncFnOnce` is not general enough" (a
-    /// [limit of today's compiler]). `with` does not have that limit, because its signature says
-    /// that the future is `Send`.
+    /// The future is `Send` whenever it can be, and the compiler usually infers that. The compiler
+    /// cannot infer it if the value's type contains a lifetime, as `&'static str` does, and the
+    /// future is part of a bigger future that must be `Send`, such as a spawned task, an axum
+    /// handler or the code of another context. Then the compiler says that an "implementation of
+    /// `AsyncFnOnce` is not general enough" (a [limit of today's compiler]). `with` does not have
+    /// that limit, because its signature says that the future is `Send`.
     ///
     /// [limit of today's compiler]: https://github.com/rust-lang/rust/issues/110338
     ///
@@ -276,9 +277,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// the body of a response, and the context lives as long as the stream. The guide has a page on
     /// [streams and bodies](crate::guide::streams).
     ///
-    /// The task that polls the stream runs the body as well, and only while it polls. The body is
-    /// never more than one item ahead: [`send`](crate::Items::send) returns when its item was taken
-    /// and the next item is asked for. When the stream gives `None`, the exit has ended.
+    /// The body runs in the task that polls the stream, and only during a poll. The body is never
+    /// more than one item ahead: [`send`](crate::Items::send) returns once the consumer has taken
+    /// the item and asks for the next item. When the stream gives `None`, the exit has ended.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -327,8 +328,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// In a `try_stream!` of the crate `async-stream`, a `yield` cannot be in the body of a `with`,
     /// because that body is a closure. Next to a guard, a `yield` works, but a `?` drops the guard.
-    /// Its context then exits in the background as cancelled, does not see the error, and the
-    /// stream ends first.
+    /// The guard's context then exits in the background as cancelled, and does not see the error.
+    /// The stream ends before that exit has ended.
     #[cfg(feature = "stream")]
     fn stream<T, F>(self, body: F) -> impl FusedStream<Item = Result<T, Self::Error>> + Send + Unpin
     where
@@ -565,9 +566,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If the context is entered on a tokio runtime without a timer, as `tokio::time::timeout`
-    /// does. Its own enter does not begin then. Without a tokio runtime, a thread of this crate
-    /// measures the time.
+    /// If the context is entered on a tokio runtime without a timer, where `tokio::time::timeout`
+    /// panics as well. The context's own enter does not begin then. Without a tokio runtime, a
+    /// thread of this crate measures the time.
     fn enter_timeout(
         self,
         limit: Duration,
@@ -623,9 +624,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// caller has left, or gets the error or panic of the body instead, the timeout is
     /// [reported](crate::report) as [`TimedOut`](crate::report::Kind::TimedOut).
     ///
-    /// A context that the exit has opened until then goes on in the background. No other exit waits
-    /// for it, and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that was opened
-    /// elsewhere and passed to the exit keeps its order.
+    /// A context that the exit had opened by then goes on in the background. No other exit waits
+    /// for that context, and it is reported as [`LetGo`](crate::report::Kind::LetGo). A guard that
+    /// was opened elsewhere and passed to the exit keeps its order.
     ///
     /// A `Vec` of contexts, or a [`join`](crate::join), has several exits. Those that have begun
     /// are dropped, and the others run in the background.
@@ -653,9 +654,9 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If the context is entered on a tokio runtime without a timer, as `tokio::time::timeout`
-    /// does. Its own enter does not begin then. Without a tokio runtime, a thread of this crate
-    /// measures the time.
+    /// If the context is entered on a tokio runtime without a timer, where `tokio::time::timeout`
+    /// panics as well. The context's own enter does not begin then. Without a tokio runtime, a
+    /// thread of this crate measures the time.
     fn exit_timeout(
         self,
         limit: Duration,
@@ -664,9 +665,9 @@ pub trait AsyncContextExt: AsyncContext {
         combine::exit_timeout(self, limit)
     }
 
-    /// Returns a context that sends the errors of its exit to the [report hook](crate::report)
-    /// alone. Errors of enter and of the body stay as they are. An exit that fails suppresses
-    /// nothing.
+    /// Returns a context that sends the errors of its exit only to the [report
+    /// hook](crate::report). Errors of enter and of the body stay as they are. An exit that fails
+    /// suppresses nothing.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -691,8 +692,8 @@ pub trait AsyncContextExt: AsyncContext {
     }
 
     /// Returns a context whose enter may be given up: if the caller goes away during enter, the
-    /// context is dropped on the spot. It is not entered and exited in the background. In a
-    /// generator, [`cancellable!`](crate::cancellable) marks a single await.
+    /// context is dropped on the spot. Its enter does not go on in the background. In a function
+    /// under `#[async_context]`, [`cancellable!`](crate::cancellable) marks a single await.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -747,8 +748,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// An exit in the background runs in a task of its own. A task-local has no value there, so
     /// reading it panics. With `carry`, the exit has the value wherever it runs: awaited, in the
     /// background, in a stack, and on the thread of the crate. An enter that goes on in the
-    /// background has the value as well. A context that this context's code opens does not: call
-    /// `carry` on that context as well.
+    /// background has the value as well. A context that this context's code opens does not have the
+    /// value: call `carry` on that context as well.
     ///
     /// ```
     /// use async_context_manager::{contexts::defer, detached, prelude::*};

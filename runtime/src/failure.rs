@@ -43,8 +43,8 @@ pub enum Failure<R, E> {
 }
 
 impl<R, E> Failure<R, E> {
-    /// Returns the error that [`with`](crate::AsyncContextExt::with) returns: the body's if the
-    /// body failed, else the only one. A second error drops.
+    /// Returns the error that [`with`](crate::AsyncContextExt::with) returns: the body's error if
+    /// the body failed, or else the only error. A second error drops.
     ///
     /// ```
     /// use async_context_manager::Failure;
@@ -63,7 +63,8 @@ impl<R, E> Failure<R, E> {
 }
 
 impl<R, E: fmt::Debug + Send + Sync + 'static> Failure<R, E> {
-    /// Turns a result into the one that [`with`](crate::AsyncContextExt::with) returns.
+    /// Turns the result of `try_with` into that of [`with`](crate::AsyncContextExt::with). A second
+    /// error is reported.
     pub(crate) fn reporting<T>(failing: Failing, result: Result<T, Self>) -> Result<T, E> {
         result.map_err(|failure| failure.into_primary_reporting(failing))
     }
@@ -130,8 +131,8 @@ impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StackFailure<R, E> {
-    /// What the body returned, if it was `Ok`. `None` if an error was suppressed,
-    /// of the body or of an inner exit.
+    /// The body's value, if the body returned `Ok`. `None` if an error of the body or of an inner
+    /// exit was suppressed.
     pub value: Option<R>,
     /// The body's error. If there is one, it is the primary error.
     pub body: Option<E>,
@@ -168,7 +169,7 @@ pub struct FailedExit<E> {
 }
 
 impl<R, E> StackFailure<R, E> {
-    /// The caller must pass a body's error or at least one exit.
+    /// The caller must pass a body's error, or at least one exit that failed.
     pub(crate) fn new(value: Option<R>, body: Option<E>, exits: Vec<FailedExit<E>>) -> Self {
         Self { value, body, exits }
     }

@@ -69,7 +69,8 @@ impl<V, E> IsResult for Result<V, E> {
 
 /// The context that a function under [`#[async_context]`](crate::async_context) returns.
 ///
-/// Its name cannot be written. It appears only in messages of the compiler.
+/// The full name of this type cannot be written, because the type of the function's code has no
+/// name. The type appears only in messages of the compiler.
 ///
 /// ```
 /// # use async_context_manager::prelude::*;
@@ -122,7 +123,7 @@ where
 }
 
 /// A verdict that only code after the yield can produce. [`#[async_context]`](crate::async_context)
-/// expands to this type if a macro before the yield may return.
+/// expands to code with this type if a macro of yours before the yield may contain a `return`.
 ///
 /// In such a macro, a `return Ok(())` does not compile: "expected `AfterYield<()>`, found `()`".
 ///
@@ -155,8 +156,8 @@ pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
     result.map(AfterYield)
 }
 
-/// Reads the variable that a yield assigns. The code therefore does not compile if it can end
-/// without a yield.
+/// Reads the variable that a yield assigns. Therefore code that can end without a yield does not
+/// compile.
 ///
 /// ```compile_fail,E0381
 /// use async_context_manager::generator::has_yielded;
@@ -179,7 +180,8 @@ pub fn after_yield<D, E>(result: Result<D, E>) -> Result<AfterYield<D>, E> {
 /// ```
 pub const fn has_yielded((): ()) {}
 
-/// Returns `None`. Its type tells the compiler the type of an exit.
+/// Returns `None`. The expansion has a `return` of the value that this `Option` could hold. So the
+/// compiler knows the type of the function's results before it sees another `return`.
 ///
 /// ```
 /// use async_context_manager::generator::no_exit;
@@ -478,8 +480,8 @@ impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
     }
 }
 
-/// A coroutine that is driven by calls of `enter` and `exit`, not by a scope. It goes to the
-/// background only as a part of the context whose code makes these calls.
+/// A coroutine that the user's calls of `enter` and `exit` drive, and not a `with` or a guard. The
+/// coroutine goes to the background only as a part of the context whose code makes these calls.
 struct ByHand<F: Lends + ?Sized> {
     /// The lock is never taken. It makes this type `Sync`.
     coroutine: Mutex<Coroutine<F>>,

@@ -43,28 +43,28 @@ use crate::settle::{Body, Owed, unshare};
 ///
 /// # Drop
 ///
-/// If a guard is dropped without one of these functions, by an early return, a `?`, a panic, or the
-/// drop of the future around it, it exits in the background as
-/// [`Cancelled`](crate::Outcome::Cancelled). To let the exit see an error, pass the error to
-/// [`Guard::exit`] or [`Guard::fail`].
+/// If a guard is dropped without a call of one of these functions, it exits in the background as
+/// [`Cancelled`](crate::Outcome::Cancelled). Such a drop comes from an early return, a `?`, a
+/// panic, or the drop of the future around the guard. To let the exit see an error, pass the error
+/// to [`Guard::exit`] or [`Guard::fail`].
 ///
 /// # Order
 ///
 /// Guards that a function holds side by side exit in reverse order, as the locals drop. The exit of
 /// a guard begins when these have ended:
 ///
-/// - each context that has been given up and is inside the guard's context. The guard's enter, or a
-///   part of its body under [`Guard::run`], has opened it, or it was put
-///   [`inside`](crate::AsyncContextExt::inside) by name;
+/// - each context that has been given up and is inside the guard's context. A context is inside if
+///   the guard's enter opened it, or a part of the guard's body under [`Guard::run`], or if
+///   [`inside`](crate::AsyncContextExt::inside) put it there;
 /// - each younger context at the guard's side that the same code gave up before the guard, and that
 ///   closes in the background; and each younger context that the exit of such a context has left
 ///   behind. *Younger* means opened later. *The same code* is the same task, or the same exit.
 ///
 /// These exits have no order:
 ///
-/// - an older guard, and a younger one that is given up after it. A `Vec` or a struct drops its
-///   parts, and so its guards, in the order in which they are written. An
-///   [`ExitStack`](crate::ExitStack) exits in reverse;
+/// - the exit of an older guard, and the exit of a younger guard that is given up after the older
+///   one. A `Vec` or a struct drops its parts, and so its guards, in the order in which they are
+///   written. An [`ExitStack`](crate::ExitStack) exits in reverse;
 /// - exits that the same task awaits at the same time, as in
 ///   `join!(Guard::close(older), Guard::close(younger))`;
 /// - guards that different tasks give up;
@@ -82,7 +82,8 @@ where
     C::Value: 'static,
 {
     held: Held<Code<C::Value, C::Verdict, C::Error>>,
-    /// Tells when the future beside the body has ended the body. `None` if no future runs there.
+    /// Tells when the future beside the body has ended the body. `None` if no future runs beside
+    /// the body.
     ended: Option<Arc<Ended>>,
 }
 
@@ -114,7 +115,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         live.end_with(body)
     }
 
-    /// The place for contexts that are put inside this one.
+    /// Returns the home for contexts that are put inside this context.
     pub(crate) fn home(&self) -> Home {
         self.held.home()
     }
@@ -140,18 +141,19 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The error of the result, else the exit's. If both fail, the exit's error is reported. If the
-    /// future [beside](crate::guide::beside) the body ended the body before, its error replaces the
-    /// result: an error in the result is reported, and a value in it drops.
+    /// The error of the result, or else the exit's error. If both fail, the exit's error is
+    /// reported. If the future [beside](crate::guide::beside) the body ended the body before, the
+    /// error of that future replaces the result: an error in the result is reported, and a value in
+    /// the result drops.
     ///
     /// # Panics
     ///
-    /// If exit panics.
+    /// If exit panics, or if the future [beside](crate::guide::beside) the body has panicked.
     ///
     /// # Cancel safety
     ///
-    /// The body ends with the call itself. If the future is dropped, even before its first poll,
-    /// the exit goes on in the background.
+    /// The call itself ends the body. If the future is dropped, even before its first poll, the
+    /// exit goes on in the background.
     pub fn exit<R>(
         mut guard: Self,
         result: Result<R, C::Error>,
@@ -187,7 +189,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Panics
     ///
-    /// If exit panics.
+    /// If exit panics, or if the future [beside](crate::guide::beside) the body has panicked.
     ///
     /// # Cancel safety
     ///
@@ -238,20 +240,22 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// # Errors
     ///
     /// The exit's error. If the other body has completed, but the future
-    /// [beside](crate::guide::beside) this body ended it, the error of that future, unless the exit
-    /// suppresses it.
+    /// [beside](crate::guide::beside) the guard's own body has failed, the error of that future
+    /// instead, unless the exit suppresses that error. The exit's error is then reported.
     ///
     /// # Panics
     ///
-    /// If exit panics.
+    /// If exit panics. If the other body has completed, also if the future
+    /// [beside](crate::guide::beside) the guard's own body has panicked.
     ///
     /// # Cancel safety
     ///
     /// As [`Guard::exit`], unless `outcome` is [`Failed`](crate::Outcome::Failed). Then the error
-    /// belongs to the caller of the outer context, who must not wait for an exit in the background.
-    /// So if the future is dropped, for instance by a [limit](crate::AsyncContextExt::exit_timeout)
-    /// on the outer exit, the exit is given up and [reported](crate::report::Kind::NotRun). If the
-    /// outer exit goes on in the background, it takes the future with it, and nothing is lost.
+    /// belongs to the caller of the outer context, and that caller must not have to wait for an
+    /// exit in the background. So if the future is dropped, for instance by a
+    /// [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is given up and
+    /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
+    /// takes the future with it, and nothing is lost.
     pub fn exit_as(
         mut guard: Self,
         outcome: &Outcome,
@@ -318,8 +322,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// # }
     /// ```
     ///
-    /// An exit that [suppresses](crate::Suppression) changes nothing here. An error of the exit is
-    /// [reported](crate::report).
+    /// If the exit [suppresses](crate::Suppression) the error, that changes nothing here. An error
+    /// of the exit is [reported](crate::report).
     ///
     /// # Panics
     ///
@@ -364,11 +368,12 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// # Errors
     ///
     /// The part's error. If the future [beside](crate::guide::beside) the body ends the body, the
-    /// part drops, and `run` returns the error of that future. The exit then does not return it.
+    /// part drops, and `run` returns the error of that future. The exit then does not return that
+    /// error again.
     ///
     /// # Panics
     ///
-    /// If the part panics.
+    /// If the part or the future [beside](crate::guide::beside) the body panics.
     ///
     /// # Cancel safety
     ///
@@ -402,7 +407,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// future borrows nothing: use it in a `select!`, or in a task that must know of the end.
     ///
     /// The returned future never ends if nothing runs beside the body, or if the guard is gone
-    /// first. It does not give the error: [`run`](Self::run) or [`exit`](Self::exit) returns that.
+    /// first. It does not give the error: [`run`](Self::run) or [`exit`](Self::exit) returns the
+    /// error.
     ///
     /// ```
     /// use async_context_manager::prelude::*;

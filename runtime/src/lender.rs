@@ -1,4 +1,4 @@
-//! The means by which the code of a context lends its value.
+//! The lender, through which the code of a context lends its value.
 
 use std::fmt;
 use std::future::Future;
@@ -45,30 +45,33 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// Returns a lender for code with another error type. If the future beside the body ends that
-    /// code, the error has this other type until the code around it converts the error.
+    /// Returns a lender for code with another error type. If the future beside the body ends the
+    /// body, the error has this other type until the code around converts the error.
     pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {
         Lender::new(&self.link, self.part.clone())
     }
 
-    /// While the mark is alive, a caller that gives up drops the context on the spot.
+    /// Returns a mark. While the mark exists, a caller that gives up drops the context on the spot.
     pub(crate) fn mark(&self) -> Mark<'_, V> {
         Mark::new(&self.link)
     }
 
-    /// Marks that an error of exit is the error of a part, and is reported as `kind`.
+    /// Records that exit fails with the error of a part of this context, and that a report of the
+    /// error has this kind.
     pub(crate) fn fail_as(&self, kind: Kind) {
         if kind == Kind::TimedOut {
             self.link.cut_off();
         }
     }
 
-    /// What watches the context: for a part of the context that may go on alone.
+    /// Returns the [`Part`] by which a part of the context is observed, even if that part goes on
+    /// alone.
     pub(crate) fn part(&self) -> &Part {
         &self.part
     }
 
-    /// For code around this one, which must know how far this one got.
+    /// Returns the exchange, for code around the lender's code that must know how far that code has
+    /// come.
     pub(crate) fn link(&self) -> Link<V> {
         Arc::clone(&self.link)
     }
@@ -79,7 +82,7 @@ impl<V, E> Lender<V, E> {
     }
 }
 
-/// Panic message: an enter that has ended has lent a value.
+/// The reason for an `expect` on a value: an enter that has succeeded has lent the value.
 pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
 
 /// The wait for the end of the body: the future that [`Lender::yield_`] returns.
@@ -99,7 +102,8 @@ pub(crate) const OFFERED: &str = "a context that was entered has lent a value";
 /// # }
 /// ```
 //
-// The value is in the exchange: if it were in here, a large value would be moved once more.
+// The value is in the exchange. If this struct held the value, a large value would be moved once
+// more.
 #[must_use = "the context has no exit unless it is awaited"]
 pub struct Yield<'l, V, E> {
     pub(crate) lender: &'l Lender<V, E>,

@@ -46,7 +46,7 @@ pub mod testing;
 mod time_limit;
 mod timeout_error;
 
-/// The attribute that writes a context as one function.
+/// The attribute that turns one async function into a context.
 ///
 /// ```
 /// use async_context_manager::prelude::*;

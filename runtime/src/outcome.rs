@@ -10,8 +10,8 @@ use crate::timeout_error::TimeoutError;
 
 /// How the body of a context ended.
 ///
-/// Exit receives it by reference and decides by it whether to commit or roll back, to keep or throw
-/// away.
+/// Exit receives the outcome by reference, and can decide by the outcome whether to commit or to
+/// roll back.
 ///
 /// ```
 /// use async_context_manager::Outcome;
@@ -198,10 +198,11 @@ impl Outcome {
         Self::Panicked(BodyPanic::new(&message.to_owned()))
     }
 
-    /// An outcome for code that needs a reference to one, and has no place to keep it.
+    /// The outcome of a completed body, for code that needs a reference and keeps no outcome
+    /// itself.
     pub(crate) const COMPLETED: &'static Self = &Self::Completed;
 
-    /// Returns this outcome, marked: the future beside the body ended the body.
+    /// Returns this outcome. Marks an error in it as the error of the future beside the body.
     pub(crate) fn marked_from_beside(self) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(BodyError(Arc::new(FromBeside(error.0)))),
@@ -250,11 +251,12 @@ impl BodyError {
         Self(Arc::clone(&self.0))
     }
 
-    /// Returns `true` if the body itself has not failed, and the future
-    /// [beside](crate::guide::beside) the body ended it with this error. The future is the second
-    /// argument of [`yield_!`](crate::yield_), or
-    /// [`AsyncContext::beside`](crate::AsyncContext::beside), and may belong to this context, to a
-    /// context around the body, or to a part of this context.
+    /// Returns `true` if a future [beside](crate::guide::beside) the body ended the body with this
+    /// error. The body itself has not failed then.
+    ///
+    /// Such a future is the second argument of [`yield_!`](crate::yield_), or
+    /// [`AsyncContext::beside`](crate::AsyncContext::beside). It may belong to this context, to a
+    /// part of this context, or to another context around the same body.
     ///
     /// ```
     /// use async_context_manager::prelude::*;
@@ -278,14 +280,14 @@ impl BodyError {
         (*self.0).is_from_beside()
     }
 
-    /// Returns the error itself. The caller must know its type.
+    /// Returns the error itself. The caller must know the type of the error.
     pub(crate) fn into_shared<E: Send + Sync + 'static>(self) -> Arc<E> {
         let error = self.0.into_any().downcast();
         error.expect("an error from beside has the error type of its context")
     }
 
-    /// Returns the error itself, as [`into_shared`](Self::into_shared) does, if this is its only
-    /// handle.
+    /// Returns the error itself, without its `Arc`. The caller must know the type of the error, and
+    /// have the only handle to it.
     pub(crate) fn into_error<E: Send + Sync + 'static>(self) -> E {
         let error = Arc::into_inner(self.into_shared());
         error.expect("what has not ended a body yet was shown to nobody")
@@ -385,7 +387,8 @@ impl BodyError {
     /// ```
     #[must_use]
     pub fn as_any(&self) -> &(dyn Any + Send + Sync) {
-        // `self.0.as_any()` would take the `Arc` for the error: it is an `AnyError` as well.
+        // Not `self.0.as_any()`, because this must be the method of the error, and never a method
+        // of the `Arc`.
         (*self.0).as_any()
     }
 }
@@ -426,8 +429,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
     }
 }
 
-/// The error of the future beside the body, if that future ended the body. The type has no `Debug`
-/// of its own, so that it cannot be taken for an error of a user.
+/// The error of the future beside the body, if that future ended the body. The type has no `Debug`,
+/// because every type with a `Debug` is an `AnyError` by the implementation above, which knows
+/// nothing of the mark.
 struct FromBeside(Arc<dyn AnyError>);
 
 impl AnyError for FromBeside {
@@ -452,7 +456,7 @@ impl AnyError for FromBeside {
     }
 }
 
-/// A panic without its payload. The runtime keeps the payload, and resumes the panic with it.
+/// A panic without its payload. The crate keeps the payload, and resumes the panic with it.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, prelude::*};

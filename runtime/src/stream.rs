@@ -2,7 +2,8 @@
 //!
 //! The body is a part of the stream's own future, which runs while the stream is polled. An item
 //! goes from the body to the poll through one [`Slot`]. The poll takes the item before it returns,
-//! so the slot is empty between two polls, and the body is never more than one item ahead.
+//! so the slot is empty between two polls of the stream, and the body is never more than one item
+//! ahead.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -20,7 +21,8 @@ use crate::lock::lock;
 use crate::order::Kind as Hold;
 use crate::scope::{self, Live};
 
-/// Where the body of a [`stream`](crate::AsyncContextExt::stream) sends its items.
+/// Sends the items of a [`stream`](crate::AsyncContextExt::stream): the second argument of its
+/// body.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, prelude::*, Items};
@@ -46,7 +48,7 @@ pub struct Items<T>(Arc<Mutex<Slot<T>>>);
 struct Slot<T> {
     item: Option<T>,
     /// The waker of the current poll of the stream. If a part of the body has this waker, the next
-    /// poll of the stream reaches it, so `sender` stays empty.
+    /// poll of the stream reaches that part, so `sender` stays empty.
     poller: Option<Waker>,
     /// The waker of a part of the body that must be polled once the item was taken, and that has a
     /// waker of its own.
@@ -62,8 +64,8 @@ impl<T> Items<T> {
         })))
     }
 
-    /// Gives the item to the task that polls the stream, and waits until the item was taken and the
-    /// next item is asked for.
+    /// Gives the item to the consumer of the stream, and waits until the consumer has taken the
+    /// item and asks for the next item.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, prelude::*};

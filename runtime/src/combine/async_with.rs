@@ -5,9 +5,9 @@
 ///
 /// Each name is a `&mut` to its context's value. The block and the contexts after it can use that
 /// value. A name can also be a pattern: `_`, or `(pool, listener)` for a [`join`](crate::join) of
-/// two. The macro awaits nested calls of [`with`](crate::AsyncContextExt::with), so it belongs in
-/// `async` code. The block must give a `Result`. A `?` or `return` in the block ends only the
-/// block, not the function around it.
+/// two contexts. The macro awaits nested calls of [`with`](crate::AsyncContextExt::with), so it
+/// belongs in `async` code. The block must give a `Result`. A `?` or `return` in the block ends
+/// only the block, not the function around it.
 ///
 /// ```
 /// use async_context_manager::{async_with, prelude::*};

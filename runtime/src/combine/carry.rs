@@ -1,4 +1,4 @@
-//! A context whose exit has what was attached to the task that entered it.
+//! A context whose exit has the value that was attached to the task that entered the context.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

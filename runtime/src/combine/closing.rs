@@ -10,8 +10,8 @@ use crate::generator::generator;
 /// Python's `contextlib.aclosing(value)`.
 ///
 /// The closing function gets the value itself, so it can call methods that consume the value. The
-/// function does not see the outcome. If it must, write a function under
-/// [`#[async_context]`](macro@crate::async_context) instead.
+/// function does not see the outcome. If the closing function must see the outcome, write a context
+/// under [`#[async_context]`](macro@crate::async_context) instead.
 ///
 /// ```
 /// use async_context_manager::{contexts::closing, prelude::*};

@@ -13,10 +13,11 @@ use crate::exchange::Link;
 use crate::report;
 
 pin_project! {
-    /// Code whose errors `convert` turns into those of the context: the error that the code ends
-    /// with, and the error of the future beside the body, if that future ended the body.
+    /// Code whose errors `convert` turns into errors of the context: the error with which the code
+    /// ends, and the error of the future beside the body, if that future ended the body.
     ///
-    /// An error that `convert` returns unchanged is reported: the caller already has an error.
+    /// `convert` may return an error unchanged, as its own `Err`. Such an error is reported,
+    /// because the caller already gets another error.
     pub(crate) struct Converted<V, F, M> {
         name: &'static str,
         #[pin]

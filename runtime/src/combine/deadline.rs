@@ -39,7 +39,7 @@ use crate::time_limit::{Timer, check_timer};
 /// # }
 /// ```
 ///
-/// If you suppress its error, it is trio's `move_on_after(seconds)`:
+/// With its error suppressed, `deadline` is trio's `move_on_after(seconds)`:
 ///
 /// ```
 /// use async_context_manager::{Elapsed, async_with, deadline, prelude::*, suppress};
@@ -61,8 +61,8 @@ use crate::time_limit::{Timer, check_timer};
 ///
 /// # Errors
 ///
-/// [`Elapsed`], if the deadline passes before the body has ended. If both end in the same poll, the
-/// body counts.
+/// [`Elapsed`], if the deadline passes before the body has ended. If the deadline passes in the
+/// poll in which the body ends, the body's result counts.
 ///
 /// # Panics
 ///
@@ -141,7 +141,8 @@ impl Deadline {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls the timer, which is kept with the deadline that it was created for.
+    /// Polls the timer. The moment that the timer was created for is kept with it: if the deadline
+    /// has moved, a new timer is needed.
     fn poll(
         &self,
         timer: &mut Option<(Option<Instant>, Timer)>,
@@ -310,7 +311,7 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// The time that the body had, from its beginning to the deadline.
+    /// Returns the time that the body had, from its beginning to the deadline.
     ///
     /// ```
     /// use async_context_manager::{deadline, prelude::*};

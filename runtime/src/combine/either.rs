@@ -7,8 +7,8 @@ use crate::outcome::Outcome;
 /// A context of one type or of another, with the same value, error and verdict.
 ///
 /// Use it to choose at run time between two functions, whose contexts have different types. For
-/// more than two, [`boxed`](crate::AsyncContextExt::boxed) gives all contexts the same type. In
-/// Python, this is `async with (disk(path) if path else memory()) as store:`.
+/// more than two functions, [`boxed`](crate::AsyncContextExt::boxed) gives all contexts the same
+/// type. In Python, this is `async with (disk(path) if path else memory()) as store:`.
 ///
 /// ```
 /// use async_context_manager::{Either, prelude::*};

@@ -17,7 +17,8 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
     generator(context.__name(), async move |lender| {
         // Checked before anything exists that could go on in the background.
         check_timer();
-        // Hands itself over when it drops: at its limit, and when the caller goes away.
+        // When this drops, it hands its context over to the background. It drops at the limit, and
+        // when the caller goes away.
         let mut live = Live::new_part(context, lender.part());
         {
             let _mark = lender.mark();

@@ -21,8 +21,8 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
         let link = lender.link();
         link.limit();
         let mut code = Box::pin(context.__coroutine(lender.for_other_errors()));
-        // Covers all polls before the first poll of exit: those of enter, and those of what runs
-        // beside the body.
+        // Covers all polls before the first poll of exit: the polls of enter, and the polls of the
+        // future beside the body.
         let entering = poll_fn(|cx| {
             if link.is_exiting() {
                 return Poll::Ready(None);

@@ -10,9 +10,9 @@ use crate::outcome::Outcome;
 /// A context that is inside a guard's context, in addition to the context that opens it.
 /// [`inside`](crate::AsyncContextExt::inside) returns it.
 ///
-/// The type has a name because the guard is borrowed only for the call that makes this context. The
-/// code of another context may enter this context by hand. Then that other context is put inside
-/// the guard's.
+/// This is a type with a name because an `impl AsyncContext` would borrow the guard for as long as
+/// the context exists. If the code of another context enters this context by hand, that other
+/// context is put inside the guard's context.
 ///
 /// ```
 /// use async_context_manager::{Inside, contexts::ready, prelude::*};
@@ -44,7 +44,7 @@ impl<C: AsyncContext> Inside<C> {
         Self { context, home }
     }
 
-    /// Puts the context that is being polled here inside the guard's.
+    /// Puts the context that is being polled here inside the guard's context.
     fn go_inside(&mut self) {
         let is_inside = self.home.take().is_none_or(order::put_inside_of);
         assert!(

@@ -7,8 +7,8 @@ use crate::combine::members::{AnyMember, Member, Members};
 use crate::context::AsyncContext;
 use crate::driven::Drivers;
 
-/// Joins a tuple of up to eight contexts, or an array, into one context. They enter and exit at the
-/// same time. The value is the tuple or array of their values. In Python, this is
+/// Joins a tuple of up to eight contexts, or an array, into one context. The contexts enter and
+/// exit at the same time. The value is the tuple or array of their values. In Python, this is
 /// `await asyncio.gather(*map(stack.enter_async_context, [a, b]))`.
 ///
 /// ```
@@ -45,18 +45,18 @@ use crate::driven::Drivers;
 /// # Errors
 ///
 /// If an enter fails, the error of the enter that failed first. The other enters run to their end,
-/// and their contexts exit and see that error. Otherwise the first error of an exit, in the order
-/// of the arguments. All other errors are [reported](crate::report).
+/// and their contexts exit and see that error. If all enters succeed, the first error of an exit,
+/// in the order of the arguments. All other errors are [reported](crate::report).
 ///
 /// # Panics
 ///
-/// If an enter or exit panics. The first panic goes on after all others have ended.
+/// If an enter or exit panics. The first panic goes on after all other enters or exits have ended.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped during enter, the contexts that are entering go on in the background
-/// and then exit, and those that have been entered exit. If it is dropped later, all exit at the
-/// same time.
+/// and then exit, and the contexts that have been entered exit. If the future is dropped later, all
+/// contexts exit at the same time.
 pub fn join<J: Join>(
     contexts: J,
 ) -> impl AsyncContext<Value = J::Value, Error = J::Error, Verdict = ()> {

@@ -35,8 +35,9 @@ use crate::outcome::Outcome;
 /// # }
 /// ```
 ///
-/// The rules of [`join`](crate::join) on errors, panics and cancellation hold here, too. So do the
-/// rules of a `Vec` of contexts on a body that changes the list.
+/// Errors, panics and cancellation follow the rules of [`join`](crate::join). If the body takes
+/// values out of the list, their exits cannot run, and that is
+/// [reported](crate::report::Kind::NotRun), as with a `Vec` of contexts.
 pub fn join_all<I>(contexts: I) -> JoinAll<I::Item>
 where
     I: IntoIterator<Item: AsyncContext<Verdict = ()> + 'static>,

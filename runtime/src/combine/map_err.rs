@@ -22,8 +22,9 @@ where
     })
 }
 
-/// Maps errors by a function that can be called only once. If there are two errors, the error of
-/// the future beside the body goes to the caller.
+/// Maps errors by a function that can be called only once. If the future beside the body and then
+/// exit fail, the error of that future is mapped, and goes to the caller. The error of exit is
+/// reported.
 pub(crate) fn map_err<C, E, F>(
     context: C,
     map: F,

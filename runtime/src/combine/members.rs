@@ -1,10 +1,10 @@
 //! Several contexts that enter and exit as one: one after the other, or at the same time.
 //!
-//! Each member is driven on its own. If the holder of the members goes away during enter, each
-//! member goes on as it would alone. A member that is entering goes on in the background and exits,
-//! a member that has been entered exits, and a member whose enter has not begun drops. Once a
-//! member has failed, and during the exits, the members stay together: if the holder then goes
-//! away, it is handed over as a whole.
+//! Each member is driven on its own. If the caller goes away during enter, each member goes on as
+//! it would alone. A member that is entering goes on in the background and exits, a member that has
+//! been entered exits, and a member whose enter has not begun drops. Once a member has failed, and
+//! during the exits, the members stay together: if the caller goes away then, the context that
+//! contains all members goes on in the background as a whole.
 
 use std::fmt;
 use std::future::Future;
@@ -42,17 +42,18 @@ enum State<C: AsyncContext + 'static> {
 type Ended<'a, E> =
     Pin<Box<dyn Future<Output = (Result<Result<(), E>, Payload>, Kind)> + Send + 'a>>;
 
-/// A member, without the types that matter only to its value.
+/// A member, without the types of its context and its value.
 pub(crate) trait AnyMember<E>: Send {
     fn name(&self) -> &'static str;
 
-    /// Adds the driver of the future beside its body to `drivers`.
+    /// Enters the member. If a future runs beside its body, adds the driver of that future to
+    /// `drivers`.
     fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, E>;
 
     /// Returns how the future beside its body has ended the body, if it has.
     fn take_end(&mut self) -> Option<End<BodyError>>;
 
-    /// Does nothing if the member has not been entered.
+    /// Exits the member. Does nothing if the member has not been entered.
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, E>;
 
     fn give_up(&mut self);
@@ -187,10 +188,10 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
     }
 }
 
-/// Enters all members, one after the other. If one fails, those before it exit, in reverse.
+/// Enters all members, one after the other. If one fails, the members before it exit, in reverse.
 ///
-/// The future beside a member's body may end the enter, because everything that comes after that
-/// member is its body.
+/// The future beside a member's body may end the enter, because all later members are entered in
+/// the body of that member.
 pub(crate) async fn enter_in_order<M: Members, V>(
     members: &mut M,
     drivers: &Drivers,
@@ -279,7 +280,8 @@ async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
         let (ended, kind) = drivers.drive_while(member.exit(seen)).await;
         let failing = Failing::new(name, kind);
         if is_inside {
-            // As with a nested context, the error is reported when this drops.
+            // As with a nested context that was cancelled, the error is reported: the drop of this
+            // `Trouble` does so.
             Trouble::new().add(failing, ended);
         } else {
             trouble.add(failing, ended);
@@ -301,7 +303,8 @@ pub(crate) struct EndedBy {
 }
 
 impl EndedBy {
-    /// Returns the member if the body ended by it. The body may have ended in another way before.
+    /// Returns the number of the member whose future ended the body. Returns `None` if the body had
+    /// already ended in another way, as `outcome` tells.
     pub(crate) fn member_of(self, outcome: &Outcome) -> Option<usize> {
         let is_how = match outcome {
             Outcome::Failed(error) => error.is_from_beside(),
@@ -335,8 +338,8 @@ pub(crate) fn poll_beside<M: Members>(
     }
 }
 
-/// The outcome that a context sees if its body had this outcome, and then this trouble occurred
-/// inside it.
+/// Returns the outcome that a context sees whose body ended with `outcome`, before `trouble`
+/// occurred in an exit inside that context.
 pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     outcome: Outcome,
     trouble: &Trouble<E>,
@@ -353,9 +356,10 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     }
 }
 
-/// Enters all members at the same time, up to a limit. If one fails, no further enter begins. Those
-/// that have begun run to their end, and their contexts exit. If the future beside a member's body
-/// ends the body, that counts as such a failure.
+/// Enters all members at the same time, up to a limit. If one fails, no further enter begins. The
+/// enters that have begun run to their end, and then all entered members exit. If the future beside
+/// a member's body ends the body meanwhile, the other enters still begin and end. Then all members
+/// exit, and see the error of that future.
 pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,

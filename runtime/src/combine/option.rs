@@ -8,8 +8,8 @@ use crate::lender::Lender;
 use crate::outcome::Outcome;
 use crate::report::{self, Kind};
 
-/// If this is `Some`, enters the context, and lends `Some` value. If this is `None`, lends `None`,
-/// and nothing is opened or closed. In Python, this is
+/// `Some` enters its context, and lends the context's value as a `Some`. `None` lends `None`, and
+/// has nothing to open or to close. In Python, this is
 /// `ctx if wanted else contextlib.nullcontext()`.
 ///
 /// ```
@@ -43,7 +43,7 @@ use crate::report::{self, Kind};
 /// # }
 /// ```
 ///
-/// If the body takes the value away, the exit cannot run, and that is
+/// If the body takes the value out of the `Option`, the exit cannot run, and that is
 /// [reported](crate::report::Kind::NotRun).
 impl<C: AsyncContext> AsyncContext for Option<C> {
     type Value = Option<C::Value>;

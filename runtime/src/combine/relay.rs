@@ -1,4 +1,5 @@
-//! A context that runs as a part of another context, and makes the other context's value.
+//! A context that runs as a part of an outer context. The outer context converts the part's value,
+//! and lends it to the body.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,16 +11,17 @@ use crate::exchange::Link;
 use crate::lender::{Lender, OFFERED};
 use crate::report::{self, Kind};
 
-/// How the outer context converts what the part gives.
+/// How the outer context converts the value and the errors of the part.
 pub(crate) struct Relay<C: AsyncContext, V, E> {
     pub(crate) there: fn(C::Value) -> V,
-    /// Turns the value back into that of the part. If this returns `None`, the part's exit cannot
-    /// run.
+    /// Turns the outer context's value back into the value of the part. If this returns `None`, the
+    /// part's exit cannot run.
     pub(crate) back: fn(V) -> Option<C::Value>,
     pub(crate) error: fn(C::Error) -> E,
 }
 
-/// Runs a context as a part of the lender's. `more` runs beside the body as well.
+/// Runs `context` as a part of the context whose code has this lender. `more` is polled beside the
+/// body, in addition to the part's own future.
 pub(crate) async fn relay<V, E, C: AsyncContext>(
     lender: &Lender<V, E>,
     context: C,

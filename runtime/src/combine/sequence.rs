@@ -41,24 +41,24 @@ use crate::report::{Failing, Kind, drop_quietly};
 ///
 /// All contexts must have the same type, and therefore the same error.
 /// [`boxed`](crate::AsyncContextExt::boxed) and [`err_into`](crate::AsyncContextExt::err_into)
-/// convert them. None may suppress errors: for such contexts, use an
+/// convert them. None of them may suppress errors: for contexts that do, use an
 /// [`ExitStack`](crate::ExitStack). To enter and exit at the same time, use
 /// [`join_all`](crate::join_all).
 ///
-/// The body gets the list itself. If the body takes values away, their exits cannot run, and that
-/// is [reported](crate::report::Kind::NotRun). If the body sorts the list, each exit gets the value
-/// that now stands in its place.
+/// The body gets the list itself. If the body takes values out of the list, their exits cannot run,
+/// and that is [reported](crate::report::Kind::NotRun). If the body sorts the list, each exit gets
+/// the value that now stands in its place.
 ///
 /// # Errors
 ///
-/// If an enter fails, its error. The contexts before it exit and see the error, and those after it
-/// are not entered. Otherwise the first error of an exit. The other errors are
-/// [reported](crate::report).
+/// If an enter fails, the error of that enter. The contexts before it exit and see the error, and
+/// the contexts after it are not entered. If all enters succeed, the first error of an exit. The
+/// other errors are [reported](crate::report).
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped during enter, the context that is entering goes on in the background
-/// and exits. Those before it exit after it, and those after it are never entered.
+/// and exits. The contexts before it exit after it, and the contexts after it are never entered.
 impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     type Value = Vec<C::Value>;
     type Error = C::Error;
@@ -86,8 +86,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
         trouble.settle_after(exits).map(|()| Vec::new())
     }
 
-    /// All contexts see the error as that of the body: a caller by hand does not know which of them
-    /// it came from.
+    /// All contexts see an error of one of these futures as an error of the body. Code that calls
+    /// this method by hand does not learn which context's future has failed.
     async fn beside(&mut self) -> Result<(), C::Error> {
         let mut running: Vec<_> = self
             .iter_mut()
@@ -123,7 +123,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
     }
 }
 
-/// As for a `Vec`, with an array of the values.
+/// Enters and exits all contexts, as a `Vec` of contexts does. The value is an array of their
+/// values.
 ///
 /// ```
 /// use async_context_manager::prelude::*;
@@ -147,9 +148,9 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
 ///
 /// # Panics
 ///
-/// If `enter` is called by hand. It could not exit the contexts before one that fails, because exit
-/// consumes a context, and no context can be taken out of the array. Nothing has been entered then.
-/// A `Vec` can be entered by hand.
+/// If `enter` is called by hand. No context has been entered then. Such an enter could not clean up
+/// if one of the contexts failed to enter: exit consumes a context, and no context can be taken out
+/// of an array. A `Vec` can be entered by hand.
 impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [C; N] {
     type Value = [C::Value; N];
     type Error = C::Error;

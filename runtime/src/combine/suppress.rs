@@ -80,7 +80,7 @@ where
 ///
 /// # Panics
 ///
-/// If the function panics. The panic comes in exit.
+/// If the function panics. That panic counts as a panic of exit.
 pub fn suppress_if<E, P>(
     is_suppressed: P,
 ) -> impl AsyncContext<Value = (), Error = E, Verdict = Suppression>

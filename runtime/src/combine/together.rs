@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::lock::lock;
 
-/// A set of futures. Each of them is polled only when it was woken.
+/// A set of futures. Each future is polled once at its beginning, and then only when it was woken.
 pub(crate) struct Together<'a, T> {
     running: BTreeMap<usize, Running<'a, T>>,
     begun: usize,
@@ -59,7 +59,7 @@ impl<'a, T> Together<'a, T> {
         key
     }
 
-    /// Waits for the next future that ends. `None` if there are none.
+    /// Waits for the next future that ends. Returns `None` if no future is left.
     pub(crate) async fn next(&mut self) -> Option<(usize, T)> {
         poll_fn(|cx| self.poll_next(cx)).await
     }

@@ -44,7 +44,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         }
     }
 
-    /// As [`add`](Self::add), if the errors are not in the order in which they happened.
+    /// As [`add`](Self::add), but with a position for the error. The caller gets the error with the
+    /// lowest position, even if another error happened earlier.
     pub(crate) fn add_at(
         &mut self,
         position: usize,
@@ -76,7 +77,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         rest
     }
 
-    /// The outcome for contexts that must exit because of this trouble.
+    /// Returns the outcome for contexts that must exit because of this trouble, if there is
+    /// trouble.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         if let Some((_, payload)) = &self.panic {
             return Some(Outcome::Panicked(BodyPanic::new(&**payload)));
@@ -85,7 +87,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
         Some(Outcome::Failed(BodyError::new(Arc::clone(error))))
     }
 
-    /// The kind of the report of the first error, if the caller has left.
+    /// Returns the kind of report for the first error, which is reported if the caller has left.
     pub(crate) fn kind(&self) -> Kind {
         let first = self.errors.iter().min_by_key(|(position, ..)| *position);
         first.map_or(Kind::ExitFailed, |(_, failing, _)| failing.kind)

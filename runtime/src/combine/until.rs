@@ -6,8 +6,8 @@ use std::future::Future;
 use crate::context::AsyncContext;
 use crate::generator::generator;
 
-/// A context whose body ends when this future ends: a token is told, Ctrl-C is pressed, a peer
-/// hangs up. The future's output becomes the body's error.
+/// A context whose body ends when this future ends: for example, when Ctrl-C is pressed, or when a
+/// peer hangs up. The future's output becomes the body's error.
 ///
 /// When the future ends, the body drops, and contexts inside the body exit as cancelled. Then the
 /// caller gets the error. If the body ends first, the future drops.

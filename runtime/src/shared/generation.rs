@@ -4,15 +4,15 @@
 //! | --- | --- | --- | --- |
 //! | `New` | `Opening` | a user | the first one comes |
 //! | `Opening` | `Open`, `Failed` | the user that opens it | enter has ended |
-//! | `Opening` | `Left` | the user that opens it | gives up, and others wait: one of them goes on |
-//! | `Left` | `Opening` | a user | goes on with it |
-//! | `Opening`, `Left` | `Ending` | a user | gives up, and nobody waits: it ends in the background |
+//! | `Opening` | `Left` | the user that opens it | gives up, and other users wait: one of these goes on with the enter |
+//! | `Left` | `Opening` | a user | goes on with the enter |
+//! | `Opening`, `Left` | `Ending` | a user | gives up, and nobody waits: the context ends in the background |
 //! | `Open` | `Ending` | the last user, the timer, a drain or a `replace` | nobody uses the context, and it does not linger any longer |
 //! | `Ending` | `Over` | the code | has ended, wherever it ran |
 //! | `Opening` | `Over` | the user that opens it | enter panics |
 //!
-//! 1. Whoever takes the context out of the phase must drive it or drop it, and never under the
-//!    lock, because the context's code may call into this module.
+//! 1. Code that takes the context out of the phase must drive or drop the context. It must not do
+//!    so under the lock, because the context's code may call into this module.
 //! 2. Every change wakes the users that wait. So no user depends on another task to go on.
 //! 3. All shares in the value drop before their user is subtracted from the count. So the value can
 //!    be taken back when the count is 0.
@@ -47,13 +47,14 @@ pub(super) struct Generation<V, E> {
 
 struct State<V, E> {
     phase: Phase<V, E>,
-    /// The number of users that have no share yet, including the one who opens.
+    /// The number of users that have no share yet, including the user that opens.
     waiting: usize,
     /// `true` once nothing of the context's code is left.
     has_ended: bool,
-    /// `true` once another generation has replaced this one. This one then does not linger.
+    /// `true` once another generation has replaced this one. A generation that was replaced does
+    /// not linger.
     is_retired: bool,
-    /// `true` while a timer runs, or is about to.
+    /// `true` while a timer runs, or is about to run.
     has_timer: bool,
 }
 
@@ -119,8 +120,8 @@ where
     pub(super) async fn join(self: &Arc<Self>, owner: &Arc<Inner<V, E>>) -> Joined<V, E> {
         let _waiting = Waiting::begin(self);
         loop {
-            // Created before the check of the phase: otherwise a change between the two would not
-            // wake it.
+            // Created before the check of the phase: otherwise a change between the two would be
+            // missed.
             let change = self.change.notified();
             let begun = {
                 let mut state = self.state();
@@ -165,7 +166,8 @@ where
         }
     }
 
-    /// Records that another generation has taken the place of this one.
+    /// Records that another generation has taken the place of this one. Returns the context if it
+    /// is unused: the caller must exit it.
     #[must_use]
     pub(super) fn retire(&self) -> Option<Ending<V, E>> {
         let mut state = self.state();
@@ -190,12 +192,12 @@ where
             return None;
         };
         drop(state);
-        // A timer may wait, and has nothing more to do.
+        // A timer that still waits has nothing more to do, and ends.
         self.change.notify_waiters();
         Some(Ending::new(open))
     }
 
-    /// How long the context still lingers. `None` if a timer has nothing to wait for.
+    /// Returns how long the context still lingers, or `None` if a timer has nothing to wait for.
     pub(super) fn lingers_for(&self) -> Option<Duration> {
         let mut state = self.state();
         let idle_since = match &state.phase {
@@ -312,8 +314,8 @@ where
         let generation = self.generation;
         let (phase, joined) = match (entered, self.context.take()) {
             (Ok(Ok(())), Some(mut context)) => {
-                // The body of the context is not that of any user, so a task must drive what runs
-                // beside it.
+                // The body of the context is not the body of any user, so a task must drive the
+                // future beside it.
                 if let Some((driver, _)) = context.drive() {
                     driver.spawn();
                 }
@@ -364,7 +366,7 @@ where
             None => Phase::Ending,
         };
         drop(state);
-        // Goes on in the background, unless it was left to another user.
+        // The context goes on in the background, unless it was left to another user.
         drop(context);
         generation.change.notify_waiters();
     }
@@ -392,7 +394,7 @@ where
         resume(exit)
     }
 
-    /// For an exit whose error has no caller to go to.
+    /// Exits the context, and reports an error of exit, which no caller gets.
     pub(super) async fn exit_reporting(mut self) {
         match self.0.exit().await {
             Ok(Ok(())) => {}

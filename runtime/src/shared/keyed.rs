@@ -84,7 +84,7 @@ where
     V: Send + Sync + 'static,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// The shared context for this key.
+    /// Returns the shared context for this key.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, keyed, prelude::*};
@@ -111,8 +111,8 @@ where
         };
         let new = Arc::new(Inner::new(open, self.linger, Some(Box::new(forget))));
         let mut map = self.map.lock();
-        // Another thread may have added one meanwhile. Then `new` drops after the lock, which its
-        // drop needs.
+        // Another thread may have added a context meanwhile. Then `new` drops after the lock is
+        // free, because the drop of `new` takes the lock.
         if let Some(known) = known(&map) {
             return Shared(known);
         }

@@ -60,8 +60,7 @@ where
     E: fmt::Debug + Send + Sync + 'static,
 {
     loop {
-        // Created before the look at the state: otherwise a change between the two would not wake
-        // it.
+        // Created before the look at the state: otherwise a change between the two would be missed.
         let mut changed = pin!(generation.changed());
         let Some(left) = generation.lingers_for() else {
             return;

@@ -48,11 +48,11 @@ pub struct Shared<V, E>(Arc<Inner<V, E>>);
 
 pub(crate) struct Inner<V, E> {
     state: Mutex<State<V, E>>,
-    /// A function pointer, chosen where value and error are known to be `'static`. A bound
-    /// `'static` on the context would keep the compiler from inferring that futures with a guard of
-    /// it are `Send`, if the value's type has a lifetime.
+    /// A function pointer, chosen where value and error are known to be `'static`. With a bound
+    /// `'static` on the context, the compiler could not infer that a future with a guard of this
+    /// context is `Send`, if the value's type has a lifetime.
     join: fn(Arc<Self>) -> Joining<V, E>,
-    /// Removes this context from the map that it is in.
+    /// Removes this context from the map of a [`Keyed`], if it is in one.
     forget: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -119,8 +119,8 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 ///
 /// # Panics
 ///
-/// If `open`, the enter or the exit panics. The first two go to the user that opens, and the users
-/// that wait try again. The third goes to the last user.
+/// If `open`, the enter or the exit panics. A panic of `open` or of the enter goes to the user that
+/// opens, and the users that wait try again. A panic of the exit goes to the last user.
 ///
 /// # What the exit sees
 ///
@@ -139,9 +139,9 @@ type Opener<V, E> = dyn Fn(Signal<V, E>) -> Context<V, E> + Send + Sync;
 /// # Order
 ///
 /// A shared context is [independent](crate::AsyncContextExt::independent): it belongs to all its
-/// users, and so no context around one of them waits for it. Only the last user waits for its exit,
-/// in the exit of the use. The enter and exit of a shared context must neither use the context
-/// itself nor wait for a user of it.
+/// users, so no context around a user waits for it. Only the last user waits for the exit of the
+/// shared context, when that user's own use exits. The enter and exit of a shared context must
+/// neither use the context itself nor wait for a user of it.
 pub fn shared<C, F>(open: F) -> Shared<C::Value, C::Error>
 where
     F: Fn() -> C + Send + Sync + 'static,
@@ -258,7 +258,8 @@ where
         let new = Generation::new(make(&state.open), linger);
         let old = state.current.replace(Arc::clone(&new));
         drop(state);
-        // Dropped without the lock: it may hold the last reference to an error of the user.
+        // `old` drops without the lock, because it may hold the last reference to an error of the
+        // user.
         drop(old);
         new
     }
@@ -286,10 +287,10 @@ where
     /// Keeps the context open for this time after its last use. Use it for a context that is costly
     /// to open.
     ///
-    /// The setting holds for all clones, from the next opening on. The exit then runs in the
-    /// background, and its error is [reported](crate::report). [`drain`](crate::detached::drain)
-    /// closes lingering contexts at once. So does the shutdown of the runtime that the last user's
-    /// timer is on.
+    /// The setting holds for all clones, from the next opening on. When the time is over, the exit
+    /// runs in the background, and its error is [reported](crate::report).
+    /// [`drain`](crate::detached::drain) closes lingering contexts at once. So does the shutdown of
+    /// the runtime on which the last user's timer runs.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, shared};

@@ -32,15 +32,15 @@ use super::generation::Ending;
 /// A share that is moved out of its body and dropped counts as a user that leaves. If that user was
 /// the last one, the exit runs in the background.
 //
-// No bounds here: with `'static` among them, the compiler could not infer that a future with a
-// share in it is `Send`, if the value's type has a lifetime.
+// This struct has no bounds. With a bound `'static`, the compiler could not infer that a future
+// with a share in it is `Send`, if the value's type has a lifetime.
 pub struct Share<V, E> {
     /// `None` once its user has left.
     value: Option<Arc<V>>,
     generation: Arc<dyn Shareable<V, E>>,
 }
 
-/// The generation that a share is from, without the bounds.
+/// The generation that a share is from, without the bounds of its types.
 pub(super) trait Shareable<V, E>: Send + Sync {
     /// Counts a user as gone. Returns the context, if it must be exited now.
     #[must_use]

@@ -31,7 +31,7 @@ pub(super) struct Policy {
     pub(super) grace: Option<Duration>,
 }
 
-/// The tasks that have not been joined yet. The tasks hold no reference to the group, so this drops
+/// The tasks that have not been joined yet. The tasks hold no reference to this struct, so it drops
 /// with the context. The drop aborts the tasks.
 #[derive(Default)]
 pub(super) struct Running {
@@ -81,8 +81,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         Some(slot.expect("nobody closes the semaphore"))
     }
 
-    /// As `slot`, but returns `None` if the task would have to wait. When it returns a slot, the
-    /// queue is empty.
+    /// As `slot`, but returns `None` if the task would have to wait. If this method returns a slot,
+    /// no task waits in the queue.
     pub(super) fn slot_now(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(self.slots.as_ref()?).try_acquire_owned().ok()
     }
@@ -109,7 +109,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
             self.is_failing.store(true, Ordering::Release);
             self.failing.notify_one();
         }
-        // Dropped, and so reported, without the lock: the hook is the user's.
+        // The drop reports these failures. It comes after the lock is free, because the hook is
+        // code of the user.
         drop(rest);
     }
 
@@ -207,7 +208,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
     fn note(&self, ended: Result<(), JoinError>, is_awaited: bool) {
         let Err(error) = ended else { return };
         match error.try_into_panic() {
-            // The panic came from what the task held, when that dropped.
+            // The panic came from the drop of something that the task held.
             Ok(payload) => self.add(Err(payload)),
             Err(_) if is_awaited => report::plain(NAME, Kind::Lost),
             Err(_) => {}

@@ -87,8 +87,8 @@ pub use told::Told;
 /// # Panics
 ///
 /// If the body completes and a task panics. The first panic goes on after all tasks have ended;
-/// other panics are reported. Enter panics if there is no runtime and the system has no thread for
-/// one, or if there is a [grace](TaskGroup::grace) and the runtime has no timer.
+/// other panics are reported. Enter panics if there is no runtime and the system cannot start a
+/// thread for one, or if there is a [grace](TaskGroup::grace) and the runtime has no timer.
 ///
 /// # Comparison
 ///
@@ -130,12 +130,13 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     ///
     /// The error of that task goes to the caller, as if the body had failed with it. A panic of
     /// that task goes on in the caller. The other tasks are aborted at once, unless there is a
-    /// [grace](Self::grace), and exit joins them. Their failures meanwhile are
+    /// [grace](Self::grace), and exit joins them. If these tasks fail meanwhile, their errors are
     /// [reported](crate::report). The same happens if a task fails while exit waits for the tasks.
     ///
-    /// A future [beside](crate::guide::beside) the body ends it: the body drops at its next await.
-    /// The body may also be the caller's own code, under a [`Guard`](crate::Guard). Then
-    /// [`Guard::ended`](crate::Guard::ended) tells when the body has ended.
+    /// The group ends the body by a future [beside](crate::guide::beside) the body. So the body
+    /// drops at its next await. The body may also be the caller's own code, under a
+    /// [`Guard`](crate::Guard). Then [`Guard::ended`](crate::Guard::ended) tells when the body has
+    /// ended.
     ///
     /// ```
     /// use async_context_manager::{contexts::tasks, prelude::*};
@@ -302,8 +303,9 @@ where
     let (group, running, mut room) = tasks.into_parts();
     let running = mem::take(&mut *lock(&running));
     group.end(running, outcome.is_completed()).await;
-    // These exits are not in the list of this context itself: otherwise the context would wait for
-    // exits of tasks that are still running, before this code.
+    // The contexts that the tasks gave up are inside the room, and not directly inside this
+    // context. Otherwise this exit would wait for those contexts before this code runs, while other
+    // tasks still run.
     room.turn(NAME).come().await;
     let trouble = group.take_trouble();
     if outcome.is_completed() {

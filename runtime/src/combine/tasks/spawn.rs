@@ -35,7 +35,7 @@ pub struct Tasks<E: fmt::Debug + Send + Sync + 'static> {
     runtime: Handle,
     group: Arc<Group<E>>,
     running: Arc<Mutex<Running>>,
-    /// The place that contains the tasks.
+    /// The room: the place, in the order of contexts, that contains the tasks.
     room: Mutex<Place>,
 }
 
@@ -237,7 +237,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         running.tasks.len()
     }
 
-    /// Returns `true` if every task has ended. Tasks that wait count, and background tasks do not.
+    /// Returns `true` if every task has ended. A task that waits for its turn has not ended.
+    /// Background tasks do not count.
     ///
     /// ```
     /// # use async_context_manager::{contexts::tasks, prelude::*};
@@ -311,8 +312,8 @@ where
     (TaskHandle::new(value), future)
 }
 
-/// Room for one task under a limit. [`Tasks::reserve`] returns it. If a slot drops unused, the next
-/// caller in the queue gets the room.
+/// The right to spawn one task under a limit. [`Tasks::reserve`] returns it. If a slot drops
+/// unused, the right goes to the next in the queue.
 ///
 /// ```
 /// # use async_context_manager::{contexts::tasks, prelude::*};
