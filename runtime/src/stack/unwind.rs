@@ -26,8 +26,8 @@ use crate::settle::{Body, Owed, unshare};
 use super::entry::Exit;
 use super::{NAME, Shared};
 
-/// The errors, panic and verdict that the exits of a stack leave for the caller. If the caller has
-/// not taken them when this drops, they are reported.
+/// The errors, panic and verdict that the exits of a stack leave for the caller. If this drops
+/// before the caller has taken them, the errors and the panic are reported.
 pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The errors of exits that failed since the last suppression, in order.
     errors: Vec<(Failing, Arc<E>)>,
@@ -38,7 +38,7 @@ pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The number of the entry whose future beside the body ended the body.
     pub(super) ended_by: Option<u64>,
     panic: Option<(&'static str, Payload)>,
-    /// `true` once the caller has gone away. Exits that begin later see a body that was dropped.
+    /// `true` once the caller has gone away. Exits that begin later see [`Outcome::Cancelled`].
     is_abandoned: bool,
 }
 
@@ -62,8 +62,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Caller<E, D> {
     }
 }
 
-/// Exits all entries in reverse order, as nested contexts would exit. No panic of user code on the
-/// way, not even in a `Drop`, keeps an entry from its turn.
+/// Exits all entries in reverse order, as nested contexts would exit. Each entry gets its turn,
+/// even if user code panics on the way, for instance in a `Drop`.
 ///
 /// If an entry's future beside the body ended the body, the entries above see a cancelled body. The
 /// futures of the lower entries go on meanwhile.
