@@ -20,7 +20,7 @@
 //! reported, as [`LongWait`](Kind::LongWait).
 //!
 //! If an exit has no runtime, or its runtime has shut down, the exit runs on a thread of this
-//! crate. After a shutdown, each exit has five seconds there. If it has not ended by then, it is
+//! crate. After a shutdown, each exit has five seconds there. An exit that has not ended by then is
 //! reported as [`Lost`](Kind::Lost). A process that ends does not wait for that thread: a `main`
 //! that builds its own runtime must end with [`drain_blocking`]. See the guide: [how a program
 //! ends](crate::guide::shutdown).
@@ -146,7 +146,8 @@ pub fn list() -> Snapshot {
 /// - It runs on tokio.
 ///
 /// So the limit applies to the outermost contexts alone: those that a request, a job or a task
-/// begins with. Exits above the limit come from contexts that were already open.
+/// begins with. If more exits than the limit are in the background, they come from contexts that
+/// were already open.
 ///
 /// The crate cannot see two kinds of waits. An exit may join a task of `tokio::spawn` whose first
 /// context waits here. Or an exit may need something that such a task holds without a guard, such
@@ -221,10 +222,11 @@ fn exit_limit() -> Option<Duration> {
 /// Gives up a context that goes on in the background: the context's code is dropped at the await
 /// that it has reached. Returns `true` if the context was in the background.
 ///
-/// Use it when an exit hangs, for an operator or at the end of a program. The context is reported
-/// as [`Forced`](Kind::Forced). From then on, no other exit waits for the contexts that this exit
-/// has opened: see [`LetGo`](Kind::LetGo). This call does not wait. The runtime of the exit drops
-/// the context when it next polls the exit, so code that blocks its thread is not interrupted.
+/// Use this function when an exit hangs, for instance from an operator's endpoint or at the end of
+/// a program. The context is reported as [`Forced`](Kind::Forced). From then on, no other exit
+/// waits for the contexts that this exit has opened: see [`LetGo`](Kind::LetGo). This call does not
+/// wait. The runtime of the exit drops the context when it next polls the exit, so code that blocks
+/// its thread is not interrupted.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -299,8 +301,8 @@ pub async fn drain() {
 ///
 /// # Panics
 ///
-/// If it is called outside a tokio runtime, or on one without a timer, as `tokio::time::timeout`
-/// does.
+/// If this function is called outside a tokio runtime, or on a tokio runtime without a timer.
+/// (`tokio::time::timeout` panics in the same cases.)
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,

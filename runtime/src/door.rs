@@ -152,7 +152,7 @@ pub(crate) fn watch(name: &'static str, hold: Hold) -> Watch {
     })
 }
 
-/// Returns `None` inside a context or outside tokio (rule 2).
+/// Returns `None` inside a context or outside tokio, where no enter waits (rule 2).
 fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
     let entrance = Entrance {
         root: order::root_outside_of_contexts()?,

@@ -197,8 +197,8 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn offer(&self, value: V) {
         *self.value() = Some(value);
-        // Checked after the value is stored: an earlier check would move a large value once more,
-        // in case of a panic.
+        // Checked after the value is stored. If the check came first, a large value would be moved
+        // once more, for the case that the check panics.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
         self.has_offered();

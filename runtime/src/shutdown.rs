@@ -1,5 +1,5 @@
-//! The end of a program: the app is told to end, and is dropped if it has not ended after a grace.
-//! Then the program *drains*: it waits for the exits in the background.
+//! The end of a program: the app is told to end, and is dropped if it has not ended after a grace
+//! period. Then the program *drains*: it waits for the exits in the background.
 //!
 //! ```no_run
 //! use async_context_manager::shutdown;
@@ -234,7 +234,8 @@ impl Default for Times {
 }
 
 impl Times {
-    /// A grace of 15 s, and 10 s to drain: within the 30 s that Kubernetes waits.
+    /// Returns the default times: a grace of 15 s, and 10 s to drain. The sum is less than the 30 s
+    /// that Kubernetes waits.
     ///
     /// ```
     /// use async_context_manager::shutdown::Times;

@@ -58,7 +58,7 @@ impl Known {
             node: None,
             runtime: None,
             given_up: None,
-            // The context that a stand-in belongs to waits for what is inside.
+            // For a stand-in, the context that it belongs to waits for the contexts inside.
             waits_for_what_is_inside: kind != Kind::StandIn,
             is_detached: false,
             is_late: false,

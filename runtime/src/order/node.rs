@@ -73,7 +73,7 @@ impl Homes {
         self.seen().map(|(place, _)| place)
     }
 
-    /// Returns the places, with the age as seen from each.
+    /// Returns the same [`places`](Self::places), with the age as seen from each.
     fn seen(&self) -> impl Iterator<Item = (Option<&Arc<Node>>, Age)> {
         let also = self.also.iter().map(|(home, age)| (Some(home), *age));
         iter::once((self.first.as_ref(), self.age)).chain(also)
