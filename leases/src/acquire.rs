@@ -25,7 +25,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// Returns a context for the lease of that name. It waits until nobody else has the lease, renews
 /// the lease beside the body, and releases the lease in the exit.
 ///
-/// Waiting holders do not form a queue: the first to ask once the lease is free gets it.
+/// Those who wait do not form a queue: once the lease is free, the first to ask gets it.
 ///
 /// ```
 /// use async_context_leases::{MemoryStore, Store, lease};
@@ -127,7 +127,7 @@ struct Granted {
     sure_until: Instant,
 }
 
-/// One request for a lease. Gives `None` if others have the lease.
+/// One request for a lease. Yields `None` if others have the lease.
 ///
 /// A caller that gives up waiting has nothing to undo. A request that is on its way runs to its end
 /// in the background, and a lease that it got is released.
@@ -192,8 +192,8 @@ impl<S: Store> Acquire<S> {
     /// Sets how long before the end of the lease the holder gives up. The default is a tenth of the
     /// ttl.
     ///
-    /// In this margin the body must drop. It also makes up for clocks that do not run at the same
-    /// speed.
+    /// The body must drop within this margin. The margin also makes up for clocks that do not run
+    /// at the same speed.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};

@@ -20,7 +20,8 @@ const TRY: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
 
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended($1, 0))";
 
-/// Run by the session that has the lock, and so after the tokens of all earlier holders.
+/// The session that has the lock runs this, so the token comes after the tokens of all earlier
+/// holders.
 const TOKEN: &str = "
     INSERT INTO async_context_leases AS lease (name, until, token) VALUES ($1, '-infinity', 1)
     ON CONFLICT (name) DO UPDATE SET token = lease.token + 1
@@ -99,13 +100,13 @@ pub fn advisory_lock(server: PgConnectOptions, name: impl Into<String>) -> Advis
 ///
 /// # What ends it
 ///
-/// The session tells the server to end it when it has been idle for the [ttl](AdvisoryLock::ttl)
+/// The server ends the session when the session has been idle for the [ttl](AdvisoryLock::ttl)
 /// (`idle_session_timeout`, in PostgreSQL since version 14). Beside the body, the holder asks for
 /// the number of its session three times in a ttl. So if a holder was stopped or cut off, its lock
-/// ends by the server's clock. The holder measures the same time on its own clock, less a margin.
-/// It begins to measure before it sends the request. After that time it ends the body with
-/// [`Lost`](LeaseError::Lost). If a process dies, the server does not wait for the ttl: it ends the
-/// lock as soon as it sees the connection closed.
+/// ends by the server's clock. The holder measures the same time on its own clock, less a margin,
+/// from before it sends a request. If that time passes without an answer, the holder ends the body
+/// with [`Lost`](LeaseError::Lost). If a process dies, the server does not wait for the ttl: it
+/// ends the lock as soon as it sees the connection closed.
 ///
 /// # What it can do that a lease in a row can't
 ///
@@ -290,8 +291,8 @@ impl AdvisoryLock {
 
     async fn take(&mut self) -> Result<Lease, Failed> {
         let mut connection = self.wait().await?;
-        // When the lock was granted is unknown. But the server counts the idle time anew from this
-        // request on, and a session that answers it still has the lock.
+        // The moment at which the lock was granted is unknown. But the server counts the idle time
+        // anew from this request on, and a session that answers this request still has the lock.
         let sure_until = Instant::now() + self.sure_for();
         let asked = sqlx::query_as(TOKEN).bind(&self.name);
         let answered = timeout_at(sure_until, asked.fetch_one(&mut connection)).await;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// One use of a lease, as a [`Store`](crate::Store) is told: the name of the lease, its holder, and
-/// how long it lasts.
+/// One use of a lease, as a [`Store`](crate::Store) is told of it: the name of the lease, the
+/// holder, and how long the lease lasts.
 ///
 /// Each use makes a new claim, so two uses in one process are two holders.
 ///

@@ -12,8 +12,9 @@ use crate::store::Store;
 ///
 /// Waits until this process has the lease of that name, and calls the work. If the leadership is
 /// lost, the work drops, and is called again when this process leads again. If the store fails, the
-/// process asks again after a pause. The work is cloned for each term: a closure that owns only
-/// clones of handles is `Clone`. For other settings of the lease, use [`Acquire::leading`].
+/// process asks again after a pause. The work is cloned for each attempt to lead: a closure that
+/// owns only clones of handles is `Clone`. For other settings of the lease, use
+/// [`Acquire::leading`].
 ///
 /// ```
 /// use async_context_leases::{MemoryStore, leading};
@@ -38,7 +39,7 @@ use crate::store::Store;
 /// # Errors
 ///
 /// The error that the work ends with, unless it is [`LeaseError::Lost`]. If the release after the
-/// work fails, that is [reported](async_context_manager::report), and the result of the work
+/// work fails, its error is [reported](async_context_manager::report), and the result of the work
 /// counts.
 ///
 /// # Cancel safety
@@ -59,8 +60,8 @@ where
 
 impl<S: Store> Acquire<S> {
     /// Like the function [`leading`], with the settings of this context. Fails with
-    /// [`LeaseError::Held`] if there is a [limit](Acquire::wait_at_most) and others lead for
-    /// longer.
+    /// [`LeaseError::Held`] if a [limit](Acquire::wait_at_most) is set, and others lead for longer
+    /// than this limit.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, lease};

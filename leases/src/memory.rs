@@ -14,9 +14,10 @@ use crate::store::Store;
 
 /// A store in the memory of one process: for tests of code that uses leases.
 ///
-/// Its clock is tokio's, so under paused time a test is the same in each run. A clone uses the same
-/// connection to the same server. [`connect`](MemoryStore::connect) makes another connection, for
-/// the part of a test that plays another process. Connections can be slow, cut, or refused.
+/// The store uses tokio's clock, so under paused time a test is the same in each run. A clone uses
+/// the same connection to the same server. [`connect`](MemoryStore::connect) makes another
+/// connection, for the part of a test that plays another process. Connections can be slow, cut, or
+/// refused.
 ///
 /// ```
 /// use async_context_leases::{LeaseError, MemoryStore, lease};

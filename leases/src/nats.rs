@@ -139,8 +139,8 @@ struct Held {
 }
 
 impl Entry {
-    /// The value is the holder. A renewal also writes the token, because the revision of the
-    /// renewal is a later one.
+    /// The value of the key is the holder. A renewal also writes the token, because the revision of
+    /// the renewal is a later one.
     fn parse(revision: u64, value: &[u8]) -> Self {
         if value.is_empty() {
             let held = None;
@@ -263,8 +263,9 @@ impl Store for NatsStore {
 
     async fn renew(&self, claim: &Claim) -> Result<bool, NatsError> {
         let key = key(claim.name());
-        // Between the read and the write, an earlier renewal of the same holder may arrive, which
-        // the holder had given up. Then the lease is still the holder's.
+        // Between the read and the write, an earlier renewal of the same holder may arrive, on
+        // which the holder had given up. Then the write is refused, but the holder still has the
+        // lease.
         while let Some(entry) = self.read(&key).await? {
             let Some(token) = entry.token_of(claim) else {
                 break;

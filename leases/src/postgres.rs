@@ -120,8 +120,8 @@ impl PostgresStore {
     /// The errors of the server.
     pub async fn create_tables(&self) -> Result<(), sqlx::Error> {
         let mut tx = self.pool.begin().await?;
-        // Two sessions that create a table at the same time would fail: the lock lets one after the
-        // other in.
+        // If two sessions create a table at the same time, one of them may fail. The lock lets them
+        // in one after the other.
         (&mut *tx)
             .execute("SELECT pg_advisory_xact_lock(hashtext('async_context_leases'))")
             .await?;

@@ -29,12 +29,13 @@ use crate::claim::Claim;
 #[doc = include_str!("etcd_example.rs")]
 /// ```
 ///
-/// Two questions decide whether a store is right. What happens to a request that arrives when the
-/// holder has given up waiting for the answer? Here, a late `acquire` leaves a lease that ends by its
-/// ttl; a late `renew` can only lengthen the lease that it was sent for; a late `release` finds
-/// another holder's name. And whose clock ends a lease? Here, that of etcd's leader, and a new leader
-/// begins the ttl anew. A lease of etcd lasts for whole seconds, and for about two at least: longer
-/// than asked for is safe, and shorter is not.
+/// Two questions decide whether a store is right. First, what happens to a request that arrives
+/// when the holder has given up waiting for the answer? Here, a late `acquire` leaves a lease that
+/// ends by its ttl; a late `renew` can only lengthen the lease that it was sent for; a late
+/// `release` finds another holder's name. Second, whose clock ends a lease? Here, the clock of
+/// etcd's leader does, and a new leader begins the ttl anew. A lease of etcd lasts for whole
+/// seconds, and for about two at least. A lease that lasts longer than asked for is safe, and a
+/// shorter one is not.
 pub trait Store: Send + Sync + 'static {
     /// The error of a request.
     type Error: Error + Send + Sync + 'static;

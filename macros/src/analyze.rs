@@ -21,7 +21,7 @@ pub(crate) struct Analysis {
     pub(crate) is_nameable: bool,
 }
 
-/// Analyzes the function. `word` is how it spells its yield.
+/// Analyzes the function. `word` is how the function spells its yield.
 pub(crate) fn analyze(
     input: &Input,
     args: &Args,
@@ -67,7 +67,8 @@ fn check_qualifiers(signature: &Signature, errors: &mut Errors) {
 pub(crate) struct Returns {
     pub(crate) value: TokenStream,
     pub(crate) error: TokenStream,
-    /// The value type where `impl Trait` is not allowed: `_` in that case.
+    /// The value type, for places where `impl Trait` is not allowed. It is `_` if the value type
+    /// has an `impl Trait`.
     pub(crate) value_in_body: TokenStream,
     pub(crate) error_in_body: TokenStream,
     pub(crate) is_valid: bool,
@@ -146,8 +147,8 @@ impl Returns {
         }
     }
 
-    /// Returns types for a function that does not return a `Result`, with which its callers still
-    /// compile, as far as possible.
+    /// Returns types for a function that does not return a `Result`. With these types, the
+    /// function's callers still compile, as far as possible.
     fn unknown(value: TokenStream, (start, end): (Span, Span)) -> Self {
         let error = quote!(::core::convert::Infallible);
         Self {

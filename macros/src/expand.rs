@@ -270,7 +270,7 @@ impl Header {
     pub(crate) fn new(signature: &Signature, args: &Args, returns: &Returns) -> Self {
         let mut signature = signature.clone();
         let names: Vec<_> = signature.inputs.iter().filter_map(name).collect();
-        // Names from macros, and our own, may look the same but differ for rustc.
+        // Two names may look the same but differ for rustc: a name from a macro, or one of our own.
         let is_ambiguous = |name: &Ident| {
             let is_own = name == yields::LENDER || name.to_string().starts_with("__context");
             is_own || names.iter().filter(|&it| it == name).count() > 1

@@ -317,9 +317,9 @@ fn is_rust(tokens: &TokenStream) -> bool {
         || syn::parse2::<syn::ItemImpl>(quote!(impl Type { #tokens })).is_ok()
 }
 
-/// Checks the output for an item. A function with errors must keep its name for its callers. The
-/// output may be something other than Rust only if the input is, and then must contain an error,
-/// unless rustc reports one.
+/// Checks the output for an item. A function with errors must keep its name for its callers. If the
+/// input is not Rust, the output need not be Rust either. It must then contain an error, unless
+/// rustc reports one.
 fn check(item: &TokenStream, output: &TokenStream) {
     if let Ok(input) = syn::parse2::<Input>(item.clone()) {
         let name = input.signature.ident.to_string();

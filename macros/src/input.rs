@@ -83,7 +83,7 @@ pub(crate) fn is_named(attr: &Attribute, name: &str) -> bool {
     last.is_some_and(|segment| segment.ident == name)
 }
 
-/// Removes other attributes of this crate, which a context cannot have as well.
+/// Removes other attributes of this crate, and reports them, because a context cannot have them.
 pub(crate) fn remove_own(attrs: &mut Vec<Attribute>, errors: &mut Errors) {
     attrs.retain(|attr| {
         let error = if is_named(attr, "async_context") {

@@ -1,8 +1,9 @@
-//! Code that lets rustc check that every path yields once, even where a macro hides its content.
+//! Code that lets rustc check that every path yields once, even if a macro hides the yield or a
+//! `return`.
 //!
-//! - The yield assigns a variable without a value, which the end of the code reads. So rustc
-//!   refuses an end without a yield (E0381), a second yield (E0384), and a yield in a closure
-//!   (E0594).
+//! - A variable is declared without a value. The yield assigns it, and the end of the code reads
+//!   it. So rustc refuses an end without a yield (E0381), a second yield (E0384), and a yield in a
+//!   closure (E0594).
 //! - If a macro before the yield may return, the results after the yield get a type of their own.
 //!   So rustc refuses a `return Ok(())` in that macro (E0308).
 

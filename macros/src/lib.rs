@@ -85,10 +85,10 @@ use crate::input::Input;
 /// an error. It must not be in a loop, closure, `async` block, nested function, `else` of a `let`,
 /// or another macro. Anything else is a compile error.
 ///
-/// A macro of your own before the yield may leave by an error. A `return Ok(())` in it does not
-/// compile, with "expected `AfterYield<()>`, found `()`". The exception is a function with another
-/// such macro after the yield: there, both may return anything, and leaving before the yield is a
-/// panic.
+/// A macro of your own before the yield may leave the function by an error. A `return Ok(())` in
+/// that macro does not compile: "expected `AfterYield<()>`, found `()`". The exception is a
+/// function that has such a macro after the yield as well. There, both macros may return anything,
+/// and a function that returns `Ok` before its yield panics.
 ///
 /// # After the yield
 ///
@@ -150,8 +150,8 @@ pub fn async_context(
     attribute(args.into(), &item.into()).into()
 }
 
-/// Takes functions like those under [`#[async_context]`](macro@async_context) that yield with the
-/// keyword `yield`.
+/// Turns functions into async contexts, as [`#[async_context]`](macro@async_context) does. Here, a
+/// function may yield with the keyword `yield`.
 ///
 /// `yield value` means the same as `yield_!(value)`, which is also allowed here.
 ///
@@ -184,7 +184,7 @@ pub fn contexts(items: proc_macro::TokenStream) -> proc_macro::TokenStream {
     contexts::contexts(items.into()).into()
 }
 
-/// Runs an `async fn` inside a context: its body becomes the context's body.
+/// Runs an `async fn` inside a context: the body of the function becomes the body of the context.
 ///
 /// ```ignore
 /// use async_context_manager::prelude::*;
@@ -232,7 +232,7 @@ fn attribute(args: TokenStream, item: &TokenStream) -> TokenStream {
     }
 }
 
-/// Expands a function. `word` is how it spells its yield.
+/// Expands a function. `word` is how the function spells its yield.
 fn context(args: TokenStream, mut input: Input, word: &'static str) -> TokenStream {
     let mut errors = Errors::default();
     input::remove_own(&mut input.attrs, &mut errors);

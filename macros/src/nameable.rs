@@ -13,8 +13,7 @@ use crate::input::{Body, Input};
 pub(crate) fn check(input: &Input, errors: &mut Errors) {
     let signature = &input.signature;
     if let Some(error) = not_free(signature, &input.body) {
-        // Stops here, because the other parts that only a method can have would add many more
-        // errors.
+        // Stops here, because a method has other parts that would lead to many more errors.
         errors.push(error);
         return;
     }

@@ -175,8 +175,8 @@ fn arrow(header: &Signature) -> Token![->] {
     }
 }
 
-/// Adds the bound of each type parameter where the parameter already has bounds, because clippy
-/// wants all bounds in one place.
+/// Adds the lifetime as a bound of each type parameter, next to the bounds that the parameter
+/// already has, because clippy wants all bounds in one place.
 fn bind(generics: &mut Generics, lifetime: &Lifetime) {
     let Generics {
         params,
@@ -211,7 +211,8 @@ fn for_impl<'a>(
     let mut generics = generics.clone();
     let mut predicates = Vec::new();
     if let Some(param) = generics.lifetimes().next() {
-        // Lints ask for a lifetime that is used only once to be elided.
+        // This uses the lifetime a second time, because lints want a lifetime that is used only
+        // once to be elided.
         let bound = TypeParamBound::Lifetime(param.lifetime.clone());
         predicates.push(predicate(Type::Verbatim(quote!(Self)), bound));
     }

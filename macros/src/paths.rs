@@ -1,8 +1,8 @@
 //! Checks that every path through the body yields exactly once.
 //!
 //! The rule: every path either ends with an error, or passes the one yield once. A path ends with
-//! an error by `?`, by an expression made from `Err(…)` that is returned (with or without the
-//! word), or by a macro such as `panic!` or `bail!`. The yield must stand in the function's own
+//! an error by `?`, by returning an expression made from `Err(…)` (with or without the word
+//! `return`), or by a macro such as `panic!` or `bail!`. The yield must stand in the function's own
 //! code, outside loops, closures, blocks with their own control flow, and other macros, so that
 //! nothing is left to find out at run time.
 
@@ -81,9 +81,9 @@ pub(crate) fn check(
     paths.finish(name)
 }
 
-/// Checks a body that is not parsed. Under the attribute, rustc has parsed the body or reported why
-/// not, so the body may be newer than this parser. The content of `contexts!` was seen only by this
-/// crate.
+/// Checks a body that is not parsed. Under the attribute, rustc has parsed the body, whose syntax
+/// is then newer than this parser, or has reported why it could not. rustc has not parsed the
+/// content of `contexts!`, so the error is reported here.
 pub(crate) fn check_tokens(
     body: &TokenStream,
     error: &syn::Error,
@@ -159,7 +159,8 @@ struct Paths<'e> {
     hidden_keyword: Option<Yield>,
     inside: Inside,
     targets: Vec<Target>,
-    /// Ways out before the yield that are not errors. They only matter if there is a yield.
+    /// The ways out of the function before the yield that are not errors. They only matter if there
+    /// is a yield.
     early_exits: Vec<TokenStream>,
     found: Found,
 }
@@ -213,8 +214,8 @@ impl Paths<'_> {
         if let Some(error) = error {
             self.errors.push(error);
             self.is_settled = true;
-            // The expression that replaces the yield in the fallback can be neither evaluated at
-            // compile time nor unreachable.
+            // In the fallback, another expression replaces the yield. In a constant, or where code
+            // is unreachable, rustc would report that expression.
             let is_const = matches!(self.inside.place, Some(Place::Const));
             self.found.is_unreadable |= is_const || self.here.has_left;
         }

@@ -68,8 +68,9 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// Lends the value as `yield_beside` does, beside a function that is called again after it has
-    /// ended the body, and may then fail again.
+    /// Lends the value as `yield_beside` does. The future beside the body is the function `poll`,
+    /// which may stand for the futures of several contexts. Therefore `poll` is called again after
+    /// its error has ended the body, and may return another error.
     pub(crate) fn yield_beside_all<P>(&self, value: V, poll: P) -> YieldBeside<'_, V, E, PollFn<P>>
     where
         P: FnMut(&mut Context<'_>) -> Poll<Result<(), E>>,
@@ -158,8 +159,8 @@ where
         if this.beside.is_some() {
             stop(this.beside);
             link.stop_beside();
-            // The contexts that the future has opened exit before this exit goes on. A future for
-            // several contexts has opened none itself.
+            // This exit goes on when the contexts that the future had opened have exited. A future
+            // that stands for several contexts opens none itself, so there is nothing to wait for.
             if !*this.goes_on {
                 let wait = order::what_this_exit_has_given_up(type_name::<B>());
                 *this.given_up = Some(Box::pin(wait));
@@ -203,8 +204,9 @@ thread_local! {
 
 /// Signals that exit begins: the next [`Alone`] that this thread polls ends.
 ///
-/// An `async` block borrows the context, and a thread-local is the only safe way to signal into its
-/// future. The caller must poll that future at once, so that no other code runs in between.
+/// The [`Alone`] is inside the future of an `async fn`, which nobody can reach into, so the signal
+/// is a thread-local. The caller must poll that future at once, so that no other code runs in
+/// between.
 pub(crate) fn end_in_this_poll() {
     ENDS.with(|ends| ends.set(true));
 }

@@ -19,7 +19,8 @@ use crate::exchange::{Life, Link, Slot};
 use crate::lender::Lender;
 use crate::observe::Part;
 
-/// The parts of a context that its holder may use between two polls.
+/// The parts of a context that its holder may use between two polls: the [`Life`], which tells how
+/// far the context is, and the [`Slot`], which has the value.
 pub(crate) trait Lends {
     type Value;
 

@@ -1,4 +1,5 @@
-//! The one form in which every context is driven: code with room for the body in it.
+//! The one form in which every context is driven: code that pauses in the middle, while the body
+//! runs.
 //!
 //! A [`Coroutine`] is a box with [code](crate::code) that enters, lends its value, sleeps until the
 //! value comes back with the outcome, and exits. Its holder drives it: a scope while the caller
@@ -34,7 +35,8 @@ pin_project! {
     pub(crate) struct State<F: ?Sized> {
         name: &'static str,
         place: Place,
-        // The body's error, on its way to the caller. If this drops first, the error is reported.
+        // The body's error, which the caller is to get. If this drops before that, the error is
+        // reported.
         owed: Option<BodyError>,
         // The wait for this exit's turn, while it lasts.
         turn: Option<Wait>,
@@ -194,7 +196,8 @@ where
 /// The wait of a failed enter. Its output is the error of that enter.
 pub(crate) type Afterwards<E> = Pin<Box<dyn Future<Output = E> + Send>>;
 
-/// The error of an enter, on its way to the caller. If this drops first, the error is reported.
+/// The error of an enter, which the caller is to get. If this drops before that, the error is
+/// reported.
 struct Failed<E: fmt::Debug + Send + Sync + 'static> {
     name: &'static str,
     error: Option<E>,
@@ -227,8 +230,8 @@ impl<F: Routine + ?Sized> Parts<'_, F> {
     }
 }
 
-/// Polls the future beside the body while exit waits for its turn. If the future ends the body now,
-/// it comes too late, and its error or panic is reported.
+/// Polls the future beside the body while exit waits for its turn. If the future fails or panics
+/// now, that is too late to end the body, and is reported.
 #[cold]
 fn poll_beside_the_wait<F: Routine + ?Sized>(
     name: &'static str,
@@ -248,7 +251,7 @@ fn poll_beside_the_wait<F: Routine + ?Sized>(
 ///
 /// # Panics
 ///
-/// If the code goes on without its body, which the macro excludes.
+/// If the code ends before its exit has begun, which the macro excludes.
 #[cold]
 fn poll_beside(
     name: &str,
@@ -281,7 +284,7 @@ impl Companion<'_> {
     ///
     /// # Panics
     ///
-    /// If the code goes on without its body, which the macro excludes.
+    /// If the code ends before its exit has begun, which the macro excludes.
     #[cold]
     pub(crate) fn poll(&mut self, place: &mut Place, cx: &mut Context<'_>) -> Poll<End<BodyError>> {
         if self.life.runs_beside() {
@@ -290,13 +293,13 @@ impl Companion<'_> {
         self.life.take_end().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Reports an end of the body that came too late.
+    /// Reports an error or panic of the future that came too late to end the body.
     pub(crate) fn report(&self, end: End<BodyError>) {
         report_late(self.name, end);
     }
 }
 
-/// Checks a poll of the code that was made for the future beside the body.
+/// Checks the result of a poll of the code that was made only for the future beside the body.
 ///
 /// # Panics
 ///
@@ -354,7 +357,7 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
         };
         let parts = state.as_mut().project();
         if parts.code.life().has_ended_well() && parts.owed.is_none() {
-            // No part that is left in the box is user code.
+            // The code in the box has ended, and no value is left there.
             parts.place.watch().dropped(true);
         } else if let Some(state) = self.0.take() {
             drop_early(state);
@@ -362,8 +365,9 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
     }
 }
 
-/// Drops the value, the code and the error, as a part of the context's exit. Each has a user type,
-/// so its drop may panic, even while the thread panics. No such panic goes on.
+/// Drops the value, the code and the error, as a part of the context's exit. Each has a type of the
+/// user, so its drop may panic, even while the thread is panicking. Such a panic is caught and
+/// reported.
 #[cold]
 fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let parts = state.as_mut().project();
@@ -380,7 +384,8 @@ fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     drop_quietly(name, parts.code.slot().take());
     drop_quietly(name, state);
     drop(polling);
-    // Only now, because the drop of the code may have left something that goes on.
+    // Told only now: as the code dropped, a part of the context may have gone on alone in the
+    // background. Then that part tells how the context ends.
     place.watch().dropped(is_over);
     // The error drops last, because its last share must not drop with the code.
     if let Some(error) = owed {

@@ -20,7 +20,7 @@
 //! reported, as [`LongWait`](Kind::LongWait).
 //!
 //! If an exit has no runtime, or its runtime has shut down, the exit runs on a thread of this
-//! crate. After a shutdown, each exit has five seconds there. If it has not ended by then, it is
+//! crate. After a shutdown, each exit has five seconds there. An exit that has not ended by then is
 //! reported as [`Lost`](Kind::Lost). A process that ends does not wait for that thread: a `main`
 //! that builds its own runtime must end with [`drain_blocking`]. See the guide: [how a program
 //! ends](crate::guide::shutdown).
@@ -146,7 +146,8 @@ pub fn list() -> Snapshot {
 /// - It runs on tokio.
 ///
 /// So the limit applies to the outermost contexts alone: those that a request, a job or a task
-/// begins with. Exits above the limit come from contexts that were already open.
+/// begins with. If more exits than the limit are in the background, they come from contexts that
+/// were already open.
 ///
 /// The crate cannot see two kinds of waits. An exit may join a task of `tokio::spawn` whose first
 /// context waits here. Or an exit may need something that such a task holds without a guard, such
@@ -191,9 +192,9 @@ static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 /// limit. By default there is no limit; `Duration::MAX` removes a limit.
 ///
 /// An exit with a limit of its own keeps that limit. An exit that is awaited is not limited,
-/// because its error type has no value for a time limit. A new limit also holds for exits that are
-/// already in the background, from their next step on. On a tokio runtime without a timer, this
-/// limit has no effect.
+/// because the caller's error type has no value for an exceeded limit. A new limit also holds for
+/// exits that are already in the background, from their next step on. On a tokio runtime without a
+/// timer, this limit has no effect.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -218,13 +219,14 @@ fn exit_limit() -> Option<Duration> {
     (millis != u64::MAX).then(|| Duration::from_millis(millis))
 }
 
-/// Gives up a context that goes on in the background: its code is dropped where it stands. Returns
-/// `true` if the context was in the background.
+/// Gives up a context that goes on in the background: the context's code is dropped at the await
+/// that it has reached. Returns `true` if the context was in the background.
 ///
-/// This is for an operator, or for the end of a program, when an exit hangs. The context is
-/// reported as [`Forced`](Kind::Forced). Contexts that its exit has opened are let go, as when a
-/// time limit cuts the exit off. The context drops on the thread that it runs on, once its code
-/// yields to the runtime.
+/// Use this function when an exit hangs, for instance from an operator's endpoint or at the end of
+/// a program. The context is reported as [`Forced`](Kind::Forced). From then on, no other exit
+/// waits for the contexts that this exit has opened: see [`LetGo`](Kind::LetGo). This call does not
+/// wait. The runtime of the exit drops the context when it next polls the exit, so code that blocks
+/// its thread is not interrupted.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -248,14 +250,15 @@ pub fn force(seen: &Seen) -> bool {
 
 /// Waits until no exit is running in the background.
 ///
-/// This includes exits that other parts of the program hand over meanwhile. It does not include
-/// contexts that are still in use: a task that goes on, or that was aborted and not joined, hands
-/// over its exits when it drops them. Join the tasks first.
+/// The wait includes exits that other parts of the program hand over meanwhile. It does not include
+/// contexts that are still in use. A task that still runs, or that was aborted and not joined,
+/// hands its exits over only when the task drops its contexts. So join the tasks first.
 ///
 /// A [shared](crate::shared) context that [lingers](crate::Shared::linger) after its last use is
 /// closed at once.
 ///
-/// Do not call it inside an enter or an exit: there it would wait for itself.
+/// Do not call this function in an enter or an exit. An enter or exit that goes on in the
+/// background would wait for itself.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -298,8 +301,8 @@ pub async fn drain() {
 ///
 /// # Panics
 ///
-/// If it is called outside a tokio runtime, or on one without a timer, as `tokio::time::timeout`
-/// does.
+/// If this function is called outside a tokio runtime, or on a tokio runtime without a timer.
+/// (`tokio::time::timeout` panics in the same cases.)
 pub async fn drain_timeout(limit: Duration) -> usize {
     match tokio::time::timeout(limit, drain()).await {
         Ok(()) => 0,
@@ -313,14 +316,14 @@ pub(crate) fn left() -> usize {
     count()
 }
 
-/// Blocks the thread as [`drain`] waits, for no longer than `limit`. Returns the number of exits
-/// that are left.
+/// Waits as [`drain`] does, but blocks the thread, and for no longer than `limit`. Returns the
+/// number of exits that are left.
 ///
 /// The exits that are left are reported, as by [`drain_timeout`].
 ///
 /// This is for a `main` whose runtime is gone. On a thread of a running runtime, call [`drain`]
-/// instead. Exits that this thread would drive cannot go on while it is blocked, nor can exits on a
-/// current-thread runtime that nobody drives.
+/// instead. While this thread is blocked, exits that this thread would drive cannot go on, nor can
+/// exits on a current-thread runtime that no thread drives.
 ///
 /// ```
 /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -363,8 +366,8 @@ pub fn drain_blocking(limit: Duration) -> usize {
 /// and then call [`drain_blocking`].
 ///
 /// A signal such as Ctrl-C ends the process on the spot, unless the program handles it. Let the
-/// future end at the signal, with a `select!` over `tokio::signal::ctrl_c()`. Then `drained`
-/// returns after everything that the `select!` drops was exited.
+/// future end at the signal, with a `select!` over `tokio::signal::ctrl_c()`. The `select!` then
+/// drops the contexts of its other branches, and `drained` returns when their exits have ended.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -384,8 +387,8 @@ pub fn drain_blocking(limit: Duration) -> usize {
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped, the inner future drops, and what it hands over goes on in the
-/// background.
+/// If the future is dropped, the inner future drops. The contexts that were open in the inner
+/// future exit in the background, and nothing waits for them.
 pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
     // Boxed, because the future of a whole program is large.
     let mut future = Box::pin(catch(future));
@@ -453,8 +456,8 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static, name: &'static str, ru
     drop(task);
 }
 
-/// The rest of a context, from where its holder left it. The context counts as running until this
-/// drops. The fields drop in this order.
+/// The rest of a context, from where its holder left it. The context counts as an exit in the
+/// background until this drops. The fields drop in the order in which they stand here.
 struct Rest<V, D, E> {
     coroutine: Coroutine<Code<V, D, E>>,
     /// `Some` once the exit has begun.
@@ -526,7 +529,7 @@ where
         }
     }
 
-    /// Drops the context. A panic of its code is reported as `panicked`.
+    /// Drops the context. If its code panicked, the panic is reported with the kind `panicked`.
     fn end(mut self, ended: Ended, panicked: Kind) {
         let name = self.name();
         match ended {
@@ -535,7 +538,8 @@ where
             Ended::GivenUp(kind) => {
                 if let Some(begin) = self.begin.take() {
                     self.coroutine.place().cut_off(begin);
-                    // To an observer, this is an exit that a limit of its own has cut off.
+                    // An observer sees the same as if a limit of its own had cut the exit off: the
+                    // exit has failed.
                     self.coroutine.place().watch().exited(true);
                 }
                 report::plain(name, kind);
@@ -625,8 +629,8 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// A runtime that shuts down drops its tasks silently. A runtime that has shut down accepts a
-    /// spawn, and drops the task at once.
+    /// Rescues the exit. A runtime that shuts down drops its tasks silently. A runtime that has
+    /// shut down accepts a spawn, and drops the task at once.
     fn drop(&mut self) {
         if let Some(rest) = self.0.take() {
             rescue(rest);

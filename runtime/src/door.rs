@@ -1,17 +1,18 @@
-//! Counts the exits in the background, and decides which enters wait until there are fewer.
+//! Counts the exits in the background, and decides which enters wait until there are fewer. The
+//! place where enters wait is called the *door*.
 //!
 //! With a limit of `n`, the rules are:
 //!
 //! 1. An enter that comes to the door waits there if `n` exits are in the background.
-//! 2. An enter only waits where it holds up nothing: it is inside no context, and its task has
+//! 2. An enter waits only if nothing can depend on it: it is inside no context, and its task has
 //!    opened no guard that is still open. So an enter that a closing context could wait for never
-//!    waits here: not an enter in that context's exit, in a body around that context, or in a task
-//!    of [`tasks`](crate::tasks). Nor
-//!    does an enter wait if its code holds something that a closing context may need. Outside
-//!    tokio, where tasks cannot be told apart, no enter waits.
+//!    waits here. Such an enter is in the exit of that context, in a body around that context, or
+//!    in a task of [`tasks`](crate::tasks). Nor does an enter wait here while its code holds a
+//!    guard, which a closing context may need. Outside tokio, where tasks cannot be told apart, no
+//!    enter waits.
 //! 3. While fewer than `n` exits are in the background, waiting enters are let in, in the order in
 //!    which they came: one when an exit ends, one when an enter that has passed the door ends, and
-//!    up to `n` when no exit is left. So a crowd that has waited does not come in at once.
+//!    up to `n` when no exit is left. So the enters that have waited do not come in all at once.
 //! 4. When a task comes to hold a guard, the task's waiting enters are let in, by rule 2.
 //! 5. So that nothing waits here for ever, an enter that has waited longer than the wait limit of
 //!    reports is reported, and goes in. The rules above cannot see everything that an exit waits
@@ -74,8 +75,8 @@ pub(crate) fn count() -> usize {
 /// Waits until no exit is in the background. Calls `before` before each check.
 pub(crate) async fn none(before: impl Fn()) {
     loop {
-        // Created before the check of the count: otherwise the end of an exit between the two would
-        // not wake it.
+        // Created before the check of the count: otherwise the end of an exit between the check and
+        // the wait would be missed.
         let none = NONE.notified();
         before();
         if count() == 0 {
@@ -151,7 +152,7 @@ pub(crate) fn watch(name: &'static str, hold: Hold) -> Watch {
     })
 }
 
-/// Returns `None` inside a context or outside tokio (rule 2).
+/// Returns `None` inside a context or outside tokio, where no enter waits (rule 2).
 fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
     let entrance = Entrance {
         root: order::root_outside_of_contexts()?,
@@ -163,7 +164,7 @@ fn entrance(hold: Hold) -> Option<Box<dyn observe::Entrance>> {
     Some(Box::new(entrance))
 }
 
-/// The way of a context through the door. After that, the context may count as a guard.
+/// The way of a context through the door. Later, this counts the context as a guard, if it is one.
 struct Entrance {
     root: Root,
     is_guard: bool,

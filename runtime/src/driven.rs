@@ -1,20 +1,20 @@
-//! Polls the future beside a body if the holder of the context does not poll it: for instance under
-//! a guard, whose body is the holder's own code.
+//! The future beside a body that the crate does not poll. For instance, the body of a guard is the
+//! caller's own code.
 //!
-//! A [`Driver`] polls the future instead. The driver is a task of the runtime, or is polled by a
-//! stack or a `join` that has many such contexts. The coroutine passes between the driver and the
-//! holder, which needs the coroutine for exit:
+//! A [`Driver`] polls that future. The driver is a task of the runtime, or is polled by the code of
+//! a stack or a `join` that holds many such contexts. The context's coroutine passes between the
+//! driver, which polls the coroutine, and the holder, which needs the coroutine for exit:
 //!
 //! | from | to | by |
 //! | --- | --- | --- |
 //! | `Here` | `Polled` | the driver, which begins a poll |
 //! | `Polled` | `Here` | the driver, after the poll |
 //! | `Here` | `Gone` | the holder, for exit or as it drops |
-//! | `Polled` | `Unwanted` | the holder, which drops |
+//! | `Polled` | `Unwanted` | the holder, which drops during the poll |
 //! | `Unwanted` | `Gone` | the driver, which drops the coroutine after the poll |
 //!
-//! Neither waits for the other while holding a lock. Otherwise a holder that is dropped, or begins
-//! to exit, during the driver's own poll would wait for itself.
+//! Driver and holder hold no lock while the driver polls. The poll runs code of the user, and this
+//! code may drop the holder or begin its exit. With a lock, the thread would then wait for itself.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -251,8 +251,8 @@ impl Ended {
     }
 
     pub(crate) async fn wait(&self) {
-        // Created before the check of `is_over`: otherwise a call of `tell` between the two would
-        // not wake it.
+        // Created before the check of `is_over`: otherwise a call of `tell` between the check and
+        // the wait would be missed.
         let told = self.told.notified();
         if !self.is_over.load(Ordering::Acquire) {
             told.await;

@@ -125,15 +125,15 @@ impl Beside {
     ];
 }
 
-/// How the future beside the body ended it.
+/// How the future beside the body ended the body.
 pub(crate) enum End<E> {
     Failed(E),
     Panicked(Payload),
 }
 
 impl End<BodyError> {
-    /// Turns the end into a result, for code that runs beside another body. `E` is the error of
-    /// this context.
+    /// Turns the end into the result of a future that runs beside the body of an outer context. `E`
+    /// is the error of this context.
     ///
     /// # Panics
     ///
@@ -197,8 +197,8 @@ impl<V> Exchange<V> {
     #[inline]
     pub(crate) fn offer(&self, value: V) {
         *self.value() = Some(value);
-        // Checked after the value is stored: an earlier check would move a large value once more,
-        // in case of a panic.
+        // Checked after the value is stored. If the check came first, a large value would be moved
+        // once more, for the case that the check panics.
         let is_first = !self.has_yielded();
         assert!(is_first, "a context yields once, and this is a second time");
         self.has_offered();
@@ -304,8 +304,8 @@ impl Life {
         Beside::ALL[beside]
     }
 
-    /// Returns `true` if a future runs beside the body, or has ended it and the holder does not
-    /// know yet.
+    /// Returns `true` if a future runs beside the body, or if the future has ended the body and the
+    /// holder does not know yet.
     #[inline]
     pub(crate) fn is_accompanied(&self) -> bool {
         self.beside() != Beside::Nothing
@@ -316,7 +316,8 @@ impl Life {
         matches!(self.beside(), Beside::Running | Beside::EndedAndRunning)
     }
 
-    /// Returns `true` if the future beside the body has ended it, and the holder does not know yet.
+    /// Returns `true` if the future beside the body has ended the body, and the holder does not
+    /// know yet.
     pub(crate) fn has_end(&self) -> bool {
         matches!(self.beside(), Beside::Ended | Beside::EndedAndRunning)
     }
@@ -341,8 +342,8 @@ impl Life {
         }
     }
 
-    /// Records how the future beside the body ends it. If `goes_on` is `true`, the future has more
-    /// to run. `E` is the error of the context.
+    /// Records how the future beside the body ends the body. If `goes_on` is `true`, the future has
+    /// more to run. `E` is the error of the context.
     pub(crate) fn end_from_beside<E>(&self, end: End<E>, goes_on: bool)
     where
         E: fmt::Debug + Send + Sync + 'static,
@@ -360,7 +361,8 @@ impl Life {
         });
     }
 
-    /// Takes the error or panic by which the future beside the body has ended it, if there is one.
+    /// Takes the error or panic by which the future beside the body has ended the body, if there is
+    /// one.
     #[inline]
     pub(crate) fn take_end(&self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -380,8 +382,8 @@ impl Life {
         lock(&self.company.get()?.end).take()
     }
 
-    /// Converts the error by which the future beside the body ends it. If the conversion panics,
-    /// that panic ends the body instead.
+    /// Converts the error by which the future beside the body ends the body. If the conversion
+    /// panics, that panic ends the body instead.
     #[inline]
     pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>)
     where
@@ -445,8 +447,8 @@ impl Life {
         self.is_limited.load(Ordering::Acquire)
     }
 
-    /// Records that exit exceeded its limit and was dropped. Its error, of whatever type, is
-    /// reported as a timeout.
+    /// Records that exit exceeded its limit and was dropped. The error that stands for this is
+    /// reported as a timeout, whatever its type is.
     pub(crate) fn cut_off(&self) {
         self.is_cut_off.store(true, Ordering::Release);
     }
@@ -491,9 +493,9 @@ impl Drop for Running<'_> {
 
 /// The holder's access to the value of a context.
 pub(crate) enum Slot<'x, V> {
-    /// The code has a share in the value.
+    /// The value is in an [`Exchange`], which the code shares.
     Shared(&'x Link<V>),
-    /// The value is the holder's alone.
+    /// The value is kept beside the code, which does not see it.
     Own(&'x mut Option<V>),
 }
 
@@ -524,7 +526,7 @@ impl<'x, V> Slot<'x, V> {
 
     /// # Panics
     ///
-    /// If the value is the holder's alone, because then nobody can bring it back.
+    /// If the value is not in an exchange, because then no loan could bring the value back.
     pub(crate) fn loan(self) -> Loan<V> {
         match self {
             Self::Shared(link) => Loan(Arc::clone(link)),
@@ -557,7 +559,8 @@ impl<V> Lent<'_, V> {
     }
 }
 
-/// A value that the holder lends on. It comes back when the loan ends.
+/// The way back for a value that the holder has taken and lent to somebody else. The value comes
+/// back when the loan ends.
 pub(crate) struct Loan<V>(Link<V>);
 
 impl<V> Loan<V> {

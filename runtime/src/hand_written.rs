@@ -1,8 +1,8 @@
 //! The code of a hand-written context, in one box with its value.
 //!
-//! The code is three futures, one after the other: enter, the future beside the body, and exit. The
-//! methods of the context borrow the context, so each future owns the context, and returns it at
-//! its end. In most contexts nothing runs beside the body. Then the second future ends in the same
+//! The code is three futures, one after the other: enter, the future beside the body, and exit.
+//! `enter` and `beside` borrow the context, so their futures own the context, and give it back when
+//! they end. In most contexts nothing runs beside the body. Then the second future ends in the same
 //! poll as enter.
 //!
 //! As with all code, the [`Life`] of the context tells the holder how far the context is.
@@ -59,7 +59,8 @@ async fn exit<C: AsyncContext>(
 pin_project! {
     struct HandWritten<V, C, N, A, B, F, X> {
         life: Life,
-        // Filled from the end of enter to the beginning of exit.
+        // Filled from the end of enter to the beginning of exit, except while the holder has taken
+        // the value out.
         value: Option<V>,
         accompany: A,
         exit: F,

@@ -149,8 +149,7 @@ pub enum Kind {
     LongWait,
     /// The limit of a [drain](crate::detached::drain_timeout) is over, and exits are left in the
     /// background, where they go on. Or a second signal ends the process, and contexts are still
-    /// open or closing. [`left`](Report::left) lists them. The name in the report is
-    /// that of the oldest.
+    /// open or closing. [`left`](Report::left) lists them. The report has the name of the oldest.
     Undrained,
 }
 
@@ -164,7 +163,8 @@ enum Cause {
 }
 
 impl Report {
-    /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    /// Returns the context's name: the path of the function under `#[async_context]`, or the name
+    /// of the type.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, report};
@@ -449,8 +449,8 @@ pub(crate) fn error<E: fmt::Debug + Send + Sync + 'static>(
     error: Arc<E>,
 ) {
     if kind == Kind::TimedOut {
-        // The kind says everything: the error is that of the limit, or what that error was
-        // converted to.
+        // The kind says everything: the error is the error of the time limit, perhaps converted to
+        // another type.
         plain(context, kind);
         return drop_quietly(context, error);
     }
@@ -596,7 +596,8 @@ pub(crate) fn drop_quietly<T>(context: &'static str, value: T) {
     }
 }
 
-/// A value of the user that drops together with another such value. Each of them may panic.
+/// A value of the user that drops together with another such value. Each of the two drops may
+/// panic.
 pub(crate) struct Apart<T> {
     context: &'static str,
     /// `None` once the value was taken, and while it drops.

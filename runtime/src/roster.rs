@@ -205,7 +205,7 @@ fn shard(number: u64) -> MutexGuard<'static, BTreeMap<u64, Weak<Record>>> {
 ///
 /// The contexts go on meanwhile, so each is seen at a slightly different moment. `Display` gives a
 /// line for each of the twenty oldest contexts, and counts the others by name. `{:#}` gives a line
-/// for each.
+/// for each context.
 ///
 /// ```
 /// use async_context_manager::{detached, prelude::*};
@@ -242,11 +242,11 @@ impl Snapshot {
         let mut all = Vec::new();
         for number in 0..16 {
             let records: Vec<_> = shard(number).values().filter_map(Weak::upgrade).collect();
-            // Read after the records were collected, so that none of them is newer.
+            // Read after the records were collected, so that no record is newer than `now`.
             let now = Instant::now();
             let seen = records.iter().map(|record| record.see(now));
             all.extend(seen.filter(&is_asked_for));
-            // Dropped here without the lock, because the drop of a record takes it.
+            // Dropped here without the lock, because the drop of a record takes the lock.
             drop(records);
         }
         all.sort_by_key(|seen| seen.number);
@@ -311,7 +311,7 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// One context in a [`Snapshot`], as it was at that moment.
+/// One context in a [`Snapshot`], as it was when the snapshot was taken.
 ///
 /// `Display` writes one line.
 ///
@@ -348,7 +348,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The context's name: the path of the function under `#[async_context]`, or the type's name.
+    /// Returns the context's name: the path of the function under `#[async_context]`, or the name
+    /// of the type.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -361,7 +362,7 @@ impl Seen {
         self.name
     }
 
-    /// What the context was doing.
+    /// Returns what the context was doing.
     ///
     /// ```
     /// use async_context_manager::{detached, observe::Activity};
@@ -374,7 +375,7 @@ impl Seen {
         self.activity
     }
 
-    /// For how long the context had been doing that.
+    /// Returns how long the context had been doing what [`activity`](Self::activity) says.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -388,8 +389,9 @@ impl Seen {
         self.lasts
     }
 
-    /// The time since its enter began. If the context was not [listed](crate::observe::set_listing)
-    /// then, the time since it was given up.
+    /// Returns the time since the enter began. If the context was not
+    /// [listed](crate::observe::set_listing) at that moment, returns the time since the context was
+    /// given up.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -414,7 +416,7 @@ impl Seen {
         self.is_detached
     }
 
-    /// The name of the context that the exit was waiting for.
+    /// Returns the name of the context that the exit was waiting for.
     ///
     /// ```
     /// use async_context_manager::detached;
@@ -430,8 +432,9 @@ impl Seen {
         self.waits_for
     }
 
-    /// The names of the contexts that this one was directly inside of: none at the root of a task,
-    /// and several if it was put [`inside`](crate::AsyncContextExt::inside) another one.
+    /// Returns the names of the contexts that this one was directly inside of. There are none at
+    /// the root of a task, and several if this context was put
+    /// [`inside`](crate::AsyncContextExt::inside) another one.
     ///
     /// Contexts that are neither [listed](crate::observe::set_listing) nor closing, or that have
     /// not reached their first await, are left out: the name of the context around them stands in

@@ -1,7 +1,7 @@
 //! One use of a context: enter, body, exit.
 //!
-//! [`run`] is the whole story. With a [`Guard`](crate::Guard), the caller tells the same story: the
-//! body is the caller's code between `guard()` and `exit`.
+//! [`run`] does all three. With a [`Guard`](crate::Guard), the body is the caller's own code
+//! between `guard()` and `exit`.
 
 use std::any::type_name;
 use std::fmt;
@@ -34,8 +34,8 @@ use crate::settle::{Body, Owed};
 
 /// Enters, runs the body, exits.
 ///
-/// This is one function, so that the body's future is stored once: in nested uses, each copy would
-/// multiply the size.
+/// This is one function, so that the body's future is stored only once. With a second copy, each
+/// level of nesting would double the size.
 pub(crate) async fn run<C, F, R, T>(
     context: C,
     live: impl FnOnce(C) -> Live<F>,
@@ -48,7 +48,8 @@ where
 {
     let mut live = live(context);
     let name = live.name();
-    // The drop of a body that does not run is user code, and must not hide the error.
+    // If enter fails, the body drops without having run. A panic in this drop must not hide the
+    // error of enter.
     match live.enter().await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
@@ -75,8 +76,8 @@ type Tried<C, R> = Result<Output<C, R>, Failure<R, <C as AsyncContext>::Error>>;
 /// The result of a use of the context `C` whose body returns `R`.
 pub(crate) type Output<C, R> = <<C as AsyncContext>::Verdict as Verdict>::Output<R>;
 
-/// A context in use. If it is dropped before its exit has ended, it is abandoned: it is handed over
-/// to the background, if it can run there.
+/// A context in use. If this is dropped before the exit has ended, the context is abandoned: handed
+/// over to the background, if the context can run there.
 pub(crate) struct Live<F: Lends + ?Sized> {
     /// Filled until exit has ended.
     coroutine: Coroutine<F>,
@@ -89,13 +90,14 @@ pub(crate) struct Live<F: Lends + ?Sized> {
 type Abandon<F> = fn(Coroutine<F>);
 
 pin_project! {
-    /// A body: code that is polled and dropped inside a context. It returns its panic as an error.
+    /// A body: code that is polled and dropped inside a context. A panic of the body is returned as
+    /// an error.
     pub(crate) struct Inside<'p, B> {
         place: &'p mut Place,
         // `None` once the body has ended, or is being dropped.
         #[pin]
         body: Option<B>,
-        // The panic of the call that makes the body.
+        // The panic of the call that was to make the body.
         panic: Option<Payload>,
     }
 
@@ -209,7 +211,8 @@ where
         let end = ready!(this.companion.poll(this.body.as_mut().project().place, cx));
         Poll::Ready(match this.body.give_up() {
             Ok(()) => end.into(),
-            // The body counts as panicked, and the end by the future is only reported.
+            // The drop of the body panicked. This panic counts as the body's, and the end that the
+            // future caused is only reported.
             Err(payload) => {
                 this.companion.report(end);
                 Body::Panicked(payload)
@@ -243,8 +246,8 @@ where
         Self::erased(context, watch, hold)
     }
 
-    /// Makes a context that is a part of another context. The part is reported as that other
-    /// context until it is given up and goes on alone.
+    /// Makes a context that is a part of another context. To an observer, the two are one context.
+    /// The part tells the observer nothing until the part is given up and goes on alone.
     pub(crate) fn new_part<C>(context: C, part: &Part) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -265,7 +268,7 @@ where
         Self::of(name, Coroutine::erased(name, watch, hold, code))
     }
 
-    /// Makes a context whose value can be [lent on](Self::loan).
+    /// Makes a context whose holder can take the value and [lend](Self::loan) it to somebody else.
     pub(crate) fn new_lending<C>(context: C, hold: Hold) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
@@ -292,11 +295,13 @@ where
     }
 }
 
-/// The size in bytes above which the moves of [hand-written code](hand_written) cost more than the
-/// allocation that they save. Such code moves context and value more often than code that lends.
+/// Above this size in bytes, a context runs as code that lends, not as [hand-written
+/// code](hand_written). Hand-written code saves an allocation, but moves context and value more
+/// often.
 const LARGE: usize = 256;
 
-/// Makes a context that may borrow. If it is dropped, its exit cannot run.
+/// Makes a context that may borrow. If this context is dropped, its exit cannot run in the
+/// background.
 pub(crate) fn scoped<C: AsyncContext>(
     context: C,
 ) -> Live<impl Routine<Value = C::Value, Output = Result<C::Verdict, C::Error>>> {
@@ -339,7 +344,7 @@ where
     ///
     /// # Panics
     ///
-    /// If that future panics.
+    /// If the future beside the body panics.
     pub(crate) fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>>
     where
         E: Send + Sync + 'static,
@@ -347,7 +352,7 @@ where
         self.coroutine.poll_beside(cx)
     }
 
-    /// Returns how the future beside the body has ended it, if it has.
+    /// Returns how the future beside the body has ended the body, if it has.
     #[inline]
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>> {
         if self.is_accompanied() {
@@ -410,8 +415,9 @@ where
         self.abandon = |coroutine| drop_quietly(coroutine.name(), coroutine);
     }
 
-    /// Records that the outcome now belongs to another body. If this context is dropped, it must
-    /// not live on with that outcome.
+    /// Records that the error in this context's outcome belongs to the caller of another context.
+    /// If this context is dropped, its exit does not go on in the background, where it would keep a
+    /// share of that error. The exit is reported as not run.
     pub(crate) fn become_dependent(&mut self) {
         self.abandon = |coroutine| {
             report::plain(coroutine.name(), Kind::NotRun);

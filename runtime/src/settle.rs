@@ -40,8 +40,8 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Body<R, E> {
         }
     }
 
-    /// Replaces the result by the end that the future beside the body caused first. The body's own
-    /// error is reported.
+    /// Replaces the body's result, which came too late: the future beside the body had already
+    /// ended the body. An error or panic of the body itself is reported.
     pub(crate) fn ended_before(self, context: &'static str, end: End<BodyError>) -> Self {
         match self {
             Self::Failed(error) | Self::FailedBeside(error) => {

@@ -1,5 +1,5 @@
-//! The end of a program: the app is told to end, and is dropped if it has not ended after a grace.
-//! Then its exits drain.
+//! The end of a program: the app is told to end, and is dropped if it has not ended after a grace
+//! period. Then the program *drains*: it waits for the exits in the background.
 //!
 //! ```no_run
 //! use async_context_manager::shutdown;
@@ -19,15 +19,15 @@
 //! }
 //! ```
 //!
-//! | what happens | how long | exit code |
+//! | what happens | time limit | exit code |
 //! | --- | --- | --- |
-//! | the app ends by itself | | its own: 0, or 1 for an error |
-//! | a signal (Ctrl-C, `SIGTERM`) [tells](told) it, and the app ends | the [grace](Times::grace): 15 s | its own |
-//! | the app does not end, and is dropped | | [`DROPPED`]: 124 |
-//! | all exits in the background [drain](crate::detached::drain) | the [limit](Times::drain): 10 s | as above |
-//! | some are left, and are [reported](crate::report::Kind::Undrained) by name | | [`UNDRAINED`]: 125 |
-//! | a second signal | at once | 128 and the signal: 130, 143 |
-//! | the app panics | then all drains | 101 |
+//! | The app ends by itself. | none | the app's own: 0, or 1 for an error |
+//! | A signal (Ctrl-C, `SIGTERM`) [tells](told) the app to end, and the app ends. | the [grace](Times::grace): 15 s | the app's own |
+//! | The app has not ended after the grace, and is dropped. | | [`DROPPED`]: 124 |
+//! | After each of these, the program [drains](crate::detached::drain). | the [limit](Times::drain): 10 s | as above |
+//! | After the drain, some exits are left. They are [reported](crate::report::Kind::Undrained) by name. | | [`UNDRAINED`]: 125 |
+//! | A second signal ends the process at once. | | 128 plus the number of the signal: 130 or 143 |
+//! | The app panics. The panic goes on after the drain. | | 101 |
 //!
 //! An orchestrator must wait longer than the sum of the two times before it kills the process
 //! (Kubernetes: 30 s).
@@ -88,8 +88,8 @@ const NAME: &str = "async_context_manager::shutdown";
 ///
 /// From the first poll of `run` on, a signal no longer ends the process on the spot. The first
 /// signal tells the app to end, and the second one ends the process at once, by
-/// `std::process::exit`. After `run` has returned, the first signal ends the process, even if its
-/// runtime hangs while it shuts down.
+/// `std::process::exit`. After `run` has returned, the next signal ends the process at once, even
+/// if the runtime hangs in its shutdown.
 ///
 /// # Panics
 ///
@@ -184,8 +184,8 @@ impl Future for Told {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let notify = &self.signals.change;
         loop {
-            // Created before the check of `is_told`: otherwise a `tell` between the two would not
-            // wake it.
+            // Created before the check of `is_told`: otherwise a `tell` between the check and the
+            // wait would be missed.
             let wait = self.wait.get_or_insert_with(|| Box::pin(notify.notified()));
             let woken = wait.as_mut().poll(cx).is_ready();
             if woken {
@@ -234,7 +234,8 @@ impl Default for Times {
 }
 
 impl Times {
-    /// A grace of 15 s, and 10 s to drain: within the 30 s that Kubernetes waits.
+    /// Returns the default times: a grace of 15 s, and 10 s to drain. The sum is less than the 30 s
+    /// that Kubernetes waits.
     ///
     /// ```
     /// use async_context_manager::shutdown::Times;
@@ -249,7 +250,8 @@ impl Times {
         }
     }
 
-    /// Sets how long the app may take to end after it was told to. Then it is dropped.
+    /// Sets how long the app may take to end after it was told to end. After this time, the app is
+    /// dropped.
     ///
     /// ```
     /// # use async_context_manager::shutdown::Times;
@@ -416,7 +418,7 @@ impl<T> Ended<T> {
 
 impl<T: Termination> Termination for Ended<T> {
     fn report(self) -> ExitCode {
-        // Also called if exits are left: it writes an error of the app to stderr.
+        // Called even if exits are left, because the call writes an error of the app to stderr.
         let own = self.output.map(Termination::report);
         match own {
             _ if self.left > 0 => ExitCode::from(UNDRAINED),
@@ -471,7 +473,9 @@ impl Signals {
         Running(self)
     }
 
-    /// Records a signal. The first one tells the programs to end, if one is running.
+    /// Records a signal, and returns what the process must do. The first signal tells the running
+    /// programs to end. If no program is running, the first signal ends the process as the second
+    /// one does.
     fn signal(&self, has_signalled: &mut bool) -> At {
         let is_first = !std::mem::replace(has_signalled, true);
         if is_first && self.running.load(Ordering::Acquire) > 0 {
@@ -511,7 +515,7 @@ fn listen() {
     });
 }
 
-/// Obeys the signals, which come by their numbers.
+/// Obeys the signals. The source returns the number of each signal.
 async fn obey(mut source: impl Source, signals: &'static Signals, end_at_once: impl Fn(u8)) {
     let mut has_signalled = false;
     while let Some(signal) = source.next().await {

@@ -27,7 +27,8 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     .await
 }
 
-/// Checks that a timer exists, before anything begins that needs a timer to end.
+/// Checks that a timer exists. The caller does so before it begins something that only a timer
+/// ends.
 ///
 /// # Panics
 ///
@@ -71,8 +72,8 @@ impl Timer {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The exit has moved to the thread of this crate: the timer of a runtime that has shut down
-        // panics.
+        // An exit that has moved to the thread of this crate needs a new timer, because the timer
+        // of a runtime that has shut down panics.
         if fallback::is_here() != self.on_fallback {
             self.start();
         }

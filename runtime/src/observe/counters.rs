@@ -51,7 +51,7 @@ pub struct Counts {
     pub panicked: u64,
     /// Exits after a body that was cancelled.
     pub cancelled: u64,
-    /// Exits that returned an error or panicked: a part of the exits above.
+    /// Exits that returned an error, panicked or were cut off. Each is also one of the exits above.
     pub exit_failed: u64,
     /// Contexts that went on in the background.
     pub detached: u64,
@@ -140,7 +140,7 @@ impl Counters {
     pub fn counts(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
-            // Ends are read before beginnings, so that they are never more.
+            // The ends are read before the enters, so that no end is counted whose enter is not.
             completed: get(&self.completed),
             failed: get(&self.failed),
             panicked: get(&self.panicked),

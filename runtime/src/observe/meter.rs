@@ -12,13 +12,13 @@ use super::{Event, Step};
 /// | metric | labels | |
 /// | --- | --- | --- |
 /// | `async_context_enters_total` | `context`, `entered` | enters that have ended |
-/// | `async_context_open` | `context` | contexts between the end of enter and that of exit |
+/// | `async_context_open` | `context` | contexts between the end of enter and the end of exit |
 /// | `async_context_exits_total` | `context`, `outcome`, `failed`, `detached` | exits that have ended |
 /// | `async_context_detached_total` | `context` | contexts that went on in the background |
 /// | `async_context_lost_total` | `context` | contexts dropped before their exit had ended |
 /// | `async_context_enter_seconds` | `context` | a histogram of the time in enter |
-/// | `async_context_body_seconds` | `context` | the same of the body |
-/// | `async_context_exit_seconds` | `context` | the same of exit, and of its wait |
+/// | `async_context_body_seconds` | `context` | a histogram of the time in the body |
+/// | `async_context_exit_seconds` | `context` | a histogram of the time in exit, including the wait for other exits |
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, observe, prelude::*};

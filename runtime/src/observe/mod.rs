@@ -129,13 +129,14 @@ pub enum Step<'a> {
     Exited {
         /// How the body ended.
         outcome: &'a Outcome,
-        /// `true` if exit returned an error, or panicked.
+        /// `true` if exit returned an error, panicked, or was cut off.
         exit_failed: bool,
-        /// `true` if exit ended in the background.
+        /// `true` if the context's user had gone before exit ended, so that exit ended in the
+        /// background.
         detached: bool,
         /// The time in the body.
         body: Duration,
-        /// The time in exit, including the wait for exits inside the context.
+        /// The time in exit, including the wait for other exits.
         exit: Duration,
     },
     /// The context was entered, and dropped before its exit had ended.
@@ -204,9 +205,9 @@ fn replace_observer(observer: Option<Hook>) {
 /// Turns the list of [`open`] contexts on or off. It is off unless this function is called.
 ///
 /// While the list is off, it costs nothing. While it is on, a use of a context allocates, reads the
-/// clock, and takes locks with little contention: less than a microsecond. A server can have it on
-/// in production. A context that was entered while the list was off is not listed, unless the
-/// context goes on in the background.
+/// clock, and takes locks with little contention. Together this takes less than a microsecond. A
+/// server can have it on in production. A context that was entered while the list was off is not
+/// listed, unless the context goes on in the background.
 ///
 /// ```
 /// use async_context_manager::{contexts::ready, observe, prelude::*};
@@ -227,9 +228,9 @@ pub fn set_listing(is_on: bool) {
 /// Returns all contexts that are open or closing: those that were entered while the list was
 /// [on](set_listing), and all those that go on in the background.
 ///
-/// Use it in an endpoint of a server, or at a signal, to print the list. Any thread may call it. It
-/// visits each context: a program with a hundred thousand open contexts should not call it ten
-/// times a second.
+/// Use it in an endpoint of a server, or at a signal, to print the list. Any thread may call this
+/// function. It visits each context, so a program with a hundred thousand open contexts should not
+/// call it ten times a second.
 ///
 /// ```
 /// use async_context_manager::observe::{self, Activity};

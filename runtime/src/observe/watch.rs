@@ -34,7 +34,8 @@ pub(crate) trait Entrance: Send {
 
     fn is_waiting(&self) -> bool;
 
-    /// Lets the enter begin at once. After that, the context may hold what others need.
+    /// Lets the enter begin at once. `holds_something` is `true` if the context holds something
+    /// that others may need.
     fn go_in(&mut self, holds_something: bool);
 
     /// Called when the enter has ended.
@@ -384,7 +385,7 @@ impl Watched {
         self.record("detached", &true);
     }
 
-    /// Replaces the span by one that keeps no other span open. Returns the old span.
+    /// Replaces the span by a new span, which keeps no other span open. Returns the old span.
     #[cfg(feature = "tracing")]
     fn leave_span(&mut self) -> tracing::Span {
         tracing::debug!(target: TARGET, parent: &self.span, "goes on in the background");
@@ -417,7 +418,7 @@ impl Watched {
         time
     }
 
-    /// For layers that ignore fields which are recorded late.
+    /// Emits an event with the fields, for layers that ignore fields which are recorded late.
     #[cfg(feature = "tracing")]
     fn trace_end(&self, exit: Duration, exit_failed: bool) {
         tracing::debug!(

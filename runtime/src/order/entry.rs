@@ -48,8 +48,9 @@ impl Entry {
         })
     }
 
-    /// Returns `true` if this guard, which is being given up, waits for `other` (rule c). The same
-    /// code, or an exit that this code gave up, must have given up `other` before.
+    /// Returns `true` if this guard, which is being given up, waits for `other` (rule c). The
+    /// caller must know that the same code, or an exit that this code gave up, has given `other` up
+    /// before.
     pub(super) fn waits_for(&self, other: &Self) -> bool {
         !other.is_over() && other.node.is_beside_and_younger_than(&self.node)
     }
@@ -78,7 +79,8 @@ impl Entry {
 
     /// Waits for the next change of this entry, unless the waiter no longer waits for this entry.
     pub(super) async fn change_unless(&self, is_outdated: impl FnOnce() -> bool) {
-        // Created before the check: otherwise a change between the two would not wake it.
+        // Created before the check: otherwise a change between the check and the wait would be
+        // missed.
         let change = self.change.notified();
         if !is_outdated() {
             change.await;

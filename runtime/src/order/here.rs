@@ -1,9 +1,9 @@
 //! The contexts that are polling in this thread now, each inside the one before.
 //!
 //! A poll counts itself in one cell. A use that never waits costs no more than this count. Code
-//! that must know where it is calls [`home`] or [`code`]. These give a node to each context around
-//! the code. Such a context finds its node when its own poll ends. A context that already has a
-//! node registers the node when it is polled.
+//! that must know where it is calls [`home`] or [`code`]. These functions give a [`Node`] to each
+//! context around the code. Each of these contexts finds its node when its own poll ends. A context
+//! that already has a node registers the node when it is polled.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -126,7 +126,8 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    /// Begins a poll. Until it ends, all contexts that this thread opens are inside this one.
+    /// Begins a poll of a context. Until the poll ends, all contexts that this thread opens are
+    /// inside that context.
     #[inline]
     pub(super) fn begin(part: Polled) -> Self {
         let before = Depths::here();
@@ -223,8 +224,8 @@ pub(super) fn code(make_node: bool) -> Code {
 }
 
 /// Returns `true` if this code is part of the exit of a context inside the node's context. That
-/// exit may then be waiting for the node's context (the exception of rule b). The caller must hold
-/// one reference to the node: the reference of its place.
+/// exit may then be waiting for the node's context (the exception of rule b). The context's place,
+/// which calls this, must hold exactly one reference to the node.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = Depths::here().exit;
     // Each context inside refers to the node, directly or through others.

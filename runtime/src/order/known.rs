@@ -1,5 +1,6 @@
 //! What a context and the contexts around it must know about each other. Only a context that has
-//! waited, or that others refer to, has this state.
+//! waited, or that others refer to, has this state. A *home* of a context is a context that it is
+//! directly inside of.
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ pub(super) struct Known {
     node: Option<Arc<Node>>,
     /// The runtime that the context was entered on. `Some` once it may be given up.
     runtime: Option<Handle>,
-    /// `Some` once others may have to wait for the context, or the context for its neighbours.
+    /// `Some` once others may have to wait for the context, or once the context may have to wait
+    /// for its neighbours.
     given_up: Option<GivenUp>,
     /// `false` for a stand-in, and under the exception of rule b.
     waits_for_what_is_inside: bool,
@@ -56,7 +58,7 @@ impl Known {
             node: None,
             runtime: None,
             given_up: None,
-            // The context that a stand-in belongs to waits for what is inside.
+            // For a stand-in, the context that it belongs to waits for the contexts inside.
             waits_for_what_is_inside: kind != Kind::StandIn,
             is_detached: false,
             is_late: false,
@@ -123,8 +125,8 @@ impl Known {
             Some(_) => None,
             None => here::home(),
         };
-        // Must come after the call of `home`, which may give the home its number, because the home
-        // is older.
+        // Must come after the call of `home`. That call may give the home its number, which must be
+        // the older one.
         let number = match self.kind {
             Kind::Guard => Number::of_a_guard(),
             Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),

@@ -1,8 +1,8 @@
 //! The contexts that one piece of code has given up, in order (rule c).
 //!
-//! A guard waits for the younger contexts before it in the list. The list keeps the greatest number
-//! of each stretch in a tree, like a tournament, and so finds the next younger context in
-//! logarithmic time.
+//! A guard waits for the younger contexts before it in the list. Younger contexts have greater
+//! numbers. For each stretch of the list, a tree has the greatest number in that stretch, as in a
+//! tournament. So the list finds the next younger context in logarithmic time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
@@ -24,7 +24,7 @@ static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
 /// The contexts that one exit, or one task outside all exits, has given up and that still run. The
 /// list lives as long as one of its entries, even if the exit has ended.
 ///
-/// Locks are taken in this order: a list, a list that stands in it, and nodes.
+/// Locks are taken in this order: a list, a list in one of its slots, and nodes.
 #[derive(Debug)]
 pub(super) struct List {
     /// `None` for an exit.
@@ -56,7 +56,7 @@ enum Slot {
     Left(Arc<Entry>, Arc<List>),
 }
 
-/// The number of slots up to which they are searched one by one.
+/// Up to this number, slots are searched one by one, without a tree.
 const FEW: usize = 8;
 
 impl Slot {
@@ -204,7 +204,8 @@ impl List {
             }
             slots.stands_at.clone().filter(|_| slots.taken == 1)
         };
-        // If each exit in a chain leaves only the next exit behind, only the last is kept.
+        // If each exit in a chain leaves only the next exit behind, only the list of the last exit
+        // is kept.
         let alone = alone.and_then(|around| Some((around.list.clone()?, around)));
         if let Some((list, around)) = alone {
             left.stand_at(&around);
@@ -297,12 +298,12 @@ impl Slots {
         there.is_some_and(|there| std::ptr::eq(there, &raw const **entry))
     }
 
-    /// Returns the number of slots that fit in.
+    /// Returns how many slots the list can have before [`tidy`](Self::tidy) must make room.
     fn room(&self) -> usize {
         (self.numbers.len() / 2).max(FEW)
     }
 
-    /// Removes the empty slots, and doubles the room if few are empty.
+    /// Removes the empty slots. Doubles the room if the other slots need more than half of it.
     fn tidy(&mut self) {
         let room = self.room();
         self.all.retain(|slot| !matches!(slot, Slot::Empty));
@@ -415,7 +416,7 @@ fn shard(root: Root) -> MutexGuard<'static, Tasks> {
     ROOTS[shard].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The ids of tasks count up: one multiplication spreads them.
+/// The ids of tasks are consecutive numbers, which one multiplication spreads.
 type RandomNumbers = BuildHasherDefault<Spread>;
 
 #[derive(Default)]

@@ -11,32 +11,33 @@
 //! ```
 //!
 //! The rules follow. A context is *given up* once it is dropped, its close has been called, or its
-//! body is over. *Detached* means that the exit runs in the background. An exit that waits for
-//! another one *begins* when that one has *ended*. The contexts that an exit waits for are
-//! determined when the exit is first polled, and again after each wait.
+//! body is over. *Detached* means that the exit runs in the background. If exit A waits for exit B,
+//! A *begins* when B has *ended*. The contexts that an exit waits for are determined when the exit
+//! is first polled, and again after each wait.
 //!
 //! - **a. Inside.** A context is inside the context whose code opened it, in its enter, its body or
 //!   its exit. `inside(&guard)` puts it inside the guard's context as well. When a context has
-//!   ended, what is still held or running in it is inside the context around.
-//! - **b.** An exit begins when everything inside its context that has been given up has ended. It
-//!   does not wait for what is still held. Exception: if an exit inside a context C gives C
-//!   up, the exit of C waits for nothing inside C, because the inner exit may be waiting for the
-//!   exit of C.
-//! - **c. Side by side.** *Code* is the exit that is running, or else the task. Enters and bodies
-//!   belong to the code that polls them. A guard's exit waits for each younger, detached context
-//!   that the same code gave up before the guard. When an exit that this code gave up or awaited
-//!   has ended, the contexts that this exit gave up and that still run take its place. Only
-//!   contexts count that are inside every context that the guard is inside of.
+//!   ended, the contexts that are still held or running inside it are inside the context around it.
+//! - **b.** An exit begins when all contexts inside its context that have been given up have ended.
+//!   It does not wait for contexts that are still held. Exception: if an exit inside a context C
+//!   gives C up, the exit of C waits for nothing inside C, because the inner exit may be waiting
+//!   for the exit of C.
+//! - **c. Side by side.** *Code* means the innermost exit that is running, or the task if no exit
+//!   is running. Enters and bodies belong to the code that polls them. A guard's exit waits for
+//!   each younger, detached context that the same code gave up before the guard. When an exit that
+//!   this code gave up or awaited has ended, the contexts that this exit gave up and that still run
+//!   take its place. Only contexts count that are inside every context that the guard is inside of.
 //! - **d.** X is *younger* than Y if X was opened later than Y. If X is inside contexts that are
-//!   not around Y, the outermost of them must also have been opened later than Y. So seen from
-//!   outside, what is inside a context has the age of that context, even when that context has
-//!   ended. By `inside`, there may be several ways from X outwards: then the youngest age counts.
-//! - **e. Let go.** Nobody waits for an independent context, nor for what it leaves behind, and it
-//!   waits only for what is inside it. If a time limit cuts an exit off, nobody waits for the
-//!   contexts that this exit had opened.
-//! - **f.** A stack is code that closes its entries from the last to the first, each when
-//!   everything that the entries above have given up has ended. Executors other than tokio have no
-//!   tasks to tell apart: there, rule c holds only inside contexts.
+//!   not around Y, the outermost of them must also have been opened later than Y. So, seen from
+//!   outside a context, everything inside it has the age of that context, even after that context
+//!   has ended. Because of `inside(&guard)`, several ways may lead from X outwards. Then the
+//!   youngest age counts.
+//! - **e. Let go.** Nobody waits for an independent context, nor for the contexts that it leaves
+//!   behind. An independent context itself waits only for the contexts inside it. If a time limit
+//!   or an operator cuts an exit off, nobody waits for the contexts that this exit had opened.
+//! - **f.** A stack is code that closes its entries from the last to the first. It closes an entry
+//!   when everything that the entries above have given up has ended. Executors other than tokio
+//!   have no tasks to tell apart: there, rule c holds only inside contexts.
 //! - **g.** If the exit of A waits for B by code of the user, and B waits for A by these rules,
 //!   both wait for ever, as nested blocks would. A long wait is reported, by name.
 //!
@@ -49,8 +50,8 @@
 //! - [`node`] is a context, with the contexts inside it that have been given up (rules a, b, e).
 //! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old a context is
 //!   (rule d).
-//! - A [`Place`] is a context's own part of this state, and [`known`] the part that it has once it
-//!   has waited. A context that never waits has no state.
+//! - A [`Place`] is a context's own part of this state. Most of it is in [`known`], and exists only
+//!   once the context has waited. A context that never waits has no state.
 
 mod age;
 mod entry;
@@ -91,13 +92,14 @@ pub(crate) struct Place {
 /// How a context is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// By code that polls the context together with its body.
+    /// The code that holds the context polls it together with its body.
     With,
-    /// Between polls as well, by a holder that keeps the order among its parts.
+    /// The context is held between polls as well, by a holder that keeps the order among its parts.
     Part,
-    /// Between polls as well, side by side with others (rule c).
+    /// The context is held between polls as well, side by side with others (rule c).
     Guard,
-    /// Not held: a stand-in, which polls a part of the code of another place.
+    /// Nobody holds a context by this place: it is a stand-in, which polls a part of the code of
+    /// another place.
     StandIn,
 }
 
@@ -152,7 +154,7 @@ impl Place {
     }
 
     /// Begins a poll. Until the result drops, all contexts that this thread opens are inside this
-    /// one.
+    /// context.
     #[inline]
     pub(crate) fn poll(&mut self, part: Polled) -> Polling<'_> {
         let poll = match &self.known {
@@ -423,7 +425,8 @@ pub(crate) fn put_inside_of(home: Home) -> bool {
     here::home().is_none_or(|node| node.put_inside_of(home.0))
 }
 
-/// The beginning of an exit that has a time limit.
+/// The moment at which an exit began. If the exit is cut off, the contexts that were opened later
+/// are let go (rule e).
 #[derive(Clone, Copy)]
 pub(crate) struct Begin(Number);
 

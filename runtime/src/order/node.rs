@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::list::List;
 use crate::roster::Around;
 
-/// A context that others refer to. The node lives as long as one of them refers to it.
+/// A context that others refer to. The node lives as long as anything refers to it.
 ///
 /// Locks are taken from the inside outwards: first the lock of a context, then the lock of a
 /// context around it.
@@ -34,7 +34,7 @@ struct State {
     /// The exit whose code gave this context up.
     given_up_in: Option<Arc<Node>>,
     is_independent: bool,
-    /// When the exit began, if a time limit cut it off.
+    /// When the exit began, if it was cut off.
     cut: Option<Number>,
     /// `true` once the context has ended. The contexts that were inside it are then inside its
     /// homes.
@@ -73,7 +73,7 @@ impl Homes {
         self.seen().map(|(place, _)| place)
     }
 
-    /// Returns the places, with the age as seen from each.
+    /// Returns the same [`places`](Self::places), with the age as seen from each.
     fn seen(&self) -> impl Iterator<Item = (Option<&Arc<Node>>, Age)> {
         let also = self.also.iter().map(|(home, age)| (Some(home), *age));
         iter::once((self.first.as_ref(), self.age)).chain(also)
@@ -237,7 +237,7 @@ impl Node {
     }
 
     /// Returns `true` if this context is inside every context that the other one is inside of, and
-    /// is younger as seen from at least one of these places.
+    /// is the younger one, as seen from the root or from at least one home of the other one.
     pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
         loop {
             let others = other.where_it_is();
@@ -354,7 +354,8 @@ impl Node {
         state.inside.values().next().cloned()
     }
 
-    /// Returns such a context for an enter that has failed. Late contexts do not count.
+    /// As [`first_inside`](Self::first_inside), for an enter that has failed. A context whose own
+    /// enter exceeded a time limit does not count.
     pub(super) fn first_inside_in_time(&self) -> Option<Arc<Entry>> {
         let state = self.lock();
         let mut inside = state.inside.values();

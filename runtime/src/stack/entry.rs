@@ -64,7 +64,8 @@ impl<E, D> Exit<E, D> {
     }
 }
 
-/// How an entry's future beside the body ended the body. The conversion of the error is user code.
+/// How an entry's future beside the body ended the body. The function `convert` runs code of the
+/// user.
 pub(super) struct EntryEnd {
     end: End<BodyError>,
     convert: fn(BodyError) -> BodyError,
@@ -88,8 +89,8 @@ type Slot<E, D> = (u64, Option<AnyEntry<E, D>>);
 
 /// The entries of a stack, by ascending numbers.
 ///
-/// An entry that is taken leaves a gap behind. The gaps close when more than half of the list is
-/// gaps. So it takes amortized logarithmic time to take an entry, in any order.
+/// An entry that is taken leaves a gap in the list. When more than half of the list is gaps, all
+/// gaps are removed. So it takes amortized logarithmic time to take an entry, in any order.
 pub(super) struct Entries<E, D> {
     /// In the order of the numbers. The last slot is never empty.
     list: Vec<Slot<E, D>>,

@@ -10,8 +10,9 @@ use crate::exchange::Loan;
 use super::ExitStack;
 use super::entry::Released;
 
-/// A value that an [`ExitStack`] has entered or adopted. The lease dereferences to the value, and
-/// gives the value back when the lease drops. A stack cannot exit while a lease exists.
+/// The value of a context that an [`ExitStack`] has entered, or a value that it has adopted. The
+/// lease dereferences to the value, and gives the value back when the lease drops. A stack cannot
+/// exit while a lease exists.
 ///
 /// A lease that is forgotten (`mem::forget`) never gives its value back. Its context then cannot
 /// exit, which is [reported](crate::report::Kind::NotRun). The other contexts exit.
@@ -74,7 +75,8 @@ impl<'s, V, E> Lease<'s, V, E> {
     /// # Errors
     ///
     /// The exit's error. If the future [beside](crate::guide::beside) the body of this context
-    /// ended the body before, the exit sees the error of that future, and this method returns it.
+    /// ended the body before, the exit sees the error of that future, and this method returns that
+    /// error.
     ///
     /// # Panics
     ///

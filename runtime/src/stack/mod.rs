@@ -102,8 +102,8 @@ where
     D: Verdict,
 {
     shared: Arc<Shared<E, D>>,
-    /// `true` for the value of a scope, where the scope polls what runs beside the body. For other
-    /// stacks, tasks poll it.
+    /// `true` for the stack of a scope. The scope polls the futures beside the body. For any other
+    /// stack, tasks poll these futures.
     is_scoped: bool,
 }
 
@@ -121,8 +121,8 @@ struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
-    /// Returns the end of the body by a future beside it, and the number of the topmost entry whose
-    /// future has ended the body.
+    /// Returns how a future beside the body has ended the body, and the number of that future's
+    /// entry. If several futures have ended the body, the topmost entry counts.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
         let end = entries
@@ -387,7 +387,7 @@ where
                 return Poll::Pending;
             }
             let Some((number, end)) = shared.take_end() else {
-                // The entry is being released.
+                // The entry was released meanwhile, and its release takes the end.
                 return Poll::Pending;
             };
             let dropped = catch_unwind(AssertUnwindSafe(|| running.set(None)));
@@ -580,7 +580,7 @@ where
     /// Moves all entries to a new stack, and leaves this one empty. Nothing runs.
     ///
     /// The new stack is a value like any other. If a function holds both stacks side by side, they
-    /// drop as Rust's locals do.
+    /// drop in the order in which Rust drops locals.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -603,7 +603,7 @@ where
         let new = Self::empty(self.is_scoped);
         let mut taken = mem::replace(self, new);
         taken.hand_scope_to(self);
-        // From here on, no scope polls what runs beside the body of this stack.
+        // From here on, tasks poll the futures beside the body of this stack, and no scope does.
         taken.is_scoped = false;
         taken.shared.drivers.spawn();
         taken
@@ -756,7 +756,7 @@ where
         }
     }
 
-    /// Replaces the result if the future beside the body ended the body before.
+    /// Replaces the result if a future beside the body had already ended the body.
     fn ended_from_beside<R>(&self, body: Body<R, E>) -> Body<R, E> {
         if self.is_scoped || !self.shared.drivers.is_used() {
             return body;

@@ -88,7 +88,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
     /// Ends a stack without entries, after a body that ended with this outcome.
     pub(super) fn dissolve(&mut self, outcome: &Outcome) {
         self.place.watch().end_body(outcome);
-        self.is_over();
+        self.be_over();
     }
 
     /// Continues the exit: waits for its turn, and then exits the entries.
@@ -112,12 +112,12 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
             self.place.waits_in_exit(NAME);
             return Poll::Pending;
         }
-        self.is_over();
+        self.be_over();
         Poll::Ready(mem::take(&mut self.exits.unwound))
     }
 
     /// Records that the stack has exited. This ends all waits for it.
-    fn is_over(&mut self) {
+    fn be_over(&mut self) {
         self.stage = Stage::Over;
         self.place.watch().exited(false);
         self.leave();
@@ -197,8 +197,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Rest<E, D> {
     }
 }
 
-/// Exits all entries in reverse order, as nested contexts would exit. No panic of user code on the
-/// way, not even in a `Drop`, keeps an entry from its turn.
+/// Exits all entries in reverse order, as nested contexts would exit. Each entry gets its turn,
+/// even if user code panics on the way, for instance in a `Drop`.
 ///
 /// If an entry's future beside the body ended the body, the entries above see a cancelled body. The
 /// futures of the lower entries go on meanwhile.
@@ -208,7 +208,7 @@ struct Exits<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The number of the entry whose future beside the body ended the body.
     ended_by: Option<u64>,
     unwound: Unwound<E, D>,
-    /// `true` once the caller has gone away. Exits that begin later see a body that was dropped.
+    /// `true` once the caller has gone away. Exits that begin later see [`Outcome::Cancelled`].
     is_abandoned: bool,
     step: Step<E, D>,
 }
@@ -306,8 +306,8 @@ fn replace(context: &'static str, outcome: &mut Outcome, new: Outcome) {
     drop_quietly(context, mem::replace(outcome, new));
 }
 
-/// The errors, panic and verdict that the exits of a stack leave for the caller. If the caller has
-/// not taken them when this drops, they are reported.
+/// The errors, panic and verdict that the exits of a stack leave for the caller. If this drops
+/// before the caller has taken them, the errors and the panic are reported.
 pub(super) struct Unwound<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The errors of exits that failed since the last suppression, in order.
     errors: Vec<(Failing, Arc<E>)>,

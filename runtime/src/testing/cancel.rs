@@ -7,10 +7,11 @@ use super::polled::{Moment, Polled};
 use super::run::{Raw, Run, checked};
 use crate::report::Tap;
 
-/// Runs the program again and again, dropped at every moment between two of its polls, until a run
-/// ends by itself. The first moment is before the first poll. Each await that waits adds two: when
-/// it begins to wait, and when it has been woken but not polled. After each run, waits until no
-/// exit is running in the background, and calls the check. Returns the number of runs.
+/// Runs the program again and again, and drops it each time at another moment between two of its
+/// polls, until a run ends by itself. The first moment is before the first poll. Each await that
+/// waits adds two moments: when the program begins to wait, and when it has been woken but not
+/// polled. After each run, waits until no exit is running in the background, and calls the check.
+/// Returns the number of runs.
 ///
 /// ```
 /// # use async_context_manager::{contexts::ready, prelude::*, testing::cancel_everywhere};
@@ -27,9 +28,8 @@ use crate::report::Tap;
 ///
 /// # Panics
 ///
-/// If the check or the program panics. Stderr first shows which run it was: [`cancel_after`] or
-/// [`cancel_woken_after`] repeats that run alone. Also if the program does not end: see [the
-/// module](super#panics).
+/// If the check or the program panics, or if the program [does not end](super#panics). Stderr first
+/// shows the call that repeats this run alone, of [`cancel_after`] or [`cancel_woken_after`].
 pub async fn cancel_everywhere<F: Future>(
     mut program: impl FnMut() -> F,
     mut check: impl FnMut(&Run<F::Output>),
@@ -71,8 +71,8 @@ pub async fn cancel_everywhere<F: Future>(
 ///
 /// # Panics
 ///
-/// If the future panics. The panic goes on after the exits have run. Also if the future does not
-/// end: see [the module](super#panics).
+/// If the future panics, or if it [does not end](super#panics). A panic of the future goes on after
+/// the exits have run.
 pub async fn cancel_after<F: Future>(polls: usize, future: F) -> Run<F::Output> {
     run(future, Moment::After(polls), |_| {}).await.resuming()
 }

@@ -13,8 +13,8 @@ use super::cancel::run;
 use super::polled::Moment;
 use super::run::{Run, checked};
 
-/// Something that goes wrong in a run: see [`inject`]. Each run numbers the points that a program
-/// reaches from 1, and its polls as well.
+/// Something that goes wrong in a run: see [`inject`]. In each run, the [points](Faults::point)
+/// that the program reaches are numbered from 1. Its polls are counted in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The point with this number fails.
@@ -64,7 +64,7 @@ impl Faults {
         }
     }
 
-    /// Marks a place where something can go wrong: put it before an await, or after it.
+    /// Marks a place where something can go wrong. Put this call before an await, or after it.
     ///
     /// `name` appears in the messages.
     ///
@@ -93,8 +93,8 @@ impl Faults {
     /// [`inject_everywhere`] ends the body at each moment at which a future beside the body can do
     /// so, with an error and with a panic.
     ///
-    /// In `with`, the future is polled whenever the body is. Under a guard it is polled once,
-    /// because nothing wakes it there.
+    /// In `with`, the future is polled whenever the body is polled. Under a guard the future is
+    /// polled once, because nothing wakes it there.
     ///
     /// ```
     /// use async_context_manager::testing::{Faults, Injected, inject_everywhere};
@@ -235,9 +235,8 @@ impl Error for Injected {}
 ///
 /// # Panics
 ///
-/// If the check panics. Stderr first shows which run it was: [`inject`] repeats that run alone. The
-/// program's own panics are a part of the run. Also if the program does not end: see [the
-/// module](super#panics).
+/// If the check panics, or if the program [does not end](super#panics). Stderr first shows the call
+/// of [`inject`] that repeats this run alone. The program's own panics are a part of the run.
 pub async fn inject_everywhere<F: Future>(
     mut program: impl FnMut(Faults) -> F,
     mut check: impl FnMut(&Run<F::Output>),
@@ -276,8 +275,7 @@ pub async fn inject_everywhere<F: Future>(
 ///
 /// # Panics
 ///
-/// If the program does not end: see [the module](super#panics). The program's own panics are a part
-/// of the run.
+/// If the program [does not end](super#panics). The program's own panics are a part of the run.
 pub async fn inject<F: Future>(
     faults: &[Fault],
     program: impl FnOnce(Faults) -> F,

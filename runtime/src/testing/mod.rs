@@ -49,7 +49,8 @@
 //! [`cancel_everywhere`] also drops the program while that future waits, when it has been woken,
 //! and when it has ended. [`inject_everywhere`] lets that future fail, and panic, at each
 //! [`point`](Faults::point) that it reaches. [`Faults::beside`] is a future that reaches a point at
-//! each of its polls. If it runs beside a body, the body is ended at every moment.
+//! each of its polls. If this future runs beside a body, the runs end that body at each of these
+//! polls.
 //!
 //! Under a guard, a task polls the future beside the body. There the program is dropped only
 //! between its own polls.
@@ -66,7 +67,8 @@
 //!
 //! A program that does not end does not block the test for ever. All these functions panic in three
 //! cases: a program has not ended after 5,000 polls, nothing has woken it for a minute of real
-//! time, or its exits have not ended a minute after it. [`set_patience`] changes that minute.
+//! time, or its exits have not ended a minute after the program has gone. [`set_patience`] changes
+//! that minute.
 
 mod cancel;
 mod inject;

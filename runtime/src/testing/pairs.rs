@@ -80,8 +80,8 @@ impl<A, B> PairRun<A, B> {
 ///
 /// # Panics
 ///
-/// If the check or a program panics. Stderr first shows which run it was: [`cancel_pair_after`]
-/// repeats that run alone. Also if a program does not end: see [the module](super#panics).
+/// If the check or a program panics, or if a program [does not end](super#panics). Stderr first
+/// shows the call of [`cancel_pair_after`] that repeats this run alone.
 pub async fn cancel_pairs<A: Future, B: Future>(
     mut programs: impl FnMut() -> (A, B),
     mut check: impl FnMut(&PairRun<A::Output, B::Output>),
@@ -111,8 +111,8 @@ pub async fn cancel_pairs<A: Future, B: Future>(
 ///
 /// # Panics
 ///
-/// If a program panics. The panic goes on after the other program has gone and the exits have run.
-/// Also if a program does not end: see [the module](super#panics).
+/// If a program panics, or if a program [does not end](super#panics). A panic of a program goes on
+/// after the other program has gone and the exits have run.
 pub async fn cancel_pair_after<A: Future, B: Future>(
     polls: (usize, usize),
     programs: (A, B),

@@ -16,8 +16,8 @@ use crate::fallback;
 static LIMIT: AtomicU64 = AtomicU64::new(60_000);
 
 /// Sets how long the functions of this module wait, in real time, for a program that nothing wakes,
-/// and for exits in the background. The time is a minute unless this function is called. It holds
-/// for the whole process.
+/// and for exits in the background. The time is a minute unless this function is called. The
+/// setting is for the whole process.
 ///
 /// Use it for a program that hangs on purpose, or that waits for something slower.
 ///
@@ -53,7 +53,8 @@ impl Patience {
         self.since = Instant::now();
     }
 
-    /// Returns the limit once it is over. Until then, wakes the task at the end of the limit.
+    /// Returns the limit once the time is over. Until then, makes sure that the task is woken when
+    /// the time is over.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Option<Duration> {
         while self.alarm.as_mut()?.as_mut().poll(cx).is_ready() {
             let left = self.limit.saturating_sub(self.since.elapsed());

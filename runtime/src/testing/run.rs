@@ -164,8 +164,8 @@ impl<T> Raw<T> {
     }
 }
 
-/// Runs a program, and checks the run. If either panics, writes `repeat` to stderr: the call that
-/// makes the same run alone.
+/// Runs a program, and checks the run. If the program or the check panics, writes `repeat` to
+/// stderr: the call that makes the same run alone.
 pub(super) async fn checked<R>(
     repeat: impl Fn() -> String,
     run: impl Future<Output = R>,
