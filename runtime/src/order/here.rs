@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 
 use tokio::runtime::Handle;
@@ -16,10 +15,6 @@ use tokio::task;
 use super::age::Number;
 use super::list::List;
 use super::node::Node;
-
-/// `true` once a context was given up inside another one outside tokio. In most programs it stays
-/// `false`.
-static IS_OUTSIDE_OF_TOKIO: AtomicBool = AtomicBool::new(false);
 
 /// How many contexts are polling in this thread, and which of them are exits.
 #[derive(Debug, Clone, Copy)]
@@ -256,9 +251,6 @@ fn outermost(make_node: bool) -> Option<Arc<Node>> {
     if !is_in_a_context() {
         return None;
     }
-    if make_node {
-        IS_OUTSIDE_OF_TOKIO.store(true, Ordering::Relaxed);
-    }
     node_at(1, make_node)
 }
 
@@ -333,6 +325,7 @@ impl Root {
 }
 
 /// Returns `true` if an exit is polling here.
+#[inline]
 pub(super) fn is_in_an_exit() -> bool {
     Depths::here().exit != 0
 }
@@ -341,5 +334,5 @@ pub(super) fn is_in_an_exit() -> bool {
 /// wait for the contexts inside it.
 #[inline]
 pub(super) fn may_have_to_wait() -> bool {
-    Depths::here().exit != 0 || List::is_in_a_task() || IS_OUTSIDE_OF_TOKIO.load(Ordering::Relaxed)
+    is_in_an_exit() || List::is_there()
 }

@@ -184,15 +184,18 @@ impl Known {
     /// Records that the body of a guard has ended, and that its exit may have to wait for others.
     #[cold]
     pub(super) fn end_body(&mut self, name: &'static str) {
-        if !self.is_detached {
+        if self.is_detached {
+            return;
+        }
+        if let Some(node) = &self.node {
+            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(node);
+        }
+        if List::is_there() {
             self.close_beside_others(name);
         }
     }
 
     fn close_beside_others(&mut self, name: &'static str) {
-        if let Some(node) = &self.node {
-            self.waits_for_what_is_inside = !here::is_in_an_exit_inside_of(node);
-        }
         let close = |list: &Arc<List>| {
             if list.is_empty() || self.node().is_independent() {
                 return None;

@@ -18,8 +18,8 @@ static ROOTS: LazyLock<[Mutex<Tasks>; 16]> = LazyLock::new(Default::default);
 
 type Tasks = HashMap<Root, Arc<List>, RandomNumbers>;
 
-/// The number of lists in [`ROOTS`]: while it is 0, no lock is taken.
-static IN_ROOTS: AtomicUsize = AtomicUsize::new(0);
+/// The number of lists. While it is 0, no guard has neighbours to wait for, and no lock is taken.
+static LISTS: AtomicUsize = AtomicUsize::new(0);
 
 /// The contexts that one exit, or one task outside all exits, has given up and that still run. The
 /// list lives as long as one of its entries, even if the exit has ended.
@@ -79,6 +79,7 @@ impl Slot {
 
 impl List {
     pub(super) fn new(root: Option<Root>) -> Arc<Self> {
+        LISTS.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             root,
             slots: Mutex::new(Slots {
@@ -90,9 +91,9 @@ impl List {
         })
     }
 
-    /// Returns `true` if a task has given up a context that still runs.
-    pub(super) fn is_in_a_task() -> bool {
-        IN_ROOTS.load(Ordering::Relaxed) != 0
+    /// Returns `true` if there is a list. The code that has a list sees it here, on any thread.
+    pub(super) fn is_there() -> bool {
+        LISTS.load(Ordering::Relaxed) != 0
     }
 
     /// Calls `look` with the list of a task, if the task has a list.
@@ -110,18 +111,13 @@ impl List {
             .is_some_and(|list| std::ptr::eq(&raw const **list, self));
         if is_listed && self.is_empty() {
             lists.remove(&root);
-            IN_ROOTS.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Calls `add` with the list of a task, which is made first if it does not exist.
     pub(super) fn at_task<T>(root: Root, add: impl FnOnce(&Arc<Self>) -> T) -> T {
         let mut lists = shard(root);
-        let list = lists.entry(root).or_insert_with(|| {
-            IN_ROOTS.fetch_add(1, Ordering::Relaxed);
-            Self::new(Some(root))
-        });
-        add(list)
+        add(lists.entry(root).or_insert_with(|| Self::new(Some(root))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
@@ -407,6 +403,12 @@ impl Slots {
             before = index;
         }
         None
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        LISTS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -79,6 +79,7 @@ use entry::Entry;
 use here::Code;
 pub(crate) use here::{Polled, Root};
 use known::Known;
+use list::List;
 use node::Node;
 
 /// The place of one context among the others.
@@ -355,6 +356,9 @@ pub(crate) fn has_this_exit_given_up_something() -> bool {
 }
 
 fn given_up_by_this_exit() -> Option<Arc<Entry>> {
+    if !List::is_there() {
+        return None;
+    }
     match here::code(false) {
         Code::Exit(exit) => exit.list(false)?.any(),
         Code::Outermost(_) | Code::Task(_) | Code::Unknown => None,

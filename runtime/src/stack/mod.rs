@@ -31,7 +31,7 @@ use crate::scope::{Inside, Live};
 use crate::settle::{Body, Owed};
 
 use entry::Entries;
-use unwind::Core;
+use unwind::{Core, Unwound};
 
 pub use lease::Lease;
 
@@ -752,7 +752,7 @@ where
             })
             .await;
             stack.shared.drivers.clear();
-            unwound.settle(owed)
+            Unwound::settle(unwound, owed.take())
         }
     }
 

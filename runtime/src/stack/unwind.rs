@@ -29,7 +29,7 @@ use crate::order::{self, Kind as Hold, Place, Polled};
 use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
 use crate::report::{self, Failing, Kind, drop_quietly};
-use crate::settle::{Body, Owed, unshare};
+use crate::settle::{Body, unshare};
 
 use super::entry::{AnyEntry, Exit, Exited};
 use super::{NAME, Shared};
@@ -59,7 +59,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
             exits: Exits {
                 outcome: Outcome::Completed,
                 ended_by: None,
-                unwound: Unwound::default(),
+                unwound: None,
                 is_abandoned: false,
                 step: Step::Next,
             },
@@ -80,7 +80,9 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
         self.place.end_body(NAME);
         self.place.watch().end_body(&outcome);
         self.stage = Stage::BodyOver;
-        self.exits.unwound.body = outcome.error().map(BodyError::share);
+        if let Some(error) = outcome.error() {
+            self.exits.unwound().body = Some(error.share());
+        }
         self.exits.outcome = outcome;
         self.exits.ended_by = ended_by;
     }
@@ -91,12 +93,13 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
         self.be_over();
     }
 
-    /// Continues the exit: waits for its turn, and then exits the entries.
+    /// Continues the exit: waits for its turn, and then exits the entries. Returns what the exits
+    /// leave for the caller, if there is anything.
     pub(super) fn poll_exit(
         &mut self,
         shared: &Shared<E, D>,
         cx: &mut Context<'_>,
-    ) -> Poll<Unwound<E, D>> {
+    ) -> Poll<Option<Box<Unwound<E, D>>>> {
         if self.stage == Stage::BodyOver {
             if poll_turn(NAME, &mut self.place, &mut self.turn, cx).is_pending() {
                 self.place.waits_in_exit(NAME);
@@ -113,7 +116,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
             return Poll::Pending;
         }
         self.be_over();
-        Poll::Ready(mem::take(&mut self.exits.unwound))
+        Poll::Ready(self.exits.unwound.take())
     }
 
     /// Records that the stack has exited. This ends all waits for it.
@@ -192,7 +195,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Rest<E, D> {
         drop(step);
         let entries = mem::take(&mut *lock(&self.0.entries));
         drop(entries);
-        let unwound = mem::take(&mut lock(&self.0.core).exits.unwound);
+        let unwound = lock(&self.0.core).exits.unwound.take();
         drop(unwound);
     }
 }
@@ -207,7 +210,8 @@ struct Exits<E: fmt::Debug + Send + Sync + 'static, D> {
     outcome: Outcome,
     /// The number of the entry whose future beside the body ended the body.
     ended_by: Option<u64>,
-    unwound: Unwound<E, D>,
+    /// Boxed, because most exits leave nothing for the caller.
+    unwound: Option<Box<Unwound<E, D>>>,
     /// `true` once the caller has gone away. Exits that begin later see [`Outcome::Cancelled`].
     is_abandoned: bool,
     step: Step<E, D>,
@@ -277,7 +281,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
         if drivers.is_used() {
             if let Some(end) = entry.take_end() {
                 let end = end.convert();
-                self.unwound.add_end(entry.name(), end, &mut self.outcome);
+                let unwound = self.unwound.get_or_insert_default();
+                unwound.add_end(entry.name(), end, &mut self.outcome);
             }
         }
         let is_above = self.ended_by.is_some_and(|by| number > by);
@@ -293,11 +298,20 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
         let mut seen = seen;
         let (ended, kind) = ended;
         let seen = seen.as_mut().unwrap_or(&mut self.outcome);
-        self.unwound.add(Failing::new(name, kind), ended, seen);
+        let is_well = matches!((&ended, &*seen), (Ok(Ok(_)), Outcome::Completed));
+        if !is_well {
+            let unwound = self.unwound.get_or_insert_default();
+            unwound.add(Failing::new(name, kind), ended, seen);
+        }
         if self.is_abandoned {
             replace(name, &mut self.outcome, Outcome::Cancelled);
-            self.unwound.report();
+            // Its drop reports everything, because no caller will get it.
+            self.unwound = None;
         }
+    }
+
+    fn unwound(&mut self) -> &mut Unwound<E, D> {
+        self.unwound.get_or_insert_default()
     }
 }
 
@@ -387,13 +401,22 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
         self.suppressed = Some(verdict);
     }
 
+    /// Returns the result of the caller.
     pub(super) fn settle<R>(
-        mut self,
-        owed: Owed<R, E>,
+        unwound: Option<Box<Self>>,
+        body: Body<R, E>,
     ) -> Result<D::Output<R>, StackFailure<R, E>> {
+        match (unwound, body) {
+            (None, Body::Completed(value)) => Ok(D::completed(value)),
+            (unwound, body) => unwound.unwrap_or_default().settle_trouble(body),
+        }
+    }
+
+    #[cold]
+    fn settle_trouble<R>(mut self, body: Body<R, E>) -> Result<D::Output<R>, StackFailure<R, E>> {
         if let Some((_, payload)) = self.panic.take() {
             // Everything else that went wrong is reported when `self` drops.
-            drop_quietly(NAME, owed.take());
+            drop_quietly(NAME, body);
             drop(self);
             resume_unwind(payload);
         }
@@ -410,7 +433,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Unwound<E, D> {
             .suppressed
             .take()
             .and_then(|verdict| verdict.suppressed());
-        match (owed.take(), suppressed) {
+        match (body, suppressed) {
             (Body::Panicked(payload), _) => resume_unwind(payload),
             (body, Some(output)) => {
                 drop_quietly(NAME, body);
@@ -440,9 +463,9 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Default for Unwound<E, D> {
     }
 }
 
-impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
-    /// Reports everything, because no caller will get it.
-    fn report(&mut self) {
+/// Reports everything, because no caller will get it.
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
+    fn drop(&mut self) {
         if let Some(error) = self.body.take() {
             report::body_error(NAME, error);
         }
@@ -452,11 +475,5 @@ impl<E: fmt::Debug + Send + Sync + 'static, D> Unwound<E, D> {
         if let Some((name, payload)) = self.panic.take() {
             report::panic(name, Kind::Panicked, payload);
         }
-    }
-}
-
-impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Unwound<E, D> {
-    fn drop(&mut self) {
-        self.report();
     }
 }
