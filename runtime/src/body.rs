@@ -6,8 +6,8 @@ use std::future::Future;
 /// [`with_local`](crate::AsyncContextExt::with_local) takes it.
 /// Implemented for every `F: AsyncFnOnce(T) -> R`.
 #[diagnostic::on_unimplemented(
-    message = "a body is an `async` closure that gives a `Result` with the error of the context",
-    label = "takes such a body",
+    message = "a body is an `async` closure that returns a `Result` with the error of the context",
+    label = "expects a body: an `async` closure",
     note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
 )]
 pub trait Body<T, R>: AsyncFnOnce(T) -> R + FnOnce(T) -> Self::Future {
@@ -47,8 +47,8 @@ where
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "a body is an `async` closure that gives a `Result` with the error of the context",
-    label = "takes such a body",
+    message = "a body is an `async` closure that returns a `Result` with the error of the context",
+    label = "expects a body: an `async` closure",
     note = "write `async |value|` and a block; `.err_into::<Error>()` changes the error of the context"
 )]
 pub trait SendBody<T, R>: Send + Body<T, R, Future: Send> {}
@@ -82,8 +82,8 @@ impl<F, T, R> SendBody<T, R> for F where F: Send + Body<T, R, Future: Send> {}
 /// ```
 #[cfg(feature = "stream")]
 #[diagnostic::on_unimplemented(
-    message = "the body of a stream is an `async` closure that gives a `Result` with the error of the context",
-    label = "takes such a body",
+    message = "the body of a stream is an `async` closure that returns a `Result` with the error of the context",
+    label = "expects a body: an `async` closure",
     note = "write `async |value, items|` and a block that ends with `Ok(())`; `.err_into::<Error>()` changes the error of the context"
 )]
 pub trait StreamBody<V, I, R>: AsyncFnOnce(V, I) -> R + FnOnce(V, I) -> Self::Future {
@@ -130,8 +130,8 @@ where
 /// ```
 #[cfg(feature = "stream")]
 #[diagnostic::on_unimplemented(
-    message = "the body of a stream is an `async` closure that gives a `Result` with the error of the context",
-    label = "takes such a body",
+    message = "the body of a stream is an `async` closure that returns a `Result` with the error of the context",
+    label = "expects a body: an `async` closure",
     note = "write `async |value, items|` and a block that ends with `Ok(())`; `.err_into::<Error>()` changes the error of the context"
 )]
 pub trait SendStreamBody<V, I, R>: Send + StreamBody<V, I, R, Future: Send> {}

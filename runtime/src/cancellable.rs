@@ -41,8 +41,7 @@ pin_project! {
         #[pin]
         future: Option<F>,
         poll: fn(Pin<&mut F>, &mut Context<'_>) -> Poll<T>,
-        // Dropped after the future, so that the context may be given up even while the future
-        // drops.
+        // The mark drops after the future: while the future drops, a caller may still give up.
         mark: Option<Mark<'l, V>>,
     }
 }

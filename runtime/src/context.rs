@@ -160,9 +160,9 @@ pub trait AsyncContext: Sized + Send {
     /// heartbeats, or watches for a signal. The crate calls this method once, after an enter that
     /// succeeded. A context with nothing to run beside its body omits this method.
     ///
-    /// The caller's task polls the future together with the body, from the end of enter to the
-    /// beginning of exit. Then the future is dropped. See the guide: [what runs beside the
-    /// body](crate::guide::beside).
+    /// The future is polled from the end of enter to the beginning of exit, and is then dropped. In
+    /// a `with`, the caller's task polls it together with the body. Under a guard, a task of its
+    /// own does. See the guide: [what runs beside the body](crate::guide::beside).
     ///
     /// ```
     /// use async_context_manager::prelude::*;

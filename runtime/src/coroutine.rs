@@ -384,10 +384,10 @@ fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     drop_quietly(name, parts.code.slot().take());
     drop_quietly(name, state);
     drop(polling);
-    // Told only now: as the code dropped, a part of the context may have gone on alone in the
-    // background. Then that part tells how the context ends.
+    // The observer is told only now. While the code dropped, a part of the context may have been
+    // handed over alone. Then this call tells nothing, and that part tells how the context ends.
     place.watch().dropped(is_over);
-    // The error drops last, because its last share must not drop with the code.
+    // The error drops last, so that a panic in its drop can't meet a panic in the drop of the code.
     if let Some(error) = owed {
         drop_quietly(name, error);
     }
@@ -516,7 +516,7 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         (state.place, slot, companion)
     }
 
-    /// Ends the body. The exit runs once [`poll_exit`](Self::poll_exit) polls it.
+    /// Ends the body. The exit runs when [`poll_exit`](Self::poll_exit) polls it.
     #[inline]
     pub(crate) fn end_body(&mut self, outcome: Outcome) {
         let state = self.state();

@@ -538,8 +538,7 @@ where
             Ended::GivenUp(kind) => {
                 if let Some(begin) = self.begin.take() {
                     self.coroutine.place().cut_off(begin);
-                    // An observer sees the same as if a limit of its own had cut the exit off: the
-                    // exit has failed.
+                    // An observer sees a failed exit, as if the exit's own limit had cut it off.
                     self.coroutine.place().watch().exited(true);
                 }
                 report::plain(name, kind);

@@ -1,5 +1,5 @@
-//! The future beside a body that the crate does not poll. For instance, the body of a guard is the
-//! caller's own code.
+//! The future beside a body, if the crate does not poll that body itself. For instance, the body of
+//! a guard is the caller's own code.
 //!
 //! A [`Driver`] polls that future. The driver is a task of the runtime, or is polled by the code of
 //! a stack or a `join` that holds many such contexts. The context's coroutine passes between the
@@ -287,8 +287,8 @@ where
         self.is_accompanied().then(|| self.part_from_driver())
     }
 
-    /// Replaces the coroutine by a new one, which keeps the place of the context in the order. The
-    /// exit of the new coroutine takes the original coroutine back.
+    /// Replaces the coroutine by a new one, which keeps the place of the context in the order. When
+    /// the new coroutine exits, it takes the original one from the driver, and runs its exit.
     #[cold]
     fn part_from_driver(&mut self) -> (Driver, Arc<Ended>) {
         let mut driver = None;

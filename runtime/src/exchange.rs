@@ -10,7 +10,8 @@
 //! | `Closing` | `Over` | the poll, [`Running`] | the code has returned, or panicked |
 //! | any other | `OverEarly` | the poll, [`Running`] | the code has returned, or panicked, before it took the value |
 //!
-//! A context that is given up stays in its stage. The background drives it on from there.
+//! A context that is given up in its body goes to `BodyOver` at once, with the outcome `Cancelled`.
+//! In any other stage it stays where it is, and the background drives it on from there.
 //!
 //! A future may run *beside* the body, from the yield to the beginning of exit. The future is a
 //! part of the code. It begins in the poll in which the code yields, and the holder polls it from
@@ -447,8 +448,8 @@ impl Life {
         self.is_limited.load(Ordering::Acquire)
     }
 
-    /// Records that exit exceeded its limit and was dropped. The error that stands for this is
-    /// reported as a timeout, whatever its type is.
+    /// Records that exit exceeded its limit and was dropped. The error of exit is then reported as
+    /// a timeout, whatever its type is.
     pub(crate) fn cut_off(&self) {
         self.is_cut_off.store(true, Ordering::Release);
     }
@@ -573,7 +574,8 @@ impl<V> Loan<V> {
 
 /// While a mark exists, a caller that gives up drops the context at once.
 ///
-/// The mark borrows the exchange, so that a forgotten mark does not keep the outcome alive.
+/// The mark borrows the exchange. If it held an `Arc`, a mark that is forgotten by `mem::forget`
+/// would keep the exchange alive, with its share in the body's error.
 pub(crate) struct Mark<'x, V>(&'x Exchange<V>);
 
 impl<'x, V> Mark<'x, V> {

@@ -92,7 +92,7 @@ pub trait AsyncContextExt: AsyncContext {
     where
         Self: 'static, // a context that borrows is for `with_scoped`
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // one that is not `Send` is for `with_local`
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // a body that is not `Send`: use `with_local`
     {
         scope::run(self, Live::new_inside, body, Failure::reporting)
     }
@@ -182,7 +182,7 @@ pub trait AsyncContextExt: AsyncContext {
     where
         Self: 'static, // a context that borrows is for `with_scoped`
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // one that is not `Send` is for `try_with_local`
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // a body that is not `Send`: use `try_with_local`
     {
         scope::run(self, Live::new_inside, body, |_, result| result)
     }
@@ -339,7 +339,7 @@ pub trait AsyncContextExt: AsyncContext {
                 &'a mut Self::Value,
                 &'i mut Items<T>,
                 Result<(), Self::Error>,
-            >, // one that is not `Send` is for `stream_local`
+            >, // a body that is not `Send`: use `stream_local`
     {
         stream::stream(self, body)
     }
@@ -424,7 +424,7 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl Future<Output = Result<<Self::Verdict as Verdict>::Output<R>, Self::Error>> + Send
     where
         R: Send,
-        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // one that is not `Send` is for `with_scoped_local`
+        F: for<'a> SendBody<&'a mut Self::Value, Result<R, Self::Error>>, // a body that is not `Send`: use `with_scoped_local`
     {
         scope::run(self, scope::scoped, body, Failure::reporting)
     }
@@ -495,7 +495,7 @@ pub trait AsyncContextExt: AsyncContext {
     ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
     where
         Self::Error: Into<E>,
-        E: fmt::Debug + Send + Sync + 'static, // a box is a `Box<dyn Error + Send + Sync>`
+        E: fmt::Debug + Send + Sync + 'static, // a boxed error must be `Box<dyn Error + Send + Sync>`
     {
         combine::err_into(self)
     }
@@ -835,8 +835,8 @@ pub trait AsyncContextExt: AsyncContext {
     /// task: once the exit of the guard has begun, it does not wait for a context that is still
     /// held.
     ///
-    /// A context may be put inside several guards. When the context of one of them has ended, the
-    /// contexts around that guard take its place.
+    /// A context may be put inside several guards. When the context of one of them has ended, this
+    /// context is inside the contexts around that guard.
     ///
     /// ```
     /// # use async_context_manager::{detached, prelude::*};
@@ -876,6 +876,6 @@ pub trait AsyncContextExt: AsyncContext {
 
 #[expect(
     clippy::needless_maybe_sized,
-    reason = "for what derefs to a slice, `[T]: Sized` would be missing as well, and our message with it"
+    reason = "without it, rustc says of a type that derefs to a slice that `[T]` is not `Sized`, and not our message"
 )]
 impl<C: AsyncContext + ?Sized> AsyncContextExt for C {}

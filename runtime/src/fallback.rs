@@ -30,8 +30,8 @@ thread_local! {
     static ARE_ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this exists, the exits of a stack that is polled in this thread go on alone, each with a
-/// time limit of its own.
+/// While this exists, each exit of a stack that is polled in this thread is handed over by itself,
+/// with a time limit of its own.
 pub(crate) struct EachAlone {
     before: bool,
 }

@@ -354,6 +354,14 @@ where
         }
     }
 
+    /// Returns the arguments, or `None` once the context was entered.
+    pub(crate) fn arguments(&self) -> Option<&A> {
+        match &self.0 {
+            Held::Arguments(arguments) => Some(arguments),
+            Held::Entered(_) => None,
+        }
+    }
+
     /// Enters the context by hand: `code` is the function's code with its arguments.
     ///
     /// ```
@@ -480,8 +488,8 @@ impl<A, V, E, D> fmt::Debug for Named<'_, A, V, E, D> {
     }
 }
 
-/// A coroutine that the user's calls of `enter` and `exit` drive, and not a `with` or a guard. The
-/// coroutine goes to the background only as a part of the context whose code makes these calls.
+/// A coroutine that the user's own calls of `enter` and `exit` drive. The coroutine goes to the
+/// background only as a part of the context whose code makes these calls.
 struct ByHand<F: Lends + ?Sized> {
     /// The lock is never taken. It makes this type `Sync`.
     coroutine: Mutex<Coroutine<F>>,

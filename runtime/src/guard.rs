@@ -54,8 +54,8 @@ use crate::settle::{Body, Owed, unshare};
 /// a guard begins when these have ended:
 ///
 /// - each context that has been given up and is inside the guard's context. A context is inside if
-///   the guard's enter opened it, or a part of the guard's body under [`Guard::run`], or if
-///   [`inside`](crate::AsyncContextExt::inside) put it there;
+///   the guard's enter opened it, if a part of the guard's body under [`Guard::run`] opened it, or
+///   if [`inside`](crate::AsyncContextExt::inside) put it there;
 /// - each younger context at the guard's side that the same code gave up before the guard, and that
 ///   closes in the background; and each younger context that the exit of such a context has left
 ///   behind. *Younger* means opened later. *The same code* is the same task, or the same exit.
@@ -239,9 +239,10 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Errors
     ///
-    /// The exit's error. If the other body has completed, but the future
-    /// [beside](crate::guide::beside) the guard's own body has failed, the error of that future
-    /// instead, unless the exit suppresses that error. The exit's error is then reported.
+    /// Usually the exit's error. If the other body has completed, but the future
+    /// [beside](crate::guide::beside) the guard's own body has failed, the error of that future. An
+    /// error of the exit is reported in that case. If the exit suppresses the error of the future,
+    /// there is no error.
     ///
     /// # Panics
     ///
@@ -250,9 +251,10 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// As [`Guard::exit`], unless `outcome` is [`Failed`](crate::Outcome::Failed). Then the error
-    /// belongs to the caller of the outer context, and that caller must not have to wait for an
-    /// exit in the background. So if the future is dropped, for instance by a
+    /// As [`Guard::exit`], unless `outcome` is [`Failed`](crate::Outcome::Failed). Then the exit
+    /// shares the error with the caller of the outer context. An exit in the background would keep
+    /// its share, and the caller could not get the error. So if the future is dropped, for instance
+    /// by a
     /// [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is given up and
     /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
     /// takes the future with it, and nothing is lost.

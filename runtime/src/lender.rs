@@ -64,8 +64,8 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// Returns the [`Part`] by which a part of the context is observed, even if that part goes on
-    /// alone.
+    /// Returns the handle by which a part of the context is observed as this context, even if the
+    /// part goes on alone.
     pub(crate) fn part(&self) -> &Part {
         &self.part
     }

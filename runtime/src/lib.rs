@@ -293,7 +293,7 @@ macro_rules! yield_ {
     ($($value:tt)*) => {
         ::core::compile_error!(
             "`yield_!` works only in the own code of a function under `#[async_context]`\n\
-             help: where the attribute is, no macro of yours may hold this; else put it above the function"
+             help: put the attribute above the function, or take this out of your own macro"
         )
     };
 }
@@ -337,7 +337,7 @@ macro_rules! cancellable {
     ($($future:tt)*) => {
         ::core::compile_error!(
             "`cancellable!` works only in the own code of a function under `#[async_context]`\n\
-             help: where the attribute is, no macro of yours may hold this; else put it above the function"
+             help: put the attribute above the function, or take this out of your own macro"
         )
     };
 }

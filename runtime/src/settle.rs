@@ -94,7 +94,7 @@ impl<R, E: fmt::Debug + Send + Sync + 'static> Owed<R, E> {
         self.body.take().expect("it is taken once")
     }
 
-    /// Returns the caller's result, by the table body × exit in the documentation of the crate.
+    /// Returns the caller's result, by the table body × exit on the guide's page `errors`.
     #[inline]
     pub(crate) fn settle<D: Verdict>(
         mut self,

@@ -212,7 +212,7 @@ where
     let slot = Arc::clone(&items.0);
     let run = scope::run(
         context,
-        // A stream is held between polls, beside other contexts, like a guard.
+        // A stream is held between polls, side by side with other contexts, like a guard.
         |context| Live::new(context, Hold::Guard),
         async move |value: &mut C::Value| body(value, &mut items).await,
         Failure::reporting,

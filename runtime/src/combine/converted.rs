@@ -16,8 +16,8 @@ pin_project! {
     /// Code whose errors `convert` turns into errors of the context: the error with which the code
     /// ends, and the error of the future beside the body, if that future ended the body.
     ///
-    /// `convert` may return an error unchanged, as its own `Err`. Such an error is reported,
-    /// because the caller already gets another error.
+    /// `convert` returns `Err(error)` if it can't convert. Such an error is reported, because the
+    /// caller already gets another error.
     pub(crate) struct Converted<V, F, M> {
         name: &'static str,
         #[pin]

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::combine::joined::Joined;
+use crate::combine::joined::{Joined, run};
 use crate::combine::members::{AnyMember, Member, Members};
 use crate::context::AsyncContext;
-use crate::driven::Drivers;
+use crate::generator::generator;
 
 /// Joins a tuple of up to eight contexts, or an array, into one context. The contexts enter and
 /// exit at the same time. The value is the tuple or array of their values. In Python, this is
@@ -97,13 +97,13 @@ mod sealed {
     pub trait Sealed {}
 }
 
-fn joined<M: Members>(members: M) -> Joined<M> {
-    Joined {
-        name: "async_context_manager::join",
-        members,
-        limit: usize::MAX,
-        drivers: Drivers::default(),
-    }
+fn joined<M: Members>(
+    members: M,
+) -> impl AsyncContext<Value = M::Value, Error = M::Error, Verdict = ()> {
+    let limit = usize::MAX;
+    generator("async_context_manager::join", move |lender| {
+        run(Joined { members, limit }, lender)
+    })
 }
 
 macro_rules! join_tuples {

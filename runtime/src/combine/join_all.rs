@@ -3,10 +3,10 @@
 use std::fmt;
 use std::future::Future;
 
-use crate::combine::joined::Joined;
+use crate::combine::joined::{Joined, run};
 use crate::combine::members::Member;
 use crate::context::AsyncContext;
-use crate::driven::Drivers;
+use crate::generator::Named;
 use crate::lender::Lender;
 use crate::outcome::Outcome;
 
@@ -43,13 +43,14 @@ where
     I: IntoIterator<Item: AsyncContext<Verdict = ()> + 'static>,
 {
     let members = contexts.into_iter().map(Member::beside_others);
-    JoinAll(Joined {
-        name: "async_context_manager::join_all",
+    let joined = Joined {
         members: members.collect(),
         limit: usize::MAX,
-        drivers: Drivers::default(),
-    })
+    };
+    JoinAll(Named::new(joined))
 }
+
+const NAME: &str = "async_context_manager::join_all";
 
 /// The context that [`join_all`] returns.
 ///
@@ -74,7 +75,15 @@ where
 /// # }
 /// ```
 #[must_use = "a context does nothing until it is used: call `with` or `guard` on it"]
-pub struct JoinAll<C: AsyncContext<Verdict = ()> + 'static>(Joined<Vec<Member<C>>>);
+pub struct JoinAll<C: AsyncContext<Verdict = ()> + 'static>(Code<C>);
+
+type Code<C> = Named<
+    'static,
+    Joined<Vec<Member<C>>>,
+    Vec<<C as AsyncContext>::Value>,
+    <C as AsyncContext>::Error,
+    (),
+>;
 
 impl<C: AsyncContext<Verdict = ()> + 'static> JoinAll<C> {
     /// Limits how many contexts are entered, or exited, at the same time; 0 counts as 1.
@@ -92,9 +101,14 @@ impl<C: AsyncContext<Verdict = ()> + 'static> JoinAll<C> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.0.limit = limit.max(1);
-        self
+    ///
+    /// # Panics
+    ///
+    /// If the contexts were entered before, by hand.
+    pub fn limit(self, limit: usize) -> Self {
+        let mut joined = self.0.into_arguments(NAME);
+        joined.limit = limit.max(1);
+        Self(Named::new(joined))
     }
 }
 
@@ -105,34 +119,36 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for JoinAll<C> {
     const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Vec<C::Value>, C::Error> {
-        self.0.enter().await
+        self.0.enter(NAME, run).await
     }
 
     async fn beside(&mut self) -> Result<(), C::Error> {
-        self.0.beside().await
+        self.0.beside(NAME).await
     }
 
     async fn exit(self, values: Vec<C::Value>, outcome: &Outcome) -> Result<(), C::Error> {
-        self.0.exit(values, outcome).await
+        self.0.exit(NAME, values, outcome).await
     }
 
     fn __name(&self) -> &'static str {
-        self.0.__name()
+        NAME
     }
 
     fn __coroutine(
         self,
         lender: Lender<Vec<C::Value>, C::Error>,
     ) -> impl Future<Output = Result<(), C::Error>> + Send {
-        self.0.__coroutine(lender)
+        run(self.0.into_arguments(NAME), lender)
     }
 }
 
 impl<C: AsyncContext<Verdict = ()> + 'static> fmt::Debug for JoinAll<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinAll")
-            .field("contexts", &self.0.members.len())
-            .field("limit", &self.0.limit)
-            .finish()
+        let mut debug = f.debug_struct("JoinAll");
+        if let Some(joined) = self.0.arguments() {
+            debug.field("contexts", &joined.members.len());
+            debug.field("limit", &joined.limit);
+        }
+        debug.finish()
     }
 }

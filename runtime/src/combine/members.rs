@@ -195,7 +195,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
 pub(crate) async fn enter_in_order<M: Members, V>(
     members: &mut M,
     drivers: &Drivers,
-    mark: Option<Mark<'_, V>>,
+    mark: Mark<'_, V>,
 ) -> Result<(), M::Error> {
     let mut members = members.each();
     let mut trouble = Trouble::new();
@@ -338,8 +338,8 @@ pub(crate) fn poll_beside<M: Members>(
     }
 }
 
-/// Returns the outcome that a context sees whose body ended with `outcome`, before `trouble`
-/// occurred in an exit inside that context.
+/// Returns the outcome that the exit of a context sees: the body ended with `outcome`, and after
+/// that the exits inside the context had `trouble`.
 pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     outcome: Outcome,
     trouble: &Trouble<E>,
@@ -364,9 +364,9 @@ pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,
     drivers: &Drivers,
-    mark: Option<Mark<'_, V>>,
+    mark: Mark<'_, V>,
 ) -> Result<(), M::Error> {
-    let mut mark = mark;
+    let mut mark = Some(mark);
     let mut trouble = Trouble::new();
     {
         let mut waiting = members.each().into_iter();

@@ -47,7 +47,7 @@ use crate::report::{Failing, Kind, drop_quietly};
 ///
 /// The body gets the list itself. If the body takes values out of the list, their exits cannot run,
 /// and that is [reported](crate::report::Kind::NotRun). If the body sorts the list, each exit gets
-/// the value that now stands in its place.
+/// the value that is then at its index.
 ///
 /// # Errors
 ///
@@ -86,8 +86,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AsyncContext for Vec<C> {
         trouble.settle_after(exits).map(|()| Vec::new())
     }
 
-    /// All contexts see an error of one of these futures as an error of the body. Code that calls
-    /// this method by hand does not learn which context's future has failed.
+    /// If the future of one member fails, all contexts see that error as an error of the body. Code
+    /// that calls this method by hand does not learn which member's future has failed.
     async fn beside(&mut self) -> Result<(), C::Error> {
         let mut running: Vec<_> = self
             .iter_mut()
@@ -177,7 +177,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [
 async fn run<M: Members>(members: M, lender: Lender<M::Value, M::Error>) -> Result<(), M::Error> {
     let drivers = Drivers::default();
     let mut members = LastFirst(members);
-    enter_in_order(&mut members.0, &drivers, Some(lender.mark())).await?;
+    enter_in_order(&mut members.0, &drivers, lender.mark()).await?;
     let (values, mut ended_by) = (members.0.lend(), None);
     let beside = |cx: &mut Context<'_>| poll_beside(&mut members.0, &drivers, &mut ended_by, cx);
     let (values, outcome) = lender.yield_beside_all(values, beside).await;

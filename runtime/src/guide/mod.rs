@@ -28,9 +28,9 @@
 //! | [For Python programmers](for_python) | every name of `contextlib`, and ours |
 //! | [For users of other crates](coming_from) | scopeguard, async-dropper, transaction closures |
 
-// A picture of a page is a file next to it. `cargo doc` copies no files, so the page contains the
-// picture: its `.uri.md` is the target of the link, and comes first. A test of the package `guide`
-// makes these files from the pictures.
+// Each picture is an SVG file next to its page. `cargo doc` does not copy that file. So the picture
+// is also a link target, in a `.uri.md` file that is included before the page. A test of the
+// package `guide` makes the `.uri.md` files from the pictures.
 
 #[doc = include_str!("why.md")]
 pub mod why {}

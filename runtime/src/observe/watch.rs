@@ -50,8 +50,8 @@ pub(crate) struct Extra {
 
 type Shared = Arc<Mutex<Watched>>;
 
-/// Watches a context for a part of it that may have to go on alone. The part has a coroutine of its
-/// own, but is the same context.
+/// Lets a part of a context, which may have to go on alone, be watched as that context. The part
+/// has a coroutine of its own.
 #[derive(Clone)]
 pub(crate) struct Part(Option<Shared>);
 

@@ -99,7 +99,7 @@ pub(super) enum Code {
     /// The exit of a context.
     Exit(Arc<Node>),
     Task(Root),
-    /// A task of another executor, inside this context: rule f.
+    /// A task of another executor. The node is the task's outermost context.
     Outermost(Arc<Node>),
     /// A task of another executor, outside all contexts.
     Unknown,
@@ -219,8 +219,8 @@ pub(super) fn code(make_node: bool) -> Code {
 }
 
 /// Returns `true` if this code is part of the exit of a context inside the node's context. That
-/// exit may then be waiting for the node's context (the exception of rule b). The context's place,
-/// which calls this, must hold exactly one reference to the node.
+/// exit may then be waiting for the node's context (the exception of rule b). Only the place that
+/// owns the node may call this, with one reference to the node.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = Depths::here().exit;
     // Each context inside refers to the node, directly or through others.

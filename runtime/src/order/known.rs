@@ -1,6 +1,6 @@
-//! What a context and the contexts around it must know about each other. Only a context that has
-//! waited, or that others refer to, has this state. A *home* of a context is a context that it is
-//! directly inside of.
+//! What a context and the contexts around it must know about each other. A context has this state
+//! if a poll of it has returned `Pending`, if it is a guard or a part that was entered, or if
+//! others refer to it. A *home* of a context is a context that it is directly inside of.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::list::List;
 use super::node::{self, Node};
 use super::{Kind, Turn};
 
-/// The state of a context that has waited, or that others refer to.
+/// The state that the head of this file describes.
 pub(super) struct Known {
     kind: Kind,
     /// Where the context was opened. `Some` once it may be given up.
@@ -125,8 +125,8 @@ impl Known {
             Some(_) => None,
             None => here::home(),
         };
-        // Must come after the call of `home`. That call may give the home its number, which must be
-        // the older one.
+        // The number is taken after the call of `home`, because that call may number the home,
+        // which must be older.
         let number = match self.kind {
             Kind::Guard => Number::of_a_guard(),
             Kind::With | Kind::Part | Kind::StandIn => Number::of_another(),

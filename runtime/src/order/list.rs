@@ -40,8 +40,8 @@ struct Slots {
     numbers: Vec<Number>,
     /// The number of slots that are not empty.
     taken: usize,
-    /// The entry in another list that this list stands for, once the exit that owns this list has
-    /// ended.
+    /// `Some` once the exit that owns this list has ended: the entry, in the list around, that this
+    /// list stands for.
     stands_at: Option<Arc<Entry>>,
 }
 
@@ -91,7 +91,8 @@ impl List {
         })
     }
 
-    /// Returns `true` if there is a list. The code that has a list sees it here, on any thread.
+    /// Returns `true` if any list exists. Code that has a list always gets `true`, on whatever
+    /// thread it runs.
     pub(super) fn is_there() -> bool {
         LISTS.load(Ordering::Relaxed) != 0
     }

@@ -12,8 +12,8 @@
 //!
 //! The rules follow. A context is *given up* once it is dropped, its close has been called, or its
 //! body is over. *Detached* means that the exit runs in the background. If exit A waits for exit B,
-//! A *begins* when B has *ended*. The contexts that an exit waits for are determined when the exit
-//! is first polled, and again after each wait.
+//! A *begins* when B has *ended*. An exit looks again after each wait whether there is more to wait
+//! for.
 //!
 //! - **a. Inside.** A context is inside the context whose code opened it, in its enter, its body or
 //!   its exit. `inside(&guard)` puts it inside the guard's context as well. When a context has
@@ -24,22 +24,25 @@
 //!   for the exit of C.
 //! - **c. Side by side.** *Code* means the innermost exit that is running, or the task if no exit
 //!   is running. Enters and bodies belong to the code that polls them. A guard's exit waits for
-//!   each younger, detached context that the same code gave up before the guard. When an exit that
-//!   this code gave up or awaited has ended, the contexts that this exit gave up and that still run
-//!   take its place. Only contexts count that are inside every context that the guard is inside of.
-//! - **d.** X is *younger* than Y if X was opened later than Y. If X is inside contexts that are
-//!   not around Y, the outermost of them must also have been opened later than Y. So, seen from
-//!   outside a context, everything inside it has the age of that context, even after that context
-//!   has ended. Because of `inside(&guard)`, several ways may lead from X outwards. Then the
-//!   youngest age counts.
+//!   each younger context that the same code has given up and that is detached, at the moment when
+//!   the guard is given up. An exit that this code gave up or awaited may itself give up contexts.
+//!   When that exit has ended, the guard waits instead for those of them that still run. A context
+//!   counts only if every context around the guard is also around that context.
+//! - **d.** X is *younger* than Y if X was opened later than Y. If X is inside a context that is
+//!   not around Y, the outermost such context must also have been opened later than Y. So, seen
+//!   from outside a context, everything inside it has the age of that context, even after that
+//!   context has ended. `inside(&guard)` can give X several outer contexts. Then X is younger if
+//!   one of them makes it younger.
 //! - **e. Let go.** Nobody waits for an independent context, nor for the contexts that it leaves
 //!   behind. An independent context itself waits only for the contexts inside it. If a time limit
 //!   or an operator cuts an exit off, nobody waits for the contexts that this exit had opened.
 //! - **f.** A stack is code that closes its entries from the last to the first. It closes an entry
-//!   when everything that the entries above have given up has ended. Executors other than tokio
-//!   have no tasks to tell apart: there, rule c holds only inside contexts.
+//!   when everything that the entries above have given up has ended.
 //! - **g.** If the exit of A waits for B by code of the user, and B waits for A by these rules,
 //!   both wait for ever, as nested blocks would. A long wait is reported, by name.
+//!
+//! Executors other than tokio have no tasks to tell apart. There, rule c holds only inside
+//! contexts.
 //!
 //! Waits cannot form a cycle. Rule b only waits further inwards, and rule c only waits for younger
 //! contexts that were given up before. Once begun, an exit waits only for what its own code awaits.
@@ -50,8 +53,9 @@
 //! - [`node`] is a context, with the contexts inside it that have been given up (rules a, b, e).
 //! - [`list`] is what one piece of code has given up (rule c), and [`age`] is how old a context is
 //!   (rule d).
-//! - A [`Place`] is a context's own part of this state. Most of it is in [`known`], and exists only
-//!   once the context has waited. A context that never waits has no state.
+//! - A [`Place`] is a context's own part of this state. Most of it is in [`known`], and exists once
+//!   a poll of the context has returned `Pending`. A guard has it once its enter has ended. A
+//!   `with` that never returns `Pending` usually has no state.
 
 mod age;
 mod entry;
@@ -99,8 +103,8 @@ pub(crate) enum Kind {
     Part,
     /// The context is held between polls as well, side by side with others (rule c).
     Guard,
-    /// Nobody holds a context by this place: it is a stand-in, which polls a part of the code of
-    /// another place.
+    /// The place belongs to no context of its own. A driver uses it to poll the future beside
+    /// another context's body.
     StandIn,
 }
 
@@ -253,9 +257,9 @@ impl Place {
         self.known().detach(name, has_closed);
     }
 
-    /// Records that an awaited exit must wait, so that the contexts around wait for this one. (The
-    /// code that awaits a `with` is inside the context that opened the `with`, but not inside the
-    /// contexts that `inside` put the `with` into.)
+    /// Records that a poll of an awaited exit has returned `Pending`, so that the contexts around
+    /// wait for the exit. A `with` is recorded only if `inside` put it into other contexts. The
+    /// context that opened it can't exit while its own code awaits the `with`.
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.known().waits_in_exit(name);
     }
@@ -315,7 +319,7 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// The wait of an exit for its turn: rules b and c.
+/// The wait of an exit, or of a failed enter, for its turn: rules b and c.
 pub(crate) struct Turn {
     name: &'static str,
     inside: Option<Arc<Node>>,

@@ -89,7 +89,7 @@ impl Homes {
         }
     }
 
-    /// Replaces an ended home that `inside` added by the homes of that home.
+    /// Replaces a home that has ended, and that came from `inside`, with the homes of that home.
     fn replace_also(&mut self, place: usize, outer: Self) {
         let (_, own) = self.also.swap_remove(place);
         let age = own.inside_of(outer.age);

@@ -8,12 +8,13 @@
 //! | `Left` | `Opening` | a user | goes on with the enter |
 //! | `Opening`, `Left` | `Ending` | a user | gives up, and nobody waits: the context ends in the background |
 //! | `Open` | `Ending` | the last user, the timer, a drain or a `replace` | nobody uses the context, and it does not linger any longer |
-//! | `Ending` | `Over` | the code | has ended, wherever it ran |
+//! | `Ending` | `Over` | whoever drives the code | the code has ended |
 //! | `Opening` | `Over` | the user that opens it | enter panics |
 //!
 //! 1. Code that takes the context out of the phase must drive or drop the context. It must not do
 //!    so under the lock, because the context's code may call into this module.
-//! 2. Every change wakes the users that wait. So no user depends on another task to go on.
+//! 2. Every change wakes the users that wait. So every user can go on without the help of another
+//!    task.
 //! 3. All shares in the value drop before their user is subtracted from the count. So the value can
 //!    be taken back when the count is 0.
 

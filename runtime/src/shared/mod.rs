@@ -48,9 +48,9 @@ pub struct Shared<V, E>(Arc<Inner<V, E>>);
 
 pub(crate) struct Inner<V, E> {
     state: Mutex<State<V, E>>,
-    /// A function pointer, chosen where value and error are known to be `'static`. With a bound
-    /// `'static` on the context, the compiler could not infer that a future with a guard of this
-    /// context is `Send`, if the value's type has a lifetime.
+    /// A function pointer, chosen where value and error are known to be `'static`. A bound
+    /// `'static` on the context would have a price: if the value's type has a lifetime, the
+    /// compiler could not infer that a future with a guard of this context is `Send`.
     join: fn(Arc<Self>) -> Joining<V, E>,
     /// Removes this context from the map of a [`Keyed`], if it is in one.
     forget: Option<Box<dyn Fn() + Send + Sync>>,

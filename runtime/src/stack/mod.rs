@@ -109,7 +109,7 @@ where
 
 /// What a stack shares with its scope, and with its exit in the background.
 struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
-    /// Only the holder of the stack locks this, for the time of a poll of the exit as well.
+    /// Only the holder of the stack locks this. It keeps the lock during a whole poll of the exit.
     core: Mutex<Core<E, D>>,
     entries: Mutex<Entries<E, D>>,
     /// The number of the entry whose future beside the body ended the body.
@@ -193,7 +193,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     pub fn scope<R, F>(body: F) -> impl Future<Output = Result<R, E>> + Send
     where
         R: Send,
-        F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // one that is not `Send` is for `scope_local`
+        F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // a body that is not `Send`: use `scope_local`
     {
         Self::run(body)
     }
@@ -292,7 +292,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     pub fn suppressing_scope<R, F>(body: F) -> impl Future<Output = Result<Option<R>, E>> + Send
     where
         R: Send,
-        F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // one that is not `Send` is for `suppressing_scope_local`
+        F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // a body that is not `Send`: use `suppressing_scope_local`
     {
         Self::run(body)
     }
@@ -438,7 +438,7 @@ where
     /// with [`with`](crate::AsyncContextExt::with). The stack has not changed.
     pub async fn enter<C>(&self, context: C) -> Result<Lease<'_, C::Value, E>, E>
     where
-        C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // one that borrows is for `with_scoped`
+        C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // a context that borrows: use `with_scoped`
     {
         let mut live = Live::new_lending(context, Hold::Guard);
         resume(live.enter().await).map_err(Into::into)?;
@@ -639,7 +639,7 @@ where
         let mut entries = mem::take(&mut *self.entries());
         let more = mem::take(&mut *other.entries());
         entries.append(more);
-        // Keep the older stack: its exit waits for everything that was entered beside it after it
+        // Keep the older stack: its exit waits for everything that was entered at its side after it
         // was made.
         let is_older = lock(&other.shared.core).is_older_than(&lock(&self.shared.core));
         if is_older {
@@ -663,7 +663,8 @@ where
     /// Each exit sees the outcome that it would see if the contexts were nested. If an inner exit
     /// fails, the outer exits see its error, unless the body has already failed. After a
     /// suppression, the outer exits see [`Completed`](Outcome::Completed). If the caller goes away
-    /// meanwhile, the exits that have not begun see [`Cancelled`](Outcome::Cancelled).
+    /// meanwhile, the exit that is running or comes next keeps its outcome, and the exits after it
+    /// see [`Cancelled`](Outcome::Cancelled).
     ///
     /// ```
     /// # use async_context_manager::prelude::*;

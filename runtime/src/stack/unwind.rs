@@ -126,14 +126,15 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
         self.leave();
     }
 
-    /// Takes the place of the stack.
+    /// Takes the [`Place`] out of the stack, and leaves an unused one in it.
     fn leave(&mut self) -> Place {
         mem::replace(&mut self.place, Place::new(Hold::With, Watch::default()))
     }
 }
 
-/// Hands a stack over whose holder has gone. The exits that have not begun see a cancelled body, as
-/// soon as the exit that is running has ended.
+/// Hands a stack over whose holder has gone. If the holder has gone during the body, all exits see
+/// `Cancelled`. Otherwise the exit that is running or comes next keeps its outcome, and the exits
+/// after it see `Cancelled`.
 pub(super) fn hand_over<E, D>(shared: &Arc<Shared<E, D>>)
 where
     E: fmt::Debug + Send + Sync + 'static,
@@ -166,7 +167,7 @@ where
     if stage == Stage::Exiting {
         coroutine.life().begin_exit();
     }
-    // Only now, because the place knows already how far the stack is.
+    // Only now, because this place has already recorded the end of the body.
     *coroutine.place() = place;
     coroutine.wait_for(turn);
     detached::hand_over(coroutine);
@@ -187,8 +188,8 @@ where
     }
 }
 
-/// If the rest is given up, each entry goes on alone. The last to go is the one that was entered
-/// last, as in a list that drops.
+/// If the rest is given up, each entry is handed over by itself: first the entry that exits, then
+/// the others from the first to the last, as a list drops.
 impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Rest<E, D> {
     fn drop(&mut self) {
         let step = mem::replace(&mut lock(&self.0.core).exits.step, Step::Next);
@@ -212,7 +213,8 @@ struct Exits<E: fmt::Debug + Send + Sync + 'static, D> {
     ended_by: Option<u64>,
     /// Boxed, because most exits leave nothing for the caller.
     unwound: Option<Box<Unwound<E, D>>>,
-    /// `true` once the caller has gone away. Exits that begin later see [`Outcome::Cancelled`].
+    /// `true` once the caller has gone away. When the next exit ends, the outcome becomes
+    /// `Cancelled`.
     is_abandoned: bool,
     step: Step<E, D>,
 }

@@ -307,7 +307,7 @@ async fn traced<F: Future>(
     let last_point = last_point.max().unwrap_or(0);
     let program = program(faults.clone());
     // `points` counts the points that the program itself reached, without those of exits in the
-    // background. `hit` is `then` for a plan without a drop.
+    // background. `hit` becomes `Trace::then` if the plan has no drop.
     let (mut points, mut hit) = (0, (last_point == 0).then_some((0, 0)));
     let run = run(program, moment.unwrap_or(Moment::Never), |polls| {
         points = faults.reached();

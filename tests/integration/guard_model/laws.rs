@@ -384,7 +384,7 @@ impl Order<'_> {
         if homes.iter().any(|home| !around.contains(home)) {
             return None;
         }
-        // Outside tokio, only contexts count that are given up inside a context (rule f).
+        // Outside tokio, only contexts count that are given up inside a context.
         let is_of_a_task = matches!(self.node(h), Some(Node::Task(_)));
         if self.mode == Mode::NoRuntime && is_of_a_task {
             return None;
