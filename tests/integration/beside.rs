@@ -982,6 +982,23 @@ async fn slow(ledger: Ledger, enter: usize, exit: usize) -> Result<u32, Fault> {
 }
 
 #[test]
+fn once_the_future_beside_a_member_s_body_has_failed_no_further_member_of_a_join_enters() {
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        let all: Vec<BoxContext<u32, Fault>> = vec![
+            lease(ledger.clone(), Then::Fails).boxed(),
+            slow(ledger.clone(), 3, 0).boxed(),
+            slow(ledger.clone(), 0, 0).boxed(),
+        ];
+        let all = join_all(all).limit(1);
+        assert_eq!(all.with(async |_| Ok(())).await, Err(Fault("lost")));
+        assert_eq!(ledger.count("slow has entered"), 1);
+        assert_eq!(ledger.count("slow has exited"), 1);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
 fn what_runs_beside_a_member_goes_on_while_another_one_enters_and_exits() {
     everywhere(async |stage| {
         // It counts its turns.

@@ -356,10 +356,9 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     }
 }
 
-/// Enters all members at the same time, up to a limit. If one fails, no further enter begins. The
-/// enters that have begun run to their end, and then all entered members exit. If the future beside
-/// a member's body ends the body meanwhile, the other enters still begin and end. Then all members
-/// exit, and see the error of that future.
+/// Enters all members at the same time, up to a limit. If a member fails, or if the future beside a
+/// member's body ends the body, no further enter begins. Those that have begun run to their end, and
+/// their contexts exit.
 pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,
@@ -372,13 +371,18 @@ pub(crate) async fn enter_together<M: Members, V>(
         let mut waiting = members.each().into_iter();
         let mut names = Vec::new();
         let mut entering = Together::new();
+        let mut has_ended = false;
         loop {
-            while trouble.is_none() && entering.len() < limit {
+            while trouble.is_none() && !has_ended && entering.len() < limit {
                 let Some(member) = waiting.next() else { break };
                 names.push(member.name());
                 entering.begin(member.enter(drivers));
             }
-            let next = drivers.drive_while(Box::pin(entering.next())).await;
+            let Some(next) = drivers.race(Box::pin(entering.next())).await else {
+                has_ended = true;
+                mark = None;
+                continue;
+            };
             let Some((key, (ended, kind))) = next else {
                 break;
             };
