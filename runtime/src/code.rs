@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::exchange::{Life, Link, Slot};
+use crate::exchange::{Life, Link, Loan, Slot};
 use crate::lender::Lender;
 use crate::observe::Part;
 
@@ -115,6 +115,11 @@ impl<V, F> Lending<V, F> {
             link,
             code: code(lender),
         }
+    }
+
+    /// Returns the loan of the value. The value comes back when the loan ends.
+    pub(crate) fn loan(&self) -> Loan<V> {
+        Loan::new(&self.link)
     }
 }
 

@@ -305,6 +305,12 @@ where
                     .await;
                 let mut coroutine = holder.take().await;
                 coroutine.slot().put(value);
+                if !coroutine.slot().has_value() {
+                    // A lease of the value never came back.
+                    report::plain(name, Kind::NotRun);
+                    drop_quietly(name, coroutine);
+                    return Ok(D::PROPAGATE);
+                }
                 coroutine.end_body(outcome.share());
                 let exit = poll_fn(|cx| coroutine.poll_exit(cx)).await;
                 lender.fail_as(coroutine.failed_as());

@@ -525,16 +525,6 @@ impl<'x, V> Slot<'x, V> {
         }
     }
 
-    /// # Panics
-    ///
-    /// If the value is not in an exchange, because then no loan could bring the value back.
-    pub(crate) fn loan(self) -> Loan<V> {
-        match self {
-            Self::Shared(link) => Loan(Arc::clone(link)),
-            Self::Own(_) => panic!("a value that is lent on is in an exchange"),
-        }
-    }
-
     #[inline]
     pub(crate) fn has_value(self) -> bool {
         match self {
@@ -565,6 +555,15 @@ impl<V> Lent<'_, V> {
 pub(crate) struct Loan<V>(Link<V>);
 
 impl<V> Loan<V> {
+    pub(crate) fn new(link: &Link<V>) -> Self {
+        Self(Arc::clone(link))
+    }
+
+    /// Takes the value that the code has lent.
+    pub(crate) fn begin(&self) -> Option<V> {
+        self.0.take()
+    }
+
     pub(crate) fn end(&self, value: V) {
         if self.0.is_lent() {
             self.0.put(value);

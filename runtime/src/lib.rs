@@ -12,6 +12,7 @@ mod carry;
 mod code;
 mod combine;
 mod context;
+mod converted;
 mod coroutine;
 pub mod detached;
 mod door;

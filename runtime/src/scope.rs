@@ -20,7 +20,7 @@ use crate::context::{AsyncContext, Verdict};
 use crate::coroutine::{Afterwards, Code, Companion, Coroutine};
 use crate::detached;
 use crate::door;
-use crate::exchange::{End, Lent, Loan};
+use crate::exchange::{End, Lent};
 use crate::failure::Failure;
 use crate::hand_written::hand_written;
 use crate::lender::OFFERED;
@@ -265,16 +265,7 @@ where
         }
         let name = context.__name();
         let code = hand_written(context);
-        Self::of(name, Coroutine::erased(name, watch, hold, code))
-    }
-
-    /// Makes a context whose holder can take the value and [lend](Self::loan) it to somebody else.
-    pub(crate) fn new_lending<C>(context: C, hold: Hold) -> Self
-    where
-        C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,
-    {
-        let watch = door::watch(context.__name(), hold);
-        Self::lending(context, watch, hold)
+        Self::of_code(name, watch, hold, code)
     }
 
     fn lending<C>(context: C, watch: Watch, hold: Hold) -> Self
@@ -283,12 +274,18 @@ where
     {
         let name = context.__name();
         let code = Lending::new(watch.part(), |lender| context.__coroutine(lender));
-        Self::of(name, Coroutine::erased(name, watch, hold, code))
+        Self::of_code(name, watch, hold, code)
     }
 
-    fn of(name: &'static str, coroutine: Coroutine<Code<V, D, E>>) -> Self {
+    /// Makes a context from its code.
+    pub(crate) fn of_code(
+        name: &'static str,
+        watch: Watch,
+        hold: Hold,
+        code: impl Routine<Value = V, Output = Result<D, E>> + Send + 'static,
+    ) -> Self {
         Self {
-            coroutine,
+            coroutine: Coroutine::erased(name, watch, hold, code),
             failing: Failing::new(name, Kind::ExitFailed),
             abandon: detached::hand_over,
         }
@@ -449,15 +446,6 @@ where
 
     pub(crate) fn has_value(&mut self) -> bool {
         self.coroutine.slot().has_value()
-    }
-
-    /// Returns the loan of a value that was taken. The value comes back when the loan ends.
-    ///
-    /// # Panics
-    ///
-    /// If the code does not lend through an exchange.
-    pub(crate) fn loan(&mut self) -> Loan<F::Value> {
-        self.coroutine.slot().loan()
     }
 
     pub(crate) fn place(&mut self) -> &mut Place {

@@ -24,7 +24,13 @@ const RUNTIME: &[&[&str]] = &[
     &["door"],
     &["beside", "cancellable", "code"],
     &["context", "coroutine"],
-    &["detached", "generator", "hand_written", "settle"],
+    &[
+        "converted",
+        "detached",
+        "generator",
+        "hand_written",
+        "settle",
+    ],
     &["scope"],
     &["driven"],
     &[

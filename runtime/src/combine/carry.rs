@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::carry::{Carry, CarryError};
-use crate::combine::converted::Converted;
 use crate::context::AsyncContext;
+use crate::converted::Converted;
 use crate::generator::generator;
 use crate::report::{self, Apart, Kind, drop_quietly};
 

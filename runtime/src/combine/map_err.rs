@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::combine::converted::Converted;
 use crate::context::AsyncContext;
+use crate::converted::Converted;
 use crate::generator::generator;
 use crate::report::Apart;
 

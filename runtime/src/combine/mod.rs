@@ -6,7 +6,6 @@ mod boxed;
 mod cancellable_enter;
 mod carry;
 mod closing;
-mod converted;
 mod deadline;
 mod defer;
 mod either;

@@ -1,91 +1,138 @@
 //! The entries of a stack.
+//!
+//! A stack does not know the types of its contexts. The code of an entry converts error and verdict
+//! into those of the stack. The value goes from the exchange to the lease, and back, so the stack
+//! needs to know only whether the value is there.
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Context;
 
-use crate::context::Verdict;
+use pin_project_lite::pin_project;
+
+use crate::code::{Lending, Lends, Reached, Routine, Split};
+use crate::context::{AsyncContext, Verdict};
+use crate::converted::Converted;
 use crate::coroutine::Code;
-use crate::exchange::End;
+use crate::door;
+use crate::exchange::{Life, Loan, Slot as Value};
 use crate::failure::Failure;
-use crate::outcome::{BodyError, Outcome};
-use crate::panic::Payload;
-use crate::report::Kind;
+use crate::order::Kind as Hold;
+use crate::report::drop_quietly;
 use crate::scope::Live;
 use crate::settle::Body;
 
 use super::AcceptedBy;
 
-/// An entered context, without its types, which the stack does not know.
-pub(super) trait Entry<E, D>: Send {
-    fn name(&self) -> &'static str;
+/// A context in a stack.
+pub(super) type Entry<E, D> = Live<Code<(), D, E>>;
 
-    /// Returns how this context's future beside the body has ended the body, if it has.
-    fn take_end(&mut self) -> Option<EntryEnd>;
+/// Returns an entry whose enter has not begun, and the loan of its value.
+pub(super) fn entry<C, E, D>(context: C) -> (Entry<E, D>, Loan<C::Value>)
+where
+    C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static,
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    let name = context.__name();
+    let watch = door::watch(name, Hold::Guard);
+    let code = Lending::new(watch.part(), |lender| {
+        let link = lender.link();
+        let code = context.__coroutine(lender);
+        Converted::new(name, code, link, |error: C::Error| Ok(error.into()))
+    });
+    let loan = code.loan();
+    let code = EntryCode {
+        name,
+        is_there: None,
+        verdict: PhantomData,
+        code,
+    };
+    (Live::of_code(name, watch, Hold::Guard, code), loan)
+}
 
-    /// Ends the body with this outcome. Returns `false` if the value has not come back, because
-    /// then exit cannot run.
-    fn end_body(&mut self, outcome: Outcome) -> bool;
+pin_project! {
+    /// The code of an entry, without the type of its value.
+    struct EntryCode<V, F, D> {
+        name: &'static str,
+        // `Some` if the value is in the exchange.
+        is_there: Option<()>,
+        verdict: PhantomData<fn() -> D>,
+        #[pin]
+        code: Lending<V, F>,
+    }
 
-    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>>;
+    impl<V, F, D> PinnedDrop for EntryCode<V, F, D> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // The value drops first, because it may need something that the code holds.
+            drop_quietly(this.name, this.code.slot().take());
+        }
+    }
+}
 
-    /// Exits this context alone, like a guard that is closed. Returns `None` if the value has not
-    /// come back.
-    fn release(self: Box<Self>) -> Option<Released<E>>;
+impl<V, F, D> Lends for EntryCode<V, F, D> {
+    type Value = ();
+
+    fn life(&self) -> &Life {
+        self.code.life()
+    }
+
+    fn slot(self: Pin<&mut Self>) -> Value<'_, ()> {
+        let this = self.project();
+        *this.is_there = this.code.slot().has_value().then_some(());
+        Value::Own(this.is_there)
+    }
+}
+
+impl<V, F, C, D, E> Routine for EntryCode<V, F, D>
+where
+    F: Future<Output = Result<C, E>> + Send,
+    C: AcceptedBy<D>,
+    D: Verdict,
+{
+    type Output = Result<D, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Reached<Result<D, E>> {
+        match self.project().code.poll(cx) {
+            Reached::Waits => Reached::Waits,
+            Reached::Lends => Reached::Lends,
+            Reached::Ended(exit) => Reached::Ended(exit.map(AcceptedBy::accepted)),
+        }
+    }
+
+    fn split(self: Pin<&mut Self>) -> Split<'_, ()> {
+        let this = self.project();
+        let (life, _, company) = this.code.split();
+        (life, Value::Own(this.is_there), company)
+    }
+}
+
+/// Exits an entry alone, like a guard that is closed. Returns `None` if the value has not come back.
+pub(super) fn release<E, D>(mut entry: Entry<E, D>) -> Option<Released<E>>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    D: Verdict,
+{
+    if !entry.has_value() {
+        return None;
+    }
+    let end = entry.take_end();
+    let owed = entry.end_with(end.map_or(Body::Completed(()), Body::from));
+    Some(Box::pin(async move {
+        let exit = entry.exit().await;
+        let failing = entry.failing();
+        Failure::reporting(failing, owed.settle(failing, exit)).map(|_| ())
+    }))
 }
 
 /// The exit of a released entry. If this future is dropped, the exit goes on in the background.
 pub(super) type Released<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
-/// The result of an exit, or the payload of its panic, and the kind of report for its error.
-pub(super) type Exited<D, E> = (Result<Result<D, E>, Payload>, Kind);
-
-/// An entry. If this is dropped, the context exits in the background.
-pub(super) type AnyEntry<E, D> = Box<dyn Entry<E, D>>;
-
-/// The exit of an entry. If this is dropped, the exit goes on in the background.
-pub(super) struct Exit<E, D>(AnyEntry<E, D>);
-
-impl<E, D> Exit<E, D> {
-    /// Ends the body, and begins the exit. Returns `None` if the value has not come back.
-    pub(super) fn begin(mut entry: AnyEntry<E, D>, outcome: Outcome) -> Option<Self> {
-        entry.end_body(outcome).then(|| Self(entry))
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>> {
-        self.0.poll_exit(cx)
-    }
-}
-
-/// How an entry's future beside the body ended the body. The function `convert` runs code of the
-/// user.
-pub(super) struct EntryEnd {
-    end: End<BodyError>,
-    convert: fn(BodyError) -> BodyError,
-}
-
-impl EntryEnd {
-    /// Converts the error into the error type of the stack.
-    pub(super) fn convert(self) -> End<BodyError> {
-        match self.end {
-            End::Failed(error) => {
-                let convert = || (self.convert)(error);
-                catch_unwind(AssertUnwindSafe(convert)).map_or_else(End::Panicked, End::Failed)
-            }
-            End::Panicked(payload) => End::Panicked(payload),
-        }
-    }
-}
-
 /// A number, and the entry with that number, or `None` once the entry was taken.
-type Slot<E, D> = (u64, Option<AnyEntry<E, D>>);
+type Slot<E, D> = (u64, Option<Entry<E, D>>);
 
 /// The entries of a stack, by ascending numbers.
 ///
@@ -96,7 +143,7 @@ pub(super) struct Entries<E, D> {
     list: Vec<Slot<E, D>>,
     gaps: usize,
     /// The topmost entry. It is not in the list, so that a stack of one entry needs no list.
-    top: Option<(u64, AnyEntry<E, D>)>,
+    top: Option<(u64, Entry<E, D>)>,
 }
 
 impl<E, D> Entries<E, D> {
@@ -109,7 +156,7 @@ impl<E, D> Entries<E, D> {
     }
 
     /// Adds the entry, and returns its number.
-    pub(super) fn push(&mut self, entry: AnyEntry<E, D>) -> u64 {
+    pub(super) fn push(&mut self, entry: Entry<E, D>) -> u64 {
         let number = self.top.as_ref().map_or(0, |(number, _)| number + 1);
         if let Some((number, entry)) = self.top.replace((number, entry)) {
             self.list.push((number, Some(entry)));
@@ -117,7 +164,7 @@ impl<E, D> Entries<E, D> {
         number
     }
 
-    pub(super) fn pop(&mut self) -> Option<(u64, AnyEntry<E, D>)> {
+    pub(super) fn pop(&mut self) -> Option<(u64, Entry<E, D>)> {
         let top = self.top.take();
         if let Some((number, Some(entry))) = self.list.pop() {
             self.top = Some((number, entry));
@@ -126,7 +173,7 @@ impl<E, D> Entries<E, D> {
         top
     }
 
-    pub(super) fn remove(&mut self, number: u64) -> Option<AnyEntry<E, D>> {
+    pub(super) fn remove(&mut self, number: u64) -> Option<Entry<E, D>> {
         if self.top.as_ref().is_some_and(|(top, _)| *top == number) {
             return self.pop().map(|(_, entry)| entry);
         }
@@ -158,19 +205,17 @@ impl<E, D> Entries<E, D> {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(dyn Entry<E, D> + 'static)> {
-        let listed = self.list.iter().filter_map(|(_, entry)| entry.as_deref());
-        listed.chain(self.top.as_ref().map(|(_, entry)| &**entry))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<E, D>> {
+        let listed = self.list.iter().filter_map(|(_, entry)| entry.as_ref());
+        listed.chain(self.top.as_ref().map(|(_, entry)| entry))
     }
 
     /// Returns the entries from the last to the first.
-    pub(super) fn iter_down(
-        &mut self,
-    ) -> impl Iterator<Item = (u64, &mut (dyn Entry<E, D> + 'static))> {
+    pub(super) fn iter_down(&mut self) -> impl Iterator<Item = (u64, &mut Entry<E, D>)> {
         let top = self.top.iter_mut();
-        let top = top.map(|(number, entry)| (*number, &mut **entry));
+        let top = top.map(|(number, entry)| (*number, entry));
         let listed = self.list.iter_mut().rev();
-        top.chain(listed.filter_map(|(number, entry)| Some((*number, &mut **entry.as_mut()?))))
+        top.chain(listed.filter_map(|(number, entry)| Some((*number, entry.as_mut()?))))
     }
 }
 
@@ -181,56 +226,5 @@ impl<E, D> Default for Entries<E, D> {
             gaps: 0,
             top: None,
         }
-    }
-}
-
-impl<V, C, CE, E, D> Entry<E, D> for Live<Code<V, C, CE>>
-where
-    V: Send + 'static,
-    C: AcceptedBy<D>,
-    CE: Into<E> + fmt::Debug + Send + Sync + 'static,
-    E: fmt::Debug + Send + Sync + 'static,
-    D: Verdict,
-{
-    fn name(&self) -> &'static str {
-        Live::name(self)
-    }
-
-    fn take_end(&mut self) -> Option<EntryEnd> {
-        Some(EntryEnd {
-            end: Live::take_end(self)?,
-            convert: |error| BodyError::new(Arc::new(error.into_error::<CE>().into())),
-        })
-    }
-
-    fn end_body(&mut self, outcome: Outcome) -> bool {
-        let has_value = self.has_value();
-        if has_value {
-            Live::end_body(self, outcome);
-        }
-        has_value
-    }
-
-    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<Exited<D, E>> {
-        let ended = ready!(Pin::new(&mut Live::exit(self)).poll(cx));
-        // The conversion is user code. Its panic counts as a panic of this exit.
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            Ok(ended?.map(AcceptedBy::accepted).map_err(Into::into))
-        }));
-        Poll::Ready((ended.unwrap_or_else(Err), self.failing().kind))
-    }
-
-    fn release(mut self: Box<Self>) -> Option<Released<E>> {
-        if !self.has_value() {
-            return None;
-        }
-        let end = Live::take_end(&mut *self);
-        let owed = self.end_with(end.map_or(Body::Completed(()), Body::from));
-        Some(Box::pin(async move {
-            let exit = Live::exit(&mut *self).await;
-            let failing = self.failing();
-            let result = Failure::reporting(failing, owed.settle(failing, exit));
-            result.map(|_| ()).map_err(Into::into)
-        }))
     }
 }

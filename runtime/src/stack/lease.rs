@@ -8,7 +8,7 @@ use crate::context::Verdict;
 use crate::exchange::Loan;
 
 use super::ExitStack;
-use super::entry::Released;
+use super::entry::{Released, release};
 
 /// The value of a context that an [`ExitStack`] has entered, or a value that it has adopted. The
 /// lease dereferences to the value, and gives the value back when the lease drops. A stack cannot
@@ -141,6 +141,6 @@ where
 {
     fn release(&self, number: u64) -> Option<Released<E>> {
         let entry = self.entries().remove(number)?;
-        entry.release()
+        release(entry)
     }
 }

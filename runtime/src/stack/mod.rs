@@ -17,20 +17,21 @@ use std::task::{Context, Poll, Waker};
 
 use crate::body::{Body as AsyncBody, SendBody, SendExit};
 use crate::context::{AsyncContext, Suppression, Verdict};
-use crate::coroutine::{Code, report_late};
+use crate::coroutine::report_late;
 use crate::driven::Drivers;
-use crate::exchange::{End, Stage};
+use crate::exchange::{End, Loan, Stage};
 use crate::failure::StackFailure;
 use crate::generator::generator;
+use crate::lender::OFFERED;
 use crate::lock::lock;
 use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place};
 use crate::outcome::{BodyError, Outcome};
 use crate::panic::{catch, resume};
-use crate::scope::{Inside, Live};
+use crate::scope::Inside;
 use crate::settle::{Body, Owed};
 
-use entry::Entries;
+use entry::{Entries, Entry, entry};
 use unwind::{Core, Unwound};
 
 pub use lease::Lease;
@@ -125,12 +126,9 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
     /// entry. If several futures have ended the body, the topmost entry counts.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
         let mut entries = lock(&self.entries);
-        let end = entries
+        entries
             .iter_down()
-            .find_map(|(number, entry)| Some((number, entry.take_end()?)));
-        drop(entries);
-        // Without the lock, because the conversion is code of the user.
-        end.map(|(number, end)| (number, end.convert()))
+            .find_map(|(number, entry)| Some((number, entry.take_end()?)))
     }
 }
 
@@ -440,9 +438,9 @@ where
     where
         C: AsyncContext<Verdict: AcceptedBy<D>, Error: Into<E>> + 'static, // a context that borrows: use `with_scoped`
     {
-        let mut live = Live::new_lending(context, Hold::Guard);
-        resume(live.enter().await).map_err(Into::into)?;
-        if let Some((driver, _)) = live.drive() {
+        let (mut entry, loan) = entry(context);
+        resume(entry.enter().await)?;
+        if let Some((driver, _)) = entry.drive() {
             self.shared.drivers.wants_a_look();
             if self.is_scoped {
                 self.shared.drivers.add(driver);
@@ -450,7 +448,7 @@ where
                 driver.spawn();
             }
         }
-        Ok(self.push(live))
+        Ok(self.push(entry, loan))
     }
 
     /// Lends a value that is already open, and closes it with the stack.
@@ -480,7 +478,7 @@ where
             close(value, outcome).await?;
             Ok(D::PROPAGATE)
         });
-        self.push(entered_at_once(Live::new_lending(context, Hold::Guard)))
+        self.push_at_once(context)
     }
 
     /// Calls the function when the stack exits. The function cannot suppress an error. It must not
@@ -513,8 +511,7 @@ where
             call(outcome).await?;
             Ok(D::PROPAGATE)
         });
-        let live = Live::new_lending(context, Hold::Guard);
-        drop(self.push(entered_at_once(live)));
+        drop(self.push_at_once(context));
     }
 
     /// Keeps a value. The value drops when its turn in the exit of the stack comes.
@@ -771,15 +768,26 @@ where
         }
     }
 
-    fn push<V, C, CE>(&self, mut live: Live<Code<V, C, CE>>) -> Lease<'_, V, E>
-    where
-        V: Send + 'static,
-        C: AcceptedBy<D>,
-        CE: Into<E> + fmt::Debug + Send + Sync + 'static,
-    {
-        let (value, loan) = (live.take(), live.loan());
-        let number = self.entries().push(Box::new(live));
+    fn push<V>(&self, entry: Entry<E, D>, loan: Loan<V>) -> Lease<'_, V, E> {
+        let value = loan.begin().expect(OFFERED);
+        let number = self.entries().push(entry);
         Lease::new(value, loan, number, self)
+    }
+
+    /// Enters a context that lends its value at its first poll.
+    fn push_at_once<C>(&self, context: C) -> Lease<'_, C::Value, E>
+    where
+        C: AsyncContext<Verdict = D, Error = E> + 'static,
+    {
+        let (mut entry, loan) = entry(context);
+        entry.place().watch().go_in(true);
+        let mut cx = Context::from_waker(Waker::noop());
+        let entered = pin!(entry.enter()).poll(&mut cx);
+        debug_assert!(
+            matches!(entered, Poll::Ready(Ok(Ok(())))),
+            "it awaits nothing"
+        );
+        self.push(entry, loan)
     }
 
     /// Ends the stack if it has no entries, because then there is nothing to exit.
@@ -796,21 +804,6 @@ where
 
 /// The name in reports.
 const NAME: &str = "async_context_manager::ExitStack";
-
-/// Enters a context that lends its value at its first poll.
-fn entered_at_once<V, C, E>(mut live: Live<Code<V, C, E>>) -> Live<Code<V, C, E>>
-where
-    E: fmt::Debug + Send + Sync + 'static,
-{
-    live.place().watch().go_in(true);
-    let mut cx = Context::from_waker(Waker::noop());
-    let entered = pin!(live.enter()).poll(&mut cx);
-    debug_assert!(
-        matches!(entered, Poll::Ready(Ok(Ok(())))),
-        "it awaits nothing"
-    );
-    live
-}
 
 impl<E, D> Default for ExitStack<E, D>
 where

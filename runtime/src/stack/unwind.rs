@@ -31,7 +31,7 @@ use crate::panic::Payload;
 use crate::report::{self, Failing, Kind, drop_quietly};
 use crate::settle::{Body, unshare};
 
-use super::entry::{AnyEntry, Exit, Exited};
+use super::entry::Entry;
 use super::{NAME, Shared};
 
 /// A stack as a context: its place in the order, and its exit.
@@ -223,9 +223,9 @@ enum Step<E, D> {
     /// The next entry is taken.
     Next,
     /// An entry waits for what the exits above it have given up.
-    Waiting(Wait, u64, AnyEntry<E, D>),
+    Waiting(Wait, u64, Entry<E, D>),
     /// The entry exits. Its outcome is `Some` if its body was cancelled by an entry below.
-    Exiting(Exit<E, D>, Option<Outcome>),
+    Exiting(Entry<E, D>, Option<Outcome>),
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
@@ -264,10 +264,10 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
                 // Alone, the exit has a time limit of its own. The stack waits for it as for
                 // everything that the stack has given up.
                 Step::Exiting(..) if EachAlone::is_going_on() => drop(self.take_step()),
-                Step::Exiting(exit, _) => {
-                    let ended = ready!(exit.poll(cx));
-                    if let Step::Exiting(exit, seen) = self.take_step() {
-                        self.end(exit.name(), ended, seen);
+                Step::Exiting(entry, _) => {
+                    let exit = ready!(Pin::new(&mut entry.exit()).poll(cx));
+                    if let Step::Exiting(entry, seen) = self.take_step() {
+                        self.end(entry.failing(), exit, seen);
                     }
                 }
             }
@@ -279,10 +279,9 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
     }
 
     /// Begins the exit of this entry, unless its value has not come back.
-    fn begin(&mut self, number: u64, mut entry: AnyEntry<E, D>, drivers: &Drivers) -> Step<E, D> {
+    fn begin(&mut self, number: u64, mut entry: Entry<E, D>, drivers: &Drivers) -> Step<E, D> {
         if drivers.is_used() {
             if let Some(end) = entry.take_end() {
-                let end = end.convert();
                 let unwound = self.unwound.get_or_insert_default();
                 unwound.add_end(entry.name(), end, &mut self.outcome);
             }
@@ -290,23 +289,29 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
         let is_above = self.ended_by.is_some_and(|by| number > by);
         let above = is_above.then_some(Outcome::Cancelled);
         let seen = above.as_ref().unwrap_or(&self.outcome).share();
-        match Exit::begin(entry, seen) {
-            Some(exit) => Step::Exiting(exit, above),
-            None => Step::Next,
+        if !entry.has_value() {
+            // Its drop reports that.
+            return Step::Next;
         }
+        entry.end_body(seen);
+        Step::Exiting(entry, above)
     }
 
-    fn end(&mut self, name: &'static str, ended: Exited<D, E>, seen: Option<Outcome>) {
+    fn end(
+        &mut self,
+        failing: Failing,
+        exit: Result<Result<D, E>, Payload>,
+        seen: Option<Outcome>,
+    ) {
         let mut seen = seen;
-        let (ended, kind) = ended;
         let seen = seen.as_mut().unwrap_or(&mut self.outcome);
-        let is_well = matches!((&ended, &*seen), (Ok(Ok(_)), Outcome::Completed));
+        let is_well = matches!((&exit, &*seen), (Ok(Ok(_)), Outcome::Completed));
         if !is_well {
             let unwound = self.unwound.get_or_insert_default();
-            unwound.add(Failing::new(name, kind), ended, seen);
+            unwound.add(failing, exit, seen);
         }
         if self.is_abandoned {
-            replace(name, &mut self.outcome, Outcome::Cancelled);
+            replace(failing.context, &mut self.outcome, Outcome::Cancelled);
             // Its drop reports everything, because no caller will get it.
             self.unwound = None;
         }
