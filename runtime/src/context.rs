@@ -223,8 +223,9 @@ pub trait AsyncContext: Sized + Send {
         std::any::type_name::<Self>()
     }
 
-    /// Returns enter and exit as one piece of code that pauses while the body runs. Every context
-    /// is driven in this form, because this form can be handed over at any point.
+    /// Returns enter and exit as one future that pauses while the body runs. The crate uses it for a
+    /// type that has a `__coroutine` of its own, for a context that borrows or is large, and for
+    /// parts of other contexts.
     #[doc(hidden)]
     fn __coroutine(
         mut self,

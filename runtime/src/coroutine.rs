@@ -539,13 +539,13 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         self.state().place
     }
 
-    /// Goes on with the wait for this exit's turn, if its holder has begun one.
+    /// Takes over the wait for this exit's turn, if the previous holder has begun one.
     pub(crate) fn wait_for(&mut self, turn: Option<Wait>) {
         *self.state().turn = turn;
     }
 }
 
-/// Turns a poll of the code into a poll of enter, for the caller that waits for the value.
+/// Turns the result of a poll of the code into the result of a poll of enter.
 pub(crate) fn settle_enter<D, E>(
     name: &str,
     life: &Life,

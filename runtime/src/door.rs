@@ -4,12 +4,10 @@
 //! With a limit of `n`, the rules are:
 //!
 //! 1. An enter that comes to the door waits there if `n` exits are in the background.
-//! 2. An enter waits only if nothing can depend on it: it is inside no context, and its task has
-//!    opened no guard that is still open. So an enter that a closing context could wait for never
-//!    waits here. Such an enter is in the exit of that context, in a body around that context, or
-//!    in a task of [`tasks`](crate::tasks). Nor does an enter wait here while its code holds a
-//!    guard, which a closing context may need. Outside tokio, where tasks cannot be told apart, no
-//!    enter waits.
+//! 2. An enter waits only if it is inside no context, and its task holds no open guard. An enter
+//!    inside a context may be what a closing context waits for: it may be in an exit, in a body, or
+//!    in a task of [`tasks`](crate::tasks). A guard that the task holds may be what a closing
+//!    context needs. Outside tokio, where tasks cannot be told apart, no enter waits.
 //! 3. While fewer than `n` exits are in the background, waiting enters are let in, in the order in
 //!    which they came: one when an exit ends, one when an enter that has passed the door ends, and
 //!    up to `n` when no exit is left. So the enters that have waited do not come in all at once.

@@ -41,7 +41,7 @@ use crate::outcome::BodyError;
 use crate::report::{self, Kind, drop_quietly};
 use crate::scope::Live;
 
-/// Drives the future beside one body, until that future has ended.
+/// Drives the future beside one body, until that future has ended, or exit begins.
 pub(crate) struct Driver(Box<dyn Drive>);
 
 /// A driver without the types of its context.

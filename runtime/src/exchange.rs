@@ -22,9 +22,10 @@
 //! that cannot lend the value in this way takes it out and puts it back. For example, a guard does
 //! so, because its body is the caller's own code.
 //!
-//! Code and holder of an exchange take turns: the holder never uses the exchange while it polls or
-//! drops the code, so the lock is always free. The lock exists because the compiler cannot know
-//! this. The lock can be held over an await of the body, and costs one atomic operation.
+//! Code and holder of an exchange take turns with the value. While the body has the value, the
+//! holder holds the lock. If it polls the code then, only the future beside the body runs, which
+//! does not touch the value. So whoever asks for the lock finds it free. The lock exists because
+//! the compiler cannot know this. It can be held over an await, and costs one atomic operation.
 
 use std::fmt;
 use std::ops::Deref;
@@ -134,7 +135,7 @@ pub(crate) enum End<E> {
 
 impl End<BodyError> {
     /// Turns the end into the result of a future that runs beside the body of an outer context. `E`
-    /// is the error of this context.
+    /// is the error of the context whose future has caused the end.
     ///
     /// # Panics
     ///

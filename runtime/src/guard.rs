@@ -43,10 +43,9 @@ use crate::settle::{Body, Owed, unshare};
 ///
 /// # Drop
 ///
-/// If a guard is dropped without a call of one of these functions, it exits in the background as
-/// [`Cancelled`](crate::Outcome::Cancelled). Such a drop comes from an early return, a `?`, a
-/// panic, or the drop of the future around the guard. To let the exit see an error, pass the error
-/// to [`Guard::exit`] or [`Guard::fail`].
+/// A guard that is dropped exits in the background as [`Cancelled`](crate::Outcome::Cancelled).
+/// Such a drop comes from an early return, a `?`, a panic, or the drop of the future around the
+/// guard. To let the exit see an error, pass the error to [`Guard::exit`] or [`Guard::fail`].
 ///
 /// # Order
 ///
@@ -246,7 +245,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Panics
     ///
-    /// If exit panics. If the other body has completed, also if the future
+    /// If exit panics, or if the other body has completed and the future
     /// [beside](crate::guide::beside) the guard's own body has panicked.
     ///
     /// # Cancel safety
@@ -333,7 +332,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     ///
     /// # Cancel safety
     ///
-    /// As [`Guard::exit`]. The error is reported when the future is dropped.
+    /// As [`Guard::exit`]. If the future is dropped, the error is reported once the exit has ended,
+    /// unless the exit suppresses it.
     pub fn fail(mut guard: Self, error: C::Error) -> impl Future<Output = C::Error> + use<C> {
         let body = Body::<Infallible, _>::of(Err(error));
         let live = guard.held.take_back();

@@ -1,9 +1,9 @@
 //! The code of a hand-written context, in one box with its value.
 //!
-//! The code is three futures, one after the other: enter, the future beside the body, and exit.
-//! `enter` and `beside` borrow the context, so their futures own the context, and give it back when
-//! they end. In most contexts nothing runs beside the body. Then the second future ends in the same
-//! poll as enter.
+//! The code is three futures, one after the other: enter, the future beside the body, and exit. The
+//! methods `enter` and `beside` borrow the context. So each of the first two futures here owns the
+//! context, and gives it back when it ends. In most contexts nothing runs beside the body. Then the
+//! second future ends in the same poll as enter.
 //!
 //! As with all code, the [`Life`] of the context tells the holder how far the context is.
 

@@ -56,16 +56,16 @@ impl<V, E> Lender<V, E> {
         Mark::new(&self.link)
     }
 
-    /// Records that exit fails with the error of a part of this context, and that a report of the
-    /// error has this kind.
+    /// Takes over how the exit of a part has ended. If a time limit has cut the part off, an error
+    /// of this context's exit is reported as [`TimedOut`](Kind::TimedOut).
     pub(crate) fn fail_as(&self, kind: Kind) {
         if kind == Kind::TimedOut {
             self.link.cut_off();
         }
     }
 
-    /// Returns the handle by which a part of the context is observed as this context, even if the
-    /// part goes on alone.
+    /// Returns the handle for a part of this context. To the observer, the part is this context,
+    /// even when the part goes on alone.
     pub(crate) fn part(&self) -> &Part {
         &self.part
     }

@@ -429,9 +429,9 @@ impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
     }
 }
 
-/// The error of the future beside the body, if that future ended the body. The type has no `Debug`,
-/// because every type with a `Debug` is an `AnyError` by the implementation above, which knows
-/// nothing of the mark.
+/// The error of the future beside the body, if that future ended the body. The type must not have a
+/// `Debug`: the implementation above would then be a second one for this type, and that one does
+/// not say that the error is from beside.
 struct FromBeside(Arc<dyn AnyError>);
 
 impl AnyError for FromBeside {

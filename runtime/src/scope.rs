@@ -227,8 +227,8 @@ where
     D: Verdict,
     E: fmt::Debug + Send + Sync + 'static,
 {
-    /// Makes a context whose body we poll, so that the context can be given up only between two
-    /// polls.
+    /// Makes a context for [`run`], whose future polls the body itself. So the context can be given
+    /// up only by a drop of that future, which means between two polls.
     pub(crate) fn new_inside<C>(context: C) -> Self
     where
         C: AsyncContext<Value = V, Verdict = D, Error = E> + 'static,

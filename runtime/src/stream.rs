@@ -50,8 +50,8 @@ struct Slot<T> {
     /// The waker of the current poll of the stream. If a part of the body has this waker, the next
     /// poll of the stream reaches that part, so `sender` stays empty.
     poller: Option<Waker>,
-    /// The waker of a part of the body that must be polled once the item was taken, and that has a
-    /// waker of its own.
+    /// The waker of the part of the body that has sent the item, if this is not the poller's waker:
+    /// for example under a `FuturesUnordered`. The next poll of the stream wakes it.
     sender: Option<Waker>,
 }
 

@@ -357,8 +357,8 @@ pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
 }
 
 /// Enters all members at the same time, up to a limit. If a member fails, or if the future beside a
-/// member's body ends the body, no further enter begins. Those that have begun run to their end, and
-/// their contexts exit.
+/// member's body ends the body, no further enter begins. Those that have begun run to their end,
+/// and their contexts exit.
 pub(crate) async fn enter_together<M: Members, V>(
     members: &mut M,
     limit: usize,

@@ -28,9 +28,9 @@
 //! | [For Python programmers](for_python) | every name of `contextlib`, and ours |
 //! | [For users of other crates](coming_from) | scopeguard, async-dropper, transaction closures |
 
-// Each picture is an SVG file next to its page. `cargo doc` does not copy that file. So the picture
-// is also a link target, in a `.uri.md` file that is included before the page. A test of the
-// package `guide` makes the `.uri.md` files from the pictures.
+// Each picture is an SVG file next to its page. `cargo doc` does not copy that file. So a `.uri.md`
+// file, which is included before the page, defines the picture's link as a `data:` URI. A test of
+// the package `guide` makes the `.uri.md` files from the pictures.
 
 #[doc = include_str!("why.md")]
 pub mod why {}

@@ -101,7 +101,8 @@ pub(super) enum Code {
     Task(Root),
     /// A task of another executor. The node is the task's outermost context.
     Outermost(Arc<Node>),
-    /// A task of another executor, outside all contexts.
+    /// Code without a list: a task of another executor outside all contexts or, if no node may be
+    /// made, an exit that has no node.
     Unknown,
 }
 
@@ -218,9 +219,10 @@ pub(super) fn code(make_node: bool) -> Code {
     }
 }
 
-/// Returns `true` if this code is part of the exit of a context inside the node's context. That
-/// exit may then be waiting for the node's context (the exception of rule b). Only the place that
-/// owns the node may call this, with one reference to the node.
+/// Returns `true` if this code is part of an exit inside the node's context, or of an exit that
+/// such an exit gave up. The exit inside may then be waiting for the node's context (the exception
+/// of rule b). Only the place that owns the node may call this, and it must hold exactly one
+/// reference to the node: if there is no other, nothing is inside.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = Depths::here().exit;
     // Each context inside refers to the node, directly or through others.
@@ -293,7 +295,9 @@ fn node_at(depth: u32, make_nodes: bool) -> Option<Arc<Node>> {
             None if !make_nodes => return None,
             None => (0, None),
         };
-        // These contexts are in their first poll, so each was opened where it is polled.
+        // Each of these contexts is polled where it was opened: it is in its first poll, is a
+        // `with`, or is at a root. If it was opened before this poll, `adopt` sets its home and its
+        // number.
         let Depths { exit, exits, .. } = Depths::here();
         let mut around = around;
         for (index, depth) in (known..).zip(begin + 1..=depth) {

@@ -42,6 +42,16 @@ struct Origin {
     _alive: Option<Alive>,
 }
 
+/// What others know of a context that was given up, or whose exit is awaited. Rule c uses the list
+/// of the code that gave the context up, and rule b uses what the homes of the context have noted.
+///
+/// | call | in the list | in the homes |
+/// | --- | --- | --- |
+/// | `end_body`, of a guard that has neighbours to wait for | an entry that waits, and that nobody waits for | |
+/// | `waits_in_exit`, when an awaited exit has returned `Pending` | | noted |
+/// | `begin_exit`, of an awaited guard | the entry is removed | |
+/// | `detach` | the entry counts from now on; if there is none, it is added at the end | noted |
+/// | the drop | the entry is removed, or replaced by what the exit has left behind | removed |
 struct GivenUp {
     entry: Arc<Entry>,
     /// `true` if the homes of the context know that they must wait for it.

@@ -40,8 +40,8 @@ struct Slots {
     numbers: Vec<Number>,
     /// The number of slots that are not empty.
     taken: usize,
-    /// `Some` once the exit that owns this list has ended: the entry, in the list around, that this
-    /// list stands for.
+    /// `Some` once the exit that owns this list has ended: the entry of that exit, in the list of
+    /// the code that gave the exit up or awaited it. There, this list counts in place of the entry.
     stands_at: Option<Arc<Entry>>,
 }
 

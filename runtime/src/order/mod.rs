@@ -24,15 +24,15 @@
 //!   for the exit of C.
 //! - **c. Side by side.** *Code* means the innermost exit that is running, or the task if no exit
 //!   is running. Enters and bodies belong to the code that polls them. A guard's exit waits for
-//!   each younger context that the same code has given up and that is detached, at the moment when
-//!   the guard is given up. An exit that this code gave up or awaited may itself give up contexts.
-//!   When that exit has ended, the guard waits instead for those of them that still run. A context
-//!   counts only if every context around the guard is also around that context.
-//! - **d.** X is *younger* than Y if X was opened later than Y. If X is inside a context that is
-//!   not around Y, the outermost such context must also have been opened later than Y. So, seen
-//!   from outside a context, everything inside it has the age of that context, even after that
-//!   context has ended. `inside(&guard)` can give X several outer contexts. Then X is younger if
-//!   one of them makes it younger.
+//!   each younger context that the same code gave up before the guard and that runs detached. If
+//!   the exit of such a context has given up further contexts, the guard then waits for these. It
+//!   also waits for the contexts that an exit has left behind which this code awaited before. A
+//!   context counts only if every context around the guard is also around that context.
+//! - **d.** To compare X with Y, take the outermost context that contains X but not Y, or X itself
+//!   if there is none. X is *younger* if that context was opened later than Y. So, seen from
+//!   outside a context, everything inside it has the age of that context, even after that context
+//!   has ended. `inside(&guard)` can give X several outer contexts. Then X is younger if one of
+//!   them makes it younger.
 //! - **e. Let go.** Nobody waits for an independent context, nor for the contexts that it leaves
 //!   behind. An independent context itself waits only for the contexts inside it. If a time limit
 //!   or an operator cuts an exit off, nobody waits for the contexts that this exit had opened.
@@ -99,9 +99,9 @@ pub(crate) struct Place {
 pub(crate) enum Kind {
     /// The code that holds the context polls it together with its body.
     With,
-    /// The context is held between polls as well, by a holder that keeps the order among its parts.
+    /// While the body runs, a holder has the context, and itself keeps the order among its parts.
     Part,
-    /// The context is held between polls as well, side by side with others (rule c).
+    /// While the body runs, a holder has the context, side by side with others (rule c).
     Guard,
     /// The place belongs to no context of its own. A driver uses it to poll the future beside
     /// another context's body.
@@ -258,8 +258,8 @@ impl Place {
     }
 
     /// Records that a poll of an awaited exit has returned `Pending`, so that the contexts around
-    /// wait for the exit. A `with` is recorded only if `inside` put it into other contexts. The
-    /// context that opened it can't exit while its own code awaits the `with`.
+    /// wait for the exit. What is not a guard is recorded only if `inside` put it into other
+    /// contexts, because the context that opened it can't exit while its own code awaits it.
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.known().waits_in_exit(name);
     }
@@ -271,7 +271,7 @@ impl Place {
     }
 
     /// Returns the wait of a failed enter for the contexts that it opened and gave up, except those
-    /// that a time limit gave up: otherwise the limit would have no effect.
+    /// whose own enter exceeded a time limit. Otherwise that limit would have no effect.
     pub(crate) fn turn_of_failed_enter(&self, name: &'static str) -> Option<Turn> {
         self.known.as_ref()?.turn_of_failed_enter(name)
     }

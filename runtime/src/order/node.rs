@@ -189,7 +189,7 @@ impl Node {
         }
     }
 
-    /// Sets the home and the number of a context that is polled elsewhere than where it was opened.
+    /// Sets the home and the number of a context that was opened before this poll.
     pub(super) fn settle(&self, home: Option<Arc<Self>>, opened: Number) {
         self.set_number(opened);
         let mut state = self.lock();

@@ -110,7 +110,8 @@ where
     }
 }
 
-/// Exits an entry alone, like a guard that is closed. Returns `None` if the value has not come back.
+/// Exits an entry alone, like a guard that is closed. Returns `None` if the value has not come
+/// back.
 pub(super) fn release<E, D>(mut entry: Entry<E, D>) -> Option<Released<E>>
 where
     E: fmt::Debug + Send + Sync + 'static,

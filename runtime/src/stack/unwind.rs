@@ -261,8 +261,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
                         self.step = self.begin(number, entry, &shared.drivers);
                     }
                 }
-                // Alone, the exit has a time limit of its own. The stack waits for it as for
-                // everything that the stack has given up.
+                // This drop hands the exit over by itself, so that it has a time limit of its own.
+                // The stack then waits for it as for everything that the stack has given up.
                 Step::Exiting(..) if EachAlone::is_going_on() => drop(self.take_step()),
                 Step::Exiting(entry, _) => {
                     let exit = ready!(Pin::new(&mut entry.exit()).poll(cx));

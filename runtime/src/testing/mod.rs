@@ -37,8 +37,8 @@
 //!     },
 //! )
 //! .await;
-//! // Before the first poll; as it begins to wait in enter, in the body and in exit; when each wait is
-//! // over; and to the end.
+//! // One without a poll; two at each of the three waits, as it begins and when it is over; and one
+//! // to the end.
 //! assert_eq!(runs, 8);
 //! # }
 //! ```
