@@ -12,18 +12,20 @@
 //! does not have does not compile.
 //!
 //! Not covered are weak memory, because all atomics are sequentially consistent here; time, which
-//! does not pass here; and the thread in `fallback.rs`, whose place is taken by a runtime of this
-//! crate. (loom knows weak memory, but tries *all* schedules, which for a hand-over are too many.)
-//! `Arc`, `LazyLock` and `OnceLock` are std's, because no thread waits for another there.
+//! does not pass here, so that a short time limit is a number of polls; and the thread in
+//! `fallback.rs`, whose place is taken by a runtime of this crate. (loom knows weak memory, but
+//! tries *all* schedules, which for a hand-over are too many.) `Arc`, `LazyLock` and `OnceLock` are
+//! std's, because no thread waits for another there.
 
 pub use ::std::*;
 
 pub mod mutex;
 mod notify;
+pub mod panic;
 pub mod runtime;
 mod schedules;
 
-pub use schedules::check;
+pub use schedules::{check, check_each};
 
 /// `std::sync`, and `tokio::sync`.
 pub mod sync {
@@ -45,6 +47,8 @@ pub mod task {
 pub mod thread {
     pub use shuttle::future::block_on;
     pub use shuttle::thread::*;
+
+    pub use crate::panic::panicking;
 }
 
 /// `std::time`, and `tokio::time`.

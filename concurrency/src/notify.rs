@@ -3,7 +3,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use shuttle::sync::{Mutex, MutexGuard};
+use shuttle::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `tokio::sync::Notify`, as far as the runtime uses it.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Notify {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nothing panics under this lock")
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

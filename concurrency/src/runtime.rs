@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering as Real};
 use std::task::{Context, Wake, Waker};
 
 use shuttle::sync::atomic::{AtomicBool, Ordering};
-use shuttle::sync::{Condvar, Mutex, MutexGuard};
+use shuttle::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use shuttle::thread::{self, JoinHandle};
 
 use crate::notify::Notify;
@@ -173,13 +173,14 @@ impl Handle {
                 return Some(task);
             }
             let wait = self.0.change.wait(state);
-            state = wait.expect("nothing panics under this lock");
+            state = wait.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         let state = self.0.state.lock();
-        state.expect("nothing panics under this lock")
+        // See the module `panic`: it may count as poisoned by the panic of another thread.
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -256,7 +257,8 @@ impl Task {
     }
 
     fn future(&self) -> MutexGuard<'_, Option<Code>> {
-        self.future.lock().expect("no task panics")
+        let future = self.future.lock();
+        future.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,7 @@
 use std::env;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
@@ -9,6 +11,9 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// The number of schedules of each kind, unless `SCHEDULES` sets it.
 const SCHEDULES: usize = 100;
+
+/// The number of schedules of each kind for one of many stories.
+const FOR_EACH: usize = 10;
 
 /// The number of points at which PCT takes the turn from the first thread.
 const DEPTH: usize = 4;
@@ -24,15 +29,60 @@ const DEPTH: usize = 4;
 /// If the story panics, or all its threads wait for each other.
 pub fn check(story: impl Fn() + Copy + Send + Sync + 'static) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    check_alone(number_of("SCHEDULES").unwrap_or(SCHEDULES), story);
+}
+
+/// Runs many stories, each of which a number tells, from 1 on, under a few schedules of each kind.
+/// So the number of all schedules is that of [`check`]. Returns the number of runs.
+///
+/// If a schedule fails, the number of the story is printed too, as `SEED=…`. With that number in the
+/// variable `SEED`, only this story runs, under as many schedules as [`check`] runs.
+///
+/// # Panics
+///
+/// If a story panics, or all its threads wait for each other.
+pub fn check_each(story: impl Fn(u64) + Copy + Send + Sync + 'static) -> usize {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let schedules = number_of("SCHEDULES").unwrap_or(SCHEDULES);
+    if let Some(seed) = number_of("SEED") {
+        check_seed(seed, schedules, story);
+        return 2 * schedules;
+    }
+    let stories = schedules.div_ceil(FOR_EACH);
+    for seed in (1..).take(stories) {
+        check_seed(seed, FOR_EACH, story);
+    }
+    2 * stories * FOR_EACH
+}
+
+fn check_seed(seed: u64, schedules: usize, story: impl Fn(u64) + Copy + Send + Sync + 'static) {
+    /// Prints the number of the story that has failed.
+    struct Seed(u64);
+
+    impl Drop for Seed {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                eprintln!("SEED={}", self.0);
+            }
+        }
+    }
+
+    let _seed = Seed(seed);
+    check_alone(schedules, move || story(seed));
+}
+
+fn check_alone(schedules: usize, story: impl Fn() + Copy + Send + Sync + 'static) {
     if let Ok(schedule) = env::var("SCHEDULE") {
         return run(ReplayScheduler::new_from_encoded(&schedule), story);
     }
-    let schedules = match env::var("SCHEDULES") {
-        Ok(schedules) => schedules.parse().expect("SCHEDULES is a number"),
-        Err(_) => SCHEDULES,
-    };
     run(RandomScheduler::new(schedules), story);
     run(PctScheduler::new(DEPTH, schedules), story);
+}
+
+fn number_of<N: FromStr>(variable: &str) -> Option<N> {
+    let value = env::var(variable).ok()?;
+    let number = value.parse().ok();
+    Some(number.unwrap_or_else(|| panic!("{variable} is a number")))
 }
 
 fn run(scheduler: impl Scheduler + 'static, story: impl Fn() + Send + Sync + 'static) {

@@ -1,7 +1,8 @@
 //! Replaces the runtime's module of this name by a runtime that a story can stop, and do without.
 
+use std::cell::Cell;
 use std::runtime::{Handle, Runtime};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
@@ -31,12 +32,32 @@ pub(crate) fn withhold() {
     lock().is_there = false;
 }
 
-/// This changes nothing, because no story has a stack.
-pub(crate) struct EachAlone;
+thread_local! {
+    static ARE_ALONE: Cell<bool> = Cell::new(false);
+}
+
+/// As in the runtime: while this exists, the exits of a stack that is polled in this thread go on
+/// alone.
+pub(crate) struct EachAlone {
+    before: bool,
+}
 
 impl EachAlone {
     pub(crate) fn begin() -> Self {
-        Self
+        let before = ARE_ALONE.try_with(|cell| cell.replace(true));
+        Self {
+            before: before.unwrap_or(false),
+        }
+    }
+
+    pub(crate) fn is_going_on() -> bool {
+        ARE_ALONE.try_with(Cell::get).unwrap_or(false)
+    }
+}
+
+impl Drop for EachAlone {
+    fn drop(&mut self) {
+        let _ = ARE_ALONE.try_with(|cell| cell.set(self.before));
     }
 }
 
@@ -53,5 +74,5 @@ pub(crate) fn reset() {
 }
 
 fn lock() -> MutexGuard<'static, Fallback> {
-    FALLBACK.lock().expect("nothing panics under this lock")
+    FALLBACK.lock().unwrap_or_else(PoisonError::into_inner)
 }

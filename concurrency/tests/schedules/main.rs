@@ -13,7 +13,11 @@
 extern crate concurrency as std;
 extern crate concurrency as spin;
 extern crate concurrency as tokio;
+// For the programs, which are written for users.
+extern crate self as async_context_manager;
 
+#[path = "../../../runtime/src/alarm.rs"]
+pub mod alarm;
 #[path = "../../../runtime/src/beside.rs"]
 pub mod beside;
 #[path = "../../../runtime/src/body.rs"]
@@ -34,6 +38,8 @@ pub mod door;
 pub mod driven;
 #[path = "../../../runtime/src/exchange.rs"]
 pub mod exchange;
+#[path = "../../../runtime/src/ext.rs"]
+pub mod ext;
 #[path = "../../../runtime/src/failure.rs"]
 pub mod failure;
 #[path = "../../../runtime/src/generator.rs"]
@@ -64,15 +70,30 @@ pub mod scope;
 pub mod settle;
 #[path = "../../../runtime/src/shared/mod.rs"]
 pub mod shared;
+#[path = "../../../runtime/src/stack/mod.rs"]
+pub mod stack;
 #[path = "../../../runtime/src/timeout_error.rs"]
 pub mod timeout_error;
 
-mod alarm;
-mod carry;
+pub mod carry;
+pub mod combine;
 mod fallback;
 mod ledger;
 mod steps;
 mod time_limit;
+
+pub use combine::BoxContext;
+pub use context::AsyncContext;
+pub use ext::AsyncContextExt;
+pub use guard::Guard;
+pub use outcome::Outcome;
+pub use stack::{ExitStack, Lease};
+pub use timeout_error::TimeoutError;
+
+/// The runtime's prelude, without the macros.
+pub mod prelude {
+    pub use crate::{AsyncContext, AsyncContextExt, BoxContext, ExitStack, Guard, Outcome};
+}
 
 mod aborts;
 mod besides;
@@ -80,5 +101,6 @@ mod doors;
 mod drains;
 mod hooks;
 mod nesting;
+mod programs;
 mod sharing;
 mod shutdowns;

@@ -3,12 +3,13 @@
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::runtime::Runtime;
-use std::task::Poll;
+use std::task::{Poll, yield_now};
 use std::thread::{self, block_on};
 
+use crate::context::AsyncContext;
 use crate::detached;
 use crate::guard::Guard;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Trouble};
 use crate::steps::{Gate, in_use, tell, with};
 
 /// Runs the future as a task on three workers, and waits until all exits have ended.
@@ -249,5 +250,140 @@ fn a_guard_waits_for_what_the_exit_that_it_waits_for_leaves_behind() {
         });
         ledger.check(&["late", "first"]);
         ledger.check(&["second", "first"]);
+    });
+}
+
+/// The owner's exit ends, and so moves from the context that it was opened in to the root, while
+/// the guard that it has dropped looks for the other one there.
+#[test]
+fn a_guard_waits_for_one_inside_an_exit_that_moves_to_the_root_meanwhile() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let first = Guard::enter(ledger.context("first")).await;
+                let exit = {
+                    let ledger = ledger.clone();
+                    async move {
+                        drop(Guard::enter(ledger.context("second")).await);
+                        drop(first);
+                        Ok(())
+                    }
+                };
+                let owner = ledger.exiting("owner", exit);
+                let around = Guard::enter(ledger.context("around")).await;
+                let mut around = around.expect("it opens");
+                let owner = Guard::run(&mut around, async |()| Guard::enter(owner).await).await;
+                drop(around);
+                drop(owner);
+            }
+        });
+        ledger.check(&["second", "first"]);
+        ledger.check(&["around"]);
+        ledger.check(&["owner"]);
+    });
+}
+
+/// Returns a context whose exit drops a guard of the other one.
+fn leaving<C>(
+    ledger: &Ledger,
+    name: &'static str,
+    other: C,
+) -> impl AsyncContext<Value = (), Error = Trouble, Verdict = ()> + use<C>
+where
+    C: AsyncContext<Value = (), Error = Trouble, Verdict = ()> + 'static,
+{
+    ledger.exiting(name, async {
+        drop(Guard::enter(other).await);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_guard_waits_for_what_is_left_by_the_one_that_an_awaited_exit_leaves_behind() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let first = Guard::enter(ledger.context("first")).await;
+                let second = leaving(&ledger, "second", ledger.context("third"));
+                let around = leaving(&ledger, "around", second);
+                let _ = with(around, async { Ok(()) }).await;
+                drop(first);
+            }
+        });
+        ledger.check(&["third", "first"]);
+        ledger.check(&["second", "first"]);
+        ledger.check(&["around", "first"]);
+    });
+}
+
+#[test]
+fn a_guard_waits_for_the_last_in_a_chain_of_exits_that_each_leave_the_next_behind() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let first = Guard::enter(ledger.context("first")).await;
+                let third = leaving(&ledger, "third", ledger.context("fourth"));
+                let second = leaving(&ledger, "second", third);
+                drop(Guard::enter(second).await);
+                drop(first);
+            }
+        });
+        for name in ["second", "third", "fourth"] {
+            ledger.check(&[name, "first"]);
+        }
+    });
+}
+
+/// The guard looks for the other one in the context around both. That context ends meanwhile, and
+/// so does the owner, which moves to the root.
+#[test]
+fn a_guard_waits_for_one_inside_an_exit_when_the_context_around_both_ends_meanwhile() {
+    tell(|ledger| {
+        run({
+            let ledger = ledger.clone();
+            async move {
+                let (begun, are_given_up, ends) = (Gate::new(), Gate::new(), Gate::new());
+                let exit = {
+                    let begun = begun.clone();
+                    let are_given_up = are_given_up.clone();
+                    async move {
+                        begun.open();
+                        are_given_up.opened().await;
+                        Ok(())
+                    }
+                };
+                let around = Guard::enter(ledger.exiting("around", exit)).await;
+                let mut around = around.expect("it opens");
+                let body = async |(): &mut ()| {
+                    let first = Guard::enter(ledger.context("first")).await?;
+                    let end = ends.clone();
+                    let second = ledger.exiting("second", async move {
+                        end.opened().await;
+                        Ok(())
+                    });
+                    let exit = async move {
+                        drop(Guard::enter(second).await);
+                        drop(first);
+                        are_given_up.open();
+                        Ok(())
+                    };
+                    Guard::enter(ledger.exiting("owner", exit)).await
+                };
+                let owner = Guard::run(&mut around, body).await;
+                drop(around);
+                begun.opened().await;
+                drop(owner);
+                for _ in 0..20 {
+                    yield_now().await;
+                }
+                ends.open();
+            }
+        });
+        ledger.check(&["second", "first"]);
+        ledger.check(&["around"]);
+        ledger.check(&["owner"]);
     });
 }

@@ -142,9 +142,9 @@ impl List {
 
     /// Adds the list of the contexts that an awaited exit has left behind.
     pub(super) fn add_left(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
-        left.stand_at(entry);
         let slot = Slot::Left(Arc::clone(entry), Arc::clone(left));
         self.lock().push(entry, slot, left.youngest());
+        left.stand_at(entry);
     }
 
     /// Records that the caller of a guard that is being closed has gone away.
@@ -176,7 +176,9 @@ impl List {
         slots.numbers.get(1).copied().unwrap_or_else(of_few)
     }
 
-    /// Makes this list count in place of the entry of its exit, which has ended.
+    /// Notes the entry of the exit that has left this list behind. The list must be in the slot of
+    /// that entry by now, because from now on the last entry here may put what it leaves behind
+    /// there instead.
     fn stand_at(&self, exit: &Arc<Entry>) {
         self.lock().stands_at = Some(Arc::clone(exit));
     }
@@ -190,27 +192,19 @@ impl List {
     }
 
     fn replace(&self, entry: &Arc<Entry>, left: &Arc<Self>) {
-        left.stand_at(entry);
         let youngest = left.youngest();
-        let alone = {
-            let slots = self.lock();
-            if !slots.has(entry) {
-                drop(slots);
-                left.leave_if_empty();
-                return;
-            }
-            slots.stands_at.clone().filter(|_| slots.taken == 1)
-        };
-        // If each exit in a chain leaves only the next exit behind, only the list of the last exit
-        // is kept.
-        let alone = alone.and_then(|around| Some((around.list.clone()?, around)));
-        if let Some((list, around)) = alone {
+        let mut slots = self.lock();
+        if !slots.has(entry) {
+            return;
+        }
+        // If each exit in a chain leaves only the next exit behind, only the list
+        // of the last exit is kept.
+        let alone = slots.stands_at.clone().filter(|_| slots.taken == 1);
+        if let Some((list, around)) = alone.and_then(|around| Some((around.list.clone()?, around)))
+        {
+            drop(slots);
+            list.lock().put_left(&around, left, youngest);
             left.stand_at(&around);
-            list.lock().set(
-                around.slot(),
-                Slot::Left(Arc::clone(&around), Arc::clone(left)),
-                youngest,
-            );
             let mut slots = self.lock();
             slots.set(entry.slot(), Slot::Empty, Number::NONE);
             slots.stands_at = None;
@@ -218,21 +212,16 @@ impl List {
             list.remove_if_empty(&around, left);
             return;
         }
-        let mut slots = self.lock();
-        if slots.has(entry) {
-            slots.set(
-                entry.slot(),
-                Slot::Left(Arc::clone(entry), Arc::clone(left)),
-                youngest,
-            );
-        }
+        slots.put_left(entry, left, youngest);
         drop(slots);
+        left.stand_at(entry);
         self.remove_if_empty(entry, left);
     }
 
-    /// Removes the entry if the list `left`, which stands for it, is empty by now.
+    /// Removes the entry if the list `left` is empty by now. If the last context in `left` has put
+    /// what it leaves behind in the place of `left`, the entry stays.
     pub(super) fn remove_if_empty(&self, entry: &Arc<Entry>, left: &Self) {
-        if left.leave_if_empty() {
+        if left.leave_if_empty() && self.lock().has_left(entry, left) {
             self.remove(entry);
         }
     }
@@ -293,6 +282,21 @@ impl Slots {
     fn has(&self, entry: &Arc<Entry>) -> bool {
         let there = self.all.get(entry.slot()).and_then(Slot::entry);
         there.is_some_and(|there| std::ptr::eq(there, &raw const **entry))
+    }
+
+    /// Lets the list stand here for the entry, unless the entry has been let go.
+    fn put_left(&mut self, entry: &Arc<Entry>, left: &Arc<List>, youngest: Number) {
+        if self.has(entry) {
+            let slot = Slot::Left(Arc::clone(entry), Arc::clone(left));
+            self.set(entry.slot(), slot, youngest);
+        }
+    }
+
+    /// Returns `true` if the list stands here for the entry.
+    fn has_left(&self, entry: &Arc<Entry>, left: &List) -> bool {
+        let there = self.all.get(entry.slot());
+        self.has(entry)
+            && matches!(there, Some(Slot::Left(_, there)) if std::ptr::eq(&raw const **there, left))
     }
 
     /// Returns how many slots the list can have before [`tidy`](Self::tidy) must make room.

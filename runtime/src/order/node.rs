@@ -129,29 +129,37 @@ impl Homes {
 
     /// Returns `true` if one of the homes is the node, or is inside it.
     fn lead_to(&self, node: &Arc<Node>) -> bool {
-        self.climb(|home| Arc::ptr_eq(home, node)).is_some()
+        self.climb(|home, _| Arc::ptr_eq(home, node))
     }
 
     /// Returns `true` if the homes lead to the root of a task, without an independent context
     /// between.
     fn lead_to_a_root(&self) -> bool {
-        self.is_empty() || self.climb(|home| home.is_at_a_root()).is_some()
+        self.is_empty() || self.climb(|_, state| state.is_at_a_root())
     }
 
-    /// Returns the first context, from here outwards, for which `holds` is true. The search stops
-    /// at an independent context.
-    fn climb(&self, holds: impl Fn(&Arc<Node>) -> bool) -> Option<Arc<Node>> {
+    /// Returns `true` if `holds` is true for a context from here outwards. The search stops at an
+    /// independent context.
+    fn climb(&self, holds: impl Fn(&Arc<Node>, &State) -> bool) -> bool {
         let mut todo: Vec<_> = self.all().cloned().collect();
         while let Some(home) = todo.pop() {
-            if holds(&home) {
-                return Some(home);
-            }
+            // Locked once for both questions, because the homes of a context may be replaced at any
+            // time, even by the root, when one of them has ended.
             let state = home.lock();
+            if holds(&home, &state) {
+                return true;
+            }
             if !state.is_independent {
                 todo.extend(state.homes.all().cloned());
             }
         }
-        None
+        false
+    }
+}
+
+impl State {
+    fn is_at_a_root(&self) -> bool {
+        self.homes.is_empty() && !self.is_independent
     }
 }
 
@@ -226,11 +234,6 @@ impl Node {
         self.lock().is_independent
     }
 
-    fn is_at_a_root(&self) -> bool {
-        let state = self.lock();
-        state.homes.is_empty() && !state.is_independent
-    }
-
     pub(super) fn is_inside_of(self: &Arc<Self>, node: &Arc<Self>) -> bool {
         let homes = self.lock().homes.clone();
         homes.lead_to(node)
@@ -247,15 +250,14 @@ impl Node {
             } else {
                 others.all().all(|home| homes.lead_to(home))
             };
-            if !is_beside {
-                return false;
-            }
-            let is_younger = others
-                .places()
-                .any(|place| self.age_seen_from(place) > other.age_seen_from(place));
-            // The ages can be compared, unless one of the places has ended meanwhile.
+            let is_it = is_beside
+                && others
+                    .places()
+                    .any(|place| self.age_seen_from(place) > other.age_seen_from(place));
+            // The answer holds, unless one of the places has ended meanwhile. Then the way from
+            // this context may lead past that place.
             if others.all().all(|home| home.where_it_was().is_none()) {
-                return is_younger;
+                return is_it;
             }
         }
     }

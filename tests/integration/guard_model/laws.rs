@@ -13,6 +13,20 @@ pub(super) struct Broken {
     pub(super) how: String,
 }
 
+/// Returns the error without the wrapping that `Debug` adds. If the future beside a body failed
+/// first, a second error of a context whose errors are converted is reported unconverted, because
+/// the conversion can run only once.
+pub(super) fn plain(what: &str) -> String {
+    let inner = what
+        .strip_prefix("Context(")
+        .and_then(|what| what.strip_suffix(')'));
+    let what = inner.unwrap_or(what);
+    let error = what
+        .strip_prefix("Fault(\"")
+        .and_then(|what| what.strip_suffix("\")"));
+    error.unwrap_or(what).to_owned()
+}
+
 pub(super) fn broken(log: &Log, mode: Mode, reports: &[(String, String)]) -> Vec<Broken> {
     let mut broken = Vec::new();
     for how in &log.broken {

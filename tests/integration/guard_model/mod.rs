@@ -22,6 +22,7 @@ mod laws;
 mod log;
 mod play;
 mod program;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -122,7 +123,7 @@ impl Runner {
         let reports = self.stage.reports().into_iter();
         let reports: Vec<_> = reports
             .filter(|(kind, _)| self.limit.is_none() || *kind != report::Kind::LongWait)
-            .map(|(kind, what)| (format!("{kind:?}"), plain(&what)))
+            .map(|(kind, what)| (format!("{kind:?}"), laws::plain(&what)))
             .collect();
         let ran = run.log(|log| {
             let mut broken = Vec::new();
@@ -213,20 +214,6 @@ impl Runner {
     }
 }
 
-/// Returns the error without the wrapping that `Debug` adds. If the future beside a body failed
-/// first, a second error of a context whose errors are converted is reported unconverted, because
-/// the conversion can run only once.
-fn plain(what: &str) -> String {
-    let inner = what
-        .strip_prefix("Context(")
-        .and_then(|what| what.strip_suffix(')'));
-    let what = inner.unwrap_or(what);
-    let error = what
-        .strip_prefix("Fault(\"")
-        .and_then(|what| what.strip_suffix("\")"));
-    error.unwrap_or(what).to_owned()
-}
-
 fn workers() -> Runtime {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
@@ -239,8 +226,10 @@ fn workers() -> Runtime {
 async fn whole(run: Arc<Run>, program: Block, stuck: usize) {
     Arc::clone(&run).play(program).await;
     loop {
+        // Asked first, because exits spawn tasks.
+        let is_drained = detached::count() <= stuck;
         let tasks = run.take_tasks();
-        if tasks.is_empty() && detached::count() <= stuck {
+        if is_drained && tasks.is_empty() {
             return;
         }
         for task in tasks {

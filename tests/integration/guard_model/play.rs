@@ -4,20 +4,18 @@ use std::any::Any;
 use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_context_manager::{Lease, TimeoutError, prelude::*};
-use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
-use tests::pause;
-use tokio::task::{JoinHandle, yield_now};
 
 use super::log::{Code, Heed, Id, Kind, Log, Shared};
 use super::program::{Arm, Beside, Block, Body, Cut, Fate, Name, Op, Random, Spec, StackEnd, Step};
+use super::world::{Task, pass, spawn};
 
 type Boxed = BoxContext<u32, Fault>;
 type Stack = ExitStack<Fault>;
@@ -40,7 +38,7 @@ pub(super) enum Mode {
 pub(super) struct Run {
     pub(super) mode: Mode,
     shared: Mutex<Shared>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<Vec<Task>>,
 }
 
 /// The place of running code: the context whose code it is, and the code that polls it.
@@ -78,26 +76,18 @@ impl Run {
         held.drop_all();
     }
 
-    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+    fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn take_tasks(&self) -> Vec<JoinHandle<()>> {
+    pub(super) fn take_tasks(&self) -> Vec<Task> {
         mem::take(&mut *self.tasks())
     }
 
     /// Takes a while, so that other code has a turn.
     pub(super) async fn nap(&self, length: u32) {
         let length = 1 + self.shared().random.below(length);
-        match self.mode {
-            Mode::Paused => tokio::time::sleep(Duration::from_millis(length.into())).await,
-            Mode::Workers => {
-                for _ in 0..length {
-                    yield_now().await;
-                }
-            }
-            Mode::NoRuntime => pause(length as usize).await,
-        }
+        pass(self.mode, length).await;
     }
 
     /// Drops the future after the polls of the cut, unless it has ended.
@@ -137,7 +127,7 @@ impl Run {
 
     /// Records that the caller has received the future's error or panic.
     async fn absorb(&self, future: impl Future<Output = Result<(), Fault>>) {
-        match AssertUnwindSafe(future).catch_unwind().await {
+        match caught(future).await {
             Ok(Ok(())) => {}
             Ok(Err(Fault(error))) => self.returned(error),
             Err(payload) => self.returned(message(&*payload)),
@@ -286,10 +276,17 @@ impl Run {
         held: &Held,
     ) -> Result<(), Fault> {
         let (id, context, its) = self.context(name, Kind::Guard, spec, frame, held);
+        // Not kept alive from here: an enter that is given up may fail on another thread, and gives
+        // up what it holds.
+        let its = {
+            let held_by_it = Arc::downgrade(&its);
+            drop(its);
+            held_by_it
+        };
         let guard = Driven::new(self, id, frame.code, context.guard());
         if let Some(guard) = self.until(guard, cut).await {
             let guard = guard?;
-            let held_by_it = its;
+            let held_by_it = its.upgrade().expect("the context has been entered");
             held.put(
                 name,
                 Thing::Guard {
@@ -329,11 +326,11 @@ impl Run {
                 home: Some(id),
                 code,
             };
-            let ended = AssertUnwindSafe(async {
+            let ended = caught(async {
                 run.block(&body.block, frame, &moved).await?;
                 run.come(body.fate, &format!("the body of v{name}"))
             });
-            let ended = ended.catch_unwind().await;
+            let ended = ended.await;
             if let Ok(Ok(())) = ended {
                 for name in &body.leaves {
                     if let Some(thing) = moved.take(*name) {
@@ -385,12 +382,11 @@ impl Run {
         };
         let part = async move |_: &mut u32| {
             let mut over = PartEnd(&run, id, true);
-            let ended = AssertUnwindSafe(run.block(&block, frame, &around));
-            let ended = ended.catch_unwind().await;
+            let ended = caught(run.block(&block, frame, &around)).await;
             over.2 = false;
             ended.unwrap_or_else(|payload| resume_unwind(payload))
         };
-        let ended = AssertUnwindSafe(Guard::run(guard, part)).catch_unwind();
+        let ended = caught(Guard::run(guard, part));
         let ended = self.until(Box::pin(ended), cut).await;
         if let Some(ended) = &ended {
             self.log(|log| log.part_ended(id, &outcome_of(ended)));
@@ -496,7 +492,7 @@ impl Run {
         });
         let task = self.arm(arm, Frame { home: None, code }, held);
         let (ended, end) = oneshot::channel();
-        let task = tokio::spawn(async move {
+        let task = spawn(self, async move {
             task.await;
             let _: Result<(), ()> = ended.send(());
         });
@@ -602,6 +598,16 @@ impl Run {
     }
 }
 
+/// Returns the panic of the future as an error.
+async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        polled.map_or_else(|payload| Poll::Ready(Err(payload)), |polled| polled.map(Ok))
+    })
+    .await
+}
+
 pub(super) fn message(payload: &(dyn Any + Send)) -> String {
     let message = payload.downcast_ref::<String>();
     message.map_or_else(|| "a panic of another kind".to_owned(), Clone::clone)
@@ -616,13 +622,13 @@ fn outcome_of(ended: &Result<Result<(), Fault>, Box<dyn Any + Send>>) -> String 
 }
 
 fn outcome_text(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Completed => "completed".to_owned(),
-        Outcome::Failed(error) => format!("failed({error:?})"),
-        Outcome::Panicked(panic) => format!("panicked({})", panic.message()),
-        Outcome::Cancelled => "cancelled".to_owned(),
-        other => format!("{other:?}"),
+    if let Outcome::Failed(error) = outcome {
+        return format!("failed({error:?})");
     }
+    if let Outcome::Panicked(panic) = outcome {
+        return format!("panicked({})", panic.message());
+    }
+    format!("{outcome:?}").to_lowercase()
 }
 
 /// A local whose `Drop` panics.
@@ -714,7 +720,8 @@ impl Drop for PartEnd<'_> {
 }
 
 impl Run {
-    fn drop_caught<T>(&self, value: T) {
+    /// Drops the value, and records that the caller has received its panic.
+    pub(super) fn drop_caught<T>(&self, value: T) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
             self.returned(message(&*payload));
         }
@@ -904,13 +911,13 @@ impl AsyncContext for Scripted {
 
     async fn enter(&mut self) -> Result<u32, Fault> {
         self.run.log(|log| log.opened(self.id));
-        let entered = AssertUnwindSafe(async {
+        let entered = caught(async {
             let block = self.run.block(&self.spec.enter, self.frame(), &self.held);
             block.await?;
             let what = format!("the enter of v{}", self.name);
             self.run.come(self.spec.entered, &what)
         });
-        let entered = entered.catch_unwind().await;
+        let entered = entered.await;
         self.run.log(|log| match entered {
             Ok(Ok(())) => log.entered(self.id),
             Ok(Err(_)) | Err(_) => log.enter_failed(self.id),
@@ -979,7 +986,7 @@ impl AsyncContext for Scripted {
         let mut exiting = Exiting(Arc::clone(&run), id, false);
         let held = held;
         let block = run.block(&spec.exit, frame, &held);
-        let ended = AssertUnwindSafe(block).catch_unwind().await;
+        let ended = caught(block).await;
         // Some contexts pass on how the body ended, unless their time limit may cut off the error.
         let has_error = outcome.is_failed() || !matches!(ended, Ok(Ok(())));
         if name % 3 == 0 && (spec.limit.is_none() || !has_error) {
