@@ -9,8 +9,6 @@ mod boxed;
 mod cancellable_enter;
 #[path = "../../../runtime/src/combine/carry.rs"]
 mod carry;
-#[path = "../../../runtime/src/combine/converted.rs"]
-mod converted;
 #[path = "../../../runtime/src/combine/enter_timeout.rs"]
 mod enter_timeout;
 #[path = "../../../runtime/src/combine/exit_timeout.rs"]

@@ -28,6 +28,8 @@ pub mod cancellable;
 pub mod code;
 #[path = "../../../runtime/src/context.rs"]
 pub mod context;
+#[path = "../../../runtime/src/converted.rs"]
+pub mod converted;
 #[path = "../../../runtime/src/coroutine.rs"]
 pub mod coroutine;
 #[path = "../../../runtime/src/detached.rs"]
