@@ -285,7 +285,7 @@ impl Run {
         };
         let guard = Driven::new(self, id, frame.code, context.guard());
         if let Some(guard) = self.until(guard, cut).await {
-            let guard = guard?;
+            let guard = Box::new(guard?);
             let held_by_it = its.upgrade().expect("the context has been entered");
             held.put(
                 name,
@@ -434,13 +434,13 @@ impl Run {
                 } => {
                     drop(held_by_it);
                     match result {
-                        Ok(()) => Box::pin(Guard::close(guard)),
+                        Ok(()) => Box::pin(Guard::close(*guard)),
                         // The two ways to fail are used in turns.
                         Err(error) if id % 2 == 0 => {
-                            let failed = Guard::fail(guard, error);
+                            let failed = Guard::fail(*guard, error);
                             Box::pin(async { Err(failed.await) })
                         }
-                        result @ Err(_) => Box::pin(Guard::exit(guard, result)),
+                        result @ Err(_) => Box::pin(Guard::exit(*guard, result)),
                     }
                 }
                 Thing::Stack(mut stack) => Box::pin(stack.closing().exit(result)),
@@ -465,7 +465,7 @@ impl Run {
                         log.records[id].heed = Heed::Exit;
                     }
                 });
-                let exit = Guard::exit_as(guard, outcome);
+                let exit = Guard::exit_as(*guard, outcome);
                 Driven::new(self, id, code, exit).await
             }
             stack @ Thing::Stack(_) => {
@@ -650,7 +650,7 @@ impl Drop for Local {
 enum Thing {
     Guard {
         id: Id,
-        guard: Guard<Boxed>,
+        guard: Box<Guard<Boxed>>,
         /// Holds the guards that are given to this one late.
         held_by_it: Arc<Held>,
     },
