@@ -10,6 +10,7 @@
 use std::fmt;
 use std::future::Future;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -371,25 +372,60 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
 #[cold]
 fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let parts = state.as_mut().project();
-    let name = *parts.name;
-    let owed = parts.owed.take();
-    if let Some(error) = &owed {
-        report::body_error(name, error.share());
-    }
-    report_end(name, parts.code.life());
-    let is_over = parts.code.life().is_over();
-    let mut place = mem::replace(parts.place, Place::new(Hold::With, Watch::default()));
-    let polling = place.poll(Polled::Exit);
+    let rest = Rest {
+        name: parts.name,
+        place: mem::replace(parts.place, Place::new(Hold::With, Watch::default())),
+        owed: parts.owed.take(),
+        end: parts.code.life().take_end(),
+        is_over: parts.code.life().is_over(),
+    };
+    let mut value = parts.code.slot().take();
+    let mut state = Some(state);
     // The value drops first, because it may need something that the code holds.
-    drop_quietly(name, parts.code.slot().take());
-    drop_quietly(name, state);
-    drop(polling);
-    // The observer is told only now. While the code dropped, a part of the context may have been
-    // handed over alone. Then this call tells nothing, and that part tells how the context ends.
-    place.watch().dropped(is_over);
-    // The error drops last, so that a panic in its drop can't meet a panic in the drop of the code.
-    if let Some(error) = owed {
-        drop_quietly(name, error);
+    rest.drop(&mut || value = None, &mut || state = None);
+}
+
+/// The parts of a dropped coroutine that do not depend on the type of its code. What is done with
+/// them is compiled once, and not once for each context.
+struct Rest {
+    name: &'static str,
+    place: Place,
+    owed: Option<BodyError>,
+    end: Option<End<BodyError>>,
+    is_over: bool,
+}
+
+impl Rest {
+    fn drop<'a>(self, drop_value: &'a mut dyn FnMut(), drop_code: &'a mut dyn FnMut()) {
+        let Self {
+            name,
+            mut place,
+            owed,
+            end,
+            is_over,
+        } = self;
+        if let Some(error) = &owed {
+            report::body_error(name, error.share());
+        }
+        if let Some(end) = end {
+            report_late(name, end);
+        }
+        let polling = place.poll(Polled::Exit);
+        for drop_part in [drop_value, drop_code] {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_part)) {
+                report::panic(name, Kind::Panicked, payload);
+            }
+        }
+        drop(polling);
+        // The observer is told only now. While the code dropped, a part of the context may have
+        // been handed over alone. Then this call tells nothing, and that part tells how the context
+        // ends.
+        place.watch().dropped(is_over);
+        // The error drops last, so that a panic in its drop can't meet a panic in the drop of the
+        // code.
+        if let Some(error) = owed {
+            drop_quietly(name, error);
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A future that uses a context may be dropped: by a timeout, a `select!`, an aborted task, or a
 //! client that hung up. Then the context is handed over to the tokio runtime that it was entered
-//! on, and exits there with [`Outcome::Cancelled`]. Code that needs such exits to have ended, above
-//! all a `main`, waits for them:
+//! on, and exits there with [`Outcome::Cancelled`]. An exit whose body had ended before keeps its
+//! outcome. Code that needs such exits to have ended, above all a `main`, waits for them:
 //!
 //! ```
 //! use async_context_manager::detached;
@@ -80,7 +80,8 @@ fn close_lingering() {
     }
 }
 
-/// Returns the number of exits that are running in the background now.
+/// Returns the number of contexts that go on in the background now: in enter, waiting for their
+/// turn, or in exit.
 ///
 /// ```
 /// # use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -248,7 +249,7 @@ pub fn force(seen: &Seen) -> bool {
     seen.force()
 }
 
-/// Waits until no exit is running in the background.
+/// Waits until no context goes on in the background.
 ///
 /// The wait includes exits that other parts of the program hand over meanwhile. It does not include
 /// contexts that are still in use. A task that still runs, or that was aborted and not joined,

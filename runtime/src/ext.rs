@@ -748,8 +748,9 @@ pub trait AsyncContextExt: AsyncContext {
     /// An exit in the background runs in a task of its own. A task-local has no value there, so
     /// reading it panics. With `carry`, the exit has the value wherever it runs: awaited, in the
     /// background, in a stack, and on the thread of the crate. An enter that goes on in the
-    /// background has the value as well. A context that this context's code opens does not have the
-    /// value: call `carry` on that context as well.
+    /// background has the value as well. A context that this context's code opens has the value
+    /// while this code polls it, but not if it goes on in the background separately. For that, call
+    /// `carry` on that context as well.
     ///
     /// ```
     /// use async_context_manager::{contexts::defer, detached, prelude::*};
@@ -826,9 +827,9 @@ pub trait AsyncContextExt: AsyncContext {
         combine::independent(self)
     }
 
-    /// Returns a context that is inside the guard's context, in addition to the context that opens
-    /// it. The exit of the guard waits for this context if any task gave this context up before
-    /// that exit begins.
+    /// Returns a context that is inside two contexts: the one that opens it, as always, and the
+    /// guard's. The exit of the guard waits for this context if any task gave this context up
+    /// before that exit begins.
     ///
     /// Use it for a context that uses what a guard holds, as a transaction uses its connection. The
     /// guard is borrowed only for this call. Give this context up before the guard, in whatever

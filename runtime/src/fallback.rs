@@ -30,7 +30,7 @@ thread_local! {
     static ARE_ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this exists, each exit of a stack that is polled in this thread is handed over by itself,
+/// While this exists, each exit of a stack that is polled in this thread is handed over separately,
 /// with a time limit of its own.
 pub(crate) struct EachAlone {
     before: bool,

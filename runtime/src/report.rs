@@ -12,10 +12,10 @@
 //! # report::reset_hook();
 //! ```
 //!
-//! Each error is either returned to a caller or reported, never both and never neither. So if a
-//! time limit drops a `with` while its exit runs, the body's error is reported as
-//! [`BodyFailed`](Kind::BodyFailed), even if that error is an ordinary one. A hook may ignore the
-//! reports that it expects.
+//! Each error that no exit suppresses is either returned to a caller or reported, never both and
+//! never neither. So if a time limit drops a `with` while its exit runs, the body's error is
+//! reported as [`BodyFailed`](Kind::BodyFailed), even if that error is an ordinary one. A hook may
+//! ignore the reports that it expects.
 //!
 //! Three kinds of reports do not mean that something failed. [`LongWait`](Kind::LongWait) and
 //! [`LetGo`](Kind::LetGo) are about the order of exits, and [`Undrained`](Kind::Undrained) lists
@@ -264,8 +264,8 @@ impl Report {
         }
     }
 
-    /// Returns the contexts that a drain has left in the background. `None` unless this is
-    /// [`Undrained`](Kind::Undrained).
+    /// Returns the contexts that a drain has left in the background or, at a second signal, those
+    /// that are open or closing. `None` unless this is [`Undrained`](Kind::Undrained).
     ///
     /// ```
     /// use async_context_manager::report;

@@ -1,4 +1,4 @@
-//! A context that is inside a guard's context, in addition to the context that opens it.
+//! A context that is inside two contexts: the one that opens it, as always, and a guard's.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::lender::Lender;
 use crate::order::{self, Home};
 use crate::outcome::Outcome;
 
-/// A context that is inside a guard's context, in addition to the context that opens it.
+/// A context that is inside two contexts: the one that opens it, as always, and a guard's.
 /// [`inside`](crate::AsyncContextExt::inside) returns it.
 ///
 /// This is a type with a name because an `impl AsyncContext` would borrow the guard for as long as

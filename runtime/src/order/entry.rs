@@ -49,8 +49,8 @@ impl Entry {
     }
 
     /// Returns `true` if this guard, which is being given up, waits for `other` (rule c). The
-    /// caller must know that the same code, or an exit that this code gave up, has given `other` up
-    /// before.
+    /// caller must know that the same code, or an exit that this code gave up or awaited, has given
+    /// `other` up before.
     pub(super) fn waits_for(&self, other: &Self) -> bool {
         !other.is_over() && other.node.is_beside_and_younger_than(&self.node)
     }

@@ -176,9 +176,9 @@ impl List {
         slots.numbers.get(1).copied().unwrap_or_else(of_few)
     }
 
-    /// Notes the entry of the exit that has left this list behind. The list must be in the slot of
-    /// that entry by now, because from now on the last entry here may put what it leaves behind
-    /// there instead.
+    /// Notes the entry of the exit that has left this list behind. The list must already be in the
+    /// slot of that entry. From now on, when the last entry of this list ends, the list that it
+    /// leaves behind may take the place of this list in that slot.
     fn stand_at(&self, exit: &Arc<Entry>) {
         self.lock().stands_at = Some(Arc::clone(exit));
     }
@@ -218,8 +218,8 @@ impl List {
         self.remove_if_empty(entry, left);
     }
 
-    /// Removes the entry if the list `left` is empty by now. If the last context in `left` has put
-    /// what it leaves behind in the place of `left`, the entry stays.
+    /// Removes the entry if the list `left` is empty by now. If another list has taken the place of
+    /// `left` in the slot meanwhile (see [`replace`](Self::replace)), the entry stays.
     pub(super) fn remove_if_empty(&self, entry: &Arc<Entry>, left: &Self) {
         if left.leave_if_empty() && self.lock().has_left(entry, left) {
             self.remove(entry);

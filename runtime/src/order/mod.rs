@@ -25,9 +25,10 @@
 //! - **c. Side by side.** *Code* means the innermost exit that is running, or the task if no exit
 //!   is running. Enters and bodies belong to the code that polls them. A guard's exit waits for
 //!   each younger context that the same code gave up before the guard and that runs detached. If
-//!   the exit of such a context has given up further contexts, the guard then waits for these. It
-//!   also waits for the contexts that an exit has left behind which this code awaited before. A
-//!   context counts only if every context around the guard is also around that context.
+//!   the exit of such a context has given up further contexts, the guard then waits for these. If
+//!   this code has awaited an exit before, and that exit has left contexts behind, the guard waits
+//!   for these as well, if they are younger. A context counts only if every context around the
+//!   guard is also around that context.
 //! - **d.** To compare X with Y, take the outermost context that contains X but not Y, or X itself
 //!   if there is none. X is *younger* if that context was opened later than Y. So, seen from
 //!   outside a context, everything inside it has the age of that context, even after that context
@@ -103,8 +104,8 @@ pub(crate) enum Kind {
     Part,
     /// While the body runs, a holder has the context, side by side with others (rule c).
     Guard,
-    /// The place belongs to no context of its own. A driver uses it to poll the future beside
-    /// another context's body.
+    /// The place of a coroutine that a driver polls. The context's own place is with a second
+    /// coroutine, which the holder has: see `driven.rs`.
     StandIn,
 }
 
@@ -130,7 +131,8 @@ impl Place {
         Self::of_node(Kind::Part, Node::new(room, Number::of_another()))
     }
 
-    /// Makes a place that polls a part of this place's code elsewhere, inside the same context.
+    /// Makes a place for code of this context that is polled elsewhere. What that code opens is
+    /// inside this context.
     pub(crate) fn stand_in(&mut self) -> Self {
         let mut place = Self::of_node(Kind::StandIn, Arc::clone(self.known().node()));
         place.watch = self.watch.part().watch();
@@ -258,8 +260,9 @@ impl Place {
     }
 
     /// Records that a poll of an awaited exit has returned `Pending`, so that the contexts around
-    /// wait for the exit. What is not a guard is recorded only if `inside` put it into other
-    /// contexts, because the context that opened it can't exit while its own code awaits it.
+    /// wait for the exit. A context that is not a guard is recorded only if `inside` put it into
+    /// other contexts. The context that opened it needs no record: its own code awaits this exit,
+    /// so it can't exit meanwhile.
     pub(crate) fn waits_in_exit(&mut self, name: &'static str) {
         self.known().waits_in_exit(name);
     }

@@ -188,7 +188,7 @@ where
     }
 }
 
-/// If the rest is given up, each entry is handed over by itself: first the entry that exits, then
+/// If the rest is given up, each entry is handed over separately: first the entry that exits, then
 /// the others from the first to the last, as a list drops.
 impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Rest<E, D> {
     fn drop(&mut self) {
@@ -261,8 +261,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
                         self.step = self.begin(number, entry, &shared.drivers);
                     }
                 }
-                // This drop hands the exit over by itself, so that it has a time limit of its own.
-                // The stack then waits for it as for everything that the stack has given up.
+                // This drop hands the entry over separately, so that its exit has a time limit of
+                // its own. The stack then waits for it as for any context that it has given up.
                 Step::Exiting(..) if EachAlone::is_going_on() => drop(self.take_step()),
                 Step::Exiting(entry, _) => {
                     let exit = ready!(Pin::new(&mut entry.exit()).poll(cx));

@@ -1,4 +1,4 @@
-//! Errors, panics and drops, at each place that a program names.
+//! Errors and panics at each point that a program names, and drops between its polls.
 
 use std::collections::VecDeque;
 use std::error::Error;

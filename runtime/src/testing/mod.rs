@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`cancel_everywhere`] | the program is dropped, at each of its awaits |
 //! | [`cancel_pairs`] | two programs that run beside each other are dropped, each at each of its awaits |
-//! | [`inject_everywhere`] | an error, a panic or a drop, at each place that the program names; and any two of them |
+//! | [`inject_everywhere`] | an error or a panic at each point that the program names, or a drop between two of its polls; and any two of these |
 //!
 //! Each function runs a program again and again, waits after each run until all exits have run, and
 //! passes the result to your check. If a run fails its check, stderr shows the call that repeats

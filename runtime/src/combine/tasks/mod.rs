@@ -131,7 +131,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> TaskGroup<E> {
     /// The error of that task goes to the caller, as if the body had failed with it. A panic of
     /// that task goes on in the caller. The other tasks are aborted at once, unless there is a
     /// [grace](Self::grace), and exit joins them. If these tasks fail meanwhile, their errors are
-    /// [reported](crate::report). The same happens if a task fails while exit waits for the tasks.
+    /// [reported](crate::report). If no task has failed before, and one fails while exit waits for
+    /// the tasks, the caller gets that error as well, and the other tasks are aborted likewise.
     ///
     /// The group ends the body by a future [beside](crate::guide::beside) the body. So the body
     /// drops at its next await. The body may also be the caller's own code, under a
