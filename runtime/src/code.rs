@@ -77,7 +77,6 @@ pub(crate) trait Company {
 /// Code that lends through a [`Lender`] stands at its yield while the body runs, so a poll of the
 /// code polls the future beside the body.
 impl<F: Future> Company for F {
-    #[cold]
     fn poll_beside(self: Pin<&mut Self>, life: &Life, cx: &mut Context<'_>) -> Poll<()> {
         run(life, || self.poll(cx)).map(|_| ())
     }

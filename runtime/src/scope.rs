@@ -103,9 +103,13 @@ pin_project! {
 
     impl<B> PinnedDrop for Inside<'_, B> {
         fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
             if this.body.is_some() {
                 let is_panicking = thread::panicking();
-                match this.give_up() {
+                let polling = this.place.poll(Polled::Open);
+                let dropped = catch_unwind(AssertUnwindSafe(|| this.body.set(None)));
+                drop(polling);
+                match dropped {
                     Ok(()) => {}
                     // A second panic would end the process.
                     Err(payload) if is_panicking => {
@@ -132,7 +136,6 @@ impl<'p, B: Future> Inside<'p, B> {
 
 impl<B> Inside<'_, B> {
     /// Drops the body inside its context, and returns its panic.
-    #[cold]
     fn give_up(self: Pin<&mut Self>) -> Result<(), Payload> {
         let mut this = self.project();
         let _polling = this.place.poll(Polled::Open);
