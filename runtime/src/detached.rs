@@ -186,7 +186,7 @@ static EXIT_LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Sets how long an exit may take in the background.
 ///
-/// An exit that takes longer is given up, as by
+/// An exit that takes longer is cut off, as by
 /// [`exit_timeout`](crate::AsyncContextExt::exit_timeout), and reported as
 /// [`TimedOut`](Kind::TimedOut). The limit covers the exit's own code. It covers neither the wait
 /// for other exits nor an enter that goes on in the background. In a stack, each exit has the whole
@@ -220,8 +220,8 @@ fn exit_limit() -> Option<Duration> {
     (millis != u64::MAX).then(|| Duration::from_millis(millis))
 }
 
-/// Gives up a context that goes on in the background: the context's code is dropped at the await
-/// that it has reached. Returns `true` if the context was in the background.
+/// Drops a context that goes on in the background, at the await that the context's code has
+/// reached. Returns `true` if the context was in the background.
 ///
 /// Use this function when an exit hangs, for instance from an operator's endpoint or at the end of
 /// a program. The context is reported as [`Forced`](Kind::Forced). From then on, no other exit
@@ -474,8 +474,8 @@ enum Ended {
     Well,
     /// The code panicked.
     Panicked(Payload),
-    /// The code has not ended, and must be given up.
-    GivenUp(Kind),
+    /// The code has not ended, and must be cut off.
+    CutOff(Kind),
 }
 
 impl<V, D, E> Rest<V, D, E>
@@ -487,7 +487,7 @@ where
     /// Polls the context. Also returns whether the context waits for other exits. Never panics.
     fn poll(&mut self, cx: &mut Context<'_>) -> (Poll<Ended>, bool) {
         if self.record.poll_forced(cx).is_ready() {
-            return (Poll::Ready(Ended::GivenUp(Kind::Forced)), false);
+            return (Poll::Ready(Ended::CutOff(Kind::Forced)), false);
         }
         let limit = exit_limit().filter(|_| !self.coroutine.life().is_limited());
         let (polled, waits_for) = order::poll_and_see(|| {
@@ -507,7 +507,7 @@ where
             Some(limit) => {
                 let alarm = self.alarm.get_or_insert_with(|| Alarm::after(limit));
                 if alarm.poll(cx).is_ready() {
-                    return (Poll::Ready(Ended::GivenUp(Kind::TimedOut)), false);
+                    return (Poll::Ready(Ended::CutOff(Kind::TimedOut)), false);
                 }
             }
         }
@@ -536,7 +536,7 @@ where
         match ended {
             Ended::Well => {}
             Ended::Panicked(payload) => report::panic(name, panicked, payload),
-            Ended::GivenUp(kind) => {
+            Ended::CutOff(kind) => {
                 if let Some(begin) = self.begin.take() {
                     self.coroutine.place().cut_off(begin);
                     // An observer sees a failed exit, as if the exit's own limit had cut it off.

@@ -14,8 +14,8 @@
 //! 4. When a task comes to hold a guard, the task's waiting enters are let in, by rule 2.
 //! 5. So that nothing waits here for ever, an enter that has waited longer than the wait limit of
 //!    reports is reported, and goes in. The rules above cannot see everything that an exit waits
-//!    for (a task that the exit has spawned and joins), nor whether an enter that was let in is
-//!    polled.
+//!    for (a task that the exit has spawned and joins). And an enter that was let in but is never
+//!    polled does not end, so it lets no other enter in.
 //!
 //! The lock of the door and the lock of the tasks are never held at the same time.
 

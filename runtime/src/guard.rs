@@ -253,8 +253,8 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// As [`Guard::exit`], unless `outcome` is [`Failed`](crate::Outcome::Failed). Then the exit
     /// shares the error with the caller of the outer context. An exit in the background would keep
     /// its share, and the caller could not get the error. So if the future is dropped, for instance
-    /// by a
-    /// [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is given up and
+    /// by a [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is dropped
+    /// where it stands. It does not go on in the background, and that is
     /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
     /// takes the future with it, and nothing is lost.
     pub fn exit_as(

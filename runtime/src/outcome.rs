@@ -430,8 +430,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> AnyError for E {
 }
 
 /// The error of the future beside the body, if that future ended the body. The type must not have a
-/// `Debug`: the implementation above would then be a second one for this type, and that one does
-/// not say that the error is from beside.
+/// `Debug`: the implementation above would then cover this type too, and conflict with the one
+/// below.
 struct FromBeside(Arc<dyn AnyError>);
 
 impl AnyError for FromBeside {

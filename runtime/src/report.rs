@@ -105,7 +105,7 @@ pub enum Kind {
     /// after a body that completed, because their [grace](crate::TaskGroup::grace) was over. The
     /// report has no error, and no second report as `ExitFailed` follows.
     TimedOut,
-    /// A context in the background was given up, because the program called
+    /// A context in the background was cut off, because the program called
     /// [`detached::force`](crate::detached::force).
     Forced,
     /// The runtime shut down under a detached exit, and the exit could not be finished elsewhere.

@@ -42,8 +42,8 @@
 //! from](https://docs.rs/tracing/latest/tracing/struct.Span.html#method.follows_from) the first
 //! one.
 //!
-//! In a build with `--cfg tokio_unstable`, the task of a detached exit has the name of its context,
-//! for tokio-console.
+//! With the feature `tracing`, and in a build with `--cfg tokio_unstable`, the task of a detached
+//! exit has the name of its context, for tokio-console.
 
 mod counters;
 #[cfg(feature = "metrics")]

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Counts the guards that have been opened, in all threads, in steps of two.
+/// Counts, in steps of two, the guards that have been opened in all threads, and the moments at
+/// which exits may have begun.
 static GUARDS: AtomicU64 = AtomicU64::new(0);
 
 /// The number of guards that are alive now.
@@ -39,7 +40,8 @@ impl Number {
     /// Less than the number of every context.
     pub(super) const NONE: Self = Self(0);
 
-    /// Returns the number of a guard that is opened now. No other context has the same number.
+    /// Returns the number of a guard that is opened now, or of a moment. No other guard or moment
+    /// has the same number.
     pub(super) fn of_a_guard() -> Self {
         Self(GUARDS.fetch_add(2, Ordering::Relaxed) + 2)
     }

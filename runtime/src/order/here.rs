@@ -295,9 +295,9 @@ fn node_at(depth: u32, make_nodes: bool) -> Option<Arc<Node>> {
             None if !make_nodes => return None,
             None => (0, None),
         };
-        // Each of these contexts is polled where it was opened: it is in its first poll, is a
-        // `with`, or is at a root. If it was opened before this poll, `adopt` sets its home and its
-        // number.
+        // A context without a frame is polled where it was opened: it has not waited yet, it is a
+        // `with`, or it was opened outside all contexts and none is polling around it. If it was
+        // opened before this poll, `adopt` sets its home and its number.
         let Depths { exit, exits, .. } = Depths::here();
         let mut around = around;
         for (index, depth) in (known..).zip(begin + 1..=depth) {

@@ -177,8 +177,8 @@ impl List {
     }
 
     /// Notes the entry of the exit that has left this list behind. The list must already be in the
-    /// slot of that entry. From now on, when the last entry of this list ends, the list that it
-    /// leaves behind may take the place of this list in that slot.
+    /// slot of that entry. From now on, if the exit of the only entry left in this list ends and
+    /// leaves a list of its own behind, that list may take the place of this list in that slot.
     fn stand_at(&self, exit: &Arc<Entry>) {
         self.lock().stands_at = Some(Arc::clone(exit));
     }

@@ -42,8 +42,7 @@
 //! - **g.** If the exit of A waits for B by code of the user, and B waits for A by these rules,
 //!   both wait for ever, as nested blocks would. A long wait is reported, by name.
 //!
-//! Executors other than tokio have no tasks to tell apart. There, rule c holds only inside
-//! contexts.
+//! Outside tokio, the crate cannot tell tasks apart. There, rule c holds only inside contexts.
 //!
 //! Waits cannot form a cycle. Rule b only waits further inwards, and rule c only waits for younger
 //! contexts that were given up before. Once begun, an exit waits only for what its own code awaits.
@@ -284,7 +283,7 @@ impl Place {
         self.known().turn(name)
     }
 
-    /// Records that the exit, which began at `begin`, is given up (rule e).
+    /// Records that the exit, which began at `begin`, is cut off (rule e).
     pub(crate) fn cut_off(&mut self, begin: Begin) {
         self.known().node().cut(begin.0);
     }
@@ -395,7 +394,7 @@ async fn over(name: &'static str, next: impl Fn() -> Option<Arc<Entry>>) {
 }
 
 thread_local! {
-    /// The name of the context for which the code that this thread polls is waiting, if any.
+    /// The name of the context that the code polled by this thread waits for, if it waits for one.
     static IS_WAITING: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 

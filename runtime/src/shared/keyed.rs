@@ -121,8 +121,9 @@ where
         Shared(new)
     }
 
-    /// Keeps each of the contexts open for this time after its last use, as [`Shared::linger`]
-    /// does.
+    /// Keeps each context that this value makes from now on open for this time after its last use,
+    /// as [`Shared::linger`] does. Contexts that exist already, and clones made before, are not
+    /// affected.
     ///
     /// ```
     /// use async_context_manager::{contexts::ready, keyed, prelude::*};

@@ -290,7 +290,8 @@ where
     /// The setting holds for all clones, from the next opening on. When the time is over, the exit
     /// runs in the background, and its error is [reported](crate::report).
     /// [`drain`](crate::detached::drain) closes lingering contexts at once. So does the shutdown of
-    /// the runtime on which the last user's timer runs.
+    /// the runtime on which the timer runs. The timer starts on the runtime of the last user,
+    /// unless an earlier user's timer still runs.
     ///
     /// ```
     /// use async_context_manager::{prelude::*, shared};

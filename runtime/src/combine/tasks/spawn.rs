@@ -189,7 +189,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
         running.background.spawn_on(task, &self.runtime);
     }
 
-    /// Returns a token that is told when the body has ended or, in a group that [fails
+    /// Returns a token that is told when exit begins after the body or, in a group that [fails
     /// fast](crate::TaskGroup::fail_fast), when a task has failed. The token is told before any
     /// task is aborted.
     ///
