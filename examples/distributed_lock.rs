@@ -272,9 +272,16 @@ async fn run(options: Options) -> Result<(), AnyError> {
             followed.await?;
 
             let redis = connect(url).await?;
-            let holder = RedisStore::new(redis.clone()).current(name).await?;
+            let store = RedisStore::new(redis.clone());
             let key = counter_key(name);
-            let value = Counter { redis, key }.read().await?;
+            let mut counter = Counter { redis, key };
+            // The process that is killed may be the last to get the lock. Then this waits until its
+            // lease is over.
+            let value = lease(store.clone(), &*name)
+                .ttl(Duration::from_millis(options.lease))
+                .with(async |_| Ok(counter.read().await?))
+                .await?;
+            let holder = store.current(name).await?;
             let whose = if holder.is_none() {
                 "nobody"
             } else {

@@ -65,6 +65,21 @@ fn it_prints_what_its_docs_show() -> Tested {
 }
 
 #[test]
+#[ignore = "needs Redis"]
+fn the_lease_of_a_process_that_is_killed_as_the_last_one_is_over_before_the_program_ends() -> Tested
+{
+    // No other process waits for the lock of the first one.
+    let output = program()
+        .args(["--kill", "--workers", "1", "--adds", "0", "--lease", "500"])
+        .args(["--redis-url", &redis_url()])
+        .output()?;
+    let (stdout, stderr) = printed(&output);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.ends_with("the counter is at 0, and nobody has the lock\n"));
+    Ok(())
+}
+
+#[test]
 fn without_a_redis_the_program_says_so() -> Tested {
     let url = "redis://127.0.0.1:1";
     let output = program().args(["--redis-url", url]).output()?;

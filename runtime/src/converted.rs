@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use crate::context::Verdict;
 use crate::exchange::Link;
+use crate::outcome::BodyError;
 use crate::report;
 
 pin_project! {
@@ -53,7 +54,10 @@ where
         let this = self.project();
         match this.code.poll(cx) {
             Poll::Pending => {
-                this.link.convert_end(this.convert);
+                if let Some(error) = this.link.convert_end(this.convert) {
+                    let error = BodyError::new(Arc::new(error));
+                    report::beside_failed(this.name, error);
+                }
                 Poll::Pending
             }
             Poll::Ready(Ok(verdict)) => Poll::Ready(Ok(verdict)),

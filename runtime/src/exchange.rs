@@ -24,7 +24,7 @@
 //!
 //! Code and holder of an exchange take turns with the value. While the body has the value, the
 //! holder holds the lock. If it polls the code then, only the future beside the body runs, which
-//! does not touch the value. So whoever asks for the lock finds it free. The lock exists because
+//! does not touch the value. So nobody asks for the lock while it is held. The lock exists because
 //! the compiler cannot know this. It can be held over an await, and costs one atomic operation.
 
 use std::fmt;
@@ -384,31 +384,28 @@ impl Life {
         lock(&self.company.get()?.end).take()
     }
 
-    /// Converts the error by which the future beside the body ends the body. If the conversion
-    /// panics, that panic ends the body instead.
+    /// Converts the error by which the future beside the body ends it. If the conversion panics,
+    /// that panic ends the body instead. Returns an error that `convert` returns unchanged.
     #[inline]
-    pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>)
+    pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>) -> Option<A>
     where
         A: Send + Sync + 'static,
         B: fmt::Debug + Send + Sync + 'static,
     {
-        let end = self.take_end();
+        let end = self.take_end()?;
         let goes_on = self.runs_beside();
-        match end {
-            None => {}
-            Some(End::Failed(error)) => {
+        let end = match end {
+            End::Failed(error) => {
                 match catch_unwind(AssertUnwindSafe(|| convert(error.into_error()))) {
-                    Ok(Ok(error)) => self.end_from_beside(End::Failed(error), goes_on),
-                    Ok(Err(_)) => unreachable!("a body is ended once, and before exit can fail"),
-                    Err(payload) => {
-                        self.end_from_beside(End::<B>::Panicked(payload), goes_on);
-                    }
+                    Ok(Ok(error)) => End::Failed(error),
+                    Ok(Err(error)) => return Some(error),
+                    Err(payload) => End::Panicked(payload),
                 }
             }
-            Some(End::Panicked(payload)) => {
-                self.end_from_beside(End::<B>::Panicked(payload), goes_on);
-            }
-        }
+            End::Panicked(payload) => End::Panicked(payload),
+        };
+        self.end_from_beside(end, goes_on);
+        None
     }
 
     /// Begins a poll of the code. The poll lasts until the result is dropped.

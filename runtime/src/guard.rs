@@ -66,7 +66,7 @@ use crate::settle::{Body, Owed, unshare};
 ///   written. An [`ExitStack`](crate::ExitStack) exits in reverse;
 /// - exits that the same task awaits at the same time, as in
 ///   `join!(Guard::close(older), Guard::close(younger))`;
-/// - guards that different tasks give up;
+/// - guards that different tasks give up, unless one is inside the other;
 /// - guards outside tokio that are inside no context;
 /// - an [`independent`](crate::AsyncContextExt::independent) guard and its neighbours.
 ///

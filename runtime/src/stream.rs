@@ -47,8 +47,9 @@ pub struct Items<T>(Arc<Mutex<Slot<T>>>);
 /// The place through which an item goes from the body to the poll.
 struct Slot<T> {
     item: Option<T>,
-    /// The waker of the current poll of the stream. If a part of the body has this waker, the next
-    /// poll of the stream reaches that part, so `sender` stays empty.
+    /// The waker of the current poll of the stream. If the part of the body that sends was polled
+    /// with this waker, the next poll of the stream reaches that part anyway, so `sender` stays
+    /// empty.
     poller: Option<Waker>,
     /// The waker of the part of the body that has sent the item, if this is not the poller's waker:
     /// for example under a `FuturesUnordered`. The next poll of the stream wakes it.

@@ -982,6 +982,24 @@ async fn slow(ledger: Ledger, enter: usize, exit: usize) -> Result<u32, Fault> {
 }
 
 #[test]
+fn of_two_futures_that_fail_beside_a_context_whose_errors_are_mapped_once_the_second_is_reported() {
+    everywhere(async |stage| {
+        let lost = || lease(Ledger::default(), Then::Fails);
+        let mapped = || join((lost(), lost())).map_err(|Fault(text)| Fault(text));
+        let second = [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())];
+
+        assert_eq!(is_ended(mapped()).await, Err(Fault("lost")));
+        assert_eq!(stage.reports(), second);
+
+        let guard = mapped().guard().await.expect("it enters");
+        Guard::ended(&guard).await;
+        pause(5).await;
+        assert_eq!(Guard::exit(guard, Ok(())).await, Err(Fault("lost")));
+        assert_eq!(stage.reports(), second);
+    });
+}
+
+#[test]
 fn once_the_future_beside_a_member_s_body_has_failed_no_further_member_of_a_join_enters() {
     everywhere(async |stage| {
         let ledger = Ledger::default();

@@ -80,7 +80,8 @@ pub fn deadline(
         let mut has_begun = false;
         let beside = move |cx: &mut Context<'_>| {
             if !has_begun && seen.remaining().is_zero() {
-                // The body must be polled first: a body that never waits has ended in time.
+                // In the poll in which the code yields, the body has not been polled yet. It must
+                // get that poll, because a body that never waits counts as in time.
                 has_begun = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

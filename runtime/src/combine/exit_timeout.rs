@@ -28,7 +28,8 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
                 return Poll::Ready(None);
             }
             let polled = code.as_mut().poll(cx);
-            link.convert_end(|error: C::Error| Ok(TimeoutError::Context(error)));
+            let left = link.convert_end(|error: C::Error| Ok(TimeoutError::Context(error)));
+            debug_assert!(left.is_none(), "every error is converted");
             polled.map(Some)
         });
         if let Some(ended) = entering.await {

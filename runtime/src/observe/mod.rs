@@ -171,7 +171,9 @@ fn watch_for(what: u8, is_on: bool) {
     }
 }
 
-/// Replaces the observer. Contexts that are entered from now on are observed, from enter to end.
+/// Replaces the observer. Contexts whose enter begins from now on are observed, from enter to end.
+/// The new observer is also told the later steps of contexts whose enter began under an earlier
+/// observer.
 ///
 /// ```
 /// # use async_context_manager::observe;
@@ -185,7 +187,7 @@ pub fn set_observer(observer: impl Fn(&Event<'_>) + Send + Sync + 'static) {
     replace_observer(Some(Arc::new(observer)));
 }
 
-/// Removes the observer. Contexts that were entered before are no longer observed, either.
+/// Removes the observer. Nothing is told until another observer is set.
 ///
 /// ```
 /// async_context_manager::observe::reset_observer();

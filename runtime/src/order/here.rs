@@ -222,7 +222,8 @@ pub(super) fn code(make_node: bool) -> Code {
 /// Returns `true` if this code is part of an exit inside the node's context, or of an exit that
 /// such an exit gave up. The exit inside may then be waiting for the node's context (the exception
 /// of rule b). Only the place that owns the node may call this, and it must hold exactly one
-/// reference to the node: if there is no other, nothing is inside.
+/// reference to the node. Each context inside refers to the node as well, directly or through
+/// others. So if that reference is the only one, nothing is inside.
 pub(super) fn is_in_an_exit_inside_of(node: &Arc<Node>) -> bool {
     let innermost = Depths::here().exit;
     // Each context inside refers to the node, directly or through others.
@@ -296,8 +297,9 @@ fn node_at(depth: u32, make_nodes: bool) -> Option<Arc<Node>> {
             None => (0, None),
         };
         // A context without a frame is polled where it was opened: it has not waited yet, it is a
-        // `with`, or it was opened outside all contexts and none is polling around it. If it was
-        // opened before this poll, `adopt` sets its home and its number.
+        // `with`, or it was opened outside all contexts and none is polling around it. So its home
+        // is the context that polls around it. If it has noted its origin, `adopt` sets home and
+        // number right.
         let Depths { exit, exits, .. } = Depths::here();
         let mut around = around;
         for (index, depth) in (known..).zip(begin + 1..=depth) {

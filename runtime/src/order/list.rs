@@ -176,9 +176,9 @@ impl List {
         slots.numbers.get(1).copied().unwrap_or_else(of_few)
     }
 
-    /// Notes the entry of the exit that has left this list behind. The list must already be in the
-    /// slot of that entry. From now on, if the exit of the only entry left in this list ends and
-    /// leaves a list of its own behind, that list may take the place of this list in that slot.
+    /// Notes `exit`, the entry of the exit that has left this list behind. The caller must have put
+    /// this list into the slot of `exit` before. From now on, [`replace`](Self::replace) may put
+    /// another list into that slot.
     fn stand_at(&self, exit: &Arc<Entry>) {
         self.lock().stands_at = Some(Arc::clone(exit));
     }

@@ -44,8 +44,9 @@
 //!
 //! Outside tokio, the crate cannot tell tasks apart. There, rule c holds only inside contexts.
 //!
-//! Waits cannot form a cycle. Rule b only waits further inwards, and rule c only waits for younger
-//! contexts that were given up before. Once begun, an exit waits only for what its own code awaits.
+//! The waits of these rules alone cannot form a cycle. Rule b only waits further inwards, and rule
+//! c only waits for younger contexts that were given up before. Once begun, an exit waits only for
+//! what its own code awaits.
 //!
 //! The state is kept in these modules:
 //!

@@ -636,8 +636,8 @@ where
         let mut entries = mem::take(&mut *self.entries());
         let more = mem::take(&mut *other.entries());
         entries.append(more);
-        // Keep the older stack. Everything that was entered at its side since it was made is
-        // younger, so its exit waits for that if it was given up before.
+        // Keep the older stack: its exit waits for each context that was entered at its side after
+        // the stack was made, and that was given up before the stack.
         let is_older = lock(&other.shared.core).is_older_than(&lock(&self.shared.core));
         if is_older {
             mem::swap(self, &mut other);

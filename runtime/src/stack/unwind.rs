@@ -167,7 +167,8 @@ where
     if stage == Stage::Exiting {
         coroutine.life().begin_exit();
     }
-    // Only now, because this place has already recorded the end of the body.
+    // Set after the call of `end_body` above, because this place has already recorded the end of
+    // the body, if the body has ended.
     *coroutine.place() = place;
     coroutine.wait_for(turn);
     detached::hand_over(coroutine);

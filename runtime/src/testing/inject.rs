@@ -191,9 +191,9 @@ impl Error for Injected {}
 /// waits until no exit is running in the background, and calls the check. Returns the number of
 /// runs.
 ///
-/// Two things go wrong because the second may strike the code that deals with the first: a rollback
-/// fails, or the caller of an exit gives up. A program with `n` points and `p` polls is run about
-/// `2n² + 4np` times.
+/// There are runs with two faults, because the second may hit the code that deals with the first:
+/// for example, a rollback fails, or the caller of an exit gives up. A program with `n` points and
+/// `p` polls is run about `2n² + 4np` times.
 ///
 /// The order in which the program reaches its points identifies them. That order is the same in
 /// each run on a current-thread runtime. On several threads, a run may reach other points than the
