@@ -241,7 +241,8 @@ fn poll_beside_the_wait<F: Routine + ?Sized>(
     cx: &mut Context<'_>,
 ) {
     let (life, _, company) = code.split();
-    if life.runs_beside() {
+    report_end(name, life);
+    if life.wants_a_poll_beside() {
         poll_beside(name, place, life, company, cx);
     }
     report_end(name, life);
@@ -288,7 +289,7 @@ impl Companion<'_> {
     /// If the code ends before its exit has begun, which the macro excludes.
     #[cold]
     pub(crate) fn poll(&mut self, place: &mut Place, cx: &mut Context<'_>) -> Poll<End<BodyError>> {
-        if self.life.runs_beside() {
+        if self.life.wants_a_poll_beside() {
             poll_beside(self.name, place, self.life, self.company.as_mut(), cx);
         }
         self.life.take_end().map_or(Poll::Pending, Poll::Ready)

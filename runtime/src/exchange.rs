@@ -313,9 +313,16 @@ impl Life {
         self.beside() != Beside::Nothing
     }
 
-    /// Returns `true` if a future runs beside the body. The holder must then poll the code.
+    /// Returns `true` if a future runs beside the body.
     pub(crate) fn runs_beside(&self) -> bool {
         matches!(self.beside(), Beside::Running | Beside::EndedAndRunning)
+    }
+
+    /// Returns `true` if the holder must poll the future beside the body. If the future has ended
+    /// the body, the holder must take that end first, because each poll of the code may convert the
+    /// error of an end.
+    pub(crate) fn wants_a_poll_beside(&self) -> bool {
+        self.beside() == Beside::Running
     }
 
     /// Returns `true` if the future beside the body has ended the body, and the holder does not

@@ -12,7 +12,7 @@ use async_context_manager::generator::generator;
 use async_context_manager::report::Kind;
 use async_context_manager::{
     CarryError, Either, Failure, TimeoutError, async_with,
-    contexts::{join, join_all, suppress_if},
+    contexts::{join, join_all, suppress_if, until},
     detached,
     prelude::*,
     shared,
@@ -979,6 +979,36 @@ async fn slow(ledger: Ledger, enter: usize, exit: usize) -> Result<u32, Fault> {
     pause(exit).await;
     ledger.note("slow has exited");
     Ok(())
+}
+
+#[test]
+fn an_error_that_comes_in_the_very_poll_that_yields_is_converted_once() {
+    everywhere(async |stage| {
+        let told = || Some(until(async { "told" }));
+        let mapped = || told().map_err(|text: &str| text.len());
+        assert_eq!(is_ended(mapped()).await, Err(4));
+        assert_eq!(
+            is_ended(told().map_err(str::to_owned)).await,
+            Err("told".to_owned())
+        );
+        let limited = told().exit_timeout(Duration::from_secs(60));
+        let ended = is_ended(limited).await;
+        assert!(
+            matches!(ended, Err(TimeoutError::Context("told"))),
+            "{ended:?}"
+        );
+
+        let guard = mapped().guard().await.expect("it enters");
+        Guard::ended(&guard).await;
+        assert_eq!(Guard::exit(guard, Ok(())).await, Err(4));
+
+        let scope = ExitStack::<String>::scope(async |stack| {
+            drop(stack.enter(told()).await?);
+            pending::<Result<(), String>>().await
+        });
+        assert_eq!(scope.await, Err("told".to_owned()));
+        assert_eq!(stage.reports(), []);
+    });
 }
 
 #[test]

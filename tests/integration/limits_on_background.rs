@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use async_context_manager::observe::Activity;
 use async_context_manager::report::Kind;
-use async_context_manager::{contexts::closing, prelude::*};
+use async_context_manager::{
+    contexts::{closing, defer},
+    prelude::*,
+};
 use async_context_manager::{detached, report};
 use futures::{FutureExt, poll};
 use tests::{Ledger, Stage, everywhere, on_current_thread};
@@ -616,5 +619,53 @@ fn a_panic_in_the_drop_of_a_forced_exit_is_reported() {
                 (Kind::Panicked, "bomb".to_owned())
             ]
         );
+    });
+}
+
+#[test]
+fn with_a_limit_on_exits_a_stack_that_an_exit_awaits_still_exits_before_it_returns() {
+    on_current_thread(async |stage| {
+        let _limits = Limits::set(usize::MAX, 60 * SECOND);
+        let ledger = Ledger::default();
+        let noted = ledger.clone();
+        let outer = defer(async move |_: &Outcome| {
+            let stack = ExitStack::<String>::new();
+            stack.defer(async move |_: &Outcome| {
+                sleep(SECOND).await;
+                Err("disk full".to_owned())
+            });
+            let exited = stack.exit(Ok(())).await;
+            noted.note(format!("after: {exited:?}"));
+            let stack = ExitStack::<String>::new();
+            stack.defer(async |_: &Outcome| Ok(()));
+            stack.exit(Err("no".to_owned())).await
+        });
+        drop(outer.guard().await);
+        detached::drain().await;
+        assert_eq!(ledger.text(), "after: Err(\"disk full\")");
+        let failed = (Kind::ExitFailed, "\"no\"".to_owned());
+        assert_eq!(stage.reports(), [failed]);
+    });
+}
+
+#[test]
+fn with_a_limit_on_exits_the_lower_entries_of_a_stack_that_was_left_see_a_cancelled_body() {
+    on_current_thread(async |_| {
+        let _limits = Limits::set(usize::MAX, 60 * SECOND);
+        let ledger = Ledger::default();
+        let noted = ledger.clone();
+        let stack = ExitStack::<String>::new();
+        stack.defer(async move |outcome: &Outcome| {
+            noted.note(format!("lower: {outcome:?}"));
+            Ok(())
+        });
+        stack.defer(async |_: &Outcome| {
+            sleep(SECOND).await;
+            Ok(())
+        });
+        let left = timeout(Duration::from_millis(1), stack.exit(Ok(())));
+        assert!(left.await.is_err());
+        detached::drain().await;
+        assert_eq!(ledger.text(), "lower: Cancelled");
     });
 }

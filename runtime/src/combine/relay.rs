@@ -48,7 +48,7 @@ where
     entered.await.map_err(relay.error)?;
     let value = link.take().expect(OFFERED);
     let beside = |cx: &mut Context<'_>| {
-        if link.runs_beside() {
+        if link.wants_a_poll_beside() {
             stands_at_its_yield(name, &code.as_mut().poll(cx));
         }
         if let Some(end) = link.take_end() {

@@ -109,7 +109,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
             self.stage = Stage::Exiting;
         }
         let polling = self.place.poll(Polled::Exit);
-        let polled = self.exits.poll(shared, cx);
+        let polled = self.exits.poll(shared, cx, false);
         drop(polling);
         if polled.is_pending() {
             self.place.waits_in_exit(NAME);
@@ -185,7 +185,8 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        lock(&self.0.core).exits.poll(&self.0, cx)
+        let is_each_alone = EachAlone::is_going_on();
+        lock(&self.0.core).exits.poll(&self.0, cx, is_each_alone)
     }
 }
 
@@ -230,8 +231,14 @@ enum Step<E, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
-    fn poll(&mut self, shared: &Shared<E, D>, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = self.poll_each(shared, cx);
+    /// Continues the exits. If `is_each_alone` is `true`, each entry is handed over separately.
+    fn poll(
+        &mut self,
+        shared: &Shared<E, D>,
+        cx: &mut Context<'_>,
+        is_each_alone: bool,
+    ) -> Poll<()> {
+        let polled = self.poll_each(shared, cx, is_each_alone);
         if polled.is_pending() {
             shared.drivers.poll(cx);
         } else {
@@ -241,7 +248,12 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
         polled
     }
 
-    fn poll_each(&mut self, shared: &Shared<E, D>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_each(
+        &mut self,
+        shared: &Shared<E, D>,
+        cx: &mut Context<'_>,
+        is_each_alone: bool,
+    ) -> Poll<()> {
         loop {
             match &mut self.step {
                 Step::Next => {
@@ -264,7 +276,10 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
                 }
                 // This drop hands the entry over separately, so that its exit has a time limit of
                 // its own. The stack then waits for it as for any context that it has given up.
-                Step::Exiting(..) if EachAlone::is_going_on() => drop(self.take_step()),
+                Step::Exiting(..) if is_each_alone => {
+                    drop(self.take_step());
+                    self.give_up_if_abandoned(NAME);
+                }
                 Step::Exiting(entry, _) => {
                     let exit = ready!(Pin::new(&mut entry.exit()).poll(cx));
                     if let Step::Exiting(entry, seen) = self.take_step() {
@@ -311,8 +326,13 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
             let unwound = self.unwound.get_or_insert_default();
             unwound.add(failing, exit, seen);
         }
+        self.give_up_if_abandoned(failing.context);
+    }
+
+    /// Lets the exits that follow see `Cancelled`, if the caller has gone away.
+    fn give_up_if_abandoned(&mut self, name: &'static str) {
         if self.is_abandoned {
-            replace(failing.context, &mut self.outcome, Outcome::Cancelled);
+            replace(name, &mut self.outcome, Outcome::Cancelled);
             // Its drop reports everything, because no caller will get it.
             self.unwound = None;
         }
