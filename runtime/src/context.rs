@@ -223,8 +223,8 @@ pub trait AsyncContext: Sized + Send {
         std::any::type_name::<Self>()
     }
 
-    /// Returns enter and exit as one future that pauses while the body runs. The crate uses it for a
-    /// type that has a `__coroutine` of its own, for a context that borrows or is large, and for
+    /// Returns enter and exit as one future that pauses while the body runs. The crate uses it for
+    /// a type that has a `__coroutine` of its own, for a context that borrows or is large, and for
     /// parts of other contexts.
     #[doc(hidden)]
     fn __coroutine(

@@ -373,7 +373,7 @@ impl<F: Lends + ?Sized> Drop for Coroutine<F> {
 #[cold]
 fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let parts = state.as_mut().project();
-    let rest = Rest {
+    let dropped = Dropped {
         name: parts.name,
         place: mem::replace(parts.place, Place::new(Hold::With, Watch::default())),
         owed: parts.owed.take(),
@@ -383,12 +383,12 @@ fn drop_early<F: Lends + ?Sized>(mut state: Boxed<F>) {
     let mut value = parts.code.slot().take();
     let mut state = Some(state);
     // The value drops first, because it may need something that the code holds.
-    rest.drop(&mut || value = None, &mut || state = None);
+    dropped.finish(&mut || value = None, &mut || state = None);
 }
 
 /// The parts of a dropped coroutine that do not depend on the type of its code. What is done with
 /// them is compiled once, and not once for each context.
-struct Rest {
+struct Dropped {
     name: &'static str,
     place: Place,
     owed: Option<BodyError>,
@@ -396,8 +396,8 @@ struct Rest {
     is_over: bool,
 }
 
-impl Rest {
-    fn drop<'a>(self, drop_value: &'a mut dyn FnMut(), drop_code: &'a mut dyn FnMut()) {
+impl Dropped {
+    fn finish<'a>(self, drop_value: &'a mut dyn FnMut(), drop_code: &'a mut dyn FnMut()) {
         let Self {
             name,
             mut place,

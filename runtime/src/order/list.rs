@@ -197,8 +197,8 @@ impl List {
         if !slots.has(entry) {
             return;
         }
-        // If each exit in a chain leaves only the next exit behind, only the list
-        // of the last exit is kept.
+        // If each exit in a chain leaves only the next exit behind, only the list of the last exit
+        // is kept.
         let alone = slots.stands_at.clone().filter(|_| slots.taken == 1);
         if let Some((list, around)) = alone.and_then(|around| Some((around.list.clone()?, around)))
         {

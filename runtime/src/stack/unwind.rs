@@ -81,7 +81,7 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
         self.place.watch().end_body(&outcome);
         self.stage = Stage::BodyOver;
         if let Some(error) = outcome.error() {
-            self.exits.unwound().body = Some(error.share());
+            self.exits.unwound.get_or_insert_default().body = Some(error.share());
         }
         self.exits.outcome = outcome;
         self.exits.ended_by = ended_by;
@@ -150,11 +150,11 @@ where
     }
     drop(core);
 
-    let rest = Rest(Arc::clone(shared));
+    let exits = HandedOver(Arc::clone(shared));
     let watch = Watch::default();
     let exit = Lending::new(watch.part(), |lender: Lender<(), Infallible>| async move {
         lender.yield_(()).await;
-        rest.await;
+        exits.await;
         Ok(())
     });
     let mut coroutine: Coroutine<Code<(), (), Infallible>> =
@@ -175,9 +175,9 @@ where
 }
 
 /// The exits of a stack that was handed over.
-struct Rest<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Shared<E, D>>);
+struct HandedOver<E: fmt::Debug + Send + Sync + 'static, D>(Arc<Shared<E, D>>);
 
-impl<E, D> Future for Rest<E, D>
+impl<E, D> Future for HandedOver<E, D>
 where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
@@ -190,9 +190,9 @@ where
     }
 }
 
-/// If the rest is given up, each entry is handed over separately: first the entry that exits, then
+/// If the exits are given up, each entry is handed over separately: first the entry that exits, then
 /// the others from the first to the last, as a list drops.
-impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for Rest<E, D> {
+impl<E: fmt::Debug + Send + Sync + 'static, D> Drop for HandedOver<E, D> {
     fn drop(&mut self) {
         let step = mem::replace(&mut lock(&self.0.core).exits.step, Step::Next);
         drop(step);
@@ -302,14 +302,13 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
                 unwound.add_end(entry.name(), end, &mut self.outcome);
             }
         }
-        let is_above = self.ended_by.is_some_and(|by| number > by);
-        let above = is_above.then_some(Outcome::Cancelled);
-        let seen = above.as_ref().unwrap_or(&self.outcome).share();
         if !entry.has_value() {
             // Its drop reports that.
             return Step::Next;
         }
-        entry.end_body(seen);
+        let is_above = self.ended_by.is_some_and(|by| number > by);
+        let above = is_above.then_some(Outcome::Cancelled);
+        entry.end_body(above.as_ref().unwrap_or(&self.outcome).share());
         Step::Exiting(entry, above)
     }
 
@@ -336,10 +335,6 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
             // Its drop reports everything, because no caller will get it.
             self.unwound = None;
         }
-    }
-
-    fn unwound(&mut self) -> &mut Unwound<E, D> {
-        self.unwound.get_or_insert_default()
     }
 }
 
