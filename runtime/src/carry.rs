@@ -58,6 +58,12 @@ pub trait Carry: Send + 'static {
 
     /// Calls the function while the carried value is attached, and then restores what was attached
     /// before.
+    ///
+    /// # Panics
+    ///
+    /// A panic during enter is a panic of the enter. A later panic is
+    /// [reported](crate::report), and the context goes on with nothing attached, because the exit
+    /// must run.
     fn attach<T>(carried: &Self::Carried, poll: impl FnOnce() -> T) -> T;
 }
 

@@ -233,7 +233,9 @@ pub trait AsyncContext: Sized + Send {
     ) -> impl Future<Output = Result<Self::Verdict, Self::Error>> + Send {
         async move {
             let value = self.enter().await?;
-            let (value, outcome) = lender.yield_beside(value, self.beside()).await;
+            // In a future, so that a panic of the call itself also ends only the body.
+            let beside = async { self.beside().await };
+            let (value, outcome) = lender.yield_beside(value, beside).await;
             self.exit(value, outcome).await
         }
     }

@@ -218,6 +218,9 @@ struct Shared<V, D, E> {
 struct State<V, D, E> {
     coroutine: Where<V, D, E>,
     end: Option<End<BodyError>>,
+    /// `true` if the future ended the body in the poll that yielded, and the driver has not told
+    /// so.
+    has_ended_early: bool,
     /// `true` if nothing is left to drive.
     is_done: bool,
     driver: Option<Waker>,
@@ -336,16 +339,23 @@ where
     E: fmt::Debug + Send + Sync + 'static,
 {
     fn new(name: &'static str, coroutine: Coroutine<Code<V, D, E>>) -> Self {
+        let end = coroutine.life().take_end();
+        let has_ended_early = end.is_some();
+        let ended = Arc::new(Ended::new());
+        if has_ended_early {
+            ended.tell();
+        }
         Self(Arc::new(Shared {
             name,
             state: Mutex::new(State {
                 coroutine: Where::Here(coroutine),
-                end: None,
+                end,
+                has_ended_early,
                 is_done: false,
                 driver: None,
                 holder: None,
             }),
-            ended: Arc::new(Ended::new()),
+            ended,
         }))
     }
 
@@ -481,7 +491,7 @@ where
         }
         state.coroutine = Where::Here(coroutine);
         state.is_done = is_done;
-        let has_ended = end.is_some();
+        let has_ended = end.is_some() || mem::take(&mut state.has_ended_early);
         let late = if state.end.is_some() {
             end
         } else {

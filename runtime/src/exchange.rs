@@ -392,27 +392,23 @@ impl Life {
     }
 
     /// Converts the error by which the future beside the body ends it. If the conversion panics,
-    /// that panic ends the body instead. Returns an error that `convert` returns unchanged.
+    /// that panic ends the body instead.
     #[inline]
-    pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> Result<B, A>) -> Option<A>
+    pub(crate) fn convert_end<A, B>(&self, convert: impl FnOnce(A) -> B)
     where
         A: Send + Sync + 'static,
         B: fmt::Debug + Send + Sync + 'static,
     {
-        let end = self.take_end()?;
+        let Some(end) = self.take_end() else { return };
         let goes_on = self.runs_beside();
         let end = match end {
             End::Failed(error) => {
-                match catch_unwind(AssertUnwindSafe(|| convert(error.into_error()))) {
-                    Ok(Ok(error)) => End::Failed(error),
-                    Ok(Err(error)) => return Some(error),
-                    Err(payload) => End::Panicked(payload),
-                }
+                let convert = AssertUnwindSafe(|| convert(error.into_error()));
+                catch_unwind(convert).map_or_else(End::Panicked, End::Failed)
             }
             End::Panicked(payload) => End::Panicked(payload),
         };
         self.end_from_beside(end, goes_on);
-        None
     }
 
     /// Begins a poll of the code. The poll lasts until the result is dropped.

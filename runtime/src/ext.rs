@@ -501,7 +501,8 @@ pub trait AsyncContextExt: AsyncContext {
     }
 
     /// Returns a context that maps its errors (of enter, of exit, and of the future beside the
-    /// body), for a body that fails with `E`.
+    /// body), for a body that fails with `E`. One use can have several errors: `map` is called for
+    /// each of them.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -520,7 +521,7 @@ pub trait AsyncContextExt: AsyncContext {
         map: F,
     ) -> impl AsyncContext<Value = Self::Value, Error = E, Verdict = Self::Verdict>
     where
-        F: FnOnce(Self::Error) -> E + Send,
+        F: FnMut(Self::Error) -> E + Send,
         E: fmt::Debug + Send + Sync + 'static,
     {
         combine::map_err(self, map)

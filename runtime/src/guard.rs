@@ -260,7 +260,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     pub fn exit_as(
         mut guard: Self,
         outcome: &Outcome,
-    ) -> impl Future<Output = Result<C::Verdict, C::Error>> + use<C> {
+    ) -> impl Future<Output = Result<C::Verdict, C::Error>> {
         let live = guard.held.take_back();
         let mut owed = None;
         match live.take_end() {

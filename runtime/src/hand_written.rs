@@ -36,7 +36,9 @@ async fn enter<C: AsyncContext>(mut context: C) -> Result<(C, C::Value), C::Erro
 
 /// Runs the future beside the body until the future ends or exit begins.
 async fn accompany<C: AsyncContext>(mut context: C) -> (C, Option<End<C::Error>>) {
-    let end = match Alone::new(context.beside()).await {
+    // In a future, so that a panic of the call itself also ends only the body.
+    let beside = async { context.beside().await };
+    let end = match Alone::new(beside).await {
         AloneEnd::Itself(end) => end,
         AloneEnd::ByExit(name) => {
             // The contexts that the future opened must exit before this exit continues. The wait is

@@ -612,6 +612,12 @@ impl<T> Apart<T> {
         }
     }
 
+    pub(crate) fn value(&mut self) -> &mut T {
+        self.value
+            .as_mut()
+            .expect("only `take` and the drop take it")
+    }
+
     pub(crate) fn take(mut self) -> T {
         self.value.take().expect("only this and the drop take it")
     }

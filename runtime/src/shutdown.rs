@@ -51,7 +51,7 @@ use crate::detached;
 use crate::fallback;
 use crate::panic::catch;
 use crate::report::{self, Kind};
-use crate::time_limit::within;
+use crate::time_limit::{check_timer, within};
 
 /// The exit code of a program whose app was dropped, because it had not ended after the grace.
 ///
@@ -288,12 +288,14 @@ impl Times {
     ///
     /// # Panics
     ///
-    /// If the app panics. The app's panic goes on after the drain.
+    /// If the app panics. The app's panic goes on after the drain. Or if the tokio runtime has no
+    /// timer. Then the app does not begin.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, the app drops, and its exits are not awaited.
     pub async fn run<F: Future>(self, app: F) -> Ended<F::Output> {
+        check_timer();
         listen();
         self.run_with(app, &SIGNALS).await
     }

@@ -1012,20 +1012,122 @@ fn an_error_that_comes_in_the_very_poll_that_yields_is_converted_once() {
 }
 
 #[test]
-fn of_two_futures_that_fail_beside_a_context_whose_errors_are_mapped_once_the_second_is_reported() {
+fn each_of_two_errors_from_beside_a_context_is_mapped() {
     everywhere(async |stage| {
         let lost = || lease(Ledger::default(), Then::Fails);
-        let mapped = || join((lost(), lost())).map_err(|Fault(text)| Fault(text));
-        let second = [(Kind::BesideFailed, "Fault(\"lost\")".to_owned())];
+        let mapped = || join((lost(), lost())).map_err(|Fault(text)| format!("mapped {text}"));
 
-        assert_eq!(is_ended(mapped()).await, Err(Fault("lost")));
-        assert_eq!(stage.reports(), second);
+        assert_eq!(is_ended(mapped()).await, Err("mapped lost".to_owned()));
+        // The second one came too late. The `join` itself reports it.
+        let second = (Kind::BesideFailed, "Fault(\"lost\")".to_owned());
+        assert_eq!(stage.reports(), [second]);
 
         let guard = mapped().guard().await.expect("it enters");
         Guard::ended(&guard).await;
         pause(5).await;
-        assert_eq!(Guard::exit(guard, Ok(())).await, Err(Fault("lost")));
-        assert_eq!(stage.reports(), second);
+        let ended = Guard::exit(guard, Ok(())).await;
+        assert_eq!(ended, Err("mapped lost".to_owned()));
+        let second = (Kind::BesideFailed, "\"mapped lost\"".to_owned());
+        assert_eq!(stage.reports(), [second]);
+    });
+}
+
+/// Its future beside the body fails in the very poll that yields.
+#[async_context]
+async fn hasty() -> Result<(), Fault> {
+    yield_!((), async { Err(Fault("beside")) });
+    Err(Fault("commit"))
+}
+
+#[test]
+fn an_error_of_exit_is_mapped_though_one_from_beside_came_too_late() {
+    everywhere(async |stage| {
+        let mapped = hasty().map_err(|Fault(text)| format!("mapped {text}"));
+        let ended = mapped.with(async |()| Ok(1)).await;
+        assert_eq!(ended, Err("mapped commit".to_owned()));
+        let late = (Kind::BesideFailed, "\"mapped beside\"".to_owned());
+        assert_eq!(stage.reports(), [late]);
+    });
+}
+
+#[test]
+fn what_fails_beside_in_the_poll_that_yields_has_ended_the_body_of_a_guard_at_once() {
+    #[async_context]
+    async fn failing() -> Result<(), Fault> {
+        let ((), outcome) = yield_!((), async { Err(Fault("beside")) });
+        assert!(outcome.is_failed());
+        Ok(())
+    }
+
+    everywhere(async |stage| {
+        let guard = failing().guard().await.expect("it enters");
+        assert!(Guard::ended(&guard).now_or_never().is_some());
+        assert_eq!(Guard::close(guard).await, Err(Fault("beside")));
+
+        let stack = ExitStack::<Fault>::new();
+        drop(stack.enter(failing()).await.expect("it enters"));
+        assert_eq!(stack.exit(Ok(())).await, Err(Fault("beside")));
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            drop(stack.enter(failing()).await?);
+            pending::<Result<(), _>>().await
+        });
+        assert_eq!(scope.await, Err(Fault("beside")));
+        let joined = join((failing(), failing()));
+        assert_eq!(is_ended(joined).await, Err(Fault("beside")));
+        let late = (Kind::BesideFailed, "Fault(\"beside\")".to_owned());
+        assert_eq!(stage.reports(), [late]);
+    });
+}
+
+/// The call of its `beside` panics, before there is a future.
+struct PanicsAtTheCall<const SIZE: usize>(Ledger, [u8; SIZE]);
+
+impl<const SIZE: usize> AsyncContext for PanicsAtTheCall<SIZE> {
+    type Value = u32;
+    type Error = Fault;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<u32, Fault> {
+        Ok(1)
+    }
+
+    fn beside(&mut self) -> impl Future<Output = Result<(), Fault>> + Send {
+        if self.1.len() < usize::MAX {
+            resume_unwind(Box::new("the call"));
+        }
+        pending()
+    }
+
+    async fn exit(self, value: u32, outcome: &Outcome) -> Result<(), Fault> {
+        self.0.note(format!("exit: {value}, {outcome:?}"));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_in_the_call_of_beside_ends_the_body_and_the_context_exits() {
+    async fn panics<C: AsyncContext<Error = Fault, Verdict = ()> + 'static>(
+        context: C,
+        ledger: &Ledger,
+    ) {
+        let used = AssertUnwindSafe(context.guard()).catch_unwind().await;
+        let guard = used.expect("enter has not panicked").expect("it enters");
+        let closed = AssertUnwindSafe(Guard::close(guard)).catch_unwind().await;
+        let payload = closed.expect_err("the panic goes on");
+        assert_eq!(payload.downcast_ref(), Some(&"the call"));
+        let exit = "exit: 1, Panicked(BodyPanic(\"the call\"))";
+        assert_eq!(ledger.lines(), [exit]);
+    }
+
+    everywhere(async |stage| {
+        let ledger = Ledger::default();
+        panics(PanicsAtTheCall(ledger.clone(), []), &ledger).await;
+        let ledger = Ledger::default();
+        panics(PanicsAtTheCall(ledger.clone(), [0; 1_024]), &ledger).await;
+        let ledger = Ledger::default();
+        let part = PanicsAtTheCall(ledger.clone(), []).enter_timeout(Duration::from_secs(1));
+        panics(part.map_err(|_| Fault("limit")), &ledger).await;
+        assert_eq!(stage.reports(), []);
     });
 }
 

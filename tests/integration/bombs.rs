@@ -728,7 +728,7 @@ fn a_context_that_borrows_with_two_bombs() {
         assert_eq!(told(stage), "NotRun, Panicked value, Panicked self");
         let map = Bomb("map");
         let mapped = armed::<AppError>().map_err(move |error| {
-            drop(map);
+            let _with_this = &map;
             error
         });
         let used = polled(mapped.with_scoped(endless), 2).await;

@@ -2,11 +2,11 @@
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use async_context_manager::{CarryError, contexts::join_all, detached, prelude::*};
+use async_context_manager::{Carry, CarryError, contexts::join_all, detached, prelude::*};
 use futures::FutureExt;
 use tests::{Fault, Ledger, Stage, cancel_at_every_poll, everywhere, pause, poll_times};
 use tokio::runtime::Builder;
@@ -219,10 +219,67 @@ fn what_is_carried_may_panic_at_every_step() {
         let guard = open.await.expect("it opens");
         is_armed.store(true, Ordering::SeqCst);
         let closed = AssertUnwindSafe(Guard::close(guard)).catch_unwind().await;
-        assert!(closed.is_err());
+        let payload = closed.expect_err("its exit has run, and panics");
+        assert_eq!(payload.downcast_ref(), Some(&"the local"));
         detached::drain().await;
-        let mut told: Vec<_> = stage.reports().into_iter().map(|(_, what)| what).collect();
-        told.sort();
-        assert_eq!(told, ["the clone", "the drop", "the local"]);
+        let told: Vec<_> = stage.reports().into_iter().map(|(_, what)| what).collect();
+        assert_eq!(told, ["the clone", "the drop"]);
+    });
+}
+
+/// A value that can be attached so many times, and then panics before or after the poll.
+struct Fragile {
+    left: AtomicUsize,
+    panics_after: bool,
+}
+
+struct Attach(Fragile);
+
+impl Carry for Attach {
+    type Carried = Fragile;
+
+    fn capture(self) -> Option<Fragile> {
+        Some(self.0)
+    }
+
+    fn attach<T>(carried: &Fragile, poll: impl FnOnce() -> T) -> T {
+        let left = carried.left.fetch_sub(1, Ordering::SeqCst);
+        if left == 0 && !carried.panics_after {
+            resume_unwind(Box::new("attach"));
+        }
+        let polled = poll();
+        if left == 0 {
+            resume_unwind(Box::new("attach"));
+        }
+        polled
+    }
+}
+
+/// A panic in `attach` ends an enter, and no exit.
+#[test]
+fn an_exit_runs_though_what_it_carries_can_not_be_attached() {
+    everywhere(async |stage| {
+        for panics_after in [false, true] {
+            for polls in 0..6 {
+                let ledger = Ledger::default();
+                let left = AtomicUsize::new(polls);
+                let fragile = Fragile { left, panics_after };
+                let used = session(ledger.clone()).carry(Attach(fragile));
+                let used = used.with(async |_| Ok(()));
+                let used = AssertUnwindSafe(used).catch_unwind().await;
+                let (lines, reports) = (ledger.lines(), stage.reports());
+                let told = format!("{polls}, {panics_after}: {used:?}, {lines:?}, {reports:?}");
+                match polls {
+                    0 => assert!(used.is_err() && lines.is_empty(), "{told}"),
+                    1 if !panics_after => assert!(used.is_err() && lines.is_empty(), "{told}"),
+                    _ => {
+                        assert!(matches!(used, Ok(Ok(()))), "{told}");
+                        assert_eq!(lines, ["opened for nobody", "closed for nobody"], "{told}");
+                        let has_panicked = usize::from(polls < 4);
+                        assert_eq!(reports.len(), has_panicked, "{told}");
+                    }
+                }
+            }
+        }
     });
 }

@@ -1,7 +1,12 @@
 //! The end of a program, as a process, with real signals.
 
 use std::io::{BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+
+use async_context_manager::shutdown;
+use tokio::runtime::Builder;
 
 /// The program of `src/bin/ends.rs`, while it runs.
 struct Program {
@@ -209,4 +214,16 @@ fn a_second_signal_ends_a_program_that_blocks_its_only_thread() {
     program.says("told");
     program.signal("INT");
     assert_eq!(program.ends().0, Some(130));
+}
+
+#[test]
+fn an_app_does_not_begin_on_a_runtime_without_a_timer() {
+    let (begin, begun) = mpsc::channel();
+    let runtime = Builder::new_current_thread().build().expect("there is one");
+    let run = || {
+        let app = async { begin.send(()) };
+        runtime.block_on(shutdown::run(app)).how()
+    };
+    assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+    assert!(begun.try_recv().is_err());
 }

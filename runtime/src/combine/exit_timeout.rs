@@ -28,8 +28,7 @@ pub(crate) fn exit_timeout<C: AsyncContext>(
                 return Poll::Ready(None);
             }
             let polled = code.as_mut().poll(cx);
-            let left = link.convert_end(|error: C::Error| Ok(TimeoutError::Context(error)));
-            debug_assert!(left.is_none(), "every error is converted");
+            link.convert_end(TimeoutError::<C::Error>::Context);
             polled.map(Some)
         });
         if let Some(ended) = entering.await {

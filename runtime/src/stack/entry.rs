@@ -41,7 +41,7 @@ where
     let code = Lending::new(watch.part(), |lender| {
         let link = lender.link();
         let code = context.__coroutine(lender);
-        Converted::new(name, code, link, |error: C::Error| Ok(error.into()))
+        Converted::new(code, link, |error: C::Error| error.into())
     });
     let loan = code.loan();
     let code = EntryCode {

@@ -271,7 +271,7 @@ async fn a_lost_lease_under_a_stream(scene: Scene) -> Result<(), Fault> {
 }
 
 /// The error of a limit, which comes up when the limit has passed.
-fn late(scene: &Scene) -> impl FnOnce(async_context_manager::Elapsed) -> Fault + Send + use<> {
+fn late(scene: &Scene) -> impl FnMut(async_context_manager::Elapsed) -> Fault + Send + use<> {
     let ledger = scene.ledger.clone();
     move |_| {
         ledger.record(Fact::Raised("late"));
