@@ -48,6 +48,9 @@ pub(crate) struct Driver(Box<dyn Drive>);
 trait Drive: Send {
     fn name(&self) -> &'static str;
 
+    /// Returns the signal that the body has ended.
+    fn ended(&self) -> &Arc<Ended>;
+
     /// Returns `true` if the holder has taken the coroutine, or no longer wants it.
     fn is_over(&self) -> bool;
 
@@ -108,19 +111,70 @@ impl Drop for Task {
     }
 }
 
-/// Drivers that are polled by the code that holds their contexts.
-#[derive(Default)]
+/// The drivers of several contexts. Either the code that holds the contexts polls the drivers, or
+/// tasks do.
 pub(crate) struct Drivers {
-    list: Mutex<Vec<Driver>>,
+    list: Mutex<List>,
     /// `true` once there is something to look after. Read at each poll of the code that holds the
     /// drivers.
     is_used: AtomicBool,
 }
 
+struct List {
+    /// `true` if the code that holds the contexts polls the drivers.
+    is_polled: bool,
+    drivers: Vec<Driver>,
+    /// The contexts whose drivers are tasks.
+    spawned: Vec<Spawned>,
+}
+
+/// A context whose driver is a task.
+struct Spawned {
+    ended: Arc<Ended>,
+    /// The wait for the end of the body, while some code polls the drivers.
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
 impl Drivers {
+    /// For code that polls the drivers.
+    pub(crate) fn polled() -> Self {
+        Self::new(true)
+    }
+
+    /// For code that does not poll them. Each driver becomes a task.
+    pub(crate) fn spawned() -> Self {
+        Self::new(false)
+    }
+
+    fn new(is_polled: bool) -> Self {
+        Self {
+            list: Mutex::new(List {
+                is_polled,
+                drivers: Vec::new(),
+                spawned: Vec::new(),
+            }),
+            is_used: AtomicBool::new(false),
+        }
+    }
+
     pub(crate) fn add(&self, driver: Driver) {
-        lock(&self.list).push(driver);
+        self.add_all(vec![driver]);
+    }
+
+    /// Adds the drivers. If tasks poll the drivers, these drivers become tasks.
+    fn add_all(&self, drivers: Vec<Driver>) {
         self.wants_a_look();
+        let mut list = lock(&self.list);
+        if list.is_polled {
+            return list.drivers.extend(drivers);
+        }
+        for driver in &drivers {
+            list.keep(Arc::clone(driver.0.ended()));
+        }
+        drop(list);
+        for driver in drivers {
+            driver.spawn();
+        }
     }
 
     /// Records that there is something to look after from now on.
@@ -133,35 +187,58 @@ impl Drivers {
         self.is_used.load(Ordering::Acquire)
     }
 
+    pub(crate) fn is_polled(&self) -> bool {
+        lock(&self.list).is_polled
+    }
+
+    /// Records that the code that holds the contexts polls the drivers from now on.
+    pub(crate) fn begin_polling(&self) {
+        lock(&self.list).is_polled = true;
+    }
+
+    /// Turns the drivers into tasks, with all drivers that are added later.
+    pub(crate) fn spawn(&self) {
+        let drivers = {
+            let mut list = lock(&self.list);
+            list.is_polled = false;
+            mem::take(&mut list.drivers)
+        };
+        if !drivers.is_empty() {
+            self.add_all(drivers);
+        }
+    }
+
+    /// Takes over all drivers of the others.
     pub(crate) fn append(&self, others: &Self) {
-        let others = mem::take(&mut *lock(&others.list));
-        lock(&self.list).extend(others);
-        self.wants_a_look();
+        if !others.is_used() {
+            return;
+        }
+        let (drivers, spawned) = {
+            let mut others = lock(&others.list);
+            (
+                mem::take(&mut others.drivers),
+                mem::take(&mut others.spawned),
+            )
+        };
+        lock(&self.list).spawned.extend(spawned);
+        self.add_all(drivers);
     }
 
     /// Removes all drivers. Their contexts must have ended.
     pub(crate) fn clear(&self) {
         if self.is_used() {
-            let drivers = mem::take(&mut *lock(&self.list));
+            let drivers = mem::take(&mut lock(&self.list).drivers);
             drop(drivers);
         }
     }
 
-    pub(crate) fn spawn(&self) {
-        if !self.is_used() {
-            return;
-        }
-        let drivers = mem::take(&mut *lock(&self.list));
-        for driver in drivers {
-            driver.spawn();
-        }
-    }
-
+    /// Returns `true` if no driver is left that the code must poll.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.is_used() || lock(&self.list).is_empty()
+        !self.is_used() || lock(&self.list).drivers.is_empty()
     }
 
-    /// Polls all drivers. Returns `true` if one of them has ended its body.
+    /// Polls all drivers. Returns `true` if one of them has ended its body. This includes a driver
+    /// that is a task, if the code polls the other drivers.
     #[inline]
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> bool {
         self.is_used() && self.poll_all(cx)
@@ -170,15 +247,27 @@ impl Drivers {
     #[cold]
     fn poll_all(&self, cx: &mut Context<'_>) -> bool {
         // Without the lock, because the drivers poll code of the user.
-        let mut drivers = mem::take(&mut *lock(&self.list));
+        let (mut drivers, mut spawned) = {
+            let mut list = lock(&self.list);
+            let spawned = list.is_polled.then(|| mem::take(&mut list.spawned));
+            (mem::take(&mut list.drivers), spawned.unwrap_or_default())
+        };
         let mut has_ended = false;
+        spawned.retain_mut(|spawned| {
+            let is_open = spawned.poll(cx).is_pending();
+            has_ended |= !is_open;
+            is_open
+        });
         drivers.retain_mut(|driver| {
             let driven = driver.0.drive(cx);
             has_ended |= driven.has_ended;
             !driven.is_done
         });
+        if !spawned.is_empty() {
+            lock(&self.list).spawned.extend(spawned);
+        }
         if !drivers.is_empty() {
-            lock(&self.list).extend(drivers);
+            self.add_all(drivers);
         }
         has_ended
     }
@@ -203,6 +292,29 @@ impl Drivers {
             polled
         })
         .await
+    }
+}
+
+impl List {
+    /// Keeps the signal of a driver that is a task.
+    fn keep(&mut self, ended: Arc<Ended>) {
+        if self.spawned.len() == self.spawned.capacity() {
+            // The others have neither a holder nor a driver any more.
+            let is_held = |spawned: &mut Spawned| Arc::strong_count(&spawned.ended) > 1;
+            self.spawned.retain_mut(is_held);
+        }
+        self.spawned.push(Spawned { ended, wait: None });
+    }
+}
+
+impl Spawned {
+    /// Returns `Ready` once the driver has ended the body.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wait = self.wait.get_or_insert_with(|| {
+            let ended = Arc::clone(&self.ended);
+            Box::pin(async move { ended.wait().await })
+        });
+        wait.as_mut().poll(cx)
     }
 }
 
@@ -446,6 +558,10 @@ where
 {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn ended(&self) -> &Arc<Ended> {
+        &self.ended
     }
 
     fn is_over(&self) -> bool {

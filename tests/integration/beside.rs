@@ -1,10 +1,11 @@
 //! What runs beside the body, and may end it.
 
 use std::future::{Future, pending};
+use std::mem;
 use std::panic::{AssertUnwindSafe, panic_any, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -1008,6 +1009,99 @@ fn an_error_that_comes_in_the_very_poll_that_yields_is_converted_once() {
         });
         assert_eq!(scope.await, Err("told".to_owned()));
         assert_eq!(stage.reports(), []);
+    });
+}
+
+/// It counts its turns, and fails once it is told to.
+#[async_context]
+async fn renewed(ledger: Ledger, fails: Arc<AtomicBool>) -> Result<u32, Fault> {
+    let beside = async {
+        loop {
+            pause(1).await;
+            if fails.load(Ordering::SeqCst) {
+                return Err(Fault("not renewed"));
+            }
+            ledger.note("renewed");
+        }
+    };
+    let (_, outcome) = yield_!(1, beside);
+    let outcome = format!("exit: {outcome:?}");
+    ledger.note(outcome);
+    Ok(())
+}
+
+#[test]
+fn what_runs_beside_an_entry_goes_on_though_the_stack_of_a_scope_was_moved_away() {
+    on_current_thread(async |stage| {
+        for by_take in [false, true] {
+            let [ledger, later] = [Ledger::default(), Ledger::default()];
+            let fails = Arc::new(AtomicBool::new(false));
+            let scope = ExitStack::<Fault>::scope(async |stack| {
+                drop(
+                    stack
+                        .enter(renewed(ledger.clone(), Arc::clone(&fails)))
+                        .await?,
+                );
+                let mut moved = if by_take {
+                    stack.take()
+                } else {
+                    mem::take(stack)
+                };
+                pause(3).await;
+                assert!(ledger.count("renewed") > 0);
+                drop(moved.enter(renewed(later.clone(), Arc::default())).await?);
+                moved.keep(());
+                moved.extend(ExitStack::new());
+                Ok(moved)
+            });
+            let moved = scope.await.expect("nothing fails");
+            for its in [&ledger, &later] {
+                let before = its.count("renewed");
+                while its.count("renewed") == before {
+                    pause(1).await;
+                }
+            }
+            fails.store(true, Ordering::SeqCst);
+            pause(20).await;
+            assert_eq!(moved.exit(Ok(())).await, Err(Fault("not renewed")));
+            assert_eq!(later.count("exit: Cancelled"), 1);
+            assert_eq!(stage.reports(), []);
+        }
+    });
+}
+
+#[test]
+fn what_fails_beside_an_entry_ends_the_body_of_the_scope_that_has_taken_it_over() {
+    everywhere(async |stage| {
+        for is_older in [false, true] {
+            for own in [false, true] {
+                let fails = Arc::new(AtomicBool::new(false));
+                let more = async |stack: &mut ExitStack<Fault>| {
+                    let lease = renewed(Ledger::default(), Arc::clone(&fails));
+                    drop(stack.enter(lease).await.expect("it opens"));
+                };
+                let mut other = ExitStack::new();
+                if is_older {
+                    more(&mut other).await;
+                }
+                let scope = ExitStack::<Fault>::scope(async |stack| {
+                    if own {
+                        let lease = renewed(Ledger::default(), Arc::default());
+                        drop(stack.enter(lease).await?);
+                    }
+                    if !is_older {
+                        other = ExitStack::new();
+                        more(&mut other).await;
+                    }
+                    stack.extend(other);
+                    pause(2).await;
+                    fails.store(true, Ordering::SeqCst);
+                    pending::<Result<(), _>>().await
+                });
+                assert_eq!(scope.await, Err(Fault("not renewed")));
+                assert_eq!(stage.reports(), []);
+            }
+        }
     });
 }
 

@@ -175,7 +175,7 @@ impl<C: AsyncContext<Verdict = ()> + 'static, const N: usize> AsyncContext for [
 }
 
 async fn run<M: Members>(members: M, lender: Lender<M::Value, M::Error>) -> Result<(), M::Error> {
-    let drivers = Drivers::default();
+    let drivers = Drivers::polled();
     let mut members = LastFirst(members);
     enter_in_order(&mut members.0, &drivers, lender.mark()).await?;
     let (values, mut ended_by) = (members.0.lend(), None);

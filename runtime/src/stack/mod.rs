@@ -5,30 +5,26 @@
 
 mod entry;
 mod lease;
+mod scoped;
 mod unwind;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use crate::body::{Body as AsyncBody, SendBody, SendExit};
 use crate::context::{AsyncContext, Suppression, Verdict};
-use crate::coroutine::report_late;
 use crate::driven::Drivers;
 use crate::exchange::{End, Loan, Stage};
 use crate::failure::StackFailure;
 use crate::generator::generator;
 use crate::lender::OFFERED;
 use crate::lock::lock;
-use crate::observe::Watch;
-use crate::order::{Kind as Hold, Place};
 use crate::outcome::{BodyError, Outcome};
-use crate::panic::{catch, resume};
-use crate::scope::Inside;
+use crate::panic::resume;
 use crate::settle::{Body, Owed};
 
 use entry::{Entries, Entry, entry};
@@ -103,9 +99,6 @@ where
     D: Verdict,
 {
     shared: Arc<Shared<E, D>>,
-    /// `true` for the stack of a scope. The scope polls the futures beside the body. For any other
-    /// stack, tasks poll these futures.
-    is_scoped: bool,
 }
 
 /// What a stack shares with its scope, and with its exit in the background.
@@ -115,7 +108,8 @@ struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
     entries: Mutex<Entries<E, D>>,
     /// The number of the entry whose future beside the body ended the body.
     ended_by: OnceLock<u64>,
-    /// The drivers of the futures beside the body, in a scope.
+    /// The drivers of the futures beside the body. A scope polls those of its stack. Those of any
+    /// other stack are tasks.
     drivers: Drivers,
     /// The stack that has taken the place of this one in the scope.
     next: Mutex<Option<Arc<Self>>>,
@@ -151,7 +145,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     /// # }
     /// ```
     pub fn new() -> Self {
-        Self::empty(false)
+        Self::empty(Drivers::spawned())
     }
 
     /// Runs the body with a new stack, and then exits it: `async with AsyncExitStack() as stack`.
@@ -193,7 +187,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
         R: Send,
         F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // a body that is not `Send`: use `scope_local`
     {
-        Self::run(body)
+        scoped::run(body)
     }
 
     /// As [`scope`](Self::scope), for a body that is not `Send`: see
@@ -231,7 +225,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     pub async fn scope_local<R>(
         body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
     ) -> Result<R, E> {
-        Self::run(body).await
+        scoped::run(body).await
     }
 }
 
@@ -253,7 +247,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     /// # }
     /// ```
     pub fn suppressing() -> Self {
-        Self::empty(false)
+        Self::empty(Drivers::spawned())
     }
 
     /// As [`ExitStack::scope`], with a stack that also accepts contexts that may suppress errors.
@@ -292,7 +286,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
         R: Send,
         F: for<'a> SendBody<&'a mut Self, Result<R, E>>, // a body that is not `Send`: use `suppressing_scope_local`
     {
-        Self::run(body)
+        scoped::run(body)
     }
 
     /// As [`suppressing_scope`](Self::suppressing_scope), for a body that is not `Send`: see
@@ -328,7 +322,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E, Suppression> {
     pub async fn suppressing_scope_local<R>(
         body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
     ) -> Result<Option<R>, E> {
-        Self::run(body).await
+        scoped::run(body).await
     }
 }
 
@@ -337,70 +331,17 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
-    fn empty(is_scoped: bool) -> Self {
-        let shared = Arc::new(Shared {
+    fn empty(drivers: Drivers) -> Self {
+        let shared = Shared {
             core: Mutex::new(Core::open()),
             entries: Mutex::default(),
             ended_by: OnceLock::new(),
-            drivers: Drivers::default(),
+            drivers,
             next: Mutex::default(),
-        });
-        Self { shared, is_scoped }
-    }
-
-    async fn run<R>(
-        body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
-    ) -> Result<D::Output<R>, E> {
-        // The contexts that the body enters must be inside this place, not neighbours of what other
-        // code enters.
-        let mut around = Place::new(Hold::With, Watch::default());
-        let scope = Inside::new(&mut around, || async {
-            let mut stack = Self::empty(true);
-            let body = stack.run_body(body).await;
-            stack.end(body).await
-        });
-        let ended = resume(scope.await);
-        ended.map_err(|failure| failure.into_primary_reporting(NAME))
-    }
-
-    async fn run_body<R>(
-        &mut self,
-        body: impl for<'a> AsyncBody<&'a mut Self, Result<R, E>>,
-    ) -> Body<R, E> {
-        let mut shared = Arc::clone(&self.shared);
-        let mut running = pin!(Some(catch(async { body(self).await })));
-        poll_fn(|cx| {
-            let body = running.as_mut().as_pin_mut();
-            let body = body.expect("it is polled until it has ended");
-            if let Poll::Ready(result) = body.poll(cx) {
-                return Poll::Ready(Body::caught(result));
-            }
-            if !shared.drivers.is_used() {
-                return Poll::Pending;
-            }
-            while let Some(next) = { lock(&shared.next).take() } {
-                shared = next;
-            }
-            if !shared.drivers.poll(cx) {
-                return Poll::Pending;
-            }
-            let Some((number, end)) = shared.take_end() else {
-                // The entry was released meanwhile, and its release takes the end.
-                return Poll::Pending;
-            };
-            let dropped = catch_unwind(AssertUnwindSafe(|| running.set(None)));
-            Poll::Ready(match dropped {
-                Ok(()) => {
-                    let _ = shared.ended_by.set(number);
-                    Body::from(end)
-                }
-                Err(payload) => {
-                    report_late(NAME, end);
-                    Body::Panicked(payload)
-                }
-            })
-        })
-        .await
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Enters the context, and lends its value. The context exits with the stack.
@@ -441,12 +382,7 @@ where
         let (mut entry, loan) = entry(context);
         resume(entry.enter().await)?;
         if let Some((driver, _)) = entry.drive() {
-            self.shared.drivers.wants_a_look();
-            if self.is_scoped {
-                self.shared.drivers.add(driver);
-            } else {
-                driver.spawn();
-            }
+            self.shared.drivers.add(driver);
         }
         Ok(self.push(entry, loan))
     }
@@ -579,6 +515,11 @@ where
     /// The new stack is a value like any other. If a function holds both stacks side by side, they
     /// drop in the order in which Rust drops locals.
     ///
+    /// In a [`scope`](Self::scope), call this method rather than `std::mem::take`. After
+    /// `std::mem::take`, the scope cannot see the stack that was left in its place: nothing that
+    /// runs [beside](crate::guide::beside) an entry of that stack can end the body, and an error
+    /// that was to end the body is the result of the scope.
+    ///
     /// ```
     /// # use async_context_manager::prelude::*;
     /// # use std::io;
@@ -597,21 +538,21 @@ where
     /// # }
     /// ```
     pub fn take(&mut self) -> Self {
-        let new = Self::empty(self.is_scoped);
-        let mut taken = mem::replace(self, new);
-        taken.hand_scope_to(self);
-        // From here on, tasks poll the futures beside the body of this stack, and no scope does.
-        taken.is_scoped = false;
-        taken.shared.drivers.spawn();
+        let taken = mem::take(self);
+        if taken.shared.drivers.is_polled() {
+            taken.hand_scope_to(self);
+            taken.shared.drivers.spawn();
+        }
         taken
     }
 
-    /// Makes the scope poll the futures beside the body of the other stack from now on.
+    /// Makes the scope poll the futures beside the body of the other stack from now on, instead of
+    /// those of this stack.
     fn hand_scope_to(&self, other: &Self) {
-        if self.is_scoped {
-            *lock(&self.shared.next) = Some(Arc::clone(&other.shared));
-            self.shared.drivers.wants_a_look();
-        }
+        other.shared.drivers.begin_polling();
+        other.shared.drivers.wants_a_look();
+        *lock(&self.shared.next) = Some(Arc::clone(&other.shared));
+        self.shared.drivers.wants_a_look();
     }
 
     /// Moves all entries of the other stack onto this one, in their order. Nothing runs.
@@ -641,17 +582,12 @@ where
         let is_older = lock(&other.shared.core).is_older_than(&lock(&self.shared.core));
         if is_older {
             mem::swap(self, &mut other);
-            mem::swap(&mut self.is_scoped, &mut other.is_scoped);
-            if self.is_scoped {
-                *lock(&other.shared.next) = Some(Arc::clone(&self.shared));
-                other.shared.drivers.wants_a_look();
-                self.shared.drivers.append(&other.shared.drivers);
+            if other.shared.drivers.is_polled() {
+                other.hand_scope_to(self);
             }
         }
         *self.entries() = entries;
-        if other.shared.drivers.is_used() {
-            self.shared.drivers.wants_a_look();
-        }
+        self.shared.drivers.append(&other.shared.drivers);
         other.dissolve(&Outcome::Completed);
     }
 
@@ -692,7 +628,7 @@ where
     ///
     /// If the future is dropped, even before its first poll, the exits go on in the background.
     pub fn exit<R>(self, result: Result<R, E>) -> impl Future<Output = Result<D::Output<R>, E>> {
-        let exit = self.end(Body::of(result));
+        let exit = self.try_exit(result);
         async move {
             let ended = exit.await;
             ended.map_err(|failure| failure.into_primary_reporting(NAME))
@@ -731,14 +667,14 @@ where
         self,
         result: Result<R, E>,
     ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
-        self.end(Body::of(result))
+        let body = self.ended_from_beside(Body::of(result));
+        self.end(body)
     }
 
     fn end<R>(
         self,
         body: Body<R, E>,
     ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
-        let body = self.ended_from_beside(body);
         let ended_by = self.shared.ended_by.get().copied();
         lock(&self.shared.core).end_body(body.outcome(), ended_by);
         let owed = Owed::new(NAME, body);
@@ -756,7 +692,7 @@ where
 
     /// Replaces the result if a future beside the body had already ended the body.
     fn ended_from_beside<R>(&self, body: Body<R, E>) -> Body<R, E> {
-        if self.is_scoped || !self.shared.drivers.is_used() {
+        if !self.shared.drivers.is_used() {
             return body;
         }
         match self.shared.take_end() {
@@ -811,7 +747,7 @@ where
     D: Verdict,
 {
     fn default() -> Self {
-        Self::empty(false)
+        Self::empty(Drivers::spawned())
     }
 }
 
