@@ -98,6 +98,12 @@ enum Progress<V, B, F> {
 /// Makes a context from code that [yields](Lender::yield_) once.
 /// [`#[async_context]`](crate::async_context) expands to a call of this function.
 ///
+/// # Panics
+///
+/// This function does not panic. But if the code breaks one of these rules, which the attribute
+/// checks, its use does: the code yields once on each path that returns `Ok`, awaits the yield at
+/// once, and does not return before the yield has ended.
+///
 /// ```
 /// use async_context_manager::generator::generator;
 /// use async_context_manager::prelude::*;

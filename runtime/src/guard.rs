@@ -256,11 +256,12 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// by a [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is dropped
     /// where it stands. It does not go on in the background, and that is
     /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
-    /// takes the future with it, and nothing is lost.
-    pub fn exit_as(
+    /// takes the future with it, and nothing is lost. The future borrows the outcome. So the future
+    /// ends, or drops, before the outer exit does.
+    pub fn exit_as<'o>(
         mut guard: Self,
-        outcome: &Outcome,
-    ) -> impl Future<Output = Result<C::Verdict, C::Error>> {
+        outcome: &'o Outcome,
+    ) -> impl Future<Output = Result<C::Verdict, C::Error>> + use<'o, C> {
         let live = guard.held.take_back();
         let mut owed = None;
         match live.take_end() {

@@ -80,7 +80,8 @@ impl<'s, V, E> Lease<'s, V, E> {
     ///
     /// # Panics
     ///
-    /// If exit panics.
+    /// If exit panics, or if the future [beside](crate::guide::beside) the body of this context has
+    /// panicked.
     ///
     /// # Cancel safety
     ///

@@ -174,7 +174,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> ExitStack<E> {
     ///
     /// # Panics
     ///
-    /// If the body or an exit panics. The body's panic, or else the first panic of an exit, goes on
+    /// If the body, an exit, or the future [beside](crate::guide::beside) the body of an entry
+    /// panics. The body's panic, or else that future's, or else the first panic of an exit, goes on
     /// after all exits have run.
     ///
     /// # Cancel safety
@@ -622,7 +623,9 @@ where
     ///
     /// # Panics
     ///
-    /// If an exit panics. The first panic goes on after all exits have run.
+    /// If an exit panics, or if the future [beside](crate::guide::beside) the body of an entry has
+    /// panicked. That future's panic, or else the first panic of an exit, goes on after all exits
+    /// have run.
     ///
     /// # Cancel safety
     ///
