@@ -2,6 +2,7 @@
 //! lost or told twice.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
@@ -90,6 +91,68 @@ async fn leased(story: Story) -> Result<(), Raised> {
     Ok(())
 }
 
+/// The same, by hand. Its exit does not fail.
+struct LeasedByHand(Story);
+
+impl AsyncContext for LeasedByHand {
+    type Value = ();
+    type Error = Raised;
+    type Verdict = ();
+
+    async fn enter(&mut self) -> Result<(), Raised> {
+        pause(self.0.turns()).await;
+        self.0.with(|facts| facts.entered += 1);
+        Ok(())
+    }
+
+    async fn beside(&mut self) -> Result<(), Raised> {
+        pause(self.0.turns() * 2).await;
+        match self.0.dice(2) {
+            0 => Err(self.0.raise()),
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn exit(self, (): (), _: &Outcome) -> Result<(), Raised> {
+        pause(self.0.turns()).await;
+        self.0.with(|facts| facts.exited += 1);
+        Ok(())
+    }
+}
+
+/// One of these contexts, in one of several forms.
+fn any(story: &Story) -> BoxContext<(), Raised> {
+    let story = story.clone();
+    match story.dice(5) {
+        0 => LeasedByHand(story).boxed(),
+        1 => LeasedByHand(story).map_err(|error| error).boxed(),
+        2 => leased(story).map_err(|error| error).boxed(),
+        _ => leased(story).boxed(),
+    }
+}
+
+/// Does something with a stack, whose entries may move to other stacks.
+async fn stacked(story: &Story, depth: u32, stack: &mut ExitStack<Raised>) -> Result<(), Raised> {
+    let mut other = ExitStack::new();
+    for _ in 0..story.dice(5) {
+        match story.dice(9) {
+            0..=2 => drop(stack.enter(any(story)).await?),
+            3 => other.extend(stack.take()),
+            4 => other.extend(mem::take(stack)),
+            5 => mem::swap(stack, &mut other),
+            6 => stack.extend(mem::take(&mut other)),
+            7 => stack.enter(any(story)).await?.release().await?,
+            _ => step(story, depth - 1).await?,
+        }
+    }
+    match story.dice(3) {
+        0 => stack.extend(other),
+        1 => drop(other),
+        _ => other.exit(Ok(())).await?,
+    }
+    Ok(())
+}
+
 /// One step of a program, with others inside of it.
 fn step(story: &Story, depth: u32) -> Running<'_> {
     Box::pin(async move {
@@ -105,19 +168,19 @@ fn step(story: &Story, depth: u32) -> Running<'_> {
             0 | 1 => {
                 let inside = story.clone();
                 let body = async move |()| step(&inside, depth - 1).await;
-                leased(story.clone())
+                any(story)
                     .with(async move |(): &mut ()| body(()).await)
                     .await
             }
             2 => guarded(story, depth).await,
             3 => {
-                let all: Vec<_> = (0..story.dice(4)).map(|_| leased(story.clone())).collect();
+                let all: Vec<_> = (0..story.dice(4)).map(|_| any(story)).collect();
                 let inside = story.clone();
                 all.with(async move |_| step(&inside, depth - 1).await)
                     .await
             }
             4 => {
-                let all: Vec<_> = (0..story.dice(4)).map(|_| leased(story.clone())).collect();
+                let all: Vec<_> = (0..story.dice(4)).map(|_| any(story)).collect();
                 let inside = story.clone();
                 join_all(all)
                     .with(async move |_| step(&inside, depth - 1).await)
@@ -126,29 +189,13 @@ fn step(story: &Story, depth: u32) -> Running<'_> {
             5 => {
                 let inside = story.clone();
                 ExitStack::scope(async move |stack: &mut ExitStack<Raised>| {
-                    for _ in 0..inside.dice(3) {
-                        drop(stack.enter(leased(inside.clone())).await?);
-                        step(&inside, depth - 1).await?;
-                    }
-                    Ok(())
+                    stacked(&inside, depth, stack).await
                 })
                 .await
             }
             _ => {
-                let stack = ExitStack::<Raised>::new();
-                let mut result = Ok(());
-                for _ in 0..story.dice(3) {
-                    match stack.enter(leased(story.clone())).await {
-                        Ok(lease) => drop(lease),
-                        Err(error) => {
-                            result = Err(error);
-                            break;
-                        }
-                    }
-                }
-                if result.is_ok() {
-                    result = step(story, depth - 1).await;
-                }
+                let mut stack = ExitStack::new();
+                let result = stacked(story, depth, &mut stack).await;
                 stack.exit(result).await
             }
         };
@@ -162,7 +209,7 @@ fn step(story: &Story, depth: u32) -> Running<'_> {
 
 /// A guard that ends in one of five ways.
 async fn guarded(story: &Story, depth: u32) -> Result<(), Raised> {
-    let mut guard = leased(story.clone()).guard().await?;
+    let mut guard = any(story).guard().await?;
     match story.dice(5) {
         0 => {
             let result = step(story, depth - 1).await;
