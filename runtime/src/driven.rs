@@ -224,14 +224,6 @@ impl Drivers {
         self.add_all(drivers);
     }
 
-    /// Removes all drivers. Their contexts must have ended.
-    pub(crate) fn clear(&self) {
-        if self.is_used() {
-            let drivers = mem::take(&mut lock(&self.list).drivers);
-            drop(drivers);
-        }
-    }
-
     /// Returns `true` if no driver is left that the code must poll.
     pub(crate) fn is_empty(&self) -> bool {
         !self.is_used() || lock(&self.list).drivers.is_empty()

@@ -1071,6 +1071,35 @@ fn what_runs_beside_an_entry_goes_on_though_the_stack_of_a_scope_was_moved_away(
 }
 
 #[test]
+fn what_runs_beside_the_entries_of_a_stack_goes_on_in_each_of_its_parts() {
+    on_current_thread(async |stage| {
+        let mut ledgers = Vec::new();
+        let mut lease = || {
+            ledgers.push(Ledger::default());
+            let ledger = ledgers[ledgers.len() - 1].clone();
+            renewed(ledger, Arc::default())
+        };
+        let mut stack = ExitStack::<Fault>::new();
+        drop(stack.enter(lease()).await.expect("it opens"));
+        let mut taken = stack.take();
+        drop(stack.enter(lease()).await.expect("it opens"));
+        drop(taken.enter(lease()).await.expect("it opens"));
+        let mut older = ExitStack::new();
+        mem::swap(&mut older, &mut taken); // now the stack that the other one is added to is younger
+        taken.extend(older);
+        drop(taken.enter(lease()).await.expect("it opens"));
+        let before: Vec<_> = ledgers.iter().map(|it| it.count("renewed")).collect();
+        pause(5).await;
+        for (ledger, before) in ledgers.iter().zip(before) {
+            assert!(ledger.count("renewed") > before);
+        }
+        assert_eq!(stack.exit(Ok(())).await, Ok(()));
+        assert_eq!(taken.exit(Ok(())).await, Ok(()));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
 fn what_fails_beside_an_entry_ends_the_body_of_the_scope_that_has_taken_it_over() {
     everywhere(async |stage| {
         for is_older in [false, true] {

@@ -688,7 +688,6 @@ where
                 lock(&stack.shared.core).poll_exit(&stack.shared, cx)
             })
             .await;
-            stack.shared.drivers.clear();
             Unwound::settle(unwound, owed.take())
         }
     }
