@@ -258,10 +258,10 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
     /// takes the future with it, and nothing is lost. The future borrows the outcome. So the future
     /// ends, or drops, before the outer exit does.
-    pub fn exit_as<'o>(
+    pub fn exit_as(
         mut guard: Self,
-        outcome: &'o Outcome,
-    ) -> impl Future<Output = Result<C::Verdict, C::Error>> + use<'o, C> {
+        outcome: &Outcome,
+    ) -> impl Future<Output = Result<C::Verdict, C::Error>> + use<'_, C> {
         let live = guard.held.take_back();
         let mut owed = None;
         match live.take_end() {

@@ -218,12 +218,12 @@ fn a_second_signal_ends_a_program_that_blocks_its_only_thread() {
 
 #[test]
 fn an_app_does_not_begin_on_a_runtime_without_a_timer() {
-    let (begin, begun) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
     let runtime = Builder::new_current_thread().build().expect("there is one");
     let run = || {
-        let app = async { begin.send(()) };
+        let app = async { tell.send(()) };
         runtime.block_on(shutdown::run(app)).how()
     };
     assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
-    assert!(begun.try_recv().is_err());
+    assert!(told.try_recv().is_err());
 }
