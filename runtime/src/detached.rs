@@ -28,7 +28,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +37,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::time;
 
 use crate::alarm::Alarm;
 use crate::context::Verdict;
@@ -46,7 +47,7 @@ use crate::exchange::Stage;
 use crate::fallback::{self, EachAlone};
 use crate::order::{self, Begin};
 use crate::outcome::Outcome;
-use crate::panic::{Payload, catch, resume};
+use crate::panic::{Payload, catch, drop_caught};
 use crate::report::{self, Kind, drop_quietly};
 use crate::roster::{Activity, Record, Seen, Snapshot};
 
@@ -143,7 +144,7 @@ pub fn list() -> Snapshot {
 ///
 /// - It is outside all contexts: not in an enter, a body or an exit, nor in a task of
 ///   [`tasks`](crate::tasks).
-/// - Its task holds no open guard.
+/// - Its task has opened no guard, outside all contexts, that is still open.
 /// - It runs on tokio.
 ///
 /// So the limit applies to the outermost contexts alone: those that a request, a job or a task
@@ -151,8 +152,8 @@ pub fn list() -> Snapshot {
 /// were already open.
 ///
 /// The crate cannot see two kinds of waits. An exit may join a task of `tokio::spawn` whose first
-/// context waits here. Or an exit may need something that such a task holds without a guard, such
-/// as a lock. To end such waits, an enter is reported as [`LongWait`](Kind::LongWait) after ten
+/// context waits here. Or an exit may need something that such a task holds without such a guard,
+/// for instance a lock, or a guard that another task has opened. To end such waits, an enter is reported as [`LongWait`](Kind::LongWait) after ten
 /// seconds, or the time given to [`set_wait_limit`](report::set_wait_limit), and proceeds. With
 /// `Duration::MAX`, or on a runtime without a timer, it waits until there is room. To end exits
 /// that hang, use [`set_exit_limit`]. To end requests that wait, give them a time limit.
@@ -395,11 +396,25 @@ pub fn drained<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let mut future = Box::pin(catch(future));
     async move {
         let ended = future.as_mut().await;
-        drop(future);
+        let dropped = drop_caught(future);
         drain().await;
-        resume(ended)
+        match (ended, dropped) {
+            (Ok(output), Ok(())) => output,
+            (Ok(output), Err(payload)) => {
+                drop_quietly(DRAINED, output);
+                resume_unwind(payload)
+            }
+            (Err(payload), Ok(())) => resume_unwind(payload),
+            (Err(payload), Err(second)) => {
+                report::panic(DRAINED, Kind::Panicked, second);
+                resume_unwind(payload)
+            }
+        }
     }
 }
+
+/// The name of [`drained`] in reports.
+const DRAINED: &str = "async_context_manager::detached::drained";
 
 /// Takes over a coroutine whose holder has gone.
 pub(crate) fn hand_over<V, D, E>(mut coroutine: Coroutine<Code<V, D, E>>)
@@ -432,7 +447,7 @@ where
     let detached = Detached(Some(Rest {
         coroutine,
         begin,
-        alarm: None,
+        limit: None,
         record,
         counted,
     }));
@@ -464,10 +479,28 @@ struct Rest<V, D, E> {
     /// `Some` once the exit has begun.
     begin: Option<Begin>,
     /// `Some` while the exit has a limit, and waits for no other exit.
-    alarm: Option<Alarm>,
+    /// `Some` while the exit runs and its time is limited.
+    limit: Option<Limit>,
     record: Arc<Record>,
     #[expect(dead_code, reason = "held for its drop")]
     counted: Counted,
+}
+
+/// The limit on the time of an exit.
+struct Limit {
+    time: Duration,
+    begun: time::Instant,
+    alarm: Alarm,
+}
+
+impl Limit {
+    fn new(time: Duration, begun: time::Instant) -> Self {
+        Self {
+            time,
+            begun,
+            alarm: Alarm::after(time.saturating_sub(begun.elapsed())),
+        }
+    }
 }
 
 enum Ended {
@@ -503,10 +536,17 @@ where
         };
         self.record.set(activity, waits_for);
         match limit.filter(|_| activity == Activity::Exiting) {
-            None => self.alarm = None,
-            Some(limit) => {
-                let alarm = self.alarm.get_or_insert_with(|| Alarm::after(limit));
-                if alarm.poll(cx).is_ready() {
+            None => self.limit = None,
+            Some(time) => {
+                let begun = self
+                    .limit
+                    .as_ref()
+                    .map_or_else(time::Instant::now, |limit| limit.begun);
+                let limit = self.limit.take_if(|limit| limit.time == time);
+                let limit = self
+                    .limit
+                    .insert(limit.unwrap_or_else(|| Limit::new(time, begun)));
+                if limit.alarm.poll(cx).is_ready() {
                     return (Poll::Ready(Ended::CutOff(Kind::TimedOut)), false);
                 }
             }

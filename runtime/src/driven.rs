@@ -22,7 +22,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
@@ -287,6 +287,19 @@ impl Drivers {
     }
 }
 
+impl Drop for Drivers {
+    /// Turns the drivers into tasks whose contexts are still open: the code that holds the contexts
+    /// was given up, and their exits run in the background.
+    fn drop(&mut self) {
+        let list = self.list.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for driver in mem::take(&mut list.drivers) {
+            if !driver.0.is_over() {
+                driver.spawn();
+            }
+        }
+    }
+}
+
 impl List {
     /// Keeps the signal of a driver that is a task.
     fn keep(&mut self, ended: Arc<Ended>) {
@@ -404,9 +417,13 @@ where
             let value = coroutine.slot().take().expect(OFFERED);
             let stand_in = coroutine.place().stand_in();
             let place = mem::replace(coroutine.place(), stand_in);
+            let is_limited = coroutine.life().is_limited();
             let holder = Holder::new(name, coroutine);
             driver = Some(holder.driver());
-            let code = |lender: Lender<V, E>| async move {
+            let code = move |lender: Lender<V, E>| async move {
+                if is_limited {
+                    lender.exchange().limit();
+                }
                 let (value, outcome) = lender
                     .yield_beside_all(value, |cx: &mut Context<'_>| holder.poll_end(cx))
                     .await;

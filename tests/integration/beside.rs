@@ -1100,6 +1100,45 @@ fn what_runs_beside_the_entries_of_a_stack_goes_on_in_each_of_its_parts() {
 }
 
 #[test]
+fn what_runs_beside_a_member_goes_on_though_the_whole_was_given_up_as_another_one_entered() {
+    #[async_context]
+    async fn slow_to_enter(is_there: Arc<AtomicBool>) -> Result<u32, Fault> {
+        while !is_there.load(Ordering::SeqCst) {
+            pause(1).await;
+        }
+        yield_!(1);
+        Ok(())
+    }
+
+    on_current_thread(async |stage| {
+        for is_joined in [false, true] {
+            let (ledger, is_there) = (Ledger::default(), Arc::new(AtomicBool::new(false)));
+            let members = vec![
+                renewed(ledger.clone(), Arc::default()).boxed(),
+                slow_to_enter(Arc::clone(&is_there)).boxed(),
+            ];
+            let polled = if is_joined {
+                let body = async |_: &mut _| pending::<Result<(), _>>().await;
+                poll_times(join_all(members).with(body), 3).await
+            } else {
+                let body = async |_: &mut _| pending::<Result<(), _>>().await;
+                poll_times(members.with(body), 3).await
+            };
+            assert!(polled.is_none());
+            let before = ledger.count("renewed");
+            pause(10).await;
+            let is_open = ledger.count("exit: Cancelled") == 0;
+            assert!(!is_open || ledger.count("renewed") > before);
+            assert_eq!(is_open, !is_joined);
+            is_there.store(true, Ordering::SeqCst);
+            detached::drain().await;
+            assert_eq!(ledger.count("exit: Cancelled"), 1);
+            assert_eq!(stage.reports(), []);
+        }
+    });
+}
+
+#[test]
 fn what_fails_beside_an_entry_ends_the_body_of_the_scope_that_has_taken_it_over() {
     everywhere(async |stage| {
         for is_older in [false, true] {

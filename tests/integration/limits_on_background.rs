@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_context_manager::observe::Activity;
 use async_context_manager::report::Kind;
 use async_context_manager::{
+    TimeoutError,
     contexts::{closing, defer},
     prelude::*,
 };
@@ -75,6 +76,70 @@ async fn leave(context: impl AsyncContext<Error = String> + 'static) {
     tokio::spawn(async { drop(context.guard().await) })
         .await
         .expect("no panic");
+}
+
+/// Its exit takes so long, and something runs beside its body.
+#[async_context]
+async fn slow_lease(exit: Duration) -> Result<(), String> {
+    let ((), _) = yield_!((), pending());
+    sleep(exit).await;
+    Ok(())
+}
+
+#[test]
+fn an_exit_with_a_limit_of_its_own_keeps_that_limit_as_a_part_and_with_something_beside() {
+    on_current_thread(async |stage| {
+        let _limits = Limits::set(usize::MAX, SECOND);
+        let of_its_own = 60 * SECOND;
+        let begun = Instant::now();
+        drop(
+            Some(slow(5 * SECOND).exit_timeout(of_its_own))
+                .guard()
+                .await,
+        );
+        drop(
+            slow_lease(5 * SECOND)
+                .exit_timeout(of_its_own)
+                .guard()
+                .await,
+        );
+        let stack = ExitStack::<TimeoutError<String>>::new();
+        let lease = slow_lease(5 * SECOND).exit_timeout(of_its_own);
+        drop(stack.enter(lease).await);
+        detached::drain().await;
+        assert_eq!(begun.elapsed(), 5 * SECOND);
+        assert_eq!(stage.reports(), []);
+        drop(stack);
+        detached::drain().await;
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_new_limit_holds_for_exits_that_run_in_the_background_already() {
+    /// Its exit has steps.
+    #[async_context]
+    async fn stepping() -> Result<(), String> {
+        let ((), _) = yield_!(());
+        for _ in 0..20 {
+            sleep(SECOND).await;
+        }
+        Ok(())
+    }
+
+    on_current_thread(async |stage| {
+        for (before, after, ends) in [(3, 60, 20), (3_600, 5, 5), (3_600, 1, 2)] {
+            let _limits = Limits::set(usize::MAX, before * SECOND);
+            let begun = Instant::now();
+            drop(stepping().guard().await);
+            sleep(SECOND + SECOND / 2).await;
+            detached::set_exit_limit(after * SECOND);
+            detached::drain().await;
+            assert_eq!(begun.elapsed().as_secs(), ends, "{before}, {after}");
+            let is_cut_off = after < 20;
+            assert_eq!(stage.reports().len(), usize::from(is_cut_off));
+        }
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Where detached exits run: on their own runtime, without one, and when it shuts down under them.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -499,4 +500,31 @@ fn an_exit_whose_inner_one_is_lost_has_its_own_time_after_that() {
     assert_eq!(detached::drain_blocking(LONG), 0);
     assert_eq!(stage.reports(), [(Kind::Lost, String::new())]);
     assert!(ledger.has("outer has exited"));
+}
+
+#[test]
+fn a_program_is_drained_though_its_future_panics_as_it_drops() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("the drop"));
+        }
+    }
+
+    let stage = Stage::alone();
+    let ledger = Ledger::default();
+    let runtime = Builder::new_current_thread().build().expect("there is one");
+    let context = generated(Script::new("a", &ledger));
+    let mut app = Box::pin(async { context.guard().await.map(drop) });
+    let bomb = Bomb;
+    let app = poll_fn(move |cx| {
+        let _its = &bomb;
+        app.as_mut().poll(cx)
+    });
+    let run = AssertUnwindSafe(|| runtime.block_on(detached::drained(app)).is_ok());
+    let payload = catch_unwind(run).expect_err("the panic goes on");
+    assert_eq!(payload.downcast_ref(), Some(&"the drop"));
+    assert_eq!(detached::count(), 0);
+    assert_eq!(stage.reports(), []);
 }

@@ -697,3 +697,19 @@ fn a_user_whose_runtime_goes_leaves() {
     assert_eq!(futures::executor::block_on(use_it(&shared, 1)), Ok("c"));
     assert_eq!(check(&ledger), 2);
 }
+
+#[test]
+fn an_exit_that_fails_after_a_context_was_replaced_is_reported_and_no_error_of_replace() {
+    #[async_context]
+    async fn opened(name: &'static str) -> Result<&'static str, Fault> {
+        let (name, _) = yield_!(name);
+        Err(Fault(name))
+    }
+
+    on_current_thread(async |stage| {
+        let shared = shared(|| opened("old"));
+        assert_eq!(shared.replace(|| opened("new")).await, Ok(()));
+        let told = (Kind::ExitFailed, "Fault(\"new\")".to_owned());
+        assert_eq!(stage.reports(), [told]);
+    });
+}

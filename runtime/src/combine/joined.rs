@@ -16,8 +16,8 @@ pub(crate) async fn run<M: Members>(
     joined: Joined<M>,
     lender: Lender<M::Value, M::Error>,
 ) -> Result<(), M::Error> {
-    let Joined { mut members, limit } = joined;
     let drivers = Drivers::polled();
+    let Joined { mut members, limit } = joined;
     enter_together(&mut members, limit, &drivers, lender.mark()).await?;
     let (values, mut ended_by) = (members.lend(), None);
     let beside = |cx: &mut Context<'_>| poll_beside(&mut members, &drivers, &mut ended_by, cx);

@@ -46,6 +46,9 @@ where
         settle_enter(name, &link, polled)
     });
     entered.await.map_err(relay.error)?;
+    if link.is_limited() {
+        lender.exchange().limit();
+    }
     let value = link.take().expect(OFFERED);
     let beside = |cx: &mut Context<'_>| {
         if link.wants_a_poll_beside() {

@@ -355,12 +355,12 @@ where
     ///
     /// # Errors
     ///
-    /// The error of the new context's enter. The old context then stays in use. An error of the old
-    /// context's exit is [reported](crate::report).
+    /// The error of the new context's enter. The old context then stays in use. An error of an exit
+    /// is [reported](crate::report).
     ///
     /// # Panics
     ///
-    /// If `open`, the new enter, or the old exit panics.
+    /// If `open`, the new enter, or an exit panics.
     ///
     /// # Cancel safety
     ///
@@ -384,13 +384,14 @@ where
             let old_open = std::mem::replace(&mut state.open, open);
             (state.current.replace(new), old_open)
         };
+        let ending = old.as_ref().and_then(|old| old.retire());
         // Dropped without the lock: it holds values of the user.
         drop(old_open);
-        let ending = old.as_ref().and_then(|old| old.retire());
         if let Some(ending) = ending {
             ending.exit_reporting().await;
         }
-        share.leave().await
+        share.leave_reporting().await;
+        Ok(())
     }
 }
 

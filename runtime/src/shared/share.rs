@@ -73,6 +73,13 @@ where
             None => Ok(()),
         }
     }
+
+    /// Leaves the context. An error of its exit is reported.
+    pub(super) async fn leave_reporting(mut self) {
+        if let Some(ending) = self.give_back() {
+            ending.exit_reporting().await;
+        }
+    }
 }
 
 impl<V, E> Deref for Share<V, E> {
