@@ -51,7 +51,7 @@ trait Drive: Send {
     /// Returns the signal that the body has ended.
     fn ended(&self) -> &Arc<Ended>;
 
-    /// Returns `true` if the holder has taken the coroutine, or no longer wants it.
+    /// Returns `true` if nothing is left to drive, or if the holder took or gave up the coroutine.
     fn is_over(&self) -> bool;
 
     fn drive(&mut self, cx: &mut Context<'_>) -> Driven;
@@ -229,8 +229,8 @@ impl Drivers {
         !self.is_used() || lock(&self.list).drivers.is_empty()
     }
 
-    /// Polls all drivers. Returns `true` if one of them has ended its body. This includes a driver
-    /// that is a task, if the code polls the other drivers.
+    /// Polls the drivers that are not tasks. Returns `true` if a driver has ended a body. While
+    /// `is_polled` is `true`, the drivers that are tasks count as well.
     #[inline]
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> bool {
         self.is_used() && self.poll_all(cx)
@@ -304,7 +304,7 @@ impl List {
     /// Keeps the signal of a driver that is a task.
     fn keep(&mut self, ended: Arc<Ended>) {
         if self.spawned.len() == self.spawned.capacity() {
-            // The others have neither a holder nor a driver any more.
+            // A signal that nobody else owns has neither a holder nor a driver any more.
             let is_held = |spawned: &mut Spawned| Arc::strong_count(&spawned.ended) > 1;
             self.spawned.retain_mut(is_held);
         }
@@ -335,8 +335,8 @@ struct Shared<V, D, E> {
 struct State<V, D, E> {
     coroutine: Where<V, D, E>,
     end: Option<End<BodyError>>,
-    /// `true` if the future ended the body in the poll that yielded, and the driver has not told
-    /// so.
+    /// `true` if the future ended the body in the poll that yielded, and `drive` has not returned
+    /// this yet.
     has_ended_early: bool,
     /// `true` if nothing is left to drive.
     is_done: bool,

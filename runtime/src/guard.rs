@@ -62,8 +62,8 @@ use crate::settle::{Body, Owed, unshare};
 /// These exits have no order:
 ///
 /// - the exit of an older guard, and the exit of a younger guard that is given up after the older
-///   one. A `Vec` or a struct drops its parts, and so its guards, in the order in which they are
-///   written. An [`ExitStack`](crate::ExitStack) exits in reverse;
+///   one. A `Vec` drops its guards from the first to the last, and a struct drops its fields from
+///   top to bottom. An [`ExitStack`](crate::ExitStack) exits in reverse;
 /// - exits that the same task awaits at the same time, as in
 ///   `join!(Guard::close(older), Guard::close(younger))`;
 /// - guards that different tasks give up, unless one is inside the other;
@@ -255,9 +255,9 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// its share, and the caller could not get the error. So if the future is dropped, for instance
     /// by a [limit](crate::AsyncContextExt::exit_timeout) on the outer exit, the exit is dropped
     /// where it stands. It does not go on in the background, and that is
-    /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, it
-    /// takes the future with it, and nothing is lost. The future borrows the outcome. So the future
-    /// ends, or drops, before the outer exit does.
+    /// [reported](crate::report::Kind::NotRun). If the outer exit goes on in the background, the
+    /// future is a part of it, and goes on too. A program cannot keep the future for longer,
+    /// because the future borrows the outcome.
     pub fn exit_as(
         mut guard: Self,
         outcome: &Outcome,

@@ -93,7 +93,8 @@ const NAME: &str = "async_context_manager::shutdown";
 ///
 /// # Panics
 ///
-/// If the app panics. The app's panic goes on after the drain.
+/// If the app panics. The app's panic goes on after the drain. Or if the tokio runtime has no
+/// timer. Then the app does not begin.
 ///
 /// # Cancel safety
 ///
@@ -345,7 +346,7 @@ impl Times {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum How {
-    /// The app ended without being told to.
+    /// The app ended before it was told to, or in the very poll in which it learned that it must.
     ByItself,
     /// The app was told to end, and ended within the grace.
     Told,

@@ -43,7 +43,7 @@ pub(crate) fn carry<C: AsyncContext, K: Carry>(
 struct Attached<K: Carry, V, F> {
     name: &'static str,
     link: Link<V>,
-    /// `None` once this drops, or once an attachment has panicked after the code had yielded.
+    /// `None` once this drops, or once an attachment has panicked and the poll went on without it.
     carried: Option<K::Carried>,
     /// `None` when the code has ended, or drops.
     code: Option<Pin<Box<F>>>,

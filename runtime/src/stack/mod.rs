@@ -516,10 +516,9 @@ where
     /// The new stack is a value like any other. If a function holds both stacks side by side, they
     /// drop in the order in which Rust drops locals.
     ///
-    /// In a [`scope`](Self::scope), call this method rather than `std::mem::take`. After
-    /// `std::mem::take`, the scope cannot see the stack that was left in its place: nothing that
-    /// runs [beside](crate::guide::beside) an entry of that stack can end the body, and an error
-    /// that was to end the body is the result of the scope.
+    /// In a [`scope`](Self::scope), call this method rather than `std::mem::take`, which leaves a
+    /// stack that the scope does not see. An error from [beside](crate::guide::beside) an entry of
+    /// that stack does not end the body. It replaces the body's result when the body has ended.
     ///
     /// ```
     /// # use async_context_manager::prelude::*;
@@ -578,8 +577,8 @@ where
         let mut entries = mem::take(&mut *self.entries());
         let more = mem::take(&mut *other.entries());
         entries.append(more);
-        // Keep the older stack: its exit waits for each context that was entered at its side after
-        // the stack was made, and that was given up before the stack.
+        // The older stack is kept, because its exit waits for more: for each context beside the
+        // stack that is younger than the stack and was given up first.
         let is_older = lock(&other.shared.core).is_older_than(&lock(&self.shared.core));
         if is_older {
             mem::swap(self, &mut other);
@@ -594,8 +593,8 @@ where
 
     /// Exits all entries, in reverse order, even if some exits fail.
     ///
-    /// Each exit sees the outcome that it would see if the contexts were nested. If an inner exit
-    /// fails, the outer exits see its error, unless the body has already failed. After a
+    /// Each exit sees the outcome that it would see if the contexts were nested. If the body has
+    /// not failed, the outer exits see the error of the first exit that failed. After a
     /// suppression, the outer exits see [`Completed`](Outcome::Completed). If the caller goes away
     /// meanwhile, the exit that is running or comes next keeps its outcome, and the exits after it
     /// see [`Cancelled`](Outcome::Cancelled).

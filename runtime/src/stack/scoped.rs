@@ -2,9 +2,9 @@
 //!
 //! The scope polls the futures beside the body of its stack. The body has the stack by `&mut`, and
 //! may put another one in its place. After [`ExitStack::take`] and [`ExitStack::extend`], the scope
-//! polls the futures of the stack that is in this place now. `std::mem::take` tells the scope nothing:
-//! the scope polls the futures of the stack that was moved away until the scope ends, and then tasks
-//! do.
+//! polls the futures of the stack that is in this place now. `std::mem::take` tells the scope
+//! nothing. Until the body ends, the scope polls the futures of the stack that was moved away. Then
+//! tasks do.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -88,7 +88,8 @@ where
     body
 }
 
-/// The stack whose futures beside the body the scope polls. When this drops, tasks poll them.
+/// The stack whose futures beside the body the scope polls. When this drops, tasks poll them,
+/// unless the exit of the stack does.
 struct Polled<E: fmt::Debug + Send + Sync + 'static, D: Verdict> {
     shared: Arc<Shared<E, D>>,
     is_over: bool,
