@@ -290,7 +290,11 @@ impl Drivers {
 impl Drop for Drivers {
     /// Turns the drivers into tasks whose contexts are still open: the code that holds the contexts
     /// was given up, and their exits run in the background.
+    #[inline]
     fn drop(&mut self) {
+        if !*self.is_used.get_mut() {
+            return;
+        }
         let list = self.list.get_mut().unwrap_or_else(PoisonError::into_inner);
         for driver in mem::take(&mut list.drivers) {
             if !driver.0.is_over() {
