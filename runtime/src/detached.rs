@@ -152,11 +152,12 @@ pub fn list() -> Snapshot {
 /// were already open.
 ///
 /// The crate cannot see two kinds of waits. An exit may join a task of `tokio::spawn` whose first
-/// context waits here. Or an exit may need something that such a task holds without such a guard,
-/// for instance a lock, or a guard that another task has opened. To end such waits, an enter is reported as [`LongWait`](Kind::LongWait) after ten
-/// seconds, or the time given to [`set_wait_limit`](report::set_wait_limit), and proceeds. With
-/// `Duration::MAX`, or on a runtime without a timer, it waits until there is room. To end exits
-/// that hang, use [`set_exit_limit`]. To end requests that wait, give them a time limit.
+/// context waits here. Or an exit may need something that such a task holds without a guard of its
+/// own, for instance a lock, or a guard that another task has opened. To end such waits, an enter
+/// is reported as [`LongWait`](Kind::LongWait) after ten seconds, or the time given to
+/// [`set_wait_limit`](report::set_wait_limit), and proceeds. With `Duration::MAX`, or on a runtime
+/// without a timer, it waits until there is room. To end exits that hang, use [`set_exit_limit`].
+/// To end requests that wait, give them a time limit.
 ///
 /// An enter that waits has not begun. The time of a limit on enter does not run meanwhile. If the
 /// enter is dropped, nothing is left behind.
@@ -486,7 +487,7 @@ struct Rest<V, D, E> {
     counted: Counted,
 }
 
-/// The limit on the time of an exit.
+/// The limit on the time of an exit. If an operator changes the limit, the exit keeps its begin.
 struct Limit {
     time: Duration,
     begun: time::Instant,
@@ -538,14 +539,11 @@ where
         match limit.filter(|_| activity == Activity::Exiting) {
             None => self.limit = None,
             Some(time) => {
-                let begun = self
-                    .limit
-                    .as_ref()
-                    .map_or_else(time::Instant::now, |limit| limit.begun);
-                let limit = self.limit.take_if(|limit| limit.time == time);
-                let limit = self
-                    .limit
-                    .insert(limit.unwrap_or_else(|| Limit::new(time, begun)));
+                let begin = || Limit::new(time, time::Instant::now());
+                let limit = self.limit.get_or_insert_with(begin);
+                if limit.time != time {
+                    *limit = Limit::new(time, limit.begun);
+                }
                 if limit.alarm.poll(cx).is_ready() {
                     return (Poll::Ready(Ended::CutOff(Kind::TimedOut)), false);
                 }

@@ -1085,7 +1085,8 @@ fn what_runs_beside_the_entries_of_a_stack_goes_on_in_each_of_its_parts() {
         drop(stack.enter(lease()).await.expect("it opens"));
         drop(taken.enter(lease()).await.expect("it opens"));
         let mut older = ExitStack::new();
-        mem::swap(&mut older, &mut taken); // now the stack that the other one is added to is younger
+        // Now the stack that the other one is added to is the younger one.
+        mem::swap(&mut older, &mut taken);
         taken.extend(older);
         drop(taken.enter(lease()).await.expect("it opens"));
         let before: Vec<_> = ledgers.iter().map(|it| it.count("renewed")).collect();
