@@ -512,6 +512,20 @@ impl<F: Lends + ?Sized> Coroutine<F> {
         (first, true)
     }
 
+    /// Records that the body has ended, for a coroutine whose value an outer context has lent to
+    /// the body. The exit does not begin yet. The future beside the body is polled once, so that it
+    /// can tell its own parts.
+    pub(crate) fn end_around(&mut self, cx: &mut Context<'_>)
+    where
+        F: Routine,
+    {
+        let name = self.name();
+        let (place, companion) = self.accompany();
+        if companion.life.end_around() && companion.life.wants_a_poll_beside() {
+            poll_beside(name, place, companion.life, companion.company, cx);
+        }
+    }
+
     /// Polls the future beside the body once. Returns how the future has ended the body, if it has.
     pub(crate) fn take_end(&mut self) -> Option<End<BodyError>>
     where

@@ -137,7 +137,7 @@ pub fn list() -> Snapshot {
 /// exits end, for instance when a database has gone and requests time out. With a limit of `n`, an
 /// enter waits while `n` exits are in the background. The waiting enters are let in one after the
 /// other. By default there is no limit; `usize::MAX` removes a limit. Set the limit at the start of
-/// the program, before the first guard.
+/// the program, before the first guard. A limit of zero counts as a limit of one.
 ///
 /// The limit must not hold back anything that a closing context could wait for. Therefore an enter
 /// waits only if all of this is true:

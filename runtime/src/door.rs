@@ -107,8 +107,10 @@ impl Drop for Counted {
     }
 }
 
-/// Makes enters wait from now on while this number of exits is in the background.
+/// Makes enters wait from now on while this number of exits is in the background. With a limit of
+/// zero, no enter would ever have room, so zero counts as one.
 pub(crate) fn set_limit(limit: usize) {
+    let limit = limit.max(1);
     LIMIT.store(limit, Ordering::Relaxed);
     observe::bound(limit != NO_LIMIT);
     let_in(limit);

@@ -126,6 +126,8 @@ struct List {
     drivers: Vec<Driver>,
     /// The contexts whose drivers are tasks.
     spawned: Vec<Spawned>,
+    /// Wakes the code that polls the drivers, if another task may add drivers.
+    poller: Option<Waker>,
 }
 
 /// A context whose driver is a task.
@@ -152,6 +154,7 @@ impl Drivers {
                 is_polled,
                 drivers: Vec::new(),
                 spawned: Vec::new(),
+                poller: None,
             }),
             is_used: AtomicBool::new(false),
         }
@@ -166,7 +169,9 @@ impl Drivers {
         self.wants_a_look();
         let mut list = lock(&self.list);
         if list.is_polled {
-            return list.drivers.extend(drivers);
+            list.drivers.extend(drivers);
+            drop(list);
+            return self.wake_poller();
         }
         for driver in &drivers {
             list.keep(Arc::clone(driver.0.ended()));
@@ -194,6 +199,24 @@ impl Drivers {
     /// Records that the code that holds the contexts polls the drivers from now on.
     pub(crate) fn begin_polling(&self) {
         lock(&self.list).is_polled = true;
+    }
+
+    /// Keeps the waker of the code that polls the drivers. It is woken when another task adds a
+    /// driver.
+    pub(crate) fn note_poller(&self, cx: &Context<'_>) {
+        let is_known = |poller: &Waker| poller.will_wake(cx.waker());
+        if lock(&self.list).poller.as_ref().is_some_and(is_known) {
+            return;
+        }
+        // Cloned and dropped without the lock, because a waker may run code of the user.
+        let waker = cx.waker().clone();
+        let before = lock(&self.list).poller.replace(waker);
+        drop(before);
+    }
+
+    pub(crate) fn wake_poller(&self) {
+        let poller = lock(&self.list).poller.take();
+        wake(poller);
     }
 
     /// Turns the drivers into tasks, with all drivers that are added later.
@@ -239,29 +262,30 @@ impl Drivers {
     #[cold]
     fn poll_all(&self, cx: &mut Context<'_>) -> bool {
         // Without the lock, because the drivers poll code of the user.
-        let (mut drivers, mut spawned) = {
-            let mut list = lock(&self.list);
-            let spawned = list.is_polled.then(|| mem::take(&mut list.spawned));
-            (mem::take(&mut list.drivers), spawned.unwrap_or_default())
-        };
+        let mut taken = self.take();
         let mut has_ended = false;
-        spawned.retain_mut(|spawned| {
+        taken.spawned.retain_mut(|spawned| {
             let is_open = spawned.poll(cx).is_pending();
             has_ended |= !is_open;
             is_open
         });
-        drivers.retain_mut(|driver| {
+        taken.drivers.retain_mut(|driver| {
             let driven = driver.0.drive(cx);
             has_ended |= driven.has_ended;
             !driven.is_done
         });
-        if !spawned.is_empty() {
-            lock(&self.list).spawned.extend(spawned);
-        }
-        if !drivers.is_empty() {
-            self.add_all(drivers);
-        }
         has_ended
+    }
+
+    /// Takes the drivers out, for one poll of each.
+    fn take(&self) -> Taken<'_> {
+        let mut list = lock(&self.list);
+        let spawned = list.is_polled.then(|| mem::take(&mut list.spawned));
+        Taken {
+            from: self,
+            drivers: mem::take(&mut list.drivers),
+            spawned: spawned.unwrap_or_default(),
+        }
     }
 
     /// Runs the future, and polls the drivers meanwhile. Returns `None` if a driver ends its body
@@ -284,6 +308,32 @@ impl Drivers {
             polled
         })
         .await
+    }
+}
+
+/// Drivers that are being polled. When this drops, the drivers that are left go back, even if a
+/// waker of the user has panicked.
+struct Taken<'a> {
+    from: &'a Drivers,
+    drivers: Vec<Driver>,
+    spawned: Vec<Spawned>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let (mut drivers, spawned) = (mem::take(&mut self.drivers), mem::take(&mut self.spawned));
+        let is_polled = {
+            let mut list = lock(&self.from.list);
+            list.spawned.extend(spawned);
+            if list.is_polled {
+                // Nobody is woken, because the code that polls the drivers is here.
+                list.drivers.append(&mut drivers);
+            }
+            list.is_polled
+        };
+        if !is_polled && !drivers.is_empty() {
+            self.from.add_all(drivers);
+        }
     }
 }
 
@@ -334,6 +384,8 @@ struct Shared<V, D, E> {
     name: &'static str,
     state: Mutex<State<V, D, E>>,
     ended: Arc<Ended>,
+    /// `true` once the holder knows that the body has ended.
+    is_body_over: AtomicBool,
 }
 
 struct State<V, D, E> {
@@ -428,9 +480,13 @@ where
                 if is_limited {
                     lender.exchange().limit();
                 }
-                let (value, outcome) = lender
-                    .yield_beside_all(value, |cx: &mut Context<'_>| holder.poll_end(cx))
-                    .await;
+                let beside = |cx: &mut Context<'_>| {
+                    if !lender.exchange().has_a_body() {
+                        holder.0.is_body_over.store(true, Ordering::Release);
+                    }
+                    holder.poll_end(cx)
+                };
+                let (value, outcome) = lender.yield_beside_all(value, beside).await;
                 let mut coroutine = holder.take().await;
                 coroutine.slot().put(value);
                 if !coroutine.slot().has_value() {
@@ -481,6 +537,7 @@ where
                 holder: None,
             }),
             ended,
+            is_body_over: AtomicBool::new(false),
         }))
     }
 
@@ -492,6 +549,8 @@ where
     /// Returns the error that ends the body once there is one, or `Ok` once nothing is left to
     /// drive.
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        // Cloned and dropped without the lock, because a waker may run code of the user.
+        let holder = cx.waker().clone();
         let mut state = self.0.state();
         if let Some(end) = state.end.take() {
             drop(state);
@@ -500,13 +559,16 @@ where
         if state.is_done {
             return Poll::Ready(Ok(()));
         }
-        state.holder = Some(cx.waker().clone());
+        let before = state.holder.replace(holder);
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 
     /// Takes the coroutine, for its exit. The driver then ends.
     async fn take(self) -> Coroutine<Code<V, D, E>> {
         poll_fn(|cx| {
+            let holder = cx.waker().clone();
             let mut state = self.0.state();
             match mem::replace(&mut state.coroutine, Where::Gone) {
                 Where::Here(coroutine) => {
@@ -520,7 +582,9 @@ where
                 }
                 other @ (Where::Polled | Where::Unwanted | Where::Gone) => {
                     state.coroutine = other;
-                    state.holder = Some(cx.waker().clone());
+                    let before = state.holder.replace(holder);
+                    drop(state);
+                    drop(before);
                     Poll::Pending
                 }
             }
@@ -591,17 +655,24 @@ where
             has_ended: false,
             is_done: true,
         };
+        // Cloned and dropped without the lock, because a waker may run code of the user.
+        let driver = cx.waker().clone();
         let mut state = self.state();
         let mut coroutine = match mem::replace(&mut state.coroutine, Where::Polled) {
             Where::Here(coroutine) => coroutine,
             other @ (Where::Polled | Where::Unwanted | Where::Gone) => {
                 state.coroutine = other;
+                drop(state);
                 return DONE;
             }
         };
-        state.driver = Some(cx.waker().clone());
+        let before = state.driver.replace(driver);
         drop(state);
+        drop_quietly(self.name, before);
 
+        if self.is_body_over.load(Ordering::Acquire) {
+            coroutine.life().end_around();
+        }
         let drive = || coroutine.drive_beside(cx);
         let (end, is_done) = match catch_unwind(AssertUnwindSafe(drive)) {
             Ok(driven) => driven,

@@ -57,6 +57,8 @@ pub(crate) struct Life {
     is_limited: AtomicBool,
     /// `true` if exit exceeded its limit and was dropped.
     is_cut_off: AtomicBool,
+    /// `true` if an outer context has lent the value to the body, and that body has ended.
+    has_ended_around: AtomicBool,
     /// How the body ended, if it did not complete.
     outcome: OnceLock<Outcome>,
     /// `Some` if a future runs beside the body. Boxed, because this is rare.
@@ -179,6 +181,7 @@ impl Default for Life {
             marks: AtomicUsize::new(0),
             is_limited: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
+            has_ended_around: AtomicBool::new(false),
             outcome: OnceLock::new(),
             company: OnceLock::new(),
         }
@@ -282,6 +285,19 @@ impl Life {
     #[inline]
     pub(crate) fn is_lent(&self) -> bool {
         self.is_at(Stage::Lent)
+    }
+
+    /// Records that the body has ended, for a context whose value an outer context has lent to the
+    /// body. The stage of this context changes only when the outer exit begins. Returns `true` if
+    /// this was not known before.
+    pub(crate) fn end_around(&self) -> bool {
+        !self.has_ended_around.swap(true, Ordering::AcqRel)
+    }
+
+    /// Returns `true` while the body runs. In contrast to [`is_lent`](Self::is_lent), this method
+    /// returns `false` once the body of the outer context has ended that has lent the value.
+    pub(crate) fn has_a_body(&self) -> bool {
+        self.is_lent() && !self.has_ended_around.load(Ordering::Acquire)
     }
 
     /// Returns `true` if exit may run, or has run. The next poll of the code is then a poll of

@@ -312,8 +312,8 @@ pub trait AsyncContextExt: AsyncContext {
     ///
     /// # Panics
     ///
-    /// If enter, the body or exit panics: the poll panics after exit has run, and later polls give
-    /// `None`.
+    /// If enter, the body or exit panics. If the body panics, the poll panics after exit has run.
+    /// Later polls give `None`.
     ///
     /// # Cancel safety
     ///

@@ -111,7 +111,8 @@ impl<R: fmt::Debug, E: Error + 'static> Error for Failure<R, E> {
 }
 
 /// What went wrong in a [`try_exit`](crate::ExitStack::try_exit): the body's error, and those of
-/// all exits that failed.
+/// all exits that failed. If an exit has suppressed an error, only the exits after that one count:
+/// earlier errors are [reported](crate::report).
 ///
 /// ```
 /// # use async_context_manager::prelude::*;

@@ -102,7 +102,7 @@ enum Progress<V, B, F> {
 ///
 /// This function does not panic. But if the code breaks one of these rules, which the attribute
 /// checks, its use does: the code yields once on each path that returns `Ok`, awaits the yield at
-/// once, and does not return before the yield has ended.
+/// once, does not return before the yield has ended, and does not keep the lender after that.
 ///
 /// ```
 /// use async_context_manager::generator::generator;

@@ -389,6 +389,11 @@ where
         self.coroutine.end_body(outcome);
     }
 
+    /// See [`Coroutine::end_around`].
+    pub(crate) fn end_around(&mut self, cx: &mut Context<'_>) {
+        self.coroutine.end_around(cx);
+    }
+
     /// Runs exit to its end, and drops the coroutine, with its share in the body's error. A panic
     /// is returned as an error.
     #[inline]

@@ -213,8 +213,8 @@ fn report_exit<D, E: fmt::Debug + Send + Sync + 'static>(
 }
 
 /// Takes the error out of its `Arc`. Exit had a share, but has ended, and dropped the share with
-/// its coroutine. (The exception is an exit that forgets, by `mem::forget`, the future of another
-/// exit that it calls by hand.)
+/// its coroutine. (The exceptions: an exit that forgets, by `mem::forget`, the future of another
+/// exit that it calls by hand, and the code of a hand-made generator that keeps its lender.)
 pub(crate) fn unshare<E>(error: Arc<E>) -> E {
     Arc::into_inner(error).expect("exit has ended, and dropped its share in the outcome")
 }

@@ -1071,6 +1071,67 @@ fn what_runs_beside_an_entry_goes_on_though_the_stack_of_a_scope_was_moved_away(
 }
 
 #[test]
+fn a_stack_that_two_scopes_have_had_ends_the_body_of_the_one_that_has_it_now() {
+    on_current_thread(async |stage| {
+        let ends = Arc::new(AtomicBool::new(false));
+        let inner_has_ended = AtomicBool::new(false);
+        let failing = || renewed(Ledger::default(), Arc::clone(&ends));
+        let content = || renewed(Ledger::default(), Arc::default());
+        let outer = ExitStack::<Fault>::scope(async |outer| {
+            drop(outer.enter(content()).await?);
+            let inner = ExitStack::<Fault>::scope(async |inner| {
+                inner.extend(outer.take());
+                pause(3).await;
+                drop(inner.enter(failing()).await?);
+                ends.store(true, Ordering::SeqCst);
+                pending::<Result<(), _>>().await
+            });
+            assert_eq!(inner.await, Err(Fault("not renewed")));
+            inner_has_ended.store(true, Ordering::SeqCst);
+            drop(outer.enter(failing()).await?);
+            pending::<Result<(), _>>().await
+        });
+        let ended = poll_times(outer, 1_000).await;
+        assert_eq!(ended, Some(Err(Fault("not renewed"))));
+        assert!(inner_has_ended.load(Ordering::SeqCst));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_another_task_enters_in_the_stack_of_a_scope_is_driven() {
+    /// It counts its seconds.
+    #[async_context]
+    async fn counting(ledger: Ledger) -> Result<(), Fault> {
+        let beside = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                ledger.note("a second");
+            }
+        };
+        yield_!((), beside);
+        Ok(())
+    }
+
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            let (moved, its) = (mem::take(stack), ledger.clone());
+            // The scope waits for the task alone.
+            let other = tokio::spawn(async move {
+                drop(moved.enter(counting(its)).await?);
+                sleep(Duration::from_millis(9_500)).await;
+                moved.exit(Ok(())).await
+            });
+            other.await.expect("no panic")
+        });
+        assert_eq!(scope.await, Ok(()));
+        assert_eq!(ledger.count("a second"), 9);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
 fn what_runs_beside_the_entries_of_a_stack_goes_on_in_each_of_its_parts() {
     on_current_thread(async |stage| {
         let mut ledgers = Vec::new();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_context_manager::prelude::*;
 use async_context_manager::report::Kind;
 use async_context_manager::{
-    Deadline, Elapsed, Phase, TimeoutError, async_with, deadline, detached, join, suppress, tasks,
-    until,
+    Deadline, Elapsed, Phase, TimeoutError, async_with, deadline, detached, join, ready, suppress,
+    tasks, until,
 };
 use tests::{Fault, Ledger, on_current_thread, poll_times};
 use tokio::sync::oneshot;
@@ -607,4 +607,57 @@ fn a_deadline_without_a_tokio_runtime_is_kept_by_the_thread_of_the_crate() {
     );
     assert!(result.is_err());
     assert_eq!(stage.reports(), []);
+}
+
+/// Uses two contexts of one kind. Their bodies end at once, but each exit waits for its turn longer
+/// than the limit.
+async fn use_in_time<C: AsyncContext<Verdict = ()> + 'static>(contexts: [C; 2]) {
+    let slow = async || {
+        let slow = resource(Ledger::default()).guard().await;
+        drop(slow.expect("it enters"));
+    };
+    let [first, second] = contexts;
+    let body = async |_: &mut C::Value| {
+        slow().await;
+        Ok(())
+    };
+    first.with(body).await.expect("the body was in time");
+    let guard = second.guard().await.expect("it enters");
+    slow().await;
+    Guard::close(guard).await.expect("the body was in time");
+}
+
+#[test]
+fn a_body_that_has_ended_was_in_time_however_long_its_exit_waits_for_its_turn() {
+    on_current_thread(async |stage| {
+        let limits = || [deadline(SECOND), deadline(SECOND)];
+        use_in_time(limits()).await;
+        use_in_time(limits().map(|it| it.exit_timeout(SECOND * 60))).await;
+        use_in_time(limits().map(|it| it.enter_timeout(SECOND * 60))).await;
+        use_in_time(limits().map(AsyncContextExt::boxed)).await;
+        use_in_time(limits().map(Some)).await;
+        use_in_time(limits().map(|it| vec![it])).await;
+        use_in_time(limits().map(|it| join((it, deadline(SECOND))))).await;
+        let limited = || ready::<_, Fault>(()).body_timeout(SECOND);
+        use_in_time([limited(), limited()]).await;
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_body_of_a_stack_was_in_time_however_long_the_exit_of_the_stack_waits_for_its_turn() {
+    on_current_thread(async |stage| {
+        let stack = ExitStack::<Elapsed>::new();
+        let enter = async |stack: &ExitStack<Elapsed>| {
+            drop(stack.enter(deadline(SECOND)).await?);
+            drop(resource(Ledger::default()).guard().await?);
+            Ok(())
+        };
+        enter(&stack).await.expect("both enter");
+        assert_eq!(stack.exit(Ok(7)).await, Ok(7));
+
+        let scope = ExitStack::<Elapsed>::scope(async |stack| enter(stack).await);
+        assert_eq!(scope.await, Ok(()));
+        assert_eq!(stage.reports(), []);
+    });
 }

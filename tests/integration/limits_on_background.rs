@@ -87,6 +87,23 @@ async fn slow_lease(exit: Duration) -> Result<(), String> {
 }
 
 #[test]
+fn a_limit_of_zero_lets_one_exit_after_the_other_be_in_the_background() {
+    on_current_thread(async |stage| {
+        let _limits = Limits::set(0, Duration::MAX);
+        noted(Ledger::default(), "first")
+            .with(async |()| Ok(()))
+            .await
+            .expect("there is room for it");
+        leave(slow(SECOND)).await;
+        let begun = Instant::now();
+        let next = noted(Ledger::default(), "next").with(async |()| Ok(()));
+        assert_eq!(next.await, Ok(()));
+        assert_eq!(begun.elapsed(), SECOND);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
 fn an_exit_with_a_limit_of_its_own_keeps_that_limit_as_a_part_and_with_something_beside() {
     on_current_thread(async |stage| {
         let _limits = Limits::set(usize::MAX, SECOND);

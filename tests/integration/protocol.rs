@@ -1,15 +1,21 @@
 //! Enter, body, exit: who runs when, and what passes between them.
 
 use std::cell::Cell;
+use std::future::{Future, pending, poll_fn};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use async_context_manager::generator::{Lender, generator};
 use async_context_manager::report::Kind;
 use async_context_manager::{detached, prelude::*};
 use futures::FutureExt;
-use tests::{ByHand, End, Fault, Ledger, Script, everywhere, generated, pause, poll_times};
+use tests::{
+    ByHand, End, Fault, Ledger, Script, everywhere, generated, on_current_thread, pause, poll_times,
+};
 
 #[test]
 fn enter_body_and_exit_run_in_that_order() {
@@ -482,5 +488,32 @@ fn a_second_yield_panics_there_and_changes_nothing() {
         let payload = payload.expect_err("the exit yields once more, and panics");
         let message = payload.downcast_ref::<&str>().expect("it is a text");
         assert_eq!(*message, "a context yields once, and this is a second time");
+    });
+}
+
+#[test]
+fn code_by_hand_that_ends_before_its_body_is_a_panic_and_is_not_polled_again() {
+    on_current_thread(async |stage| {
+        let hasty = generator("hasty", async move |lender: Lender<(), Fault>| {
+            {
+                let mut end = pin!(lender.yield_beside((), pending()));
+                poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await;
+            }
+            pause(1).await;
+            Ok::<(), Fault>(())
+        });
+        let limited = hasty.body_timeout(Duration::from_secs(60));
+        let guard = limited.guard().await.expect("it has yielded");
+        Guard::ended(&guard).await;
+        let closed = AssertUnwindSafe(Guard::close(guard)).catch_unwind().await;
+        let payload = closed.expect_err("it breaks a rule");
+        let message = payload.downcast_ref::<String>().expect("it is a text");
+        assert_eq!(
+            message,
+            "the context `hasty` went on before its body had ended"
+        );
+        // Its exit can't run.
+        let kinds = stage.reports().into_iter().map(|(kind, _)| kind);
+        assert_eq!(kinds.collect::<Vec<_>>(), [Kind::Panicked]);
     });
 }

@@ -278,6 +278,47 @@ fn a_group_that_is_failing_under_a_guard_runs_no_more_tasks() {
 }
 
 #[test]
+fn code_that_runs_while_a_failure_is_reported_may_ask_the_group() {
+    type Group = Arc<Guard<TaskGroup<Fault>>>;
+
+    /// It panics when it drops. The payload of that panic asks the group when it drops.
+    struct Bomb(Option<Payload>);
+    struct Payload(Group, Ledger);
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(self.0.take());
+        }
+    }
+
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            self.1.note(format!("{} tasks", self.0.len()));
+        }
+    }
+
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let group = tasks().fail_fast().guard().await.expect("it enters");
+        let group = Arc::new(group);
+        let bomb = Bomb(Some(Payload(Arc::clone(&group), ledger.clone())));
+        group.spawn(async move {
+            let _bomb = bomb;
+            pending().await
+        });
+        group.spawn(async { Err(Fault("x")) });
+        Guard::ended(&group).await;
+        pause(10).await;
+        assert_eq!(group.len(), 0);
+        assert_eq!(ledger.text(), "0 tasks");
+        let group = Arc::into_inner(group).expect("the payload has dropped");
+        assert_eq!(Guard::close(group).await, Err(Fault("x")));
+        let reports = stage.reports().into_iter().map(|(kind, _)| kind);
+        assert_eq!(reports.collect::<Vec<_>>(), [Kind::Panicked]);
+    });
+}
+
+#[test]
 fn a_failure_ends_the_body_of_its_group_and_of_those_inside() {
     on_current_thread(async |stage| {
         for outer_fails in [true, false] {

@@ -21,7 +21,7 @@ pub(crate) fn body_timeout<C: AsyncContext>(
         let link = lender.link();
         let limit = |cx: &mut Context<'_>| {
             // A body that has ended was in time, however long its exit waits.
-            if is_over || !link.is_lent() {
+            if is_over || !link.has_a_body() {
                 return Poll::Ready(Ok(()));
             }
             let timer = timer.get_or_insert_with(|| Timer::new(after));

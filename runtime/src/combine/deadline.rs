@@ -87,7 +87,7 @@ pub fn deadline(
                 return Poll::Pending;
             }
             has_begun = true;
-            if link.is_lent() {
+            if link.has_a_body() {
                 seen.poll(&mut timer, cx).map(Err)
             } else {
                 // A body that has ended was in time.

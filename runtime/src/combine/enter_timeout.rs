@@ -34,7 +34,11 @@ pub(crate) fn enter_timeout<C: AsyncContext + 'static>(
             lender.link().limit();
         }
         let value = live.take();
+        let link = lender.link();
         let beside = |cx: &mut Context<'_>| {
+            if !link.has_a_body() {
+                live.end_around(cx);
+            }
             let polled = live.poll_beside(cx);
             polled.map(|ended| ended.map_err(TimeoutError::Context))
         };

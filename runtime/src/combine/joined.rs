@@ -20,7 +20,14 @@ pub(crate) async fn run<M: Members>(
     let Joined { mut members, limit } = joined;
     enter_together(&mut members, limit, &drivers, lender.mark()).await?;
     let (values, mut ended_by) = (members.lend(), None);
-    let beside = |cx: &mut Context<'_>| poll_beside(&mut members, &drivers, &mut ended_by, cx);
+    let beside = |cx: &mut Context<'_>| {
+        if !lender.exchange().has_a_body() {
+            for member in members.each() {
+                member.end_around(cx);
+            }
+        }
+        poll_beside(&mut members, &drivers, &mut ended_by, cx)
+    };
     let (values, outcome) = lender.yield_beside_all(values, beside).await;
     members.put_back(values);
     let exits = exit_together(&mut members, limit, &drivers, outcome.share()).await;

@@ -53,6 +53,9 @@ pub(crate) trait AnyMember<E>: Send {
     /// Returns how the future beside its body has ended the body, if it has.
     fn take_end(&mut self) -> Option<End<BodyError>>;
 
+    /// Records that the body has ended, though no exit has begun.
+    fn end_around(&mut self, cx: &mut Context<'_>);
+
     /// Exits the member. Does nothing if the member has not been entered.
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, E>;
 
@@ -164,6 +167,12 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
         match &mut self.state {
             State::Live(live) => live.take_end(),
             State::Waiting(_) | State::Over => None,
+        }
+    }
+
+    fn end_around(&mut self, cx: &mut Context<'_>) {
+        if let State::Live(live) = &mut self.state {
+            live.end_around(cx);
         }
     }
 

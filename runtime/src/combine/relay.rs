@@ -51,8 +51,16 @@ where
     }
     let value = link.take().expect(OFFERED);
     let beside = |cx: &mut Context<'_>| {
+        if !lender.exchange().has_a_body() {
+            link.end_around();
+        }
         if link.wants_a_poll_beside() {
-            stands_at_its_yield(name, &code.as_mut().poll(cx));
+            let polled = code.as_mut().poll(cx);
+            if polled.is_ready() {
+                // The check below panics, and code that has ended must not be polled again.
+                link.stop_beside();
+            }
+            stands_at_its_yield(name, &polled);
         }
         if let Some(end) = link.take_end() {
             return Poll::Ready(end.into_result().map_err(relay.error));

@@ -111,11 +111,22 @@ struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
     /// The drivers of the futures beside the body. A scope polls those of its stack. Those of any
     /// other stack are tasks.
     drivers: Drivers,
-    /// The stack that has taken the place of this one in the scope.
+    /// In the first stack of a scope: the stack that has taken its place, until the scope knows.
     next: Mutex<Option<Arc<Self>>>,
+    /// In a stack that has taken the place of another one in a scope: the scope's first stack.
+    first: Mutex<Option<Arc<Self>>>,
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
+    /// Records that the body of the topmost entry has ended. The bodies of the other entries contain
+    /// the exit of that one.
+    #[cold]
+    fn end_around_top(&self, cx: &mut Context<'_>) {
+        if let Some((_, top)) = lock(&self.entries).iter_down().next() {
+            top.end_around(cx);
+        }
+    }
+
     /// Returns how a future beside the body has ended the body, and the number of that future's
     /// entry. If several futures have ended the body, the topmost entry counts.
     fn take_end(&self) -> Option<(u64, End<BodyError>)> {
@@ -339,6 +350,7 @@ where
             ended_by: OnceLock::new(),
             drivers,
             next: Mutex::default(),
+            first: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -549,10 +561,14 @@ where
     /// Makes the scope poll the futures beside the body of the other stack from now on, instead of
     /// those of this stack.
     fn hand_scope_to(&self, other: &Self) {
+        let first = lock(&self.shared.first).take();
+        let first = first.unwrap_or_else(|| Arc::clone(&self.shared));
         other.shared.drivers.begin_polling();
         other.shared.drivers.wants_a_look();
-        *lock(&self.shared.next) = Some(Arc::clone(&other.shared));
-        self.shared.drivers.wants_a_look();
+        *lock(&first.next) = Some(Arc::clone(&other.shared));
+        first.drivers.wants_a_look();
+        *lock(&other.shared.first) = Some(first);
+        self.shared.drivers.wake_poller();
     }
 
     /// Moves all entries of the other stack onto this one, in their order. Nothing runs.
@@ -656,7 +672,8 @@ where
     /// # Errors
     ///
     /// A [`StackFailure`]: the body's error, and the errors of all exits that failed, in the order
-    /// in which they ran.
+    /// in which they ran. If an exit has suppressed the error, that failure is gone, and the other
+    /// errors before the suppression are [reported](crate::report).
     ///
     /// # Panics
     ///

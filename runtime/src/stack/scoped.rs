@@ -91,29 +91,35 @@ where
 /// The stack whose futures beside the body the scope polls. When this drops, tasks poll them,
 /// unless the exit of the stack does.
 struct Polled<E: fmt::Debug + Send + Sync + 'static, D: Verdict> {
-    shared: Arc<Shared<E, D>>,
+    first: Arc<Shared<E, D>>,
+    /// `Some` if another stack has taken the place of the first one.
+    now: Option<Arc<Shared<E, D>>>,
     is_over: bool,
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Polled<E, D> {
     fn new(stack: &ExitStack<E, D>) -> Self {
         Self {
-            shared: Arc::clone(&stack.shared),
+            first: Arc::clone(&stack.shared),
+            now: None,
             is_over: true,
         }
     }
 
-    fn is(&self, stack: &ExitStack<E, D>) -> bool {
-        Arc::ptr_eq(&self.shared, &stack.shared)
+    fn shared(&self) -> &Arc<Shared<E, D>> {
+        self.now.as_ref().unwrap_or(&self.first)
     }
 
-    /// Goes on with the stack that has taken the place of this one, if there is one.
+    fn is(&self, stack: &ExitStack<E, D>) -> bool {
+        Arc::ptr_eq(self.shared(), &stack.shared)
+    }
+
+    /// Goes on with the stack that has taken the place of the one before, if there is one.
     #[inline]
     fn follow(&mut self) {
-        if self.shared.drivers.is_used() {
-            while let Some(next) = { lock(&self.shared.next).take() } {
-                self.shared = next;
-            }
+        if self.first.drivers.is_used() {
+            let next = lock(&self.first.next).take();
+            self.now = next.or_else(|| self.now.take());
         }
     }
 
@@ -122,12 +128,15 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Polled<E, D> {
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(u64, End<BodyError>)> {
         self.follow();
-        if !self.shared.drivers.poll(cx) {
+        let shared = self.shared();
+        // Before the poll: a driver that another task adds is either polled now, or wakes the scope.
+        shared.drivers.note_poller(cx);
+        if !shared.drivers.poll(cx) {
             return Poll::Pending;
         }
         // The end may be missing: the entry may have been released meanwhile, and then its release
         // takes the end.
-        self.shared.take_end().map_or(Poll::Pending, Poll::Ready)
+        shared.take_end().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Leaves the futures to the exit of the stack, which polls them.
@@ -142,7 +151,9 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Drop for Polled<E, D> {
     fn drop(&mut self) {
         if self.is_over {
             self.follow();
-            self.shared.drivers.spawn();
+            let first = lock(&self.shared().first).take();
+            drop(first);
+            self.shared().drivers.spawn();
         }
     }
 }

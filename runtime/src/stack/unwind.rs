@@ -103,7 +103,10 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Core<E, D> {
         if self.stage == Stage::BodyOver {
             if poll_turn(NAME, &mut self.place, &mut self.turn, cx).is_pending() {
                 self.place.waits_in_exit(NAME);
-                shared.drivers.poll(cx);
+                if shared.drivers.is_used() {
+                    shared.end_around_top(cx);
+                    shared.drivers.poll(cx);
+                }
                 return Poll::Pending;
             }
             self.stage = Stage::Exiting;

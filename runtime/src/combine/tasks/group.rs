@@ -216,13 +216,20 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
     }
 
     /// Joins the tasks that have ended, so that nothing of them is left.
-    pub(super) fn sweep(&self, running: &mut Running) {
+    pub(super) fn sweep(&self, running: &Mutex<Running>) {
         let is_awaited = !self.is_failing();
-        let Running { tasks, background } = running;
-        for set in [tasks, background] {
-            while let Some(ended) = set.try_join_next() {
-                self.note(ended, is_awaited);
+        let mut failed = Vec::new();
+        {
+            let Running { tasks, background } = &mut *lock(running);
+            for set in [tasks, background] {
+                while let Some(ended) = set.try_join_next() {
+                    failed.extend(ended.err());
+                }
             }
+        }
+        // After the lock is free, because the hook for reports is code of the user.
+        for error in failed {
+            self.note(Err(error), is_awaited);
         }
     }
 }

@@ -184,8 +184,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
             return;
         }
         let task = self.task(future);
+        self.group.sweep(&self.running);
         let mut running = lock(&self.running);
-        self.group.sweep(&mut running);
         running.background.spawn_on(task, &self.runtime);
     }
 
@@ -232,9 +232,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
     /// ```
     #[must_use]
     pub fn len(&self) -> usize {
-        let mut running = lock(&self.running);
-        self.group.sweep(&mut running);
-        running.tasks.len()
+        self.group.sweep(&self.running);
+        lock(&self.running).tasks.len()
     }
 
     /// Returns `true` if every task has ended. A task that waits for its turn has not ended.
@@ -273,8 +272,8 @@ impl<E: fmt::Debug + Send + Sync + 'static> Tasks<E> {
                 task.await;
             }
         };
+        self.group.sweep(&self.running);
         let mut running = lock(&self.running);
-        self.group.sweep(&mut running);
         running.tasks.spawn_on(task, &self.runtime);
     }
 
