@@ -18,6 +18,9 @@ const WAIT: &str = "SELECT pg_advisory_lock(hashtextextended($1, 0)) IS NOT NULL
 
 const TRY: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
 
+/// How long the session may wait for a lock.
+const LIMIT_WAIT: &str = "SELECT set_config('lock_timeout', $1, false)";
+
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended($1, 0))";
 
 /// The session that has the lock runs this, so the token comes after the tokens of all earlier
@@ -170,6 +173,11 @@ impl fmt::Debug for AdvisoryLock {
 
 type Failed = LeaseError<sqlx::Error>;
 
+/// Returns the time in the form of an option of PostgreSQL, in which zero means "no limit".
+fn milliseconds(time: Duration) -> String {
+    time.as_millis().max(1).to_string()
+}
+
 /// Waits for an answer, up to a limit.
 async fn answer<T>(
     limit: Duration,
@@ -253,7 +261,6 @@ impl AdvisoryLock {
 
     /// Opens a session that the server ends when it is idle.
     async fn session(&self, longest_wait: Duration) -> Result<PgConnection, Failed> {
-        let milliseconds = |time: Duration| time.as_millis().max(1).to_string();
         let server = self.server.clone().options([
             ("idle_session_timeout", milliseconds(self.ttl)),
             ("lock_timeout", milliseconds(longest_wait)),
@@ -266,7 +273,8 @@ impl AdvisoryLock {
     /// Waits in the queue until the session has the lock.
     async fn wait(&self) -> Result<PgConnection, Failed> {
         let begun = Instant::now();
-        let longest_wait = self.ttl.min(self.patience.unwrap_or(LONGEST));
+        let patience = self.patience.unwrap_or(Duration::MAX);
+        let mut longest_wait = self.ttl.min(patience);
         let ask = if longest_wait.is_zero() { TRY } else { WAIT };
         let mut connection = self.session(longest_wait).await?;
         loop {
@@ -278,13 +286,16 @@ impl AdvisoryLock {
                     if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {}
                 Err(error) => return Err(error),
             }
-            if self
-                .patience
-                .is_some_and(|patience| patience <= begun.elapsed())
-            {
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
                 // If this fails, the drop closes the connection.
                 let _ = timeout(self.ttl, connection.close()).await;
                 return Err(LeaseError::Held);
+            }
+            if left < longest_wait {
+                longest_wait = left;
+                let limited = sqlx::query(LIMIT_WAIT).bind(milliseconds(left));
+                answer(self.ttl, limited.execute(&mut connection)).await?;
             }
         }
     }

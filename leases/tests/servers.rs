@@ -308,6 +308,28 @@ async fn an_advisory_lock_is_held_in_the_body_and_by_one_session() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
+async fn a_wait_for_an_advisory_lock_that_asks_again_ends_at_its_limit() {
+    let _tables = postgres_store().await;
+    let name = name();
+    let body = async |_: &mut Lease| {
+        let patience = Duration::from_millis(2_500);
+        let second = advisory(&name).ttl(Duration::from_secs(2));
+        let begun = Instant::now();
+        let second = second.wait_at_most(patience).with(async |_| Ok(())).await;
+        let took = begun.elapsed();
+        assert!(matches!(second, Err(LeaseError::Held)), "{second:?}");
+        // The second wait for a whole ttl would have lasted until four seconds.
+        assert!(
+            took >= patience && took < Duration::from_millis(3_800),
+            "{took:?}"
+        );
+        Ok(())
+    };
+    advisory(&name).with(body).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn the_session_of_an_advisory_lock_lasts_for_as_long_as_the_body_runs() {
     let _tables = postgres_store().await;
     let (pool, name) = (pool().await, name());
