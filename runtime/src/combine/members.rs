@@ -39,25 +39,28 @@ enum State<C: AsyncContext + 'static> {
 }
 
 /// The result of a member's enter or exit, and the kind of the report of its error.
-type Ended<'a, E> =
+pub(crate) type Ended<'a, E> =
     Pin<Box<dyn Future<Output = (Result<Result<(), E>, Payload>, Kind)> + Send + 'a>>;
 
-/// A member, without the types of its context and its value.
-pub(crate) trait AnyMember<E>: Send {
+/// A member that has been entered, without the types of its context and its value.
+pub(crate) trait Entered<E>: Send {
     fn name(&self) -> &'static str;
-
-    /// Enters the member. If a future runs beside its body, adds the driver of that future to
-    /// `drivers`.
-    fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, E>;
 
     /// Returns how the future beside its body has ended the body, if it has.
     fn take_end(&mut self) -> Option<End<BodyError>>;
 
-    /// Records that the body has ended, though no exit has begun.
-    fn end_around(&mut self, cx: &mut Context<'_>);
-
     /// Exits the member. Does nothing if the member has not been entered.
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, E>;
+}
+
+/// A member, without the types of its context and its value.
+pub(crate) trait AnyMember<E>: Entered<E> {
+    /// Enters the member. If a future runs beside its body, adds the driver of that future to
+    /// `drivers`.
+    fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, E>;
+
+    /// Records that the body has ended, though no exit has begun.
+    fn end_around(&mut self, cx: &mut Context<'_>);
 
     fn give_up(&mut self);
 }
@@ -130,11 +133,36 @@ impl<C: AsyncContext + 'static> Drop for Member<C> {
     }
 }
 
-impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> {
+impl<C: AsyncContext<Verdict = ()> + 'static> Entered<C::Error> for Member<C> {
     fn name(&self) -> &'static str {
         self.context()
     }
 
+    fn take_end(&mut self) -> Option<End<BodyError>> {
+        match &mut self.state {
+            State::Live(live) => live.take_end(),
+            State::Waiting(_) | State::Over => None,
+        }
+    }
+
+    fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
+        Box::pin(async move {
+            let state = mem::replace(&mut self.state, State::Over);
+            if let State::Live(mut live) = state {
+                // A member whose value did not come back reports that when it drops.
+                if live.has_value() {
+                    live.end_body(outcome);
+                    live.become_part();
+                    let ended = live.exit().await;
+                    return (ended, live.failing().kind);
+                }
+            }
+            (Ok(Ok(())), Kind::ExitFailed)
+        })
+    }
+}
+
+impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> {
     fn enter<'a>(&'a mut self, drivers: &'a Drivers) -> Ended<'a, C::Error> {
         Box::pin(async {
             let state = mem::replace(&mut self.state, State::Over);
@@ -163,33 +191,10 @@ impl<C: AsyncContext<Verdict = ()> + 'static> AnyMember<C::Error> for Member<C> 
         })
     }
 
-    fn take_end(&mut self) -> Option<End<BodyError>> {
-        match &mut self.state {
-            State::Live(live) => live.take_end(),
-            State::Waiting(_) | State::Over => None,
-        }
-    }
-
     fn end_around(&mut self, cx: &mut Context<'_>) {
         if let State::Live(live) = &mut self.state {
             live.end_around(cx);
         }
-    }
-
-    fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
-        Box::pin(async move {
-            let state = mem::replace(&mut self.state, State::Over);
-            if let State::Live(mut live) = state {
-                // A member whose value did not come back reports that when it drops.
-                if live.has_value() {
-                    live.end_body(outcome);
-                    live.become_part();
-                    let ended = live.exit().await;
-                    return (ended, live.failing().kind);
-                }
-            }
-            (Ok(Ok(())), Kind::ExitFailed)
-        })
     }
 
     fn give_up(&mut self) {
@@ -260,12 +265,18 @@ pub(crate) async fn exit_in_reverse<M: Members>(
     unwind(&mut members.each(), drivers, outcome, ended_by).await
 }
 
-async fn unwind<E: fmt::Debug + Send + Sync + 'static>(
-    members: &mut [&mut dyn AnyMember<E>],
+/// Exits all members, in reverse. `ended_by` is the number of the member whose future beside the
+/// body ended the body.
+pub(crate) async fn unwind<E, M>(
+    members: &mut [&mut M],
     drivers: &Drivers,
     outcome: Outcome,
     ended_by: Option<usize>,
-) -> Trouble<E> {
+) -> Trouble<E>
+where
+    E: fmt::Debug + Send + Sync + 'static,
+    M: Entered<E> + ?Sized,
+{
     let mut trouble = Trouble::new();
     let mut outcome = outcome;
     for (number, member) in members.iter_mut().enumerate().rev() {
@@ -349,7 +360,7 @@ pub(crate) fn poll_beside<M: Members>(
 
 /// Returns the outcome that the exit of a context sees: the body ended with `outcome`, and after
 /// that the exits inside the context had `trouble`.
-pub(crate) fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
+fn seen_outside<E: fmt::Debug + Send + Sync + 'static>(
     outcome: Outcome,
     trouble: &Trouble<E>,
 ) -> Outcome {

@@ -4,13 +4,14 @@ use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
 
 use crate::combine::members::{
-    Member, Members, enter_in_order, exit_in_reverse, poll_beside, seen_outside,
+    Ended, Entered, Member, Members, enter_in_order, exit_in_reverse, poll_beside, unwind,
 };
 use crate::combine::trouble::Trouble;
 use crate::context::AsyncContext;
 use crate::driven::Drivers;
+use crate::exchange::End;
 use crate::lender::Lender;
-use crate::outcome::Outcome;
+use crate::outcome::{BodyError, Outcome};
 use crate::panic::catch;
 use crate::report::{Failing, Kind, drop_quietly};
 
@@ -207,28 +208,46 @@ impl<M: Members> Drop for LastFirst<M> {
     }
 }
 
+/// A context that was entered by hand, with its value, until its exit begins.
+struct ByHand<C: AsyncContext>(&'static str, Option<(C, C::Value)>);
+
+impl<C: AsyncContext<Verdict = ()>> Entered<C::Error> for ByHand<C> {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    /// Whoever enters by hand also looks after the future beside the body.
+    fn take_end(&mut self) -> Option<End<BodyError>> {
+        None
+    }
+
+    fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
+        let entered = self.1.take();
+        Box::pin(async move {
+            let (context, value) = entered.expect("each exits once");
+            (catch(context.exit(value, &outcome)).await, Kind::ExitFailed)
+        })
+    }
+}
+
 /// Exits the contexts that have a value, in reverse, as nested contexts do.
 async fn unwind_by_hand<C: AsyncContext<Verdict = ()>>(
     contexts: Vec<C>,
     values: Vec<C::Value>,
-    mut outcome: Outcome,
+    outcome: Outcome,
 ) -> Trouble<C::Error> {
-    let mut trouble = Trouble::new();
     let mut entered = Vec::with_capacity(values.len());
     let mut values = values.into_iter();
     for context in contexts {
+        let name = context.__name();
         match values.next() {
-            Some(value) => entered.push((context, value)),
-            None => drop_quietly(context.__name(), context),
+            Some(value) => entered.push(ByHand(name, Some((context, value)))),
+            None => drop_quietly(name, context),
         }
     }
     for value in values {
         drop_quietly(std::any::type_name::<Vec<C>>(), value);
     }
-    for (context, value) in entered.into_iter().rev() {
-        let failing = Failing::new(context.__name(), Kind::ExitFailed);
-        trouble.add(failing, catch(context.exit(value, &outcome)).await);
-        outcome = seen_outside(outcome, &trouble);
-    }
-    trouble
+    let mut entered: Vec<_> = entered.iter_mut().collect();
+    unwind(&mut entered, &Drivers::polled(), outcome, None).await
 }
