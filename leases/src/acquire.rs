@@ -22,6 +22,22 @@ pub(crate) const TTL: Duration = Duration::from_secs(10);
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// With less time than this, a holder could do nothing.
+pub(crate) const SHORTEST_TTL: Duration = Duration::from_millis(100);
+
+/// Returns how long a holder is sure of what it has for a whole ttl. A tenth of the ttl remains in
+/// any case: with less, no request could be answered in time.
+pub(crate) fn sure_for(ttl: Duration, margin: Option<Duration>) -> Duration {
+    let margin = margin.unwrap_or(ttl / 10);
+    ttl.saturating_sub(margin).max(ttl / 10)
+}
+
+/// Returns how long a holder waits between two renewals. A renewal that fails can be repeated at
+/// least once before the holder is no longer sure.
+pub(crate) fn pause(ttl: Duration, sure_for: Duration) -> Duration {
+    (ttl / 3).min(sure_for / 2)
+}
+
 /// Returns a context for the lease of that name. It waits until nobody else has the lease, renews
 /// the lease beside the body, and releases the lease in the exit.
 ///
@@ -171,8 +187,9 @@ impl<S> fmt::Debug for Acquire<S> {
 }
 
 impl<S: Store> Acquire<S> {
-    /// Sets how long the lease outlives a holder that has died. The default is ten seconds. The
-    /// holder renews the lease every third of this time.
+    /// Sets how long the lease outlives a holder that has died. The default is ten seconds, and the
+    /// least is a tenth of a second. The holder renews the lease every third of this time, and more
+    /// often with a [margin](Self::margin) of more than a third.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, Store, lease};
@@ -185,7 +202,7 @@ impl<S: Store> Acquire<S> {
     /// # }
     /// ```
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.claim.ttl = ttl.clamp(SHORTEST, LONGEST);
+        self.claim.ttl = ttl.clamp(SHORTEST_TTL, LONGEST);
         self
     }
 
@@ -193,7 +210,7 @@ impl<S: Store> Acquire<S> {
     /// ttl.
     ///
     /// The body must drop within this margin. The margin also makes up for clocks that do not run
-    /// at the same speed.
+    /// at the same speed. A margin of more than nine tenths of the ttl counts as nine tenths.
     ///
     /// ```
     /// # use async_context_leases::{MemoryStore, lease};
@@ -215,6 +232,8 @@ impl<S: Store> Acquire<S> {
     }
 
     /// Limits how long the enter waits for others. After that, it fails with [`LeaseError::Held`].
+    /// A request that is on its way at the end of this time is not cut off. The store has up to one
+    /// ttl for its answer.
     ///
     /// ```
     /// # use async_context_leases::{LeaseError, MemoryStore, lease};
@@ -302,8 +321,7 @@ impl<S: Store> Acquire<S> {
 
     /// Returns how long the holder is sure of a lease, counted from before the request was sent.
     fn sure_for(&self) -> Duration {
-        let margin = self.margin.unwrap_or(self.claim.ttl / 10);
-        self.claim.ttl.saturating_sub(margin)
+        sure_for(self.claim.ttl, self.margin)
     }
 
     /// Returns `None` if others have the lease.
@@ -319,10 +337,6 @@ impl<S: Store> Acquire<S> {
 
     fn next_pause(&mut self) -> Result<Duration, LeaseError<S::Error>> {
         let now = Instant::now();
-        if let (None, Some(patience)) = (self.waits_until, self.patience) {
-            // The patience begins with the first request, which has just been made.
-            self.waits_until = Some(now + patience);
-        }
         let pause = self.pause.mul_f64(self.jitter.random_range(0.5..1.0));
         self.pause = self.longest_pause.min(self.pause * 2);
         match self.waits_until {
@@ -337,7 +351,7 @@ impl<S: Store> Acquire<S> {
         let Some(held) = &self.held else {
             return Ok(()); // not entered
         };
-        let pause = self.claim.ttl / 3;
+        let pause = pause(self.claim.ttl, self.sure_for());
         let mut next = Instant::now() + pause;
         loop {
             let sure_until = *held.borrow();
@@ -366,7 +380,11 @@ impl<S: Store> Acquire<S> {
     /// Releases the lease, unless it was lost.
     async fn give_back(self, outcome: &Outcome) -> Result<(), LeaseError<S::Error>> {
         if self.held.is_none() {
-            return Ok(());
+            // If the body completed, the lease was lost while the exit waited for its turn.
+            return match outcome.is_completed() {
+                true => Err(LeaseError::Lost),
+                false => Ok(()),
+            };
         }
         match timeout(self.claim.ttl, self.store.release(&self.claim)).await {
             Ok(Ok(true)) => Ok(()),
@@ -387,6 +405,7 @@ impl<S: Store> AsyncContext for Acquire<S> {
     const __LENDS: bool = true;
 
     async fn enter(&mut self) -> Result<Lease, Self::Error> {
+        self.waits_until = self.patience.map(|patience| Instant::now() + patience);
         loop {
             if let Some(lease) = self.ask().await? {
                 return Ok(lease);

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::acquire::{LONGEST, TTL};
+use crate::acquire::{LONGEST, SHORTEST_TTL, TTL, pause, sure_for};
 use crate::error::LeaseError;
 use crate::lease::Lease;
 
@@ -38,9 +38,6 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// The longest time that PostgreSQL accepts for a session.
 const LONGEST_TTL: Duration = Duration::from_secs(20 * 24 * 60 * 60);
-
-/// With less time than this, a holder could do nothing.
-const SHORTEST_TTL: Duration = Duration::from_millis(100);
 
 /// Returns a context for an advisory lock of PostgreSQL. It waits in the queue of the server, lends
 /// a [`Lease`], checks the session beside the body, and unlocks in the exit.
@@ -161,6 +158,7 @@ struct Held {
     connection: PgConnection,
     process: i32,
     sure_until: watch::Sender<Instant>,
+    is_lost: bool,
 }
 
 impl fmt::Debug for AdvisoryLock {
@@ -209,7 +207,7 @@ impl AdvisoryLock {
     }
 
     /// Sets how long before the end of the ttl the holder gives up. The default is a tenth of the
-    /// ttl.
+    /// ttl. A margin of more than nine tenths of the ttl counts as nine tenths.
     ///
     /// ```no_run
     /// # use async_context_leases::advisory_lock;
@@ -255,8 +253,7 @@ impl AdvisoryLock {
     }
 
     fn sure_for(&self) -> Duration {
-        let margin = self.margin.unwrap_or(self.ttl / 10);
-        self.ttl.saturating_sub(margin)
+        sure_for(self.ttl, self.margin)
     }
 
     /// Opens a session that the server ends when it is idle.
@@ -280,7 +277,14 @@ impl AdvisoryLock {
         loop {
             let asked = sqlx::query_scalar(ask).bind(&self.name);
             match answer(longest_wait + self.ttl, asked.fetch_one(&mut connection)).await {
-                Ok(true) => return Ok(connection),
+                Ok(true) => {
+                    if longest_wait < self.ttl {
+                        // What follows may wait for a lock of another kind.
+                        let limited = sqlx::query(LIMIT_WAIT).bind(milliseconds(self.ttl));
+                        answer(self.ttl, limited.execute(&mut connection)).await?;
+                    }
+                    return Ok(connection);
+                }
                 Ok(false) => {}
                 Err(LeaseError::Store(sqlx::Error::Database(error)))
                     if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {}
@@ -314,13 +318,15 @@ impl AdvisoryLock {
             connection,
             process,
             sure_until: sender,
+            is_lost: false,
         });
         Ok(Lease::new(token, receiver))
     }
 
     /// Keeps the session from being idle, until the holder can no longer be sure of the lock.
     async fn keep(&mut self) -> Result<(), Failed> {
-        let (pause, sure_for) = (self.ttl / 3, self.sure_for());
+        let sure_for = self.sure_for();
+        let pause = pause(self.ttl, sure_for);
         let Some(held) = &mut self.held else {
             return Ok(()); // not entered
         };
@@ -343,16 +349,30 @@ impl AdvisoryLock {
                 Ok(Ok(_) | Err(_)) | Err(_) => break,
             }
         }
-        // This also closes the connection.
+        // The connection stays open until the exit, so that nobody else gets the lock from this end
+        // before the body has dropped.
         held.sure_until.send_replace(Instant::now());
-        self.held = None;
+        held.is_lost = true;
         Err(LeaseError::Lost)
     }
 
     async fn give_back(self, outcome: &Outcome) -> Result<(), Failed> {
-        let Some(Held { mut connection, .. }) = self.held else {
+        let Some(Held {
+            mut connection,
+            is_lost,
+            ..
+        }) = self.held
+        else {
             return Ok(());
         };
+        if is_lost {
+            // A request may be on its way on this connection, so the connection only drops. If the
+            // body completed, the lock was lost while the exit waited for its turn.
+            return match outcome.is_completed() {
+                true => Err(LeaseError::Lost),
+                false => Ok(()),
+            };
+        }
         let asked = sqlx::query_scalar(UNLOCK).bind(&self.name);
         let unlocked = answer(self.ttl, asked.fetch_one(&mut connection)).await;
         // The lock ends with the session in any case.

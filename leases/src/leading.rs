@@ -1,5 +1,8 @@
 //! Work that is done by one process at a time.
 
+use std::fmt;
+
+use async_context_manager::generator::generator;
 use async_context_manager::{AsyncContextExt as _, Failure, SendBody};
 use tokio::time::{Instant, sleep_until};
 
@@ -12,7 +15,8 @@ use crate::store::Store;
 ///
 /// Waits until this process has the lease of that name, and calls the work. If the leadership is
 /// lost, the work drops, and is called again when this process leads again. If the store fails, the
-/// process asks again after a pause. The work is cloned for each attempt to lead: a closure that
+/// process asks again after a pause. The first error of such a series is
+/// [reported](async_context_manager::report). The work is cloned for each attempt to lead: a closure that
 /// owns only clones of handles is `Clone`. For other settings of the lease, use
 /// [`Acquire::leading`].
 ///
@@ -83,19 +87,25 @@ impl<S: Store> Acquire<S> {
         R: Send,
         W: for<'a> SendBody<&'a mut Lease, Result<R, LeaseError<S::Error>>> + Clone,
     {
+        let mut is_failing = false;
         loop {
             let begun = Instant::now();
             let term = self.again().ignore_exit_errors();
             match term.try_with(work.clone()).await {
                 Ok(result) | Err(Failure::Exit { value: result, .. }) => return Ok(result),
+                Err(Failure::Enter(error @ (LeaseError::Store(_) | LeaseError::NoAnswer))) => {
+                    if !is_failing {
+                        tell(error).await;
+                    }
+                    is_failing = true;
+                }
                 Err(
-                    Failure::Enter(LeaseError::Store(_) | LeaseError::NoAnswer)
-                    | Failure::Body(LeaseError::Lost)
+                    Failure::Body(LeaseError::Lost)
                     | Failure::BodyAndExit {
                         body: LeaseError::Lost,
                         ..
                     },
-                ) => {}
+                ) => is_failing = false,
                 Err(failure) => return Err(failure.into_primary()),
             }
             // Without this pause, the loop would be hot if the store fails, or loses the lease, at
@@ -103,4 +113,14 @@ impl<S: Store> Acquire<S> {
             sleep_until(begun + self.longest_pause()).await;
         }
     }
+}
+
+/// Reports an error that no caller gets, as the error of an exit.
+async fn tell<E: fmt::Debug + Send + Sync + 'static>(error: E) {
+    let telling = generator("async_context_leases::leading", async move |lender| {
+        lender.yield_(()).await;
+        Err::<(), E>(error)
+    });
+    let told = telling.ignore_exit_errors().with(async |()| Ok(())).await;
+    debug_assert!(told.is_ok(), "the error was reported");
 }

@@ -204,7 +204,8 @@ impl MemoryStore {
     /// # }
     /// ```
     pub fn delay(&self, delays: impl FnMut() -> (Duration, Duration) + Send + 'static) {
-        lock(&self.link).delays = Some(Box::new(delays));
+        let before = lock(&self.link).delays.replace(Box::new(delays));
+        drop(before);
     }
 
     /// Makes the server lose the lease of that name, whoever has it. The next token is still
@@ -234,15 +235,25 @@ impl MemoryStore {
         name: &str,
         act: impl FnOnce(&mut Entry) -> R + Send,
     ) -> Result<R, Unreachable> {
-        let (to, from) = lock(&self.link)
-            .delays
-            .as_mut()
-            .map(|delays| delays())
-            .unwrap_or_default();
+        let (to, from) = self.delays();
         self.pass(to).await?;
         let answer = act(lock(&self.server).entry(name.to_owned()).or_default());
         self.pass(from).await?;
         Ok(answer)
+    }
+
+    /// Returns how long the next request takes to the server, and back.
+    fn delays(&self) -> (Duration, Duration) {
+        // Called without the lock, because the function may change this connection.
+        let Some(mut delays) = lock(&self.link).delays.take() else {
+            return Default::default();
+        };
+        let times = delays();
+        let mut link = lock(&self.link);
+        if link.delays.is_none() {
+            link.delays = Some(delays);
+        }
+        times
     }
 
     /// Takes a message one way.

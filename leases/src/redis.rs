@@ -103,7 +103,9 @@ fn eval(script: &str, name: &str) -> Cmd {
 }
 
 fn milliseconds(claim: &Claim) -> u64 {
-    u64::try_from(claim.ttl().as_millis()).unwrap_or(u64::MAX)
+    // Rounded up, because the lease must not end before its ttl.
+    let milliseconds = claim.ttl().as_nanos().div_ceil(1_000_000);
+    u64::try_from(milliseconds).unwrap_or(u64::MAX)
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Store for RedisStore<C> {

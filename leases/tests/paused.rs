@@ -43,6 +43,63 @@ async fn a_second_holder_waits_its_turn() {
     assert!(begun.elapsed() < seconds(61));
 }
 
+/// Its exit takes a minute.
+#[async_context]
+async fn slow() -> Outcome<()> {
+    yield_!(());
+    sleep(seconds(60)).await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_lost_while_the_exit_waits_for_its_turn_fails_the_exit() {
+    let store = MemoryStore::new();
+    let link = store.clone();
+    let body = async move |_: &mut Lease| {
+        drop(slow().guard().await?); // the exit of the lease waits for this one
+        link.forget("n");
+        Ok(())
+    };
+    let held = lease(store, "n").ttl(TTL).with(body).await;
+    assert_eq!(held, Err(LeaseError::Lost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_in_time_whatever_its_margin() {
+    for margin in [0, 3, 6, 7, 8, 9, 10, 100] {
+        let lease = lease(MemoryStore::new(), "n")
+            .ttl(TTL)
+            .margin(seconds(margin));
+        let body = async |lease: &mut Lease| {
+            sleep(seconds(60)).await;
+            assert!(lease.is_sure());
+            Ok(())
+        };
+        assert_eq!(lease.with(body).await, Ok(()), "{margin}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delays_of_a_store_may_change_the_connection() {
+    let store = MemoryStore::new();
+    let (link, mut requests) = (store.clone(), 0);
+    store.delay(move || {
+        requests += 1;
+        if requests == 2 {
+            link.refuse();
+            link.delay(|| (seconds(1), seconds(1)));
+        }
+        (seconds(2), seconds(0))
+    });
+    let begun = Instant::now();
+    assert_eq!(store.current("n").await, Ok(None));
+    assert_eq!(store.current("n").await, Err(Unreachable));
+    assert_eq!(begun.elapsed(), seconds(4));
+    store.mend();
+    assert_eq!(store.current("n").await, Ok(None));
+    assert_eq!(begun.elapsed(), seconds(6));
+}
+
 #[tokio::test(start_paused = true)]
 async fn names_do_not_wait_for_each_other() {
     let store = MemoryStore::new();

@@ -330,6 +330,40 @@ async fn a_wait_for_an_advisory_lock_that_asks_again_ends_at_its_limit() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
+async fn a_lost_advisory_lock_stays_locked_until_the_body_has_dropped() {
+    /// Its exit looks for the lock for half a second.
+    #[async_context]
+    async fn looking(pool: PgPool, name: String) -> Result<(), LeaseError<sqlx::Error>> {
+        yield_!(());
+        for _ in 0..50 {
+            assert_eq!(sessions(&pool, &name, true).await.len(), 1);
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    let _tables = postgres_store().await;
+    let (pool, name) = (pool().await, name());
+    let body = async |lease: &mut Lease| {
+        let inner = looking(pool.clone(), name.clone());
+        inner
+            .with_local(async |()| {
+                // The holder stands still for longer than it is sure, but not for the whole ttl.
+                std::thread::sleep(Duration::from_millis(1_500));
+                assert!(!lease.is_sure());
+                pending::<Result<(), _>>().await
+            })
+            .await
+    };
+    let lock = advisory(&name)
+        .ttl(Duration::from_secs(10))
+        .margin(Duration::from_secs(9));
+    let result = lock.with_local(body).await;
+    assert!(matches!(result, Err(LeaseError::Lost)), "{result:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn the_session_of_an_advisory_lock_lasts_for_as_long_as_the_body_runs() {
     let _tables = postgres_store().await;
     let (pool, name) = (pool().await, name());

@@ -1,6 +1,6 @@
 //! Finds how a path through a function ends, as far as the syntax tells.
 
-use syn::{Expr, Ident, Macro, Stmt};
+use syn::{Expr, Ident, Macro, Path, Stmt};
 
 /// Returns `true` if a `#[cfg]` may remove the statement.
 pub(crate) fn is_conditional(stmt: &Stmt) -> bool {
@@ -24,9 +24,33 @@ pub(crate) fn is_error(expr: &Expr) -> bool {
         Expr::Paren(inner) => is_error(&inner.expr),
         Expr::Group(inner) => is_error(&inner.expr),
         Expr::Call(call) => last_names(&call.func).is_some_and(|(_, name)| name == "Err"),
-        Expr::MethodCall(call) => {
-            is_error(&call.receiver) || (call.method == "fail" && call.args.is_empty())
+        // `Err(…).or(…)` and `Err(…).or_else(…)` may be `Ok`.
+        Expr::MethodCall(call) if is_error(&call.receiver) => {
+            call.method != "or" && call.method != "or_else"
         }
+        Expr::MethodCall(call) => {
+            call.method == "fail" && call.args.is_empty() && is_of_a_type(&call.receiver)
+        }
+        _ => false,
+    }
+}
+
+/// Returns `true` if the expression names a type, as in `NoAnswer`, `NoAnswer { after: 3 }` or
+/// `error::NoAnswer::new(3)`. The contexts of snafu look so, and variables do not.
+fn is_of_a_type(expr: &Expr) -> bool {
+    let is_type = |path: &Path| {
+        let mut names = path
+            .segments
+            .iter()
+            .map(|segment| segment.ident.to_string());
+        names.any(|name| name.starts_with(char::is_uppercase))
+    };
+    match expr {
+        Expr::Paren(inner) => is_of_a_type(&inner.expr),
+        Expr::Group(inner) => is_of_a_type(&inner.expr),
+        Expr::Path(path) => is_type(&path.path),
+        Expr::Struct(value) => is_type(&value.path),
+        Expr::Call(call) => is_of_a_type(&call.func),
         _ => false,
     }
 }

@@ -32,6 +32,7 @@ use crate::code::Lending;
 use crate::context::Verdict;
 use crate::coroutine::{Code, Coroutine, report_late};
 use crate::exchange::End;
+use crate::fairness::Fairness;
 use crate::fallback;
 use crate::lender::{Lender, OFFERED};
 use crate::lock::lock;
@@ -291,18 +292,32 @@ impl Drivers {
     /// Runs the future, and polls the drivers meanwhile. Returns `None` if a driver ends its body
     /// first.
     pub(crate) async fn race<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
-        poll_fn(|cx| match Pin::new(&mut future).poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.poll(cx) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+        let mut fairness = Fairness::default();
+        poll_fn(|cx| {
+            if fairness.is_second_first() && self.poll(cx) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            fairness.first_was_polled();
+            if self.poll(cx) {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
         })
         .await
     }
 
     pub(crate) async fn drive_while<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+        let mut fairness = Fairness::default();
         poll_fn(|cx| {
+            if fairness.is_second_first() {
+                self.poll(cx);
+            }
             let polled = Pin::new(&mut future).poll(cx);
             if polled.is_pending() {
+                fairness.first_was_polled();
                 self.poll(cx);
             }
             polled
@@ -384,8 +399,6 @@ struct Shared<V, D, E> {
     name: &'static str,
     state: Mutex<State<V, D, E>>,
     ended: Arc<Ended>,
-    /// `true` once the holder knows that the body has ended.
-    is_body_over: AtomicBool,
 }
 
 struct State<V, D, E> {
@@ -398,6 +411,8 @@ struct State<V, D, E> {
     is_done: bool,
     driver: Option<Waker>,
     holder: Option<Waker>,
+    /// `true` if the holder waits until the coroutine is `Here`.
+    is_wanted: bool,
 }
 
 /// The table is at the top of this file.
@@ -408,10 +423,13 @@ enum Where<V, D, E> {
     Gone,
 }
 
-/// The signal that the future beside a body has ended the body.
+/// The signal that the future beside a body has ended the body, and the holder's signal that the
+/// body has ended in another way.
 #[derive(Debug)]
 pub(crate) struct Ended {
     is_over: AtomicBool,
+    /// `true` once the holder knows that the body has ended.
+    is_body_over: AtomicBool,
     /// `true` once the user has received the error.
     is_given: AtomicBool,
     told: Notify,
@@ -421,6 +439,7 @@ impl Ended {
     fn new() -> Self {
         Self {
             is_over: AtomicBool::new(false),
+            is_body_over: AtomicBool::new(false),
             is_given: AtomicBool::new(false),
             told: Notify::new(),
         }
@@ -442,6 +461,15 @@ impl Ended {
 
     pub(crate) fn is_given(&self) -> bool {
         self.is_given.load(Ordering::Acquire)
+    }
+
+    /// Records that the holder has ended the body. Its exit may still wait for its turn.
+    pub(crate) fn end_body(&self) {
+        self.is_body_over.store(true, Ordering::Release);
+    }
+
+    fn is_body_over(&self) -> bool {
+        self.is_body_over.load(Ordering::Acquire)
     }
 
     fn tell(&self) {
@@ -482,7 +510,7 @@ where
                 }
                 let beside = |cx: &mut Context<'_>| {
                     if !lender.exchange().has_a_body() {
-                        holder.0.is_body_over.store(true, Ordering::Release);
+                        holder.0.ended.end_body();
                     }
                     holder.poll_end(cx)
                 };
@@ -535,9 +563,9 @@ where
                 is_done: false,
                 driver: None,
                 holder: None,
+                is_wanted: false,
             }),
             ended,
-            is_body_over: AtomicBool::new(false),
         }))
     }
 
@@ -582,6 +610,7 @@ where
                 }
                 other @ (Where::Polled | Where::Unwanted | Where::Gone) => {
                     state.coroutine = other;
+                    state.is_wanted = true;
                     let before = state.holder.replace(holder);
                     drop(state);
                     drop(before);
@@ -670,7 +699,7 @@ where
         drop(state);
         drop_quietly(self.name, before);
 
-        if self.is_body_over.load(Ordering::Acquire) {
+        if self.ended.is_body_over() {
             coroutine.life().end_around();
         }
         let drive = || coroutine.drive_beside(cx);
@@ -698,7 +727,10 @@ where
             state.end = end;
             None
         };
-        let holder = state.holder.take();
+        // Only with news: the holder's code may poll the driver itself, and would wake itself in
+        // each poll.
+        let has_news = has_ended || is_done || state.is_wanted;
+        let holder = has_news.then(|| state.holder.take()).flatten();
         drop(state);
         if let Some(late) = late {
             report_late(self.name, late);

@@ -37,7 +37,7 @@ use std::task::Poll;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::lock::lock;
-use crate::outcome::{BodyError, Outcome};
+use crate::outcome::{BodyError, BodyPanic, Outcome};
 use crate::panic::Payload;
 use crate::report::Kind;
 
@@ -136,6 +136,14 @@ pub(crate) enum End<E> {
 }
 
 impl End<BodyError> {
+    /// Returns the outcome of a body that has ended so.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Failed(error) => Outcome::Failed(error.share()),
+            Self::Panicked(payload) => Outcome::Panicked(BodyPanic::new(&**payload)),
+        }
+    }
+
     /// Turns the end into the result of a future that runs beside the body of an outer context. `E`
     /// is the error of the context whose future has caused the end.
     ///

@@ -19,7 +19,7 @@ pub(crate) fn runtime() -> Option<Handle> {
 
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     if runtime.is_none() {
-        *runtime = start();
+        *runtime = start("async-context-manager", || IS_HERE.set(true));
     }
     runtime.clone()
 }
@@ -59,16 +59,18 @@ pub(crate) fn is_here() -> bool {
     IS_HERE.try_with(Cell::get).unwrap_or(false)
 }
 
-fn start() -> Option<Handle> {
+/// Starts a thread with a current-thread runtime that never ends. Calls `begin` on that thread
+/// first.
+pub(crate) fn start(name: &str, begin: impl FnOnce() + Send + 'static) -> Option<Handle> {
     let (send, started) = mpsc::channel();
     // The runtime is built on its own thread. Otherwise, if that thread could not start, the
     // runtime would be dropped here, and a drop on a thread of another runtime panics.
-    let thread = thread::Builder::new().name("async-context-manager".into());
+    let thread = thread::Builder::new().name(name.into());
     let spawned = thread.spawn(move || {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
             return;
         };
-        IS_HERE.set(true);
+        begin();
         if send.send(runtime.handle().clone()).is_ok() {
             runtime.block_on(future::pending::<()>());
         }

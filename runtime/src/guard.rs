@@ -105,11 +105,14 @@ impl<C: AsyncContext + 'static> Guard<C> {
         let live = self.held.take_back();
         let body = match &self.ended {
             None => body,
-            Some(ended) => match live.take_end() {
-                Some(end) => body.ended_before(live.name(), end),
-                None if ended.is_given() => body.marked_from_beside(),
-                None => body,
-            },
+            Some(ended) => {
+                ended.end_body();
+                match live.take_end() {
+                    Some(end) => body.ended_before(live.name(), end),
+                    None if ended.is_given() => body.marked_from_beside(),
+                    None => body,
+                }
+            }
         };
         live.end_with(body)
     }

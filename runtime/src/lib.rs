@@ -20,6 +20,7 @@ mod driven;
 mod exchange;
 mod ext;
 mod failure;
+mod fairness;
 mod fallback;
 pub mod generator;
 mod guard;

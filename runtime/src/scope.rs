@@ -22,6 +22,7 @@ use crate::detached;
 use crate::door;
 use crate::exchange::{End, Lent};
 use crate::failure::Failure;
+use crate::fairness::Fairness;
 use crate::hand_written::hand_written;
 use crate::lender::OFFERED;
 use crate::lock::{inner, lock};
@@ -176,6 +177,7 @@ pin_project! {
         #[pin]
         body: Inside<'p, B>,
         companion: Companion<'p>,
+        fairness: Fairness,
     }
 }
 
@@ -188,6 +190,7 @@ impl<'p, B: Future> Accompanied<'p, B> {
         Self {
             body: Inside::new(place, call),
             companion,
+            fairness: Fairness::default(),
         }
     }
 }
@@ -202,13 +205,24 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Poll::Ready(result) = this.body.as_mut().poll(cx) {
-            return Poll::Ready(Body::caught(result));
-        }
-        if !this.companion.is_there() {
-            return Poll::Pending;
-        }
-        let end = ready!(this.companion.poll(this.body.as_mut().project().place, cx));
+        let end = if this.fairness.is_second_first() {
+            this.companion.poll(this.body.as_mut().project().place, cx)
+        } else {
+            Poll::Pending
+        };
+        let end = match end {
+            Poll::Ready(end) => end,
+            Poll::Pending => {
+                if let Poll::Ready(result) = this.body.as_mut().poll(cx) {
+                    return Poll::Ready(Body::caught(result));
+                }
+                if !this.companion.is_there() {
+                    return Poll::Pending;
+                }
+                this.fairness.first_was_polled();
+                ready!(this.companion.poll(this.body.as_mut().project().place, cx))
+            }
+        };
         Poll::Ready(match this.body.give_up() {
             Ok(()) => end.into(),
             // The drop of the body panicked. This panic counts as the body's, and the end that the

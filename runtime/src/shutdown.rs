@@ -38,11 +38,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::process::{ExitCode, Termination};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{OnceLock, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{fmt, io, process};
+use std::{fmt, io, process, thread};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -498,13 +498,13 @@ impl Drop for Running {
     }
 }
 
-/// Takes the signals over from the operating system's defaults. The thread of this crate waits for
-/// them, so that the second signal is seen wherever the program hangs.
+/// Takes the signals over from the operating system's defaults. A thread that does nothing else
+/// waits for them, so that the second signal is seen wherever the program hangs.
 fn listen() {
     static LISTENING: OnceLock<()> = OnceLock::new();
 
     LISTENING.get_or_init(|| {
-        let Some(runtime) = fallback::runtime() else {
+        let Some(runtime) = fallback::start("async-context-manager-signals", || ()) else {
             let error = io::Error::other("the system has no thread that could wait for signals");
             return report::error(NAME, Kind::EnterFailed, error.into());
         };
@@ -529,8 +529,20 @@ async fn obey(mut source: impl Source, signals: &'static Signals, end_at_once: i
     }
 }
 
+/// How long the report of what is open may take at the second signal.
+const LAST_REPORT: Duration = Duration::from_secs(1);
+
 fn end_at_once(signal: u8) {
-    report::undrained(crate::observe::open());
+    // On another thread, because the program may hang in the hook for reports, or in what the hook
+    // needs.
+    let (send, told) = mpsc::channel();
+    let telling = move || {
+        report::undrained(crate::observe::open());
+        let _ = send.send(());
+    };
+    if thread::Builder::new().spawn(telling).is_ok() {
+        let _ = told.recv_timeout(LAST_REPORT);
+    }
     process::exit(128 + i32::from(signal));
 }
 

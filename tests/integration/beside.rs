@@ -1,19 +1,19 @@
 //! What runs beside the body, and may end it.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::panic::{AssertUnwindSafe, panic_any, resume_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use async_context_manager::generator::generator;
 use async_context_manager::report::Kind;
 use async_context_manager::{
-    CarryError, Either, Failure, TimeoutError, async_with,
-    contexts::{join, join_all, suppress_if, until},
+    CarryError, Either, Elapsed, Failure, TimeoutError, async_with,
+    contexts::{deadline, join, join_all, suppress_if, until},
     detached,
     prelude::*,
     shared,
@@ -22,6 +22,8 @@ use futures::{FutureExt, TryStreamExt};
 use tests::{
     Fault, Ledger, cancel_at_every_poll, everywhere, on_current_thread, pause, poll_times,
 };
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 
 /// What a context in these tests runs beside its body, after two turns.
@@ -1067,6 +1069,210 @@ fn what_runs_beside_an_entry_goes_on_though_the_stack_of_a_scope_was_moved_away(
             assert_eq!(later.count("exit: Cancelled"), 1);
             assert_eq!(stage.reports(), []);
         }
+    });
+}
+
+#[test]
+fn a_member_that_waits_for_its_turn_does_not_wake_itself() {
+    #[async_context]
+    async fn slow() -> Result<(), Fault> {
+        let ((), _) = yield_!(());
+        sleep(Duration::from_secs(1)).await;
+        Ok(())
+    }
+
+    /// The future beside its body gives up a context, which the exit waits for.
+    #[async_context]
+    async fn leaving() -> Result<(), Fault> {
+        let beside = async {
+            drop(slow().guard().await?);
+            pending().await
+        };
+        yield_!((), beside);
+        Ok(())
+    }
+
+    /// Awaits the future, which must not be polled often.
+    async fn seldom<F: Future>(future: F) -> F::Output {
+        let (mut future, mut polls) = (pin!(future), 0);
+        poll_fn(|cx| {
+            polls += 1;
+            assert!(polls < 100, "it wakes itself");
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    on_current_thread(async |stage| {
+        let begun = Instant::now();
+        let joined = join((leaving(),)).with(async |_| Ok(()));
+        assert_eq!(seldom(joined).await, Ok(()));
+        let listed = vec![leaving()].with(async |_| Ok(()));
+        assert_eq!(seldom(listed).await, Ok(()));
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            drop(stack.enter(leaving()).await?);
+            Ok(())
+        });
+        assert_eq!(seldom(scope).await, Ok(()));
+        assert_eq!(begun.elapsed(), Duration::from_secs(3));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_body_that_uses_up_the_budget_of_its_task_does_not_starve_what_runs_beside_it() {
+    #[async_context]
+    async fn told(ledger: Ledger, mut news: UnboundedReceiver<()>) -> Result<(), Fault> {
+        let beside = async move {
+            while news.recv().await.is_some() {
+                ledger.note("told");
+            }
+            Err(Fault("the end"))
+        };
+        yield_!((), beside);
+        Ok(())
+    }
+
+    /// Never waits for anything but the budget of its task.
+    async fn busy(news: UnboundedSender<()>) -> Result<(), Fault> {
+        for turn in 0..10_000 {
+            if turn == 1_000 || turn == 2_000 {
+                news.send(()).expect("it is received");
+            }
+            consume_budget().await;
+        }
+        drop(news);
+        loop {
+            consume_budget().await;
+        }
+    }
+
+    on_current_thread(async |stage| {
+        let ended = Err(Fault("the end"));
+        let ledger = Ledger::default();
+        let (sender, receiver) = unbounded_channel();
+        let used = told(ledger.clone(), receiver).with(async |()| busy(sender).await);
+        assert_eq!(used.await, ended);
+        assert_eq!(ledger.text(), "told, told");
+
+        let (sender, receiver) = unbounded_channel();
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            drop(stack.enter(told(ledger.clone(), receiver)).await?);
+            busy(sender).await
+        });
+        assert_eq!(scope.await, ended);
+
+        let (sender, receiver) = unbounded_channel();
+        let members = join((told(ledger.clone(), receiver),));
+        assert_eq!(members.with(async |_| busy(sender).await).await, ended);
+        assert_eq!(ledger.count("told"), 6);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_runs_beside_an_entry_of_a_stack_sees_that_the_body_of_the_entry_is_over() {
+    /// Its exit leaves a context behind, which closes for five seconds.
+    #[async_context]
+    async fn leaving() -> Result<(), Elapsed> {
+        let ((), _) = yield_!(());
+        drop(slow().guard().await?);
+        Ok(())
+    }
+
+    #[async_context]
+    async fn slow() -> Result<(), Elapsed> {
+        let ((), _) = yield_!(());
+        sleep(Duration::from_secs(5)).await;
+        Ok(())
+    }
+
+    #[async_context]
+    async fn noted(ledger: Ledger) -> Result<(), Elapsed> {
+        let ((), outcome) = yield_!(());
+        ledger.note(format!("{outcome:?}"));
+        Ok(())
+    }
+
+    on_current_thread(async |stage| {
+        // The entry waits for what the exit above it has left.
+        let second = Duration::from_secs(1);
+        let stack = ExitStack::<Elapsed>::new();
+        let enter = async |stack: &ExitStack<Elapsed>| {
+            drop(stack.enter(deadline(second)).await?);
+            drop(stack.enter(leaving()).await?);
+            Ok::<_, Elapsed>(())
+        };
+        enter(&stack).await.expect("both enter");
+        assert_eq!(stack.exit(Ok(7)).await, Ok(7));
+
+        // The stack waits in the background.
+        let ledger = Ledger::default();
+        let stack = ExitStack::<TimeoutError<Elapsed>>::new();
+        let limited = noted(ledger.clone()).body_timeout(second);
+        drop(stack.enter(limited).await.expect("it enters"));
+        drop(slow().guard().await.expect("it enters"));
+        drop(stack.exit(Ok(())));
+        detached::drain().await;
+        assert_eq!(ledger.text(), "Completed");
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_stack_that_a_scope_has_back_is_dropped_with_the_scope() {
+    /// A waker that tells whether it is still held.
+    struct Held;
+
+    impl Wake for Held {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    on_current_thread(async |stage| {
+        let held = Arc::new(Held);
+        let waker = Waker::from(Arc::clone(&held));
+        {
+            let mut scope = Box::pin(ExitStack::<Fault>::scope(async |stack| {
+                drop(
+                    stack
+                        .enter(renewed(Ledger::default(), Arc::default()))
+                        .await?,
+                );
+                let all = stack.take();
+                stack.extend(all);
+                pause(1).await;
+                Ok(())
+            }));
+            let mut cx = Context::from_waker(&waker);
+            while scope.as_mut().poll(&mut cx).is_pending() {}
+        }
+        drop(waker);
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn the_end_of_an_inner_scope_leaves_its_stack_to_the_outer_scope_that_has_it_now() {
+    on_current_thread(async |stage| {
+        let ends = Arc::new(AtomicBool::new(false));
+        let failing = || renewed(Ledger::default(), Arc::clone(&ends));
+        let outer = ExitStack::<Fault>::scope(async |outer| {
+            let kept = ExitStack::<Fault>::scope(async |inner| {
+                let kept = outer.take(); // the outer stack is now the younger one
+                outer.extend(mem::take(inner));
+                Ok(kept)
+            });
+            let _kept = kept.await?;
+            drop(outer.enter(failing()).await?);
+            ends.store(true, Ordering::SeqCst);
+            pending::<Result<(), _>>().await
+        });
+        assert_eq!(
+            poll_times(outer, 1_000).await,
+            Some(Err(Fault("not renewed")))
+        );
+        assert_eq!(stage.reports(), []);
     });
 }
 

@@ -4,7 +4,9 @@ use std::error::Error;
 
 use async_context_manager::report::Kind;
 use async_context_manager::{detached, prelude::*};
-use tests::{ByHand, End, Fault, Ledger, Script, everywhere, generated, poll_times};
+use tests::{
+    ByHand, End, Fault, Ledger, Script, everywhere, generated, on_current_thread, poll_times,
+};
 
 #[test]
 fn with_returns_the_body_s_error_and_reports_the_exit_s() {
@@ -235,4 +237,53 @@ fn a_failure_shows_each_part_and_where_it_came_from() {
         );
         assert_eq!(failure.clone().into_primary().0, source);
     }
+}
+
+#[test]
+fn a_method_named_fail_may_go_well_and_one_of_a_type_fails() {
+    struct Breaker(bool);
+
+    impl Breaker {
+        fn fail(&self) -> Result<(), Fault> {
+            if self.0 { Err(Fault("open")) } else { Ok(()) }
+        }
+    }
+
+    struct NoAnswer;
+
+    impl NoAnswer {
+        fn fail<T>(&self) -> Result<T, Fault> {
+            Err(Fault("no answer"))
+        }
+    }
+
+    #[async_context]
+    async fn guarded(breaker: Breaker) -> Result<u32, Fault> {
+        breaker.fail()?;
+        yield_!(1);
+        Ok(())
+    }
+
+    #[async_context]
+    async fn answered(is_there: bool) -> Result<u32, Fault> {
+        if is_there {
+            yield_!(1);
+        } else {
+            NoAnswer.fail()?;
+        }
+        Ok(())
+    }
+
+    on_current_thread(async |_| {
+        let used = async |is_open| {
+            guarded(Breaker(is_open))
+                .with(async |value| Ok(*value))
+                .await
+        };
+        assert_eq!(used(false).await, Ok(1));
+        assert_eq!(used(true).await, Err(Fault("open")));
+        let used = async |is_there| answered(is_there).with(async |value| Ok(*value)).await;
+        assert_eq!(used(true).await, Ok(1));
+        assert_eq!(used(false).await, Err(Fault("no answer")));
+    });
 }

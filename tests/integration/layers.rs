@@ -10,6 +10,7 @@ const RUNTIME: &[&[&str]] = &[
     &[
         "body",
         "carry",
+        "fairness",
         "fallback",
         "lock",
         "panic",

@@ -189,6 +189,21 @@ fn a_second_signal_ends_a_program_at_once() {
 }
 
 #[test]
+fn a_second_signal_ends_a_program_whatever_hangs() {
+    for how in [
+        "hangs, and its hook hangs",
+        "hangs in the thread of the crate",
+    ] {
+        let mut program = Program::start(how);
+        program.says("ready");
+        program.signal("TERM");
+        program.says("told");
+        program.signal("INT");
+        assert_eq!(program.ends().0, Some(130), "{how}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_a_program_that_drains_for_ever() {
     let mut program = Program::start("drains for ever");
     program.says("ready");

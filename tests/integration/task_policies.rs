@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_context_manager::report::Kind;
 use async_context_manager::{
-    Body, TaskGroup, Tasks, async_with,
-    contexts::{ready, tasks},
+    Body, TaskGroup, Tasks, TimeoutError, async_with,
+    contexts::{join_all, ready, tasks},
     prelude::*,
 };
 use futures::FutureExt;
@@ -315,6 +315,95 @@ fn code_that_runs_while_a_failure_is_reported_may_ask_the_group() {
         assert_eq!(Guard::close(group).await, Err(Fault("x")));
         let reports = stage.reports().into_iter().map(|(kind, _)| kind);
         assert_eq!(reports.collect::<Vec<_>>(), [Kind::Panicked]);
+    });
+}
+
+#[test]
+fn a_task_that_fails_while_exit_waits_for_its_turn_fails_the_body() {
+    #[async_context]
+    async fn slow() -> Result<(), Fault> {
+        let ((), _) = yield_!(());
+        sleep(SECOND * 5).await;
+        Ok(())
+    }
+
+    /// Spawns a task that fails after two seconds, and gives a context up that exits in five.
+    async fn begin(tasks: &Tasks<Fault>, end: End) -> Result<(), Fault> {
+        tasks.spawn(after(2, end));
+        tasks.spawn(pending());
+        drop(slow().guard().await?);
+        Ok(())
+    }
+
+    on_current_thread(async |stage| {
+        let group = || tasks().fail_fast();
+        let failed = Err(Fault("x"));
+        let body = async |tasks: &mut Tasks<_>| begin(tasks, End::Fail("x")).await;
+        assert_eq!(group().with(body).await, failed);
+        let body = async |tasks: &mut Tasks<_>| begin(tasks, End::Fail("x")).await;
+        assert_eq!(group().err_into::<Fault>().boxed().with(body).await, failed);
+        let limited = group().exit_timeout(SECOND * 60);
+        let body = async |tasks: &mut Tasks<_>| Ok(begin(tasks, End::Fail("x")).await?);
+        let ended = limited.with(body).await;
+        assert!(matches!(ended, Err(TimeoutError::Context(Fault("x")))));
+
+        let guard = group().guard().await.expect("it enters");
+        begin(&guard, End::Fail("x")).await.expect("it begins");
+        assert_eq!(Guard::close(guard).await, failed);
+
+        let stack = ExitStack::<Fault>::new();
+        let tasks = stack.enter(group()).await.expect("it enters");
+        begin(&tasks, End::Fail("x")).await.expect("it begins");
+        drop(tasks);
+        assert_eq!(stack.exit(Ok(())).await, failed);
+
+        let body = async |tasks: &mut Tasks<_>| begin(tasks, End::Panic("p")).await;
+        let ended = AssertUnwindSafe(group().with(body)).catch_unwind().await;
+        assert_eq!(
+            *ended
+                .expect_err("it panics")
+                .downcast::<&str>()
+                .expect("a text"),
+            "p"
+        );
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_member_of_a_join_that_fails_while_it_waits_to_exit_fails_the_join() {
+    on_current_thread(async |stage| {
+        let group = || tasks().fail_fast();
+        let ledger = Ledger::default();
+        let groups = join_all([group(), group()]).limit(1);
+        let used = groups.with(async |groups| {
+            groups[0].spawn(after(5, End::Ok));
+            groups[1].spawn(after(2, End::Fail("x")));
+            groups[1].spawn(endless(ledger.clone()));
+            Ok(())
+        });
+        let begun = Instant::now();
+        assert_eq!(used.await, Err(Fault("x")));
+        assert_eq!(begun.elapsed(), SECOND * 5);
+
+        // The exit of a context sees the error of the future beside its own body.
+        #[async_context]
+        async fn renewed(ledger: Ledger, fails: bool) -> Result<(), Fault> {
+            let beside = async move {
+                sleep(SECOND).await;
+                if fails { Err(Fault("lost")) } else { Ok(()) }
+            };
+            let ((), outcome) = yield_!((), beside);
+            ledger.note(format!("{outcome:?}"));
+            sleep(SECOND * 3).await;
+            Ok(())
+        }
+        let ledger = Ledger::default();
+        let members = [false, true].map(|fails| renewed(ledger.clone(), fails));
+        let used = join_all(members).limit(1).with(async |_| Ok(()));
+        assert_eq!(used.await, Err(Fault("lost")));
+        assert_eq!(ledger.text(), "Completed, Failed(Fault(\"lost\"))");
+        assert_eq!(stage.reports(), []);
     });
 }
 

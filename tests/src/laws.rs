@@ -514,7 +514,9 @@ fn outcomes(facts: &[Fact], label: &str) -> Vec<Seen> {
     let dropped = position(&|fact| matches!(fact, Fact::Dropped(name) if *name == label));
     let own = position(&|fact| matches!(fact, Fact::Body(name, _) if *name == label));
     match (body(facts, label), ended) {
-        (Some(seen), Some((at, end))) if Some(at) < own => vec![seen, end],
+        // In another thread, the future may fail between the two facts of the body's end: the
+        // record of the body, and the call that ends it. Then two facts follow the record.
+        (Some(seen), Some((at, end))) if own.is_some_and(|own| at <= own + 2) => vec![seen, end],
         (Some(seen), _) => vec![seen],
         (None, Some((at, end))) if dropped.is_some_and(|dropped| at < dropped) => vec![end],
         (None, _) => vec![Seen::Cancelled],

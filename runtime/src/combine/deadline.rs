@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -149,31 +149,38 @@ impl Deadline {
         timer: &mut Option<(Option<Instant>, Timer)>,
         cx: &mut Context<'_>,
     ) -> Poll<Elapsed> {
-        let when = {
+        // Cloned and dropped without the lock, because a waker may run code of the user.
+        let waker = cx.waker().clone();
+        let (mut when, before) = {
             let mut state = self.state();
             if state.has_passed {
                 return Poll::Pending;
             }
-            state.beside = Some(cx.waker().clone());
-            state.when
+            (state.when, state.beside.replace(waker))
         };
-        if timer.as_ref().is_none_or(|(of, _)| *of != when) {
-            let left = when.map_or(Duration::MAX, |when| {
-                when.saturating_duration_since(Instant::now())
-            });
-            *timer = Some((when, Timer::new(left)));
-        }
-        let Some((_, timer)) = timer else {
-            return Poll::Pending;
-        };
-        timer.poll(cx).map(|()| {
+        drop(before);
+        loop {
+            if timer.as_ref().is_none_or(|(of, _)| *of != when) {
+                let left = when.map_or(Duration::MAX, |when| {
+                    when.saturating_duration_since(Instant::now())
+                });
+                *timer = Some((when, Timer::new(left)));
+            }
+            let Some((_, timer)) = timer else {
+                return Poll::Pending;
+            };
+            ready!(timer.poll(cx));
             let mut state = self.state();
-            state.has_passed = true;
-            let after = when.map_or(Duration::MAX, |when| {
-                when.saturating_duration_since(state.begun)
-            });
-            Elapsed { after }
-        })
+            // Another thread may have moved the deadline meanwhile.
+            if state.when == when {
+                state.has_passed = true;
+                let after = when.map_or(Duration::MAX, |when| {
+                    when.saturating_duration_since(state.begun)
+                });
+                return Poll::Ready(Elapsed { after });
+            }
+            when = state.when;
+        }
     }
 
     /// Returns how much time is left, or zero if the deadline has passed.

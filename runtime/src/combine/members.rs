@@ -11,7 +11,7 @@ use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::combine::together::Together;
 use crate::combine::trouble::Trouble;
@@ -147,9 +147,9 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Entered<C::Error> for Member<C> {
 
     fn exit(&mut self, outcome: Outcome) -> Ended<'_, C::Error> {
         Box::pin(async move {
-            let state = mem::replace(&mut self.state, State::Over);
-            if let State::Live(mut live) = state {
-                // A member whose value did not come back reports that when it drops.
+            let name = self.context();
+            let mut state = mem::replace(&mut self.state, State::Over);
+            if let State::Live(live) = &mut state {
                 if live.has_value() {
                     live.end_body(outcome);
                     live.become_part();
@@ -157,6 +157,8 @@ impl<C: AsyncContext<Verdict = ()> + 'static> Entered<C::Error> for Member<C> {
                     return (ended, live.failing().kind);
                 }
             }
+            // A member whose value did not come back reports that when it drops.
+            drop_quietly(name, state);
             (Ok(Ok(())), Kind::ExitFailed)
         })
     }
@@ -426,7 +428,8 @@ pub(crate) async fn enter_together<M: Members, V>(
     trouble.settle_after(exits)
 }
 
-/// Exits all members at the same time, up to a limit.
+/// Exits all members at the same time, up to a limit. While a member waits for others to exit, the
+/// future beside its body may fail. Its exit then sees this failure, as the end of its body.
 ///
 /// The errors are in the order of the members.
 pub(crate) async fn exit_together<M: Members>(
@@ -439,11 +442,27 @@ pub(crate) async fn exit_together<M: Members>(
     let mut waiting = members.each().into_iter();
     let mut names = Vec::new();
     let mut exiting = Together::new();
+    for member in waiting.as_mut_slice() {
+        member.end_around(&mut Context::from_waker(Waker::noop()));
+    }
     loop {
         while exiting.len() < limit {
             let Some(member) = waiting.next() else { break };
-            names.push(member.name());
-            exiting.begin(member.exit(outcome.share()));
+            let (key, name) = (names.len(), member.name());
+            names.push(name);
+            let seen = match (member.take_end(), &outcome) {
+                (None, _) => outcome.share(),
+                (Some(end), Outcome::Completed) => {
+                    let seen = end.outcome().marked_from_beside();
+                    trouble.add_end_at(key, Failing::new(name, Kind::BesideFailed), end);
+                    seen
+                }
+                (Some(end), Outcome::Failed(_) | Outcome::Panicked(_) | Outcome::Cancelled) => {
+                    report_late(name, end);
+                    outcome.share()
+                }
+            };
+            exiting.begin(member.exit(seen));
         }
         let next = drivers.drive_while(Box::pin(exiting.next())).await;
         let Some((key, (ended, kind))) = next else {

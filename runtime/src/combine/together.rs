@@ -65,13 +65,16 @@ impl<'a, T> Together<'a, T> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, T)>> {
-        {
+        // Cloned and dropped without the lock, because a waker may run code of the user.
+        let around = cx.waker().clone();
+        let before = {
             let mut woken = lock(&self.woken);
-            woken.around = Some(cx.waker().clone());
             // Taken once per poll: a future that wakes itself while it is polled must wait for the
             // next poll.
             self.batch.extend(mem::take(&mut woken.keys));
-        }
+            woken.around.replace(around)
+        };
+        drop(before);
         while let Some(key) = self.batch.pop_front() {
             let Some(running) = self.running.get_mut(&key) else {
                 continue;

@@ -35,12 +35,14 @@ impl<E: fmt::Debug + Send + Sync + 'static> Trouble<E> {
 
     /// Adds the end of a body by the future beside it.
     pub(crate) fn add_end(&mut self, failing: Failing, end: End<BodyError>) {
+        self.add_end_at(self.errors.len(), failing, end);
+    }
+
+    /// As [`add_end`](Self::add_end), with a position as in [`add_at`](Self::add_at).
+    pub(crate) fn add_end_at(&mut self, position: usize, failing: Failing, end: End<BodyError>) {
         match end {
-            End::Failed(error) => {
-                let position = self.errors.len();
-                self.errors.push((position, failing, error.into_shared()));
-            }
-            End::Panicked(payload) => self.add(failing, Err(payload)),
+            End::Failed(error) => self.errors.push((position, failing, error.into_shared())),
+            End::Panicked(payload) => self.add_at(position, failing, Err(payload)),
         }
     }
 

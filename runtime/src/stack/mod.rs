@@ -112,9 +112,17 @@ struct Shared<E: fmt::Debug + Send + Sync + 'static, D> {
     /// other stack are tasks.
     drivers: Drivers,
     /// In the first stack of a scope: the stack that has taken its place, until the scope knows.
-    next: Mutex<Option<Arc<Self>>>,
+    next: Mutex<Next<E, D>>,
     /// In a stack that has taken the place of another one in a scope: the scope's first stack.
     first: Mutex<Option<Arc<Self>>>,
+}
+
+/// What the scope does not know yet about the stack that it polls.
+struct Next<E: fmt::Debug + Send + Sync + 'static, D> {
+    /// The stack that has taken the place of the one before.
+    stack: Option<Arc<Shared<E, D>>>,
+    /// `true` once the body has ended. Then the scope polls no other stack any more.
+    is_over: bool,
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
@@ -349,7 +357,10 @@ where
             entries: Mutex::default(),
             ended_by: OnceLock::new(),
             drivers,
-            next: Mutex::default(),
+            next: Mutex::new(Next {
+                stack: None,
+                is_over: false,
+            }),
             first: Mutex::default(),
         };
         Self {
@@ -561,13 +572,22 @@ where
     /// Makes the scope poll the futures beside the body of the other stack from now on, instead of
     /// those of this stack.
     fn hand_scope_to(&self, other: &Self) {
+        let other = &other.shared;
         let first = lock(&self.shared.first).take();
         let first = first.unwrap_or_else(|| Arc::clone(&self.shared));
-        other.shared.drivers.begin_polling();
-        other.shared.drivers.wants_a_look();
-        *lock(&first.next) = Some(Arc::clone(&other.shared));
+        {
+            let mut next = lock(&first.next);
+            if next.is_over {
+                return;
+            }
+            other.drivers.begin_polling();
+            other.drivers.wants_a_look();
+            next.stack = Some(Arc::clone(other));
+            // The first stack needs no link to itself.
+            let first = (!Arc::ptr_eq(&first, other)).then(|| Arc::clone(&first));
+            *lock(&other.first) = first;
+        }
         first.drivers.wants_a_look();
-        *lock(&other.shared.first) = Some(first);
         self.shared.drivers.wake_poller();
     }
 

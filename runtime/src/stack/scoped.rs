@@ -18,6 +18,7 @@ use crate::context::Verdict;
 use crate::coroutine::report_late;
 use crate::driven::Drivers;
 use crate::exchange::End;
+use crate::fairness::Fairness;
 use crate::lock::lock;
 use crate::observe::Watch;
 use crate::order::{Kind as Hold, Place};
@@ -59,13 +60,25 @@ where
     let mut polled = Polled::new(stack);
     let (body, ended_by) = {
         let mut running = pin!(Some(catch(async { body(stack).await })));
+        let mut fairness = Fairness::default();
         poll_fn(|cx| {
-            let body = running.as_mut().as_pin_mut();
-            let body = body.expect("it is polled until it has ended");
-            if let Poll::Ready(result) = body.poll(cx) {
-                return Poll::Ready((Body::caught(result), None));
-            }
-            let (number, end) = ready!(polled.poll(cx));
+            let end = if fairness.is_second_first() {
+                polled.poll(cx)
+            } else {
+                Poll::Pending
+            };
+            let (number, end) = match end {
+                Poll::Ready(end) => end,
+                Poll::Pending => {
+                    let body = running.as_mut().as_pin_mut();
+                    let body = body.expect("it is polled until it has ended");
+                    if let Poll::Ready(result) = body.poll(cx) {
+                        return Poll::Ready((Body::caught(result), None));
+                    }
+                    fairness.first_was_polled();
+                    ready!(polled.poll(cx))
+                }
+            };
             let dropped = catch_unwind(AssertUnwindSafe(|| running.set(None)));
             Poll::Ready(match dropped {
                 Ok(()) => (Body::from(end), Some(number)),
@@ -114,12 +127,25 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Polled<E, D> {
         Arc::ptr_eq(self.shared(), &stack.shared)
     }
 
-    /// Goes on with the stack that has taken the place of the one before, if there is one.
+    /// Goes on with the stack that has taken the place of the one before. Returns `false` if there
+    /// is none.
     #[inline]
-    fn follow(&mut self) {
-        if self.first.drivers.is_used() {
-            let next = lock(&self.first.next).take();
-            self.now = next.or_else(|| self.now.take());
+    fn follow(&mut self) -> bool {
+        if !self.first.drivers.is_used() {
+            return false;
+        }
+        let Some(next) = lock(&self.first.next).stack.take() else {
+            return false;
+        };
+        self.now = Some(next);
+        true
+    }
+
+    /// Returns `true` if no other scope has taken the stack over.
+    fn is_still_here(&self) -> bool {
+        match &*lock(&self.shared().first) {
+            None => Arc::ptr_eq(self.shared(), &self.first),
+            Some(first) => Arc::ptr_eq(first, &self.first),
         }
     }
 
@@ -127,10 +153,13 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Polled<E, D> {
     /// the body.
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(u64, End<BodyError>)> {
-        self.follow();
+        // The waker comes first: if another task then adds a driver, or puts another stack in the
+        // place of this one, this poll either sees that, or is followed by another poll.
+        self.shared().drivers.note_poller(cx);
+        while self.follow() {
+            self.shared().drivers.note_poller(cx);
+        }
         let shared = self.shared();
-        // Before the poll: a driver that another task adds is either polled now, or wakes the scope.
-        shared.drivers.note_poller(cx);
         if !shared.drivers.poll(cx) {
             return Poll::Pending;
         }
@@ -149,11 +178,15 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Polled<E, D> {
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Drop for Polled<E, D> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_over {
-            self.follow();
+        // From now on, no other stack takes the place of this one.
+        lock(&self.first.next).is_over = true;
+        self.follow();
+        if self.is_still_here() {
             let first = lock(&self.shared().first).take();
             drop(first);
-            self.shared().drivers.spawn();
+            if self.is_over {
+                self.shared().drivers.spawn();
+            }
         }
     }
 }

@@ -143,9 +143,13 @@ where
     E: fmt::Debug + Send + Sync + 'static,
     D: Verdict,
 {
+    let stage = lock(&shared.core).stage;
+    if shared.drivers.is_used() && matches!(stage, Stage::Lent | Stage::BodyOver) {
+        shared.end_around_top(&mut Context::from_waker(Waker::noop()));
+    }
     shared.drivers.spawn();
     let mut core = lock(&shared.core);
-    let (stage, turn, place) = (core.stage, core.turn.take(), core.leave());
+    let (turn, place) = (core.turn.take(), core.leave());
     if stage == Stage::Lent {
         core.exits.outcome = Outcome::Cancelled;
     } else {
@@ -261,10 +265,13 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Exits<E, D> {
             match &mut self.step {
                 Step::Next => {
                     let next = lock(&shared.entries).pop();
-                    let Some((number, entry)) = next else {
+                    let Some((number, mut entry)) = next else {
                         return Poll::Ready(());
                     };
                     self.step = if order::has_this_exit_given_up_something() {
+                        if shared.drivers.is_used() {
+                            entry.end_around(cx);
+                        }
                         let wait = order::what_this_exit_has_given_up(entry.name());
                         Step::Waiting(Box::pin(wait), number, entry)
                     } else {

@@ -316,6 +316,10 @@ async fn traced<F: Future>(
         }
     });
     let run = run.await.catching();
+    // An exit in the background may reach the point after the last poll of the program.
+    if faults.reached() >= last_point {
+        hit.get_or_insert((last_point, run.polls()));
+    }
     *trace = Trace {
         then: match moment {
             Some(_) => run.is_cancelled().then_some((points, run.polls())),

@@ -384,9 +384,9 @@ impl Order<'_> {
         }
         let (older, younger) = (self.of(h), self.of(g));
         let is_guard = matches!(older.kind, Kind::Guard | Kind::Stack);
-        // `g` must be younger in both ways: by itself, and by the contexts that it is inside of.
-        let is_younger = self.is_younger(g, h) && older.opened < younger.opened;
-        if !is_guard || older.independent || !is_younger {
+        // Each must be younger in both ways: by itself, and by the contexts that it is inside of.
+        let is_younger = |id: Id| self.is_younger(id, h) && older.opened < self.of(id).opened;
+        if !is_guard || older.independent || !is_younger(g) {
             return None;
         }
         let around = self.around(g);
@@ -433,7 +433,7 @@ impl Order<'_> {
             return None;
         }
         // No order holds for a context that was handed to an older one, which gave it up.
-        let are_younger = path[1..=at].iter().all(|id| self.is_younger(*id, h));
+        let are_younger = path[1..=at].iter().all(|id| is_younger(*id));
         // The contexts that an exit has left are seen once that exit has ended. Until then, the
         // guard waits for that exit itself, unless it is not inside every context that the guard is
         // inside of.

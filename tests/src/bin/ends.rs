@@ -4,8 +4,9 @@ use std::future::pending;
 use std::thread;
 use std::time::Duration;
 
-use async_context_manager::prelude::*;
+use async_context_manager::contexts::defer;
 use async_context_manager::shutdown::{self, Ended, Times};
+use async_context_manager::{prelude::*, report};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -116,6 +117,26 @@ async fn at_a_signal(how: &str) -> Result<(), String> {
             say("ready");
             shutdown::told().await;
             Ok(())
+        }
+        "hangs, and its hook hangs" => {
+            report::set_hook(|_| hang());
+            is_stuck().await;
+            say("ready");
+            shutdown::told().await;
+            say("told");
+            pending().await
+        }
+        "hangs in the thread of the crate" => {
+            // The exit of a context that was entered outside tokio.
+            let opened = thread::spawn(|| {
+                let blocks = defer(async |_: &Outcome| -> Result<(), String> { hang() });
+                drop(futures::executor::block_on(blocks.guard()));
+            });
+            opened.join().expect("it does not panic");
+            say("ready");
+            shutdown::told().await;
+            say("told");
+            pending().await
         }
         "hangs" => {
             say("ready");

@@ -119,21 +119,28 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
         mem::replace(&mut lock(&self.trouble).first, Trouble::new())
     }
 
-    /// Waits for the first failure of a task, which then ends the body. The other tasks are told to
-    /// end. Without a grace, they are aborted as well.
+    /// Waits for the first failure of a task, which then ends the body, if it still runs. Otherwise
+    /// the failure is kept for exit. The other tasks are told to end. Without a grace, they are
+    /// aborted as well.
     ///
     /// # Panics
     ///
     /// If the failure is a panic.
-    pub(super) async fn first_failure(&self, running: &Mutex<Running>) -> Result<(), E> {
+    pub(super) async fn first_failure(
+        &self,
+        running: &Mutex<Running>,
+        has_a_body: impl Fn() -> bool,
+    ) -> Result<(), E> {
         loop {
             self.failing.notified().await;
             let mut kept = lock(&self.trouble);
             if kept.first.is_none() {
                 continue;
             }
-            kept.is_given = true;
-            let first = mem::replace(&mut kept.first, Trouble::new());
+            let first = has_a_body().then(|| {
+                kept.is_given = true;
+                mem::replace(&mut kept.first, Trouble::new())
+            });
             drop(kept);
             self.tell();
             if self.policy.grace.is_none() {
@@ -141,7 +148,7 @@ impl<E: fmt::Debug + Send + Sync + 'static> Group<E> {
                 running.tasks.abort_all();
                 running.background.abort_all();
             }
-            return first.settle();
+            return first.map_or(Ok(()), Trouble::settle);
         }
     }
 

@@ -295,7 +295,9 @@ where
     let running = Arc::new(Mutex::new(Running::default()));
     let tasks = Tasks::new(runtime, Arc::clone(&group), Arc::clone(&running));
     let (tasks, outcome) = if policy.fails_fast {
-        let beside = async move { group.first_failure(&running).await };
+        let link = lender.link();
+        let has_a_body = move || link.has_a_body();
+        let beside = async move { group.first_failure(&running, has_a_body).await };
         lender.yield_beside(tasks, beside).await
     } else {
         lender.yield_(tasks).await
