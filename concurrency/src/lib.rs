@@ -41,6 +41,15 @@ pub mod task {
     pub use shuttle::future::yield_now;
 
     pub use crate::runtime::{Id, try_id};
+
+    /// `tokio::task::coop`, for tasks without a budget.
+    pub mod coop {
+        /// Returns `true`.
+        #[must_use]
+        pub fn has_budget_remaining() -> bool {
+            true
+        }
+    }
 }
 
 /// `std::thread`.

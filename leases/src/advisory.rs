@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::acquire::{LONGEST, SHORTEST_TTL, TTL, pause, sure_for};
+use crate::acquire::{LONGEST, SHORTEST_TTL, TTL, exit_of_a_loser, pause, sure_for};
 use crate::error::LeaseError;
 use crate::lease::Lease;
 
@@ -366,12 +366,8 @@ impl AdvisoryLock {
             return Ok(());
         };
         if is_lost {
-            // A request may be on its way on this connection, so the connection only drops. If the
-            // body completed, the lock was lost while the exit waited for its turn.
-            return match outcome.is_completed() {
-                true => Err(LeaseError::Lost),
-                false => Ok(()),
-            };
+            // A request may be on its way on this connection, so the connection only drops.
+            return exit_of_a_loser(outcome);
         }
         let asked = sqlx::query_scalar(UNLOCK).bind(&self.name);
         let unlocked = answer(self.ttl, asked.fetch_one(&mut connection)).await;

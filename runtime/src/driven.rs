@@ -685,7 +685,7 @@ where
             is_done: true,
         };
         // Cloned and dropped without the lock, because a waker may run code of the user.
-        let driver = cx.waker().clone();
+        let waker = cx.waker().clone();
         let mut state = self.state();
         let mut coroutine = match mem::replace(&mut state.coroutine, Where::Polled) {
             Where::Here(coroutine) => coroutine,
@@ -695,7 +695,7 @@ where
                 return DONE;
             }
         };
-        let before = state.driver.replace(driver);
+        let before = state.driver.replace(waker);
         drop(state);
         drop_quietly(self.name, before);
 

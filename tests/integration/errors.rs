@@ -249,11 +249,11 @@ fn a_method_named_fail_may_go_well_and_one_of_a_type_fails() {
         }
     }
 
-    struct NoAnswer;
+    struct NoAnswer(&'static str);
 
     impl NoAnswer {
         fn fail<T>(&self) -> Result<T, Fault> {
-            Err(Fault("no answer"))
+            Err(Fault(self.0))
         }
     }
 
@@ -269,7 +269,7 @@ fn a_method_named_fail_may_go_well_and_one_of_a_type_fails() {
         if is_there {
             yield_!(1);
         } else {
-            NoAnswer.fail()?;
+            NoAnswer("no answer").fail()?;
         }
         Ok(())
     }

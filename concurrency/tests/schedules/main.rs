@@ -44,6 +44,8 @@ pub mod exchange;
 pub mod ext;
 #[path = "../../../runtime/src/failure.rs"]
 pub mod failure;
+#[path = "../../../runtime/src/fairness.rs"]
+pub mod fairness;
 #[path = "../../../runtime/src/generator.rs"]
 pub mod generator;
 #[path = "../../../runtime/src/guard.rs"]
