@@ -248,18 +248,13 @@ where
 impl<T, F> Streaming<T, F> {
     /// Wakes the part of the body whose item the previous poll took.
     fn begin(&self, waker: &Waker) {
-        let (is_known, sender) = {
+        // Cloned and dropped without the lock, because a waker may run code of the user.
+        let poller = waker.clone();
+        let (before, sender) = {
             let mut slot = lock(&self.slot);
-            let poller = slot.poller.as_ref();
-            let is_known = poller.is_some_and(|poller| poller.will_wake(waker));
-            (is_known, slot.sender.take())
+            (slot.poller.replace(poller), slot.sender.take())
         };
-        if !is_known {
-            // Cloned and dropped without the lock, because a waker may run code of the user.
-            let poller = waker.clone();
-            let before = lock(&self.slot).poller.replace(poller);
-            drop(before);
-        }
+        drop(before);
         if let Some(sender) = sender {
             sender.wake();
         }

@@ -126,6 +126,12 @@ struct Next<E: fmt::Debug + Send + Sync + 'static, D> {
 }
 
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
+    /// Drops the link to the scope's first stack.
+    fn leave_scope(&self) {
+        let first = lock(&self.first).take();
+        drop(first);
+    }
+
     /// Records that the body of the topmost entry has ended. The bodies of the other entries contain
     /// the exit of that one.
     #[cold]

@@ -178,15 +178,16 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Polled<E, D> {
 impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Drop for Polled<E, D> {
     #[inline]
     fn drop(&mut self) {
-        // From now on, no other stack takes the place of this one.
-        lock(&self.first.next).is_over = true;
-        self.follow();
-        if self.is_still_here() {
-            let first = lock(&self.shared().first).take();
-            drop(first);
-            if self.is_over {
+        if self.is_over {
+            // From now on, no other stack takes the place of this one.
+            lock(&self.first.next).is_over = true;
+            self.follow();
+            if self.is_still_here() {
+                self.shared().leave_scope();
                 self.shared().drivers.spawn();
             }
+        } else if self.first.drivers.is_used() {
+            self.shared().leave_scope();
         }
     }
 }
