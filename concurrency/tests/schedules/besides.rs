@@ -1,6 +1,8 @@
 //! The future beside a body ends it, while the body ends by itself, or is given up, on another
 //! thread.
 
+use core::future::pending;
+use core::mem;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use std::runtime::Runtime;
@@ -13,6 +15,7 @@ use crate::generator::{Lender, generator};
 use crate::guard::Guard;
 use crate::ledger::{Ledger, Step, Trouble};
 use crate::report::Kind;
+use crate::stack::ExitStack;
 use crate::steps::{Gate, tell, with};
 
 /// Returns a context that ends its body when the gate opens.
@@ -177,4 +180,68 @@ fn a_guard_that_is_told_of_its_end_gets_the_error() {
         assert_eq!(late(ledger), 0);
         runtime.shut_down();
     });
+}
+
+/// Returns a context that opens the gate beside its body, in the second poll of that future.
+fn telling(told: Gate) -> impl AsyncContext<Value = (), Error = Trouble, Verdict = ()> + use<> {
+    generator("telling", async move |lender: Lender<(), _>| {
+        let beside = async {
+            yield_now().await;
+            told.open();
+            pending().await
+        };
+        lender.yield_beside((), beside).await;
+        Ok(())
+    })
+}
+
+/// Another task has the stack of a scope, and puts a new stack in its place. What runs beside the
+/// entries of both stacks is polled, whether the scope waits for the other task or ends meanwhile.
+fn moves_its_stack(waits: bool) {
+    tell(move |_| {
+        let runtime = Runtime::new(2);
+        let handle = runtime.handle().clone();
+        let task = runtime.handle().spawn(async move {
+            let mut other = None;
+            let scope = ExitStack::<Trouble>::scope(async |stack| {
+                let mut moved = mem::take(stack);
+                let spawned = handle.spawn(async move {
+                    let tells = [Gate::new(), Gate::new()];
+                    let first = moved.enter(telling(tells[0].clone())).await;
+                    drop(first.expect("it enters"));
+                    let before = moved.take();
+                    let second = moved.enter(telling(tells[1].clone())).await;
+                    drop(second.expect("it enters"));
+                    for told in tells {
+                        told.opened().await;
+                    }
+                    moved.exit(Ok(())).await.expect("it exits");
+                    before.exit(Ok(())).await.expect("it exits");
+                });
+                if waits {
+                    spawned.ended().await;
+                } else {
+                    other = Some(spawned);
+                }
+                Ok(())
+            });
+            scope.await.expect("it exits");
+            if let Some(other) = other {
+                other.ended().await;
+            }
+        });
+        block_on(task.ended());
+        block_on(detached::drain());
+        runtime.shut_down();
+    });
+}
+
+#[test]
+fn what_another_task_enters_in_the_stack_of_a_scope_is_polled_by_the_scope() {
+    moves_its_stack(true);
+}
+
+#[test]
+fn what_another_task_enters_in_the_stack_of_a_scope_is_polled_after_the_scope() {
+    moves_its_stack(false);
 }
