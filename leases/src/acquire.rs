@@ -32,19 +32,19 @@ pub(crate) fn sure_for(ttl: Duration, margin: Option<Duration>) -> Duration {
     ttl.saturating_sub(margin).max(ttl / 10)
 }
 
-/// Returns the result of an exit that has nothing to release. If the body completed, the lease was
-/// lost while the exit waited for its turn, and the caller does not know yet.
-pub(crate) fn exit_of_a_loser<E>(outcome: &Outcome) -> Result<(), LeaseError<E>> {
-    if outcome.is_completed() {
-        return Err(LeaseError::Lost);
-    }
-    Ok(())
-}
-
 /// Returns how long a holder waits between two renewals. A renewal that fails can be repeated at
 /// least once before the holder is no longer sure.
 pub(crate) fn pause(ttl: Duration, sure_for: Duration) -> Duration {
     (ttl / 3).min(sure_for / 2)
+}
+
+/// Returns the result of an exit that has nothing to release, because the lease was lost. If the
+/// body completed, the loss came later, and the caller does not know of it yet.
+pub(crate) fn exit_after_a_loss<E>(outcome: &Outcome) -> Result<(), LeaseError<E>> {
+    if outcome.is_completed() {
+        return Err(LeaseError::Lost);
+    }
+    Ok(())
 }
 
 /// Returns a context for the lease of that name. It waits until nobody else has the lease, renews
@@ -389,7 +389,7 @@ impl<S: Store> Acquire<S> {
     /// Releases the lease, unless it was lost.
     async fn give_back(self, outcome: &Outcome) -> Result<(), LeaseError<S::Error>> {
         if self.held.is_none() {
-            return exit_of_a_loser(outcome);
+            return exit_after_a_loss(outcome);
         }
         match timeout(self.claim.ttl, self.store.release(&self.claim)).await {
             Ok(Ok(true)) => Ok(()),

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::acquire::{LONGEST, SHORTEST_TTL, TTL, exit_of_a_loser, pause, sure_for};
+use crate::acquire::{LONGEST, SHORTEST_TTL, TTL, exit_after_a_loss, pause, sure_for};
 use crate::error::LeaseError;
 use crate::lease::Lease;
 
@@ -367,7 +367,7 @@ impl AdvisoryLock {
         };
         if is_lost {
             // A request may be on its way on this connection, so the connection only drops.
-            return exit_of_a_loser(outcome);
+            return exit_after_a_loss(outcome);
         }
         let asked = sqlx::query_scalar(UNLOCK).bind(&self.name);
         let unlocked = answer(self.ttl, asked.fetch_one(&mut connection)).await;

@@ -16,9 +16,10 @@ use crate::store::Store;
 /// Waits until this process has the lease of that name, and calls the work. If the leadership is
 /// lost, the work drops, and is called again when this process leads again. If the store fails, the
 /// process asks again after a pause. The first error of such a series is
-/// [reported](async_context_manager::report). The work is cloned for each attempt to lead: a closure
-/// that owns only clones of handles is `Clone`. For other settings of the lease, use
-/// [`Acquire::leading`].
+/// [reported](async_context_manager::report).
+///
+/// The work is cloned for each attempt to lead: a closure that owns only clones of handles is
+/// `Clone`. For other settings of the lease, use [`Acquire::leading`].
 ///
 /// ```
 /// use async_context_leases::{MemoryStore, leading};

@@ -529,9 +529,9 @@ pub trait AsyncContextExt: AsyncContext {
 
     /// Returns a context that limits the time of its enter.
     ///
-    /// The error type of the body is then [`TimeoutError<Error>`](TimeoutError). A `?` converts the
-    /// context's own error, so a body whose last call fails with that error ends in
-    /// `Ok(read(name).await?)`, not in `read(name).await`.
+    /// The error type of the body is then [`TimeoutError<Error>`](TimeoutError). In the body, a `?`
+    /// converts an error of the context's own type. So a body that ended in `read(name).await` now
+    /// ends in `Ok(read(name).await?)`.
     ///
     /// The limit does not cover body and exit. In Python, this is `asyncio.timeout` around
     /// `__aenter__`, except that Python cancels `__aenter__`.

@@ -205,24 +205,21 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let end = if this.fairness.is_second_first() {
-            this.companion.poll(this.body.as_mut().project().place, cx)
-        } else {
-            Poll::Pending
-        };
-        let end = match end {
-            Poll::Ready(end) => end,
-            Poll::Pending => {
-                if let Poll::Ready(result) = this.body.as_mut().poll(cx) {
-                    return Poll::Ready(Body::caught(result));
-                }
-                if !this.companion.is_there() {
-                    return Poll::Pending;
-                }
-                this.fairness.first_was_polled();
-                ready!(this.companion.poll(this.body.as_mut().project().place, cx))
+        let mut end = Poll::Pending;
+        if this.fairness.is_second_first() {
+            end = this.companion.poll(this.body.as_mut().project().place, cx);
+        }
+        if end.is_pending() {
+            if let Poll::Ready(result) = this.body.as_mut().poll(cx) {
+                return Poll::Ready(Body::caught(result));
             }
-        };
+            if !this.companion.is_there() {
+                return Poll::Pending;
+            }
+            this.fairness.first_was_polled();
+            end = this.companion.poll(this.body.as_mut().project().place, cx);
+        }
+        let end = ready!(end);
         Poll::Ready(match this.body.give_up() {
             Ok(()) => end.into(),
             // The drop of the body panicked. This panic counts as the body's, and the end that the

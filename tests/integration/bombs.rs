@@ -502,6 +502,7 @@ impl AsyncContext for Armed {
     }
 
     async fn exit(self, (): (), outcome: &Outcome) -> Result<(), AppError> {
+        pause(2).await;
         self.ledger
             .note(format!("{}: {}", self.name, seen(outcome)));
         Ok(())
@@ -535,6 +536,15 @@ fn members_that_were_not_entered() {
         assert!(poll_times(all.with(async |_| Ok(())), 1).await.is_none());
         detached::drain().await;
         assert_eq!(ledger.lines().len(), 2);
+        assert_eq!(stage.reports().len(), 3);
+
+        // The second fails: the exit of the first runs to its end, though the others drop then.
+        let ledger = Ledger::default();
+        let mut members = make(&ledger);
+        members[1].name = "closed";
+        let all = join_all(members).limit(2).with(async |_| Ok(()));
+        assert_eq!(all.await, Err(AppError("closed")));
+        assert_eq!(ledger.text(), "first: failed");
         assert_eq!(stage.reports().len(), 3);
 
         // The second fails, by hand: the others are not entered.

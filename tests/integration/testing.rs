@@ -539,6 +539,27 @@ fn each_point_fails_and_panics_and_any_two_things_go_wrong_in_one_run() {
 }
 
 #[test]
+fn two_points_of_an_exit_that_runs_after_its_program_both_fail_in_one_run() {
+    #[async_context]
+    async fn resource(faults: Faults, ledger: Ledger) -> Result<(), Injected> {
+        yield_!(());
+        let rollback = faults.point("rollback");
+        let close = faults.point("close");
+        ledger.note(format!("{} {}", rollback.is_err(), close.is_err()));
+        rollback.and(close)
+    }
+
+    on_current_thread(async |_| {
+        let ledger = Ledger::default();
+        let program = async |faults| drop(resource(faults, ledger.clone()).guard().await);
+        inject_everywhere(program, |_| {}).await;
+        for ended in ["false false", "true false", "false true", "true true"] {
+            assert!(ledger.has(ended), "{ended}");
+        }
+    });
+}
+
+#[test]
 fn points_are_reached_in_exits_after_a_drop_too() {
     #[async_context]
     async fn resource(faults: Faults) -> Result<(), Injected> {

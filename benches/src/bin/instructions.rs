@@ -3,10 +3,10 @@
 //! in.
 //!
 //! `cargo run --release -p benches --bin instructions` fails if one of our ways takes over 3 % more
-//! than `benches/instructions.txt` says; `-- --bless` writes that file anew. Unlike a time, the count
-//! does not depend on the load of the machine. But it depends on the compiler: the numbers hold for
-//! the compiler that the file names, and with another compiler this program fails and says so. It
-//! depends a little on the system's allocator and `memcpy` too.
+//! than `benches/instructions.txt` says; `-- --bless` writes that file anew. Unlike a time, the
+//! count does not depend on the load of the machine. But it depends on the compiler: the numbers
+//! hold for the compiler that the file names, and with another compiler this program fails and says
+//! so. It depends a little on the system's allocator and `memcpy` too.
 //!
 //! This program needs only valgrind. gungraun's runner, which does this and more, would be 175
 //! crates to compile wherever this runs, and keeps its numbers outside the repository.

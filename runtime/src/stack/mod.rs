@@ -132,8 +132,8 @@ impl<E: fmt::Debug + Send + Sync + 'static, D: Verdict> Shared<E, D> {
         drop(first);
     }
 
-    /// Records that the body of the topmost entry has ended. The bodies of the other entries contain
-    /// the exit of that one.
+    /// Records that the body of the topmost entry has ended. The bodies of the other entries
+    /// contain the exit of that one.
     #[cold]
     fn end_around_top(&self, cx: &mut Context<'_>) {
         if let Some((_, top)) = lock(&self.entries).iter_down().next() {

@@ -62,23 +62,20 @@ where
         let mut running = pin!(Some(catch(async { body(stack).await })));
         let mut fairness = Fairness::default();
         poll_fn(|cx| {
-            let end = if fairness.is_second_first() {
-                polled.poll(cx)
-            } else {
-                Poll::Pending
-            };
-            let (number, end) = match end {
-                Poll::Ready(end) => end,
-                Poll::Pending => {
-                    let body = running.as_mut().as_pin_mut();
-                    let body = body.expect("it is polled until it has ended");
-                    if let Poll::Ready(result) = body.poll(cx) {
-                        return Poll::Ready((Body::caught(result), None));
-                    }
-                    fairness.first_was_polled();
-                    ready!(polled.poll(cx))
+            let mut end = Poll::Pending;
+            if fairness.is_second_first() {
+                end = polled.poll(cx);
+            }
+            if end.is_pending() {
+                let body = running.as_mut().as_pin_mut();
+                let body = body.expect("it is polled until it has ended");
+                if let Poll::Ready(result) = body.poll(cx) {
+                    return Poll::Ready((Body::caught(result), None));
                 }
-            };
+                fairness.first_was_polled();
+                end = polled.poll(cx);
+            }
+            let (number, end) = ready!(end);
             let dropped = catch_unwind(AssertUnwindSafe(|| running.set(None)));
             Poll::Ready(match dropped {
                 Ok(()) => (Body::from(end), Some(number)),
