@@ -73,6 +73,81 @@ fn a_guard_put_inside_of_another_is_as_old_there_as_it_is_itself() {
     });
 }
 
+/// One of the ways from `inner` outwards makes it the younger one.
+#[test]
+fn a_guard_opened_outside_and_put_further_inside_is_as_young_as_it_is_outside() {
+    check("inner < neighbour", |p| async move {
+        let mut around = p.res("around").guard().await?;
+        let open = async |(): &mut _| {
+            let side = p.res("side").guard().await?;
+            Ok::<_, Fault>((side, p.res("neighbour").guard().await?))
+        };
+        let (side, neighbour) = Guard::run(&mut around, open).await?;
+        drop(p.res("inner").inside(&side).guard().await?);
+        drop(neighbour);
+        Ok(())
+    });
+}
+
+/// The way leads through a further context, and out to one that has ended.
+#[test]
+fn a_guard_opened_in_a_younger_context_and_put_further_inside_is_as_young_as_that_context() {
+    check("inner < neighbour", |p| async move {
+        let mut outermost = p.res("outermost").guard().await?;
+        let open = async |(): &mut _| {
+            let mut around = p.res("around").guard().await?;
+            let open = async |(): &mut _| {
+                let side = p.res("side").guard().await?;
+                Ok::<_, Fault>((side, p.res("neighbour").guard().await?))
+            };
+            let (side, neighbour) = Guard::run(&mut around, open).await?;
+            let mut opener = p.res("opener").guard().await?;
+            let open = async |(): &mut _| p.res("inner").inside(&side).guard().await;
+            let inner = Guard::run(&mut opener, open).await?;
+            Ok::<_, Fault>((around, side, neighbour, opener, inner))
+        };
+        let (_around, _side, neighbour, _opener, inner) = Guard::run(&mut outermost, open).await?;
+        Guard::close(outermost).await?;
+        drop(inner);
+        drop(neighbour);
+        Ok(())
+    });
+}
+
+/// The exit of the older one waits for the younger one, which is given up after it.
+#[test]
+fn a_guard_does_not_wait_for_an_older_one_that_was_put_inside_of_the_same_context() {
+    check("", |p| async move {
+        let mut around = p.res("around").guard().await?;
+        let wait = async { Ok(p.until("ended younger").await) };
+        let older = p.owner("older", wait).inside(&around).guard().await?;
+        let open = async |(): &mut _| p.res("younger").guard().await;
+        let younger = Guard::run(&mut around, open).await?;
+        drop(older);
+        Guard::close(younger).await
+    });
+}
+
+/// As P12, with a helper that is also inside of what is around both.
+#[test]
+fn a_guard_does_not_wait_for_what_the_exit_of_an_older_one_opens_and_puts_further_inside() {
+    check("", |p| async move {
+        let mut around = p.res("around").guard().await?;
+        let open = async |(): &mut _| p.res("side").guard().await;
+        let side = Guard::run(&mut around, open).await?;
+        let work = async move {
+            let wait = async { Ok(p.until("ended conn").await) };
+            drop(p.owner("helper", wait).inside(&side).guard().await?);
+            Ok(())
+        };
+        let pool = p.owner("pool", work).guard().await?;
+        let open = async |(): &mut _| p.res("conn").guard().await;
+        let conn = Guard::run(&mut around, open).await?;
+        drop(pool);
+        Guard::close(conn).await
+    });
+}
+
 /// Both are given up in one poll. On several threads the first one might begin between the two.
 #[test]
 fn of_a_guard_and_one_inside_of_it_the_one_that_is_given_up_first_exits_last() {

@@ -79,4 +79,9 @@ impl Age {
         }
         age
     }
+    /// Returns the first number in which this age differs from the other one.
+    pub(super) fn first_difference(self, other: Self) -> Option<Number> {
+        let mut pairs = self.0.into_iter().zip(other.0);
+        pairs.find_map(|(own, other)| (own != other).then_some(own))
+    }
 }

@@ -52,7 +52,7 @@ impl Entry {
     /// caller must know that the same code, or an exit that this code gave up or awaited, has given
     /// `other` up before.
     pub(super) fn waits_for(&self, other: &Self) -> bool {
-        !other.is_over() && other.node.is_beside_and_younger_than(&self.node)
+        !other.is_over() && (other.node).is_beside_and_younger_than(&self.node, self.number)
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -68,12 +68,7 @@ impl Homes {
             .chain(self.also.iter().map(|(home, _)| home))
     }
 
-    /// Returns the homes, and the root if there is no first home.
-    fn places(&self) -> impl Iterator<Item = Option<&Arc<Node>>> {
-        self.seen().map(|(place, _)| place)
-    }
-
-    /// Returns the same [`places`](Self::places), with the age as seen from each.
+    /// Returns the homes, and the root if there is no first home, with the age as seen from each.
     fn seen(&self) -> impl Iterator<Item = (Option<&Arc<Node>>, Age)> {
         let also = self.also.iter().map(|(home, age)| (Some(home), *age));
         iter::once((self.first.as_ref(), self.age)).chain(also)
@@ -240,8 +235,8 @@ impl Node {
     }
 
     /// Returns `true` if this context is inside every context that the other one is inside of, and
-    /// is the younger one, as seen from the root or from at least one home of the other one.
-    pub(super) fn is_beside_and_younger_than(&self, other: &Self) -> bool {
+    /// is the younger one. The other one is a guard that was opened at `opened`.
+    pub(super) fn is_beside_and_younger_than(&self, other: &Self, opened: Number) -> bool {
         loop {
             let others = other.where_it_is();
             let homes = self.lock().homes.clone();
@@ -250,10 +245,7 @@ impl Node {
             } else {
                 others.all().all(|home| homes.lead_to(home))
             };
-            let is_it = is_beside
-                && others
-                    .places()
-                    .any(|place| self.age_seen_from(place) > other.age_seen_from(place));
+            let is_it = is_beside && self.is_younger_than(other, &others, opened);
             // The answer holds, unless one of the places has ended meanwhile. Then the way from
             // this context may lead past that place.
             if others.all().all(|home| home.where_it_was().is_none()) {
@@ -262,24 +254,39 @@ impl Node {
         }
     }
 
-    /// Returns the age as seen from the place: the youngest age if several ways lead there, and
-    /// `None` if no way does.
-    fn age_seen_from(&self, place: Option<&Arc<Self>>) -> Option<Age> {
-        let mut youngest = None;
+    /// Returns `true` if one of the ways outwards makes this context the younger one (rule d).
+    fn is_younger_than(&self, other: &Self, others: &Homes, opened: Number) -> bool {
+        let around = other.ages_seen_from_around();
+        let ages = self.ages_seen_from_around();
+        ages.iter().any(|(place, (_, age))| {
+            let mut own = others.seen();
+            if let Some((_, own)) = own.find(|(home, _)| address(*home) == *place) {
+                return *age > own;
+            }
+            // A way that reaches the contexts around the other one further out.
+            let seen = around.get(place);
+            seen.is_some_and(|(_, seen)| age.first_difference(*seen) > Some(opened))
+        })
+    }
+
+    /// Returns the age as seen from each context around this one, and from the root: the youngest
+    /// age if several ways lead there. The key is the address of the context.
+    fn ages_seen_from_around(&self) -> BTreeMap<Option<usize>, (Option<Arc<Self>>, Age)> {
+        let mut ages = BTreeMap::new();
         let mut todo = vec![(self.where_it_is(), None)];
         while let Some((homes, inner)) = todo.pop() {
             for (home, age) in homes.seen() {
                 let age = inner.map_or(age, |inner: Age| inner.inside_of(age));
-                match home {
-                    _ if home.map(Arc::as_ptr) == place.map(Arc::as_ptr) => {
-                        youngest = youngest.max(Some(age));
-                    }
-                    Some(home) => todo.push((home.where_it_is(), Some(age))),
-                    None => {}
+                let known = ages.get(&address(home));
+                if known.is_some_and(|(_, known)| *known >= age) {
+                    continue;
                 }
+                // Holds the context, so that no other one gets the address.
+                ages.insert(address(home), (home.cloned(), age));
+                todo.extend(home.map(|home| (home.where_it_is(), Some(age))));
             }
         }
-        youngest
+        ages
     }
 
     /// Returns the homes. A home that has ended is replaced by its own homes, in the result and in
@@ -521,6 +528,10 @@ fn list_in(list: &mut Option<Arc<List>>, make: bool) -> Option<Arc<List>> {
         *list = Some(List::new(None));
     }
     list.clone()
+}
+
+fn address(place: Option<&Arc<Node>>) -> Option<usize> {
+    place.map(|node| Arc::as_ptr(node).addr())
 }
 
 fn key(entry: &Arc<Entry>) -> usize {

@@ -281,9 +281,13 @@ impl Order<'_> {
     fn is_younger(&self, younger: Id, older: Id) -> bool {
         let (its, others) = (self.homes(younger), self.homes(older));
         for (one, other) in its.iter().zip(&others) {
-            if one != other {
-                return self.of(*one).opened > self.of(*other).opened;
+            if one == other {
+                continue;
             }
+            // If the younger one was put inside that context, it is beside the older one itself.
+            let has_both = self.around(younger).contains(other);
+            let beside = if has_both { older } else { *other };
+            return self.of(*one).opened > self.of(beside).opened;
         }
         its.len() > others.len()
     }
