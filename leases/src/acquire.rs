@@ -38,13 +38,31 @@ pub(crate) fn pause(ttl: Duration, sure_for: Duration) -> Duration {
     (ttl / 3).min(sure_for / 2)
 }
 
-/// Returns the result of an exit that has nothing to release, because the lease was lost. If the
-/// body completed, the loss came later, and the caller does not know of it yet.
-pub(crate) fn exit_after_a_loss<E>(outcome: &Outcome) -> Result<(), LeaseError<E>> {
-    if outcome.is_completed() {
-        return Err(LeaseError::Lost);
+/// Who tells that a lease was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    /// The future beside the body, which ends the body.
+    Beside,
+    /// The exit, because the body was over.
+    Exit,
+}
+
+impl Teller {
+    pub(crate) fn of(is_body_over: bool) -> Self {
+        if is_body_over {
+            Self::Exit
+        } else {
+            Self::Beside
+        }
     }
-    Ok(())
+
+    /// Returns the result of this part after the loss.
+    pub(crate) fn result_of<E>(self, part: Self) -> Result<(), LeaseError<E>> {
+        if self == part {
+            return Err(LeaseError::Lost);
+        }
+        Ok(())
+    }
 }
 
 /// Returns a context for the lease of that name. It waits until nobody else has the lease, renews
@@ -80,6 +98,7 @@ pub fn lease<S: Store>(store: S, name: impl Into<String>) -> Acquire<S> {
         longest_pause: Duration::from_millis(500),
         jitter: SmallRng::seed_from_u64(rand::random()),
         held: None,
+        teller: None,
     }
 }
 
@@ -144,6 +163,8 @@ pub struct Acquire<S> {
     longest_pause: Duration,
     jitter: SmallRng,
     held: Option<watch::Sender<Instant>>,
+    /// `Some` once the lease was lost.
+    teller: Option<Teller>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -319,6 +340,7 @@ impl<S: Store> Acquire<S> {
             store: Arc::clone(&self.store),
             claim: Claim::new(self.claim.name(), self.claim.ttl),
             held: None,
+            teller: None,
             waits_until: None,
             ..*self
         }
@@ -356,12 +378,13 @@ impl<S: Store> Acquire<S> {
     }
 
     /// Renews the lease until the holder can no longer be sure of it.
-    async fn keep(&mut self) -> Result<(), LeaseError<S::Error>> {
+    async fn keep(&mut self, is_body_over: impl Fn() -> bool) -> Result<(), LeaseError<S::Error>> {
         let Some(held) = &self.held else {
             return Ok(()); // not entered
         };
         let pause = pause(self.claim.ttl, self.sure_for());
-        let mut next = Instant::now() + pause;
+        // Counted from the request that got the lease, whose answer may have taken long.
+        let mut next = *held.borrow() - self.sure_for() + pause;
         loop {
             let sure_until = *held.borrow();
             sleep_until(next.min(sure_until)).await;
@@ -382,14 +405,15 @@ impl<S: Store> Acquire<S> {
         }
         // The lease is gone, so the exit must not release it.
         held.send_replace(Instant::now());
-        self.held = None;
-        Err(LeaseError::Lost)
+        let teller = Teller::of(is_body_over());
+        self.teller = Some(teller);
+        teller.result_of(Teller::Beside)
     }
 
     /// Releases the lease, unless it was lost.
     async fn give_back(self, outcome: &Outcome) -> Result<(), LeaseError<S::Error>> {
-        if self.held.is_none() {
-            return exit_after_a_loss(outcome);
+        if let Some(teller) = self.teller {
+            return teller.result_of(Teller::Exit);
         }
         match timeout(self.claim.ttl, self.store.release(&self.claim)).await {
             Ok(Ok(true)) => Ok(()),
@@ -420,7 +444,7 @@ impl<S: Store> AsyncContext for Acquire<S> {
     }
 
     async fn beside(&mut self) -> Result<(), Self::Error> {
-        self.keep().await
+        self.keep(|| false).await
     }
 
     async fn exit(self, _lease: Lease, outcome: &Outcome) -> Result<(), Self::Error> {
@@ -430,7 +454,8 @@ impl<S: Store> AsyncContext for Acquire<S> {
     /// Makes the enter `cancellable!`, which a plain `enter` cannot be.
     async fn __coroutine(mut self, lender: Lender<Lease, Self::Error>) -> Result<(), Self::Error> {
         let lease = lender.cancellable(self.enter()).await?;
-        let (_lease, outcome) = lender.yield_beside(lease, self.keep()).await;
+        let keep = self.keep(|| lender.is_body_over());
+        let (_lease, outcome) = lender.yield_beside(lease, keep).await;
         self.give_back(outcome).await
     }
 }

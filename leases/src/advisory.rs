@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::acquire::{LONGEST, SHORTEST_TTL, TTL, exit_after_a_loss, pause, sure_for};
+use crate::acquire::{LONGEST, SHORTEST_TTL, TTL, Teller, pause, sure_for};
 use crate::error::LeaseError;
 use crate::lease::Lease;
 
@@ -158,7 +158,8 @@ struct Held {
     connection: PgConnection,
     process: i32,
     sure_until: watch::Sender<Instant>,
-    is_lost: bool,
+    /// `Some` once the lock was lost.
+    teller: Option<Teller>,
 }
 
 impl fmt::Debug for AdvisoryLock {
@@ -318,19 +319,20 @@ impl AdvisoryLock {
             connection,
             process,
             sure_until: sender,
-            is_lost: false,
+            teller: None,
         });
         Ok(Lease::new(token, receiver))
     }
 
     /// Keeps the session from being idle, until the holder can no longer be sure of the lock.
-    async fn keep(&mut self) -> Result<(), Failed> {
+    async fn keep(&mut self, is_body_over: impl Fn() -> bool) -> Result<(), Failed> {
         let sure_for = self.sure_for();
         let pause = pause(self.ttl, sure_for);
         let Some(held) = &mut self.held else {
             return Ok(()); // not entered
         };
-        let mut next = Instant::now() + pause;
+        // Counted from the request that got the token, whose answer may have taken long.
+        let mut next = *held.sure_until.borrow() - sure_for + pause;
         loop {
             let sure_until = *held.sure_until.borrow();
             sleep_until(next.min(sure_until)).await;
@@ -352,22 +354,23 @@ impl AdvisoryLock {
         // The connection stays open until the exit, so that nobody else gets the lock from this end
         // before the body has dropped.
         held.sure_until.send_replace(Instant::now());
-        held.is_lost = true;
-        Err(LeaseError::Lost)
+        let teller = Teller::of(is_body_over());
+        held.teller = Some(teller);
+        teller.result_of(Teller::Beside)
     }
 
     async fn give_back(self, outcome: &Outcome) -> Result<(), Failed> {
         let Some(Held {
             mut connection,
-            is_lost,
+            teller,
             ..
         }) = self.held
         else {
             return Ok(());
         };
-        if is_lost {
+        if let Some(teller) = teller {
             // A request may be on its way on this connection, so the connection only drops.
-            return exit_after_a_loss(outcome);
+            return teller.result_of(Teller::Exit);
         }
         let asked = sqlx::query_scalar(UNLOCK).bind(&self.name);
         let unlocked = answer(self.ttl, asked.fetch_one(&mut connection)).await;
@@ -394,7 +397,7 @@ impl AsyncContext for AdvisoryLock {
     }
 
     async fn beside(&mut self) -> Result<(), Self::Error> {
-        self.keep().await
+        self.keep(|| false).await
     }
 
     async fn exit(self, _lease: Lease, outcome: &Outcome) -> Result<(), Self::Error> {
@@ -404,7 +407,8 @@ impl AsyncContext for AdvisoryLock {
     /// Makes the enter `cancellable!`, which a plain `enter` cannot be.
     async fn __coroutine(mut self, lender: Lender<Lease, Self::Error>) -> Result<(), Self::Error> {
         let lease = lender.cancellable(self.take()).await?;
-        let (_lease, outcome) = lender.yield_beside(lease, self.keep()).await;
+        let keep = self.keep(|| lender.is_body_over());
+        let (_lease, outcome) = lender.yield_beside(lease, keep).await;
         self.give_back(outcome).await
     }
 }

@@ -73,7 +73,7 @@ impl Entry {
     }
 }
 
-type Delays = Box<dyn FnMut() -> (Duration, Duration) + Send>;
+type Delays = Arc<Mutex<dyn FnMut() -> (Duration, Duration) + Send>>;
 
 #[derive(Default)]
 struct Link {
@@ -89,7 +89,7 @@ enum State {
     Refused,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -204,7 +204,9 @@ impl MemoryStore {
     /// # }
     /// ```
     pub fn delay(&self, delays: impl FnMut() -> (Duration, Duration) + Send + 'static) {
-        let before = lock(&self.link).delays.replace(Box::new(delays));
+        let before = lock(&self.link)
+            .delays
+            .replace(Arc::new(Mutex::new(delays)));
         drop(before);
     }
 
@@ -244,16 +246,12 @@ impl MemoryStore {
 
     /// Returns how long the next request takes to the server, and back.
     fn delays(&self) -> (Duration, Duration) {
-        // Called without the lock, because the function may change this connection.
-        let Some(mut delays) = lock(&self.link).delays.take() else {
+        let Some(delays) = lock(&self.link).delays.clone() else {
             return Default::default();
         };
-        let times = delays();
-        let mut link = lock(&self.link);
-        if link.delays.is_none() {
-            link.delays = Some(delays);
-        }
-        times
+        // Called without the lock of the link, because the function may change this connection.
+        let mut delays = lock(&delays);
+        (*delays)()
     }
 
     /// Takes a message one way.

@@ -65,6 +65,20 @@ async fn a_lease_that_is_lost_while_the_exit_waits_for_its_turn_fails_the_exit()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_was_granted_late_is_renewed_in_time() {
+    let (store, mut requests) = (MemoryStore::new(), 0);
+    store.delay(move || {
+        requests += 1;
+        (seconds(0), seconds(if requests == 1 { 7 } else { 0 }))
+    });
+    let body = async |lease: &mut Lease| {
+        sleep(seconds(60)).await;
+        Ok(lease.is_sure())
+    };
+    assert_eq!(lease(store, "n").ttl(TTL).with(body).await, Ok(true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_in_time_whatever_its_margin() {
     for margin in [0, 3, 6, 7, 8, 9, 10, 100] {
         let lease = lease(MemoryStore::new(), "n")

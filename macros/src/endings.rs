@@ -18,15 +18,27 @@ pub(crate) fn is_conditional(stmt: &Stmt) -> bool {
     attrs.iter().any(|attr| attr.path().is_ident("cfg"))
 }
 
+/// The methods of `Result` that may make something else of an `Err`, even an `Ok`.
+const REPLACING: [&str; 9] = [
+    "or",
+    "or_else",
+    "ok",
+    "err",
+    "map_or",
+    "map_or_else",
+    "unwrap_or",
+    "unwrap_or_else",
+    "unwrap_or_default",
+];
+
 /// Returns `true` if the expression is made from `Err(…)`, or by snafu's `.fail()`.
 pub(crate) fn is_error(expr: &Expr) -> bool {
     match expr {
         Expr::Paren(inner) => is_error(&inner.expr),
         Expr::Group(inner) => is_error(&inner.expr),
         Expr::Call(call) => last_names(&call.func).is_some_and(|(_, name)| name == "Err"),
-        // `Err(…).or(…)` and `Err(…).or_else(…)` may be `Ok`.
         Expr::MethodCall(call) if is_error(&call.receiver) => {
-            call.method != "or" && call.method != "or_else"
+            !REPLACING.iter().any(|method| call.method == method)
         }
         Expr::MethodCall(call) => {
             call.method == "fail" && call.args.is_empty() && is_of_a_type(&call.receiver)

@@ -344,7 +344,7 @@ pub(crate) fn poll_turn(
         ready!(polled);
         *turn = None;
     }
-    place.begin_exit();
+    place.begin_exit(name);
     Poll::Ready(())
 }
 

@@ -17,9 +17,11 @@
 //!    for (a task that the exit has spawned and joins). And an enter that was let in but is never
 //!    polled does not end, so it lets no other enter in.
 //!
-//! The lock of the door and the lock of the tasks are never held at the same time.
+//! The lock of the door and the lock of the tasks are never held at the same time. Wakers are
+//! cloned, woken and dropped without either, because a waker may run code of the user.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -236,37 +238,41 @@ impl Entrance {
         if tasks().get(&self.root).is_some_and(|task| task.guards > 0) {
             return Step::Entering;
         }
+        if has_room() {
+            return Step::Entering;
+        }
+        let waker = cx.waker().clone();
         let mut door = door();
         if has_room() {
             return Step::Entering;
         }
         let number = door.next;
         door.next += 1;
-        door.waiting.insert(number, cx.waker().clone());
+        door.waiting.insert(number, waker);
         drop(door);
         self.wait_at_task(number, cx)
     }
 
     fn wait(&self, number: u64, cx: &Context<'_>) -> Step {
+        let mut waker = cx.waker().clone();
         let mut door = door();
-        let Some(waker) = door.waiting.get_mut(&number) else {
+        let Some(known) = door.waiting.get_mut(&number) else {
             drop(door);
             self.leave_task(number);
             return Step::Entering;
         };
-        let old =
-            (!waker.will_wake(cx.waker())).then(|| std::mem::replace(waker, cx.waker().clone()));
+        mem::swap(known, &mut waker);
         drop(door);
-        drop(old);
         self.wait_at_task(number, cx)
     }
 
     /// Makes the enter wait, unless its task holds a guard (rule 4).
     fn wait_at_task(&self, number: u64, cx: &Context<'_>) -> Step {
+        let waker = cx.waker().clone();
         let mut tasks = tasks();
         let task = tasks.entry(self.root).or_default();
         if task.guards == 0 {
-            let old = task.waiting.insert(number, cx.waker().clone());
+            let old = task.waiting.insert(number, waker);
             drop(tasks);
             drop(old);
             return Step::Waiting(number);
@@ -307,9 +313,9 @@ impl Entrance {
         let mut tasks = tasks();
         let task = tasks.entry(self.root).or_default();
         task.guards += 1;
-        let waiting: Vec<_> = task.waiting.values().cloned().collect();
+        let waiting = mem::take(&mut task.waiting);
         drop(tasks);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 }
 

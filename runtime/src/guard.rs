@@ -103,19 +103,24 @@ impl<C: AsyncContext + 'static> Guard<C> {
 
     /// Ends the body with its result, unless the future beside the body ended the body before.
     fn end<R>(&mut self, body: Body<R, C::Error>) -> Owed<R, C::Error> {
+        self.tell_driver();
         let live = self.held.take_back();
         let body = match &self.ended {
             None => body,
-            Some(ended) => {
-                ended.end_body();
-                match live.take_end() {
-                    Some(end) => body.ended_before(live.name(), end),
-                    None if ended.is_given() => body.marked_from_beside(),
-                    None => body,
-                }
-            }
+            Some(ended) => match live.take_end() {
+                Some(end) => body.ended_before(live.name(), end),
+                None if ended.is_given() => body.marked_from_beside(),
+                None => body,
+            },
         };
         live.end_with(body)
+    }
+
+    /// Tells the driver of the future beside the body that the body has ended.
+    fn tell_driver(&self) {
+        if let Some(ended) = &self.ended {
+            ended.end_body();
+        }
     }
 
     /// Returns the home for contexts that are put inside this context.
@@ -266,6 +271,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
         mut guard: Self,
         outcome: &Outcome,
     ) -> impl Future<Output = Result<C::Verdict, C::Error>> + use<'_, C> {
+        guard.tell_driver();
         let live = guard.held.take_back();
         let mut owed = None;
         match live.take_end() {
@@ -340,6 +346,7 @@ impl<C: AsyncContext + 'static> Guard<C> {
     /// As [`Guard::exit`]. If the future is dropped, the error is reported once the exit has ended,
     /// unless the exit suppresses it.
     pub fn fail(mut guard: Self, error: C::Error) -> impl Future<Output = C::Error> + use<C> {
+        guard.tell_driver();
         let body = Body::<Infallible, _>::of(Err(error));
         let live = guard.held.take_back();
         if let Some(end) = live.take_end() {

@@ -45,6 +45,37 @@ impl<V, E> Lender<V, E> {
         }
     }
 
+    /// Returns `true` once the body has ended. Exit may still wait for its turn then, and the future
+    /// beside the body runs on. An error of that future comes too late to end the body, so it is
+    /// only [reported](crate::report). If exit can return the error, the future should end well.
+    ///
+    /// ```
+    /// use async_context_manager::generator::generator;
+    /// use async_context_manager::prelude::*;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let lease = generator("lease", async move |lender| -> Result<(), &'static str> {
+    ///     let mut is_lost = false;
+    ///     let renew = async {
+    ///         tokio::task::yield_now().await; // somebody else has taken the lease
+    ///         if lender.is_body_over() {
+    ///             is_lost = true;
+    ///             return Ok(());
+    ///         }
+    ///         Err("lost")
+    ///     };
+    ///     let (_, _outcome) = lender.yield_beside((), renew).await;
+    ///     if is_lost { Err("lost") } else { Ok(()) }
+    /// });
+    /// let body = async |()| Ok(std::future::pending::<()>().await);
+    /// assert_eq!(lease.with(body).await, Err("lost"));
+    /// # }
+    /// ```
+    pub fn is_body_over(&self) -> bool {
+        self.link.has_yielded() && !self.link.has_a_body()
+    }
+
     /// Returns a lender for code with another error type. If the future beside the body ends the
     /// body, the error has this other type until the code around converts the error.
     pub(crate) fn for_other_errors<T>(&self) -> Lender<V, T> {

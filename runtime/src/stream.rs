@@ -254,10 +254,10 @@ impl<T, F> Streaming<T, F> {
             let mut slot = lock(&self.slot);
             (slot.poller.replace(poller), slot.sender.take())
         };
-        drop(before);
         if let Some(sender) = sender {
             sender.wake();
         }
+        drop(before);
     }
 
     fn take(&self) -> Poll<T> {

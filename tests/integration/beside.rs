@@ -23,7 +23,8 @@ use tests::{
     Fault, Ledger, cancel_at_every_poll, everywhere, on_current_thread, pause, poll_times,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::coop::consume_budget;
+use tokio::sync::oneshot;
+use tokio::task::coop::{consume_budget, has_budget_remaining};
 use tokio::time::{Instant, sleep};
 
 /// What a context in these tests runs beside its body, after two turns.
@@ -1167,6 +1168,83 @@ fn a_body_that_uses_up_the_budget_of_its_task_does_not_starve_what_runs_beside_i
         assert_eq!(members.with(async |_| busy(sender).await).await, ended);
         assert_eq!(ledger.count("told"), 6);
         assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn what_runs_beside_a_body_and_uses_up_the_budget_of_its_task_does_not_starve_the_body() {
+    /// Fails after a long while, so that this test fails instead of going on for ever.
+    #[async_context]
+    async fn greedy() -> Result<(), Fault> {
+        yield_!((), async {
+            for _ in 0..100_000 {
+                consume_budget().await;
+            }
+            Err(Fault("the body starves"))
+        });
+        Ok(())
+    }
+
+    async fn busy() -> Result<u32, Fault> {
+        for _ in 0..1_000 {
+            consume_budget().await;
+        }
+        Ok(7)
+    }
+
+    on_current_thread(async |stage| {
+        assert_eq!(greedy().with(async |()| busy().await).await, Ok(7));
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            drop(stack.enter(greedy()).await?);
+            busy().await
+        });
+        assert_eq!(scope.await, Ok(7));
+        let members = vec![greedy(), greedy()];
+        assert_eq!(members.with(async |_| busy().await).await, Ok(7));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_body_that_ends_in_the_poll_in_which_it_is_ended_from_beside_keeps_its_result() {
+    #[async_context]
+    async fn told(news: oneshot::Receiver<()>) -> Result<(), Fault> {
+        yield_!((), async {
+            news.await.expect("it is sent");
+            Err(Fault("told"))
+        });
+        Ok(())
+    }
+
+    /// Leaves no budget for the future beside the body, which so comes first in the next poll.
+    async fn busy(news: oneshot::Sender<()>) -> Result<u32, Fault> {
+        news.send(()).expect("it is received");
+        while has_budget_remaining() {
+            consume_budget().await;
+        }
+        consume_budget().await;
+        Ok(7)
+    }
+
+    on_current_thread(async |stage| {
+        let (sender, receiver) = oneshot::channel();
+        let used = told(receiver).with(async |()| busy(sender).await);
+        assert_eq!(used.await, Ok(7));
+        let [report] = &stage.reports()[..] else {
+            panic!("there is one report");
+        };
+        assert_eq!(report.0, Kind::BesideFailed);
+
+        let (sender, receiver) = oneshot::channel();
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            drop(stack.enter(told(receiver)).await?);
+            busy(sender).await
+        });
+        assert_eq!(scope.await, Ok(7));
+        let [report] = &stage.reports()[..] else {
+            panic!("there is one report");
+        };
+        assert_eq!(report.0, Kind::BesideFailed);
     });
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_context_manager::prelude::*;
 use async_context_manager::report::Kind;
 use async_context_manager::{
-    Deadline, Elapsed, Phase, TimeoutError, async_with, deadline, detached, join, ready, suppress,
-    tasks, until,
+    Deadline, Elapsed, Lease, Phase, TimeoutError, async_with, deadline, detached, join, ready,
+    suppress, tasks, until,
 };
 use tests::{Fault, Ledger, on_current_thread, poll_times};
 use tokio::sync::oneshot;
@@ -659,5 +659,80 @@ fn a_body_of_a_stack_was_in_time_however_long_the_exit_of_the_stack_waits_for_it
         let scope = ExitStack::<Elapsed>::scope(async |stack| enter(stack).await);
         assert_eq!(scope.await, Ok(()));
         assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_body_was_in_time_however_late_the_exit_is_polled() {
+    on_current_thread(async |stage| {
+        let late = SECOND * 5;
+        let enter = async || deadline(SECOND).guard().await.expect("it enters");
+        let exits = [enter().await, enter().await];
+        let exits = exits.map(|guard| Guard::exit_as(guard, &Outcome::Completed));
+        sleep(late).await;
+        for exit in exits {
+            assert_eq!(exit.await, Ok(()));
+        }
+
+        let body = async |_: &mut Deadline| endless().await;
+        let error = deadline(Duration::ZERO)
+            .with(body)
+            .await
+            .expect_err("it is over");
+        let failed = Guard::fail(enter().await, error);
+        sleep(late).await;
+        assert_eq!(failed.await.after(), Duration::ZERO);
+
+        let stack = ExitStack::<Elapsed>::new();
+        let entered = stack.enter(deadline(SECOND)).await.expect("it enters");
+        let released = Lease::release(entered);
+        sleep(late).await;
+        assert_eq!(released.await, Ok(()));
+
+        drop(stack.enter(deadline(SECOND)).await.expect("it enters"));
+        let exit = stack.exit(Ok(7));
+        sleep(late).await;
+        assert_eq!(exit.await, Ok(7));
+
+        let stack = ExitStack::<Elapsed>::new();
+        drop(stack.enter(deadline(SECOND)).await.expect("it enters"));
+        let exit = stack.try_exit(Ok(7));
+        sleep(late).await;
+        assert!(matches!(exit.await, Ok(7)));
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_failure_beside_a_member_after_a_limit_has_ended_the_body_is_only_reported() {
+    #[async_context]
+    async fn noted(ledger: Ledger, name: &'static str) -> Result<(), Fault> {
+        let ((), outcome) = yield_!((), async {
+            if name == "first" {
+                sleep(SECOND * 3).await;
+                return Err(Fault("late"));
+            }
+            Ok(())
+        });
+        ledger.note(format!("{name}: {}", outcome.is_failed()));
+        Ok(())
+    }
+
+    on_current_thread(async |stage| {
+        let ledger = Ledger::default();
+        let members = ["first", "second"].map(|name| noted(ledger.clone(), name));
+        let limited = Vec::from(members).body_timeout(SECOND);
+        let body = async |_: &mut _| {
+            let slow = resource(Ledger::default()).guard().await;
+            drop(slow.expect("it enters"));
+            pending::<Result<(), _>>().await
+        };
+        let ended = limited.with(body).await.expect_err("it takes too long");
+        assert!(matches!(ended, TimeoutError::Elapsed { .. }));
+        assert_eq!(ledger.lines(), ["second: true", "first: true"]);
+        let [report] = &stage.reports()[..] else {
+            panic!("there is one report");
+        };
+        assert_eq!(report.0, Kind::BesideFailed);
     });
 }

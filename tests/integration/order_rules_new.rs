@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::thread;
 use std::time::Duration;
 
 use async_context_manager::report::{self, Kind, Report};
 use async_context_manager::{detached, prelude::*};
 use futures::executor::block_on;
-use tests::{Fault, Stage, in_a_process_of_its_own};
+use tests::{Fault, Ledger, Stage, in_a_process_of_its_own};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -56,6 +59,53 @@ fn two_owners_one_of_them_inside_of_what_the_other_one_owns_end() {
 }
 
 // `inside`, and `independent`.
+
+/// The exit inside runs in another thread, and never returns `Pending`.
+#[test]
+fn a_guard_waits_for_an_exit_inside_of_it_that_is_in_its_first_poll() {
+    /// Its exit blocks its thread, until it is told to go on.
+    #[async_context]
+    async fn blocking(begun: Sender<()>, go_on: Receiver<()>) -> Result<(), Fault> {
+        let ((), _) = yield_!(());
+        begun.send(()).expect("the test waits for it");
+        go_on.recv().expect("the test sends it");
+        Ok(())
+    }
+
+    #[async_context]
+    async fn noted(ledger: Ledger) -> Result<(), Fault> {
+        let ((), _) = yield_!(());
+        ledger.note("exit");
+        Ok(())
+    }
+
+    for is_opened_there in [true, false] {
+        let stage = Stage::alone();
+        let ledger = Ledger::default();
+        let (begun, has_begun) = mpsc::channel();
+        let (go_on, goes_on) = mpsc::channel();
+        let inner = blocking(begun, goes_on);
+        let mut outer = block_on(noted(ledger.clone()).guard()).expect("it enters");
+        let close = if is_opened_there {
+            let open = async |(): &mut ()| inner.guard().await;
+            let inner = block_on(Guard::run(&mut outer, open)).expect("it enters");
+            thread::spawn(|| block_on(Guard::close(inner)))
+        } else {
+            let inner = inner.inside(&outer);
+            thread::spawn(|| block_on(inner.with(async |()| Ok(()))))
+        };
+        has_begun.recv().expect("the exit sends it");
+        let mut exit = pin!(Guard::close(outer));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(exit.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(ledger.text(), "");
+        go_on.send(()).expect("the exit waits for it");
+        close.join().expect("it does not panic").expect("it exits");
+        block_on(exit).expect("it exits");
+        assert_eq!(ledger.text(), "exit");
+        assert_eq!(stage.reports(), []);
+    }
+}
 
 /// Its age counts where it was put, and not only where it was opened.
 #[test]

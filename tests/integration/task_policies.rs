@@ -351,6 +351,13 @@ fn a_task_that_fails_while_exit_waits_for_its_turn_fails_the_body() {
         begin(&guard, End::Fail("x")).await.expect("it begins");
         assert_eq!(Guard::close(guard).await, failed);
 
+        // The exit is polled when the task has failed.
+        let guard = group().guard().await.expect("it enters");
+        begin(&guard, End::Fail("x")).await.expect("it begins");
+        let exit = Guard::exit_as(guard, &Outcome::Completed);
+        sleep(SECOND * 3).await;
+        assert_eq!(exit.await, failed);
+
         let stack = ExitStack::<Fault>::new();
         let tasks = stack.enter(group()).await.expect("it enters");
         begin(&tasks, End::Fail("x")).await.expect("it begins");

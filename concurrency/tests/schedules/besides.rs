@@ -245,3 +245,64 @@ fn what_another_task_enters_in_the_stack_of_a_scope_is_polled_by_the_scope() {
 fn what_another_task_enters_in_the_stack_of_a_scope_is_polled_after_the_scope() {
     moves_its_stack(false);
 }
+
+/// As above, but the stack of the scope is empty when the other task puts a new one in its place,
+/// and the scope may end in that very moment.
+#[test]
+fn what_another_task_enters_is_polled_though_the_scope_has_polled_nothing_before() {
+    tell(|_| {
+        let runtime = Runtime::new(2);
+        let handle = runtime.handle().clone();
+        let task = runtime.handle().spawn(async move {
+            let mut other = None;
+            let scope = ExitStack::<Trouble>::scope(async |stack| {
+                let mut moved = mem::take(stack);
+                let spawned = handle.spawn(async move {
+                    let before = moved.take();
+                    let told = Gate::new();
+                    let entered = moved.enter(telling(told.clone())).await;
+                    drop(entered.expect("it enters"));
+                    told.opened().await;
+                    moved.exit(Ok(())).await.expect("it exits");
+                    before.exit(Ok(())).await.expect("it exits");
+                });
+                other = Some(spawned);
+                Ok(())
+            });
+            scope.await.expect("it exits");
+            let other = other.expect("the body has spawned it");
+            other.ended().await;
+        });
+        block_on(task.ended());
+        block_on(detached::drain());
+        runtime.shut_down();
+    });
+}
+
+/// What runs beside the entry ends the body in its first poll, before the other task has returned
+/// from `enter`.
+#[test]
+fn an_entry_of_another_task_may_end_the_body_of_the_scope_at_once() {
+    tell(|ledger| {
+        let runtime = Runtime::new(2);
+        let handle = runtime.handle().clone();
+        let lost = Gate::new();
+        lost.open();
+        let context = lease(ledger, lost);
+        let task = runtime.handle().spawn(async move {
+            let scope = ExitStack::<Trouble>::scope(async |stack| {
+                let moved = mem::take(stack);
+                handle.spawn(async move {
+                    let entered = moved.enter(context).await;
+                    drop(entered.expect("it enters"));
+                    pending::<()>().await;
+                });
+                pending::<Result<(), Trouble>>().await
+            });
+            assert!(scope.await.is_err());
+        });
+        block_on(task.ended());
+        runtime.shut_down();
+        block_on(detached::drain());
+    });
+}

@@ -19,14 +19,14 @@ pub(crate) async fn run<M: Members>(
     let drivers = Drivers::polled();
     let Joined { mut members, limit } = joined;
     enter_together(&mut members, limit, &drivers, lender.mark()).await?;
-    let (values, mut ended_by) = (members.lend(), None);
+    let values = members.lend();
     let beside = |cx: &mut Context<'_>| {
         if !lender.exchange().has_a_body() {
             for member in members.each() {
                 member.end_around(cx);
             }
         }
-        poll_beside(&mut members, &drivers, &mut ended_by, cx)
+        poll_beside(&mut members, &drivers, drop, cx)
     };
     let (values, outcome) = lender.yield_beside_all(values, beside).await;
     members.put_back(values);

@@ -338,18 +338,18 @@ impl EndedBy {
 }
 
 /// Polls the futures beside the members' bodies, for
-/// [`yield_beside_all`](crate::lender::Lender::yield_beside_all). Notes which member has ended the
-/// body.
+/// [`yield_beside_all`](crate::lender::Lender::yield_beside_all). Calls `note` with the member that
+/// has ended the body.
 pub(crate) fn poll_beside<M: Members>(
     members: &mut M,
     drivers: &Drivers,
-    ended_by: &mut Option<EndedBy>,
+    note: impl FnOnce(EndedBy),
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), M::Error>> {
     drivers.poll(cx);
     match first_end(&mut members.each()) {
         Some((by, end)) => {
-            ended_by.get_or_insert(EndedBy {
+            note(EndedBy {
                 member: by,
                 by_a_panic: matches!(end, End::Panicked(_)),
             });

@@ -181,13 +181,16 @@ async fn run<M: Members>(members: M, lender: Lender<M::Value, M::Error>) -> Resu
     enter_in_order(&mut members.0, &drivers, lender.mark()).await?;
     let (values, mut ended_by) = (members.0.lend(), None);
     let beside = |cx: &mut Context<'_>| {
-        if !lender.exchange().has_a_body() {
+        let has_a_body = lender.exchange().has_a_body();
+        if !has_a_body {
             // The bodies of the other members contain the exit of the last one.
             if let Some(last) = members.0.each().last_mut() {
                 last.end_around(cx);
             }
         }
-        poll_beside(&mut members.0, &drivers, &mut ended_by, cx)
+        // Once the body is over, a failure comes too late to end it.
+        let note = |by| ended_by = ended_by.or(has_a_body.then_some(by));
+        poll_beside(&mut members.0, &drivers, note, cx)
     };
     let (values, outcome) = lender.yield_beside_all(values, beside).await;
     members.0.put_back(values);

@@ -257,6 +257,17 @@ fn outermost(make_node: bool) -> Option<Arc<Node>> {
     node_at(1, make_node)
 }
 
+/// Returns `true` if the node's context is polling here, around this code.
+pub(super) fn is_polling(node: &Arc<Node>) -> bool {
+    let task = task::try_id();
+    let is_it = |frame: &Frame| match &frame.at {
+        At::Node(at) => frame.task == task && Arc::ptr_eq(at, node),
+        At::Origin(..) => false,
+    };
+    let is_any = |frames: &RefCell<Vec<Frame>>| frames.borrow().iter().any(is_it);
+    FRAMES.try_with(is_any).unwrap_or(false)
+}
+
 fn is_of_another_task(depth: u32) -> bool {
     if KNOWN.try_with(Cell::get).unwrap_or(0) < depth {
         return false;

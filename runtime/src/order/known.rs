@@ -48,8 +48,9 @@ struct Origin {
 /// | call | in the list | in the homes |
 /// | --- | --- | --- |
 /// | `end_body`, of a guard that has neighbours to wait for | an entry that waits, and that nobody waits for | |
-/// | `waits_in_exit`, when an awaited exit has returned `Pending` | | noted |
+/// | `begin_exit`, of an awaited exit that another thread may overtake | | noted |
 /// | `begin_exit`, of an awaited guard | the entry is removed | |
+/// | `waits_in_exit`, when an awaited exit has returned `Pending` | | noted |
 /// | `detach` | the entry counts from now on; if there is none, it is added at the end | noted |
 /// | the drop | the entry is removed, or replaced by what the exit has left behind | removed |
 struct GivenUp {
@@ -315,18 +316,33 @@ impl Known {
             Kind::With | Kind::Part => self.node.is_some(),
             Kind::StandIn => false,
         };
-        if is_held_elsewhere
-            && self
-                .given_up
-                .as_ref()
-                .is_none_or(|given_up| !given_up.is_noted)
-        {
+        if is_held_elsewhere {
             self.note_awaited(name);
+        }
+    }
+
+    /// Returns `true` if a context around is not polling here, around this code.
+    fn is_elsewhere(&self) -> bool {
+        if self.is_detached || self.kind == Kind::StandIn {
+            return false;
+        }
+        let is_elsewhere = |home: &Arc<Node>| !here::is_polling(home);
+        match (&self.node, &self.origin) {
+            (Some(node), _) => node.is_inside_some(is_elsewhere),
+            (None, Some(origin)) => origin.home.as_ref().is_some_and(is_elsewhere),
+            (None, None) => false,
         }
     }
 
     #[cold]
     fn note_awaited(&mut self, name: &'static str) {
+        if self
+            .given_up
+            .as_ref()
+            .is_some_and(|given_up| given_up.is_noted)
+        {
+            return;
+        }
         let is_at_a_root = |origin: &Origin| origin.home.is_none();
         if self.node.is_none() && self.origin.as_ref().is_none_or(is_at_a_root) {
             return;
@@ -390,7 +406,12 @@ impl Known {
     }
 
     /// See [`Place::begin_exit`](super::Place::begin_exit).
-    pub(super) fn begin_exit(&mut self) {
+    pub(super) fn begin_exit(&mut self, name: &'static str) {
+        // A context around may begin its exit in another thread, before this exit returns `Pending`
+        // or ends.
+        if self.is_elsewhere() {
+            self.note_awaited(name);
+        }
         if let Some(given_up) = &mut self.given_up {
             if given_up.is_listed && !self.is_detached {
                 given_up.is_listed = false;

@@ -291,9 +291,9 @@ impl Place {
 
     /// Begins the exit, whose turn has come.
     #[inline]
-    pub(crate) fn begin_exit(&mut self) {
+    pub(crate) fn begin_exit(&mut self, name: &'static str) {
         if let Some(known) = &mut self.known {
-            known.begin_exit();
+            known.begin_exit(name);
         }
     }
 }

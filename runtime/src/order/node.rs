@@ -229,6 +229,12 @@ impl Node {
         self.lock().is_independent
     }
 
+    /// Returns `true` if `holds` is true for a context that this one is directly inside of.
+    pub(super) fn is_inside_some(&self, holds: impl Fn(&Arc<Self>) -> bool) -> bool {
+        let state = self.lock();
+        state.homes.all().any(holds)
+    }
+
     pub(super) fn is_inside_of(self: &Arc<Self>, node: &Arc<Self>) -> bool {
         let homes = self.lock().homes.clone();
         homes.lead_to(node)

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use pin_project_lite::pin_project;
 
@@ -120,6 +120,8 @@ where
     if !entry.has_value() {
         return None;
     }
+    // At once, because the exit may be polled much later.
+    entry.end_around(&mut Context::from_waker(Waker::noop()));
     let end = entry.take_end();
     let owed = entry.end_with(end.map_or(Body::Completed(()), Body::from));
     Some(Box::pin(async move {

@@ -411,10 +411,14 @@ where
     {
         let (mut entry, loan) = entry(context);
         resume(entry.enter().await)?;
-        if let Some((driver, _)) = entry.drive() {
+        let driver = entry.drive();
+        let lease = self.push(entry, loan);
+        // After the entry, because a driver may end the body at once, in another thread. The scope
+        // then looks for the end in the entries.
+        if let Some((driver, _)) = driver {
             self.shared.drivers.add(driver);
         }
-        Ok(self.push(entry, loan))
+        Ok(lease)
     }
 
     /// Lends a value that is already open, and closes it with the stack.
@@ -581,6 +585,9 @@ where
         let other = &other.shared;
         let first = lock(&self.shared.first).take();
         let first = first.unwrap_or_else(|| Arc::clone(&self.shared));
+        // Before the scope can find the other stack: at its end, the scope looks for another stack
+        // only if there is something to look after.
+        first.drivers.wants_a_look();
         {
             let mut next = lock(&first.next);
             if next.is_over {
@@ -593,7 +600,6 @@ where
             let first = (!Arc::ptr_eq(&first, other)).then(|| Arc::clone(&first));
             *lock(&other.first) = first;
         }
-        first.drivers.wants_a_look();
         self.shared.drivers.wake_poller();
     }
 
@@ -722,6 +728,11 @@ where
     ) -> impl Future<Output = Result<D::Output<R>, StackFailure<R, E>>> {
         let ended_by = self.shared.ended_by.get().copied();
         lock(&self.shared.core).end_body(body.outcome(), ended_by);
+        if self.shared.drivers.is_used() {
+            // At once, because the exit may be polled much later.
+            let mut cx = Context::from_waker(Waker::noop());
+            self.shared.end_around_top(&mut cx);
+        }
         let owed = Owed::new(NAME, body);
         async move {
             let stack = self;
