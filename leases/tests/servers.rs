@@ -17,6 +17,7 @@ use async_nats::jetstream::{self, kv, stream};
 use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -330,13 +331,41 @@ async fn a_wait_for_an_advisory_lock_that_asks_again_ends_at_its_limit() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
+async fn what_limits_the_wait_for_an_advisory_lock_does_not_limit_the_wait_for_its_token() {
+    let _tables = postgres_store().await;
+    let (pool, name) = (pool().await, name());
+    let token = advisory(&name).with(async |lease| Ok(lease.token())).await;
+    assert_eq!(token.unwrap(), 1);
+    // Nobody has the lock, but another transaction has the row with the token for a while.
+    let mut other = pool.begin().await.unwrap();
+    let query = "SELECT token FROM async_context_leases WHERE name = $1 FOR UPDATE";
+    let row: i64 = sqlx::query_scalar(query)
+        .bind(&name)
+        .fetch_one(&mut *other)
+        .await
+        .unwrap();
+    assert_eq!(row, 1);
+    let patience = Duration::from_millis(200);
+    let asked = advisory(&name).ttl(LONG_TTL).wait_at_most(patience);
+    let asked = tokio::spawn(asked.with(async |lease| Ok(lease.token())));
+    sleep(patience * 5).await;
+    other.commit().await.unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_lost_advisory_lock_stays_locked_until_the_body_has_dropped() {
-    /// Its exit looks for the lock for half a second.
+    /// Its exit counts the sessions that have the lock, for half a second.
     #[async_context]
-    async fn looking(pool: PgPool, name: String) -> Result<(), LeaseError<sqlx::Error>> {
+    async fn looking(
+        pool: PgPool,
+        name: String,
+        seen: mpsc::UnboundedSender<usize>,
+    ) -> Result<(), LeaseError<sqlx::Error>> {
         yield_!(());
         for _ in 0..50 {
-            assert_eq!(sessions(&pool, &name, true).await.len(), 1);
+            seen.send(sessions(&pool, &name, true).await.len()).ok();
             sleep(Duration::from_millis(10)).await;
         }
         Ok(())
@@ -344,8 +373,9 @@ async fn a_lost_advisory_lock_stays_locked_until_the_body_has_dropped() {
 
     let _tables = postgres_store().await;
     let (pool, name) = (pool().await, name());
+    let (sender, mut seen) = mpsc::unbounded_channel();
     let body = async |lease: &mut Lease| {
-        let inner = looking(pool.clone(), name.clone());
+        let inner = looking(pool.clone(), name.clone(), sender.clone());
         inner
             .with_local(async |()| {
                 // The holder stands still for longer than it is sure, but not for the whole ttl.
@@ -360,6 +390,11 @@ async fn a_lost_advisory_lock_stays_locked_until_the_body_has_dropped() {
         .margin(Duration::from_secs(9));
     let result = lock.with_local(body).await;
     assert!(matches!(result, Err(LeaseError::Lost)), "{result:?}");
+    let mut counts = Vec::new();
+    while let Ok(count) = seen.try_recv() {
+        counts.push(count);
+    }
+    assert_eq!(counts, [1; 50]);
 }
 
 #[tokio::test]

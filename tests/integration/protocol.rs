@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use async_context_manager::generator::{Lender, generator};
 use async_context_manager::report::Kind;
-use async_context_manager::{detached, prelude::*};
+use async_context_manager::{TimeoutError, detached, prelude::*};
 use futures::FutureExt;
 use tests::{
-    ByHand, End, Fault, Ledger, Script, everywhere, generated, on_current_thread, pause, poll_times,
+    ByHand, End, Fault, Ledger, Script, Stage, everywhere, generated, on_current_thread, pause,
+    poll_times,
 };
+use tokio::time::sleep;
 
 #[test]
 fn enter_body_and_exit_run_in_that_order() {
@@ -493,20 +495,26 @@ fn a_second_yield_panics_there_and_changes_nothing() {
 
 #[test]
 fn code_by_hand_that_ends_before_its_body_is_a_panic_and_is_not_polled_again() {
-    on_current_thread(async |stage| {
-        let hasty = generator("hasty", async move |lender: Lender<(), Fault>| {
+    fn hasty() -> impl AsyncContext<Value = (), Error = Fault, Verdict = ()> {
+        generator("hasty", async move |lender: Lender<(), Fault>| {
             {
                 let mut end = pin!(lender.yield_beside((), pending()));
                 poll_fn(|cx| Poll::Ready(end.as_mut().poll(cx).is_pending())).await;
             }
             pause(1).await;
             Ok::<(), Fault>(())
-        });
-        let limited = hasty.body_timeout(Duration::from_secs(60));
-        let guard = limited.guard().await.expect("it has yielded");
-        Guard::ended(&guard).await;
-        let closed = AssertUnwindSafe(Guard::close(guard)).catch_unwind().await;
-        let payload = closed.expect_err("it breaks a rule");
+        })
+    }
+
+    #[async_context]
+    async fn slow() -> Result<(), TimeoutError<Fault>> {
+        let ((), _) = yield_!(());
+        sleep(Duration::from_secs(5)).await;
+        Ok(())
+    }
+
+    fn check<R>(ended: std::thread::Result<R>, stage: &Stage) {
+        let payload = ended.err().expect("it breaks a rule");
         let message = payload.downcast_ref::<String>().expect("it is a text");
         assert_eq!(
             message,
@@ -515,5 +523,21 @@ fn code_by_hand_that_ends_before_its_body_is_a_panic_and_is_not_polled_again() {
         // Its exit can't run.
         let kinds = stage.reports().into_iter().map(|(kind, _)| kind);
         assert_eq!(kinds.collect::<Vec<_>>(), [Kind::Panicked]);
+    }
+
+    on_current_thread(async |stage| {
+        let limited = hasty().body_timeout(Duration::from_secs(60));
+        let guard = limited.guard().await.expect("it has yielded");
+        Guard::ended(&guard).await;
+        let closed = AssertUnwindSafe(Guard::close(guard)).catch_unwind().await;
+        check(closed, stage);
+
+        // The future beside the body is polled while the exit waits.
+        let limited = hasty().body_timeout(Duration::from_secs(60));
+        let used = limited.with(async |()| {
+            drop(slow().guard().await?);
+            pending::<Result<(), _>>().await
+        });
+        check(AssertUnwindSafe(used).catch_unwind().await, stage);
     });
 }

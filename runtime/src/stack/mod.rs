@@ -596,9 +596,7 @@ where
             other.drivers.begin_polling();
             other.drivers.wants_a_look();
             next.stack = Some(Arc::clone(other));
-            // The first stack needs no link to itself.
-            let first = (!Arc::ptr_eq(&first, other)).then(|| Arc::clone(&first));
-            *lock(&other.first) = first;
+            *lock(&other.first) = Some(Arc::clone(&first));
         }
         self.shared.drivers.wake_poller();
     }
