@@ -56,12 +56,21 @@ impl Teller {
         }
     }
 
-    /// Returns the result of this part after the loss.
-    pub(crate) fn result_of<E>(self, part: Self) -> Result<(), LeaseError<E>> {
-        if self == part {
-            return Err(LeaseError::Lost);
+    /// Returns the result of the future beside the body, after the loss.
+    pub(crate) fn end<E>(self) -> Result<(), LeaseError<E>> {
+        match self {
+            Self::Beside => Err(LeaseError::Lost),
+            Self::Exit => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Returns the result of the exit, after the loss. If the body completed, the error of the
+    /// future beside it came too late.
+    pub(crate) fn exit<E>(self, outcome: &Outcome) -> Result<(), LeaseError<E>> {
+        match self {
+            Self::Beside if !outcome.is_completed() => Ok(()),
+            Self::Beside | Self::Exit => Err(LeaseError::Lost),
+        }
     }
 }
 
@@ -382,6 +391,9 @@ impl<S: Store> Acquire<S> {
         let Some(held) = &self.held else {
             return Ok(()); // not entered
         };
+        if self.teller.is_some() {
+            return Ok(()); // lost before
+        }
         let pause = pause(self.claim.ttl, self.sure_for());
         // Counted from the request that got the lease, whose answer may have taken long.
         let mut next = *held.borrow() - self.sure_for() + pause;
@@ -407,13 +419,13 @@ impl<S: Store> Acquire<S> {
         held.send_replace(Instant::now());
         let teller = Teller::of(is_body_over());
         self.teller = Some(teller);
-        teller.result_of(Teller::Beside)
+        teller.end()
     }
 
     /// Releases the lease, unless it was lost.
     async fn give_back(self, outcome: &Outcome) -> Result<(), LeaseError<S::Error>> {
         if let Some(teller) = self.teller {
-            return teller.result_of(Teller::Exit);
+            return teller.exit(outcome);
         }
         match timeout(self.claim.ttl, self.store.release(&self.claim)).await {
             Ok(Ok(true)) => Ok(()),

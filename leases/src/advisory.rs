@@ -331,6 +331,9 @@ impl AdvisoryLock {
         let Some(held) = &mut self.held else {
             return Ok(()); // not entered
         };
+        if held.teller.is_some() {
+            return Ok(()); // lost before
+        }
         // Counted from the request that got the token, whose answer may have taken long.
         let mut next = *held.sure_until.borrow() - sure_for + pause;
         loop {
@@ -356,7 +359,7 @@ impl AdvisoryLock {
         held.sure_until.send_replace(Instant::now());
         let teller = Teller::of(is_body_over());
         held.teller = Some(teller);
-        teller.result_of(Teller::Beside)
+        teller.end()
     }
 
     async fn give_back(self, outcome: &Outcome) -> Result<(), Failed> {
@@ -370,7 +373,7 @@ impl AdvisoryLock {
         };
         if let Some(teller) = teller {
             // A request may be on its way on this connection, so the connection only drops.
-            return teller.result_of(Teller::Exit);
+            return teller.exit(outcome);
         }
         let asked = sqlx::query_scalar(UNLOCK).bind(&self.name);
         let unlocked = answer(self.ttl, asked.fetch_one(&mut connection)).await;

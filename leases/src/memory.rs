@@ -187,7 +187,7 @@ impl MemoryStore {
     }
 
     /// Makes each request on this connection take this long. The function returns two times: to the
-    /// server, and back.
+    /// server, and back. The function must not await a request on this connection.
     ///
     /// ```
     /// use async_context_leases::{MemoryStore, Store};

@@ -65,6 +65,25 @@ async fn a_lease_that_is_lost_while_the_exit_waits_for_its_turn_fails_the_exit()
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_exit_of_a_completed_body_tells_of_a_loss_even_by_hand() {
+    let store = MemoryStore::new();
+    for (outcome, told) in [
+        (
+            async_context_manager::Outcome::Completed,
+            Err(LeaseError::Lost),
+        ),
+        (async_context_manager::Outcome::Cancelled, Ok(())),
+    ] {
+        let mut context = lease(store.clone(), "n").ttl(TTL);
+        let value = context.enter().await.unwrap();
+        store.forget("n");
+        assert_eq!(context.beside().await, Err(LeaseError::Lost));
+        assert_eq!(context.beside().await, Ok(()));
+        assert_eq!(context.exit(value, &outcome).await, told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_was_granted_late_is_renewed_in_time() {
     let (store, mut requests) = (MemoryStore::new(), 0);
     store.delay(move || {

@@ -72,6 +72,7 @@ impl<V, E> Lender<V, E> {
     /// assert_eq!(lease.with(body).await, Err("lost"));
     /// # }
     /// ```
+    #[must_use]
     pub fn is_body_over(&self) -> bool {
         self.link.has_yielded() && !self.link.has_a_body()
     }

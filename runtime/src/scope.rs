@@ -209,14 +209,10 @@ where
         if this.fairness.is_second_first() {
             end = this.companion.poll(this.body.as_mut().project().place, cx);
         }
-        // Also after an end: if both end in one poll, the result of the body counts.
-        if let Poll::Ready(result) = this.body.as_mut().poll(cx) {
-            if let Poll::Ready(end) = end {
-                this.companion.report(end);
-            }
-            return Poll::Ready(Body::caught(result));
-        }
         if end.is_pending() {
+            if let Poll::Ready(result) = this.body.as_mut().poll(cx) {
+                return Poll::Ready(Body::caught(result));
+            }
             if !this.companion.is_there() {
                 return Poll::Pending;
             }

@@ -23,8 +23,7 @@ use tests::{
     Fault, Ledger, cancel_at_every_poll, everywhere, on_current_thread, pause, poll_times,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
-use tokio::task::coop::{consume_budget, has_budget_remaining};
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 
 /// What a context in these tests runs beside its body, after two turns.
@@ -1202,49 +1201,6 @@ fn what_runs_beside_a_body_and_uses_up_the_budget_of_its_task_does_not_starve_th
         let members = vec![greedy(), greedy()];
         assert_eq!(members.with(async |_| busy().await).await, Ok(7));
         assert_eq!(stage.reports(), []);
-    });
-}
-
-#[test]
-fn a_body_that_ends_in_the_poll_in_which_it_is_ended_from_beside_keeps_its_result() {
-    #[async_context]
-    async fn told(news: oneshot::Receiver<()>) -> Result<(), Fault> {
-        yield_!((), async {
-            news.await.expect("it is sent");
-            Err(Fault("told"))
-        });
-        Ok(())
-    }
-
-    /// Leaves no budget for the future beside the body, which so comes first in the next poll.
-    async fn busy(news: oneshot::Sender<()>) -> Result<u32, Fault> {
-        news.send(()).expect("it is received");
-        while has_budget_remaining() {
-            consume_budget().await;
-        }
-        consume_budget().await;
-        Ok(7)
-    }
-
-    on_current_thread(async |stage| {
-        let (sender, receiver) = oneshot::channel();
-        let used = told(receiver).with(async |()| busy(sender).await);
-        assert_eq!(used.await, Ok(7));
-        let [report] = &stage.reports()[..] else {
-            panic!("there is one report");
-        };
-        assert_eq!(report.0, Kind::BesideFailed);
-
-        let (sender, receiver) = oneshot::channel();
-        let scope = ExitStack::<Fault>::scope(async |stack| {
-            drop(stack.enter(told(receiver)).await?);
-            busy(sender).await
-        });
-        assert_eq!(scope.await, Ok(7));
-        let [report] = &stage.reports()[..] else {
-            panic!("there is one report");
-        };
-        assert_eq!(report.0, Kind::BesideFailed);
     });
 }
 

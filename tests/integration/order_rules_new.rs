@@ -178,6 +178,32 @@ fn a_guard_does_not_wait_for_an_older_one_that_was_put_inside_of_the_same_contex
     });
 }
 
+/// Neither `first` nor `second` is a guard, and no guard is opened between them.
+#[test]
+fn a_guard_does_not_wait_for_an_older_one_of_a_neighbour_of_what_is_around_it() {
+    check("", |p| async move {
+        let (send, receive) = oneshot::channel();
+        let (leave, has_left) = oneshot::channel();
+        let first = p.res("first").with(async |()| {
+            let around = receive.await.expect("it is sent");
+            let wait = async { Ok(p.until("ended younger").await) };
+            let inner = p.owner("inner", wait).inside(&around);
+            drop(inner.guard().await?);
+            leave.send(around).ok().expect("it is received");
+            Ok(())
+        });
+        let second = p.res("second").with(async |()| {
+            let around = p.res("around").guard().await?;
+            let younger = p.res("younger").guard().await?;
+            send.send(around).ok().expect("it is received");
+            let _around = has_left.await.expect("it is sent");
+            Guard::close(younger).await
+        });
+        let (first, second) = tokio::join!(first, second);
+        first.and(second)
+    });
+}
+
 /// As P12, with a helper that is also inside of what is around both.
 #[test]
 fn a_guard_does_not_wait_for_what_the_exit_of_an_older_one_opens_and_puts_further_inside() {

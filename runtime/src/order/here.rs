@@ -257,11 +257,10 @@ fn outermost(make_node: bool) -> Option<Arc<Node>> {
     node_at(1, make_node)
 }
 
-/// Returns `true` if the node's context is polling here, around this code.
+/// Returns `true` if the node's context is polling in this thread. Then no other thread polls it.
 pub(super) fn is_polling(node: &Arc<Node>) -> bool {
-    let task = task::try_id();
     let is_it = |frame: &Frame| match &frame.at {
-        At::Node(at) => frame.task == task && Arc::ptr_eq(at, node),
+        At::Node(at) => Arc::ptr_eq(at, node),
         At::Origin(..) => false,
     };
     let is_any = |frames: &RefCell<Vec<Frame>>| frames.borrow().iter().any(is_it);

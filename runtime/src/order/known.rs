@@ -321,7 +321,8 @@ impl Known {
         }
     }
 
-    /// Returns `true` if a context around is not polling here, around this code.
+    /// Returns `true` if a context around is not polling in this thread.
+    #[inline]
     fn is_elsewhere(&self) -> bool {
         if self.is_detached || self.kind == Kind::StandIn {
             return false;

@@ -1,6 +1,6 @@
 //! A context, as the contexts inside it see it (rules a and b).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,6 +112,12 @@ impl Homes {
         } else {
             self.also.push((home, age));
         }
+    }
+
+    /// Returns the age if these homes are a single one, which the other homes begin with.
+    fn age_if_alone(&self, others: &Self) -> Option<Age> {
+        let is_same = address(self.first.as_ref()) == address(others.first.as_ref());
+        (self.also.is_empty() && is_same).then_some(self.age)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -260,19 +266,39 @@ impl Node {
         }
     }
 
-    /// Returns `true` if one of the ways outwards makes this context the younger one (rule d).
+    /// Returns `true` if one of the ways outwards makes this context the younger one (rule d). On
+    /// each way, the outermost context counts that the other one is not inside of.
     fn is_younger_than(&self, other: &Self, others: &Homes, opened: Number) -> bool {
+        let homes = self.where_it_is();
+        if let (Some(age), Some(others)) = (homes.age_if_alone(others), others.age_if_alone(&homes))
+        {
+            return age > others;
+        }
         let around = other.ages_seen_from_around();
-        let ages = self.ages_seen_from_around();
-        ages.iter().any(|(place, (_, age))| {
-            let mut own = others.seen();
-            if let Some((_, own)) = own.find(|(home, _)| address(*home) == *place) {
-                return *age > own;
+        let mut known = BTreeSet::new();
+        let mut todo = vec![homes];
+        while let Some(homes) = todo.pop() {
+            for (home, age) in homes.seen() {
+                let place = address(home);
+                let mut own = others.seen();
+                let is_younger = if let Some((_, own)) = own.find(|(own, _)| address(*own) == place)
+                {
+                    age > own
+                } else if let Some((_, seen)) = around.get(&place) {
+                    age.first_difference(*seen) > Some(opened)
+                } else {
+                    // The other one is not inside this context.
+                    if known.insert(place) {
+                        todo.extend(home.map(|home| home.where_it_is()));
+                    }
+                    false
+                };
+                if is_younger {
+                    return true;
+                }
             }
-            // A way that reaches the contexts around the other one further out.
-            let seen = around.get(place);
-            seen.is_some_and(|(_, seen)| age.first_difference(*seen) > Some(opened))
-        })
+        }
+        false
     }
 
     /// Returns the age as seen from each context around this one, and from the root: the youngest

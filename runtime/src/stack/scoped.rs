@@ -66,16 +66,12 @@ where
             if fairness.is_second_first() {
                 end = polled.poll(cx);
             }
-            // Also after an end: if both end in one poll, the result of the body counts.
-            let body = running.as_mut().as_pin_mut();
-            let body = body.expect("it is polled until it has ended");
-            if let Poll::Ready(result) = body.poll(cx) {
-                if let Poll::Ready((_, end)) = end {
-                    report_late(NAME, end);
-                }
-                return Poll::Ready((Body::caught(result), None));
-            }
             if end.is_pending() {
+                let body = running.as_mut().as_pin_mut();
+                let body = body.expect("it is polled until it has ended");
+                if let Poll::Ready(result) = body.poll(cx) {
+                    return Poll::Ready((Body::caught(result), None));
+                }
                 fairness.first_was_polled();
                 end = polled.poll(cx);
             }
