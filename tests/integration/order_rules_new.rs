@@ -189,13 +189,13 @@ fn a_guard_does_not_wait_for_an_older_one_of_a_neighbour_of_what_is_around_it() 
             let wait = async { Ok(p.until("ended younger").await) };
             let inner = p.owner("inner", wait).inside(&around);
             drop(inner.guard().await?);
-            leave.send(around).ok().expect("it is received");
+            leave.send(around).expect("it is received");
             Ok(())
         });
         let second = p.res("second").with(async |()| {
             let around = p.res("around").guard().await?;
             let younger = p.res("younger").guard().await?;
-            send.send(around).ok().expect("it is received");
+            send.send(around).expect("it is received");
             let _around = has_left.await.expect("it is sent");
             Guard::close(younger).await
         });
