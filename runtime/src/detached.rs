@@ -479,7 +479,6 @@ struct Rest<V, D, E> {
     coroutine: Coroutine<Code<V, D, E>>,
     /// `Some` once the exit has begun.
     begin: Option<Begin>,
-    /// `Some` while the exit has a limit, and waits for no other exit.
     /// `Some` while the exit runs and its time is limited.
     limit: Option<Limit>,
     record: Arc<Record>,

@@ -222,11 +222,12 @@ impl Drivers {
 
     /// Turns the drivers into tasks, with all drivers that are added later.
     pub(crate) fn spawn(&self) {
-        let drivers = {
+        let (drivers, poller) = {
             let mut list = lock(&self.list);
             list.is_polled = false;
-            mem::take(&mut list.drivers)
+            (mem::take(&mut list.drivers), list.poller.take())
         };
+        drop(poller);
         if !drivers.is_empty() {
             self.add_all(drivers);
         }
@@ -374,7 +375,10 @@ impl List {
     fn keep(&mut self, ended: Arc<Ended>) {
         if self.spawned.len() == self.spawned.capacity() {
             // A signal that nobody else owns has neither a holder nor a driver any more.
-            let is_held = |spawned: &mut Spawned| Arc::strong_count(&spawned.ended) > 1;
+            let is_held = |spawned: &mut Spawned| {
+                let own = 1 + usize::from(spawned.wait.is_some());
+                Arc::strong_count(&spawned.ended) > own
+            };
             self.spawned.retain_mut(is_held);
         }
         self.spawned.push(Spawned { ended, wait: None });

@@ -1253,35 +1253,62 @@ fn what_runs_beside_an_entry_of_a_stack_sees_that_the_body_of_the_entry_is_over(
     });
 }
 
+/// A waker that tells by its count whether it is still held.
+struct Held;
+
+impl Wake for Held {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Runs the future to its end. Also returns its waker, for a count of those who hold it.
+fn with_a_waker<F: Future>(future: F) -> (F::Output, Arc<Held>) {
+    let held = Arc::new(Held);
+    let output = {
+        let waker = Waker::from(Arc::clone(&held));
+        let (mut future, mut cx) = (Box::pin(future), Context::from_waker(&waker));
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                break output;
+            }
+        }
+    };
+    (output, held)
+}
+
 #[test]
 fn a_stack_that_a_scope_has_back_is_dropped_with_the_scope() {
-    /// A waker that tells whether it is still held.
-    struct Held;
-
-    impl Wake for Held {
-        fn wake(self: Arc<Self>) {}
-    }
-
     on_current_thread(async |stage| {
-        let held = Arc::new(Held);
-        let waker = Waker::from(Arc::clone(&held));
-        {
-            let mut scope = Box::pin(ExitStack::<Fault>::scope(async |stack| {
-                drop(
-                    stack
-                        .enter(renewed(Ledger::default(), Arc::default()))
-                        .await?,
-                );
-                let all = stack.take();
-                stack.extend(all);
-                pause(1).await;
-                Ok(())
-            }));
-            let mut cx = Context::from_waker(&waker);
-            while scope.as_mut().poll(&mut cx).is_pending() {}
-        }
-        drop(waker);
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            let context = renewed(Ledger::default(), Arc::default());
+            drop(stack.enter(context).await?);
+            let all = stack.take();
+            stack.extend(all);
+            pause(1).await;
+            Ok(())
+        });
+        let (ended, held) = with_a_waker(scope);
+        assert_eq!(ended, Ok(()));
         assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(stage.reports(), []);
+    });
+}
+
+#[test]
+fn a_stack_that_leaves_its_scope_does_not_hold_the_waker_of_the_scope() {
+    on_current_thread(async |stage| {
+        let scope = ExitStack::<Fault>::scope(async |stack| {
+            let context = renewed(Ledger::default(), Arc::default());
+            drop(stack.enter(context).await?);
+            pause(1).await;
+            Ok(mem::take(stack))
+        });
+        let (kept, held) = with_a_waker(scope);
+        pause(3).await; // from now on, a task polls what runs beside the entry
+        assert_eq!(Arc::strong_count(&held), 1);
+        kept.expect("nothing fails")
+            .exit(Ok(()))
+            .await
+            .expect("it exits");
         assert_eq!(stage.reports(), []);
     });
 }
