@@ -50,12 +50,12 @@ impl<V, E> Lender<V, E> {
     /// only [reported](crate::report). If exit can return the error, the future should end well.
     ///
     /// ```
-    /// use async_context_manager::generator::generator;
+    /// use async_context_manager::generator::{Lender, generator};
     /// use async_context_manager::prelude::*;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// let lease = generator("lease", async move |lender| -> Result<(), &'static str> {
+    /// let lease = generator("lease", async move |lender: Lender<(), &'static str>| {
     ///     let mut is_lost = false;
     ///     let renew = async {
     ///         tokio::task::yield_now().await; // somebody else has taken the lease
@@ -66,9 +66,9 @@ impl<V, E> Lender<V, E> {
     ///         Err("lost")
     ///     };
     ///     let (_, _outcome) = lender.yield_beside((), renew).await;
-    ///     if is_lost { Err("lost") } else { Ok(()) }
+    ///     if is_lost { Err("lost") } else { Ok::<(), _>(()) }
     /// });
-    /// let body = async |()| Ok(std::future::pending::<()>().await);
+    /// let body = async |_: &mut ()| Ok(std::future::pending::<()>().await);
     /// assert_eq!(lease.with(body).await, Err("lost"));
     /// # }
     /// ```
