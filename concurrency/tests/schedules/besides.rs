@@ -1,7 +1,7 @@
 //! The future beside a body ends it, while the body ends by itself, or is given up, on another
 //! thread.
 
-use core::future::pending;
+use core::future::{Future, pending};
 use core::mem;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -195,29 +195,21 @@ fn telling(told: Gate) -> impl AsyncContext<Value = (), Error = Trouble, Verdict
     })
 }
 
-/// Another task has the stack of a scope, and puts a new stack in its place. What runs beside the
-/// entries of both stacks is polled, whether the scope waits for the other task or ends meanwhile.
-fn moves_its_stack(waits: bool) {
+/// Gives the stack of a scope to another task, which does the work. The scope waits for that task,
+/// or ends meanwhile.
+fn moves_its_stack<F>(
+    waits: bool,
+    work: impl Fn(ExitStack<Trouble>) -> F + Copy + Send + Sync + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     tell(move |_| {
         let runtime = Runtime::new(2);
         let handle = runtime.handle().clone();
         let task = runtime.handle().spawn(async move {
             let mut other = None;
             let scope = ExitStack::<Trouble>::scope(async |stack| {
-                let mut moved = mem::take(stack);
-                let spawned = handle.spawn(async move {
-                    let tells = [Gate::new(), Gate::new()];
-                    let first = moved.enter(telling(tells[0].clone())).await;
-                    drop(first.expect("it enters"));
-                    let before = moved.take();
-                    let second = moved.enter(telling(tells[1].clone())).await;
-                    drop(second.expect("it enters"));
-                    for told in tells {
-                        told.opened().await;
-                    }
-                    moved.exit(Ok(())).await.expect("it exits");
-                    before.exit(Ok(())).await.expect("it exits");
-                });
+                let spawned = handle.spawn(work(mem::take(stack)));
                 if waits {
                     spawned.ended().await;
                 } else {
@@ -236,47 +228,45 @@ fn moves_its_stack(waits: bool) {
     });
 }
 
+/// Puts a new stack in the place of this one. What runs beside the entries of both is polled.
+async fn enters_in_both(mut stack: ExitStack<Trouble>) {
+    let tells = [Gate::new(), Gate::new()];
+    let first = stack.enter(telling(tells[0].clone())).await;
+    drop(first.expect("it enters"));
+    let before = stack.take();
+    let second = stack.enter(telling(tells[1].clone())).await;
+    drop(second.expect("it enters"));
+    for told in tells {
+        told.opened().await;
+    }
+    stack.exit(Ok(())).await.expect("it exits");
+    before.exit(Ok(())).await.expect("it exits");
+}
+
+/// As [`enters_in_both`], but the scope has had nothing to poll until then.
+async fn enters_in_the_new_one(mut stack: ExitStack<Trouble>) {
+    let before = stack.take();
+    let told = Gate::new();
+    let entered = stack.enter(telling(told.clone())).await;
+    drop(entered.expect("it enters"));
+    told.opened().await;
+    stack.exit(Ok(())).await.expect("it exits");
+    before.exit(Ok(())).await.expect("it exits");
+}
+
 #[test]
 fn what_another_task_enters_in_the_stack_of_a_scope_is_polled_by_the_scope() {
-    moves_its_stack(true);
+    moves_its_stack(true, enters_in_both);
 }
 
 #[test]
 fn what_another_task_enters_in_the_stack_of_a_scope_is_polled_after_the_scope() {
-    moves_its_stack(false);
+    moves_its_stack(false, enters_in_both);
 }
 
-/// As above, but the stack of the scope is empty when the other task puts a new one in its place,
-/// and the scope may end in that very moment.
 #[test]
 fn what_another_task_enters_is_polled_though_the_scope_has_polled_nothing_before() {
-    tell(|_| {
-        let runtime = Runtime::new(2);
-        let handle = runtime.handle().clone();
-        let task = runtime.handle().spawn(async move {
-            let mut other = None;
-            let scope = ExitStack::<Trouble>::scope(async |stack| {
-                let mut moved = mem::take(stack);
-                let spawned = handle.spawn(async move {
-                    let before = moved.take();
-                    let told = Gate::new();
-                    let entered = moved.enter(telling(told.clone())).await;
-                    drop(entered.expect("it enters"));
-                    told.opened().await;
-                    moved.exit(Ok(())).await.expect("it exits");
-                    before.exit(Ok(())).await.expect("it exits");
-                });
-                other = Some(spawned);
-                Ok(())
-            });
-            scope.await.expect("it exits");
-            let other = other.expect("the body has spawned it");
-            other.ended().await;
-        });
-        block_on(task.ended());
-        block_on(detached::drain());
-        runtime.shut_down();
-    });
+    moves_its_stack(false, enters_in_the_new_one);
 }
 
 /// What runs beside the entry ends the body in its first poll, before the other task has returned
