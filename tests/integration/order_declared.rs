@@ -456,7 +456,7 @@ fn both_orders_of_inside_and_independent() {
 /// Each panics when it is entered.
 #[test]
 fn a_context_can_t_be_both_independent_and_inside_of_a_guard() {
-    let test = "order_rules_new::both_orders_of_inside_and_independent";
+    let test = "order_declared::both_orders_of_inside_and_independent";
     let said = in_a_process_of_its_own(test);
     assert_eq!(
         said.matches("can't be inside of a guard").count(),
