@@ -56,8 +56,8 @@ use crate::settle::{Body, Owed, unshare};
 ///   the guard's enter opened it, if a part of the guard's body under [`Guard::run`] opened it, or
 ///   if [`inside`](crate::AsyncContextExt::inside) put it there;
 /// - each younger context at the guard's side, if the same code gave it up before the guard, and if
-///   it closes in the background. *Younger* means opened later. *The same code* is the same task, or
-///   the same exit;
+///   it closes in the background. *Younger* means opened later. *The same code* is the same task,
+///   or the same exit;
 /// - each younger context that the exit of such a context has left behind.
 ///
 /// These exits have no order:

@@ -45,9 +45,10 @@ impl<V, E> Lender<V, E> {
         }
     }
 
-    /// Returns `true` once the body has ended. Exit may still wait for its turn then, and the future
-    /// beside the body runs on. An error of that future comes too late to end the body, so it is
-    /// only [reported](crate::report). If exit can return the error, the future should end well.
+    /// Returns `true` once the body has ended. Exit may still wait for its turn then, and meanwhile
+    /// the future beside the body runs on. An error of that future comes too late to end the body,
+    /// so it is only [reported](crate::report). If the caller must get the error, the future keeps
+    /// it for the exit and returns `Ok(())`.
     ///
     /// ```
     /// use async_context_manager::generator::{Lender, generator};

@@ -1,6 +1,6 @@
 //! A context, as the contexts inside it see it (rules a and b).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::iter;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -274,8 +274,9 @@ impl Node {
         {
             return age > others;
         }
+        // Both maps hold the contexts, so that no other context gets the address of one of them.
         let around = other.ages_seen_from_around();
-        let mut known = BTreeSet::new();
+        let mut known = BTreeMap::new();
         let mut todo = vec![homes];
         while let Some(homes) = todo.pop() {
             for (home, age) in homes.seen() {
@@ -288,7 +289,7 @@ impl Node {
                     age.first_difference(*seen) > Some(opened)
                 } else {
                     // The other one is not inside this context.
-                    if known.insert(place) {
+                    if known.insert(place, home.cloned()).is_none() {
                         todo.extend(home.map(|home| home.where_it_is()));
                     }
                     false
@@ -313,7 +314,6 @@ impl Node {
                 if known.is_some_and(|(_, known)| *known >= age) {
                     continue;
                 }
-                // Holds the context, so that no other one gets the address.
                 ages.insert(address(home), (home.cloned(), age));
                 todo.extend(home.map(|home| (home.where_it_is(), Some(age))));
             }
